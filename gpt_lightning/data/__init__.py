@@ -1,0 +1,20 @@
+"""Du texte aux lots : corpus -> base de jetons -> fenêtres -> chargeur -> LightningDataModule.
+
+Les noms sont chargés à la demande : lire un corpus ne charge ni torch ni lightning.
+"""
+
+from importlib import import_module
+
+_PUBLIC = {
+    "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
+    "SlidingWindowDataset": "gpt_lightning.data.windows",
+    "WindowLoader": "gpt_lightning.data.loader",
+    "TokenStore": "gpt_lightning.data.store",
+}
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,198 @@
+"""Le LightningDataModule : du texte aux chargeurs d'entraînement et de validation."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+from torch.utils.data import DataLoader
+
+from gpt_lightning.data import corpus, store
+from gpt_lightning.data.loader import BatchOrder, WindowLoader, _as_is
+from gpt_lightning.data.windows import SlidingWindowDataset
+from gpt_lightning.tokenizers import Tokenizer, fingerprint
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Ce que le corpus contient : pour chaque moitié, documents, caractères, jetons, fenêtres."""
+
+    documents: int
+    characters: int
+    train_tokens: int
+    val_tokens: int
+    train_windows: int
+    val_windows: int
+
+
+class SlidingWindowDataModule(lightning.LightningDataModule):
+    """Prépare le corpus une fois, puis sert ses fenêtres.
+
+    `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
+    nouveau), construit ou retrouve la base de jetons, et rend les `Statistics`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        source: str = "files",
+        path: str | list[str] | None = None,
+        jsonl_key: str = "text",
+        errors: str = "strict",
+        deduplicate: bool = False,
+        train_split: float = 0.9,
+        max_length: int = 128,
+        stride: int = 128,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda message: None,
+    ):
+        super().__init__()
+        for name, value, least in (
+            ("max_length", max_length, 1),
+            ("stride", stride, 1),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"data.{name}={value!r} : il faut un entier d'au moins {least}.")
+        if not isinstance(train_split, float) or not 0 < train_split < 1:
+            raise ValueError(f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9.")
+        self.source = corpus.Source(
+            source=source, path=path, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate
+        )
+        self.tokenizer, self.report = tokenizer, report
+        self.train_split, self.max_length, self.stride = train_split, max_length, stride
+        self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
+        self._store: store.TokenStore | None = None
+
+    def prepare(self) -> Statistics:
+        """Lit le corpus et ouvre sa base. ValueError si le texte est vide ou plus court qu'une fenêtre."""
+        characters, digest = self._measure()
+        if not characters:
+            raise ValueError("Le corpus est vide : aucun caractère à lire.")
+        at = int(self.train_split * characters)
+        train, val = corpus.split_by_characters(self.source.pieces, at)
+        self._fit(train)
+        identity = {
+            "source_sha256": digest,
+            "tokenizer": fingerprint(self.tokenizer),
+            "split": {"by": "characters", "at": at},
+        }
+        kind = self.tokenizer.state()["kind"]
+        name = re.sub(r"[^\w-]+", "_", f"{self._name()}-{kind}")[:60]
+        self._store = store.open_or_build(
+            self.cache_dir, name, identity, {"train": train, "val": val}, self.tokenizer, report=self.report
+        )
+        return self._statistics()
+
+    def _measure(self) -> tuple[int, str]:
+        """Caractères et SHA-256 du corpus, en une lecture."""
+        digest, characters = hashlib.sha256(), 0
+        for text, last in self.source.pieces():
+            characters += len(text)
+            digest.update(text.encode("utf-8", "surrogatepass"))
+            if last:
+                digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
+        return characters, digest.hexdigest()
+
+    def _fit(self, train: Callable) -> None:
+        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
+            pieces = self.source.pieces if self.tokenizer.fit_on == "all" else train
+            self.tokenizer = self.tokenizer.fit(text for text, _ in pieces())
+
+    def _name(self) -> str:
+        path = self.source.path
+        first = path if isinstance(path, str) else path[0] if path else None
+        return Path(first).stem if first else self.source.source
+
+    def _statistics(self) -> Statistics:
+        splits = self._store.meta["splits"]
+        windows = {split: len(self.dataset(split)) for split in splits}
+        for split, count in windows.items():
+            tokens = self._store.n_tokens(split)
+            if count == 0:
+                which = "d'entraînement" if split == "train" else "de validation"
+                advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
+                raise ValueError(
+                    f"Le texte {which} n'a que {tokens} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
+                    f"essayez {advice}."
+                )
+        return Statistics(
+            documents=sum(split["documents"] for split in splits.values()),
+            characters=sum(split["characters"] for split in splits.values()),
+            train_tokens=self._store.n_tokens("train"),
+            val_tokens=self._store.n_tokens("val"),
+            train_windows=windows["train"],
+            val_windows=windows["val"],
+        )
+
+    def dataset(self, split: str) -> SlidingWindowDataset:
+        """Les fenêtres de `split` (train ou val)."""
+        return SlidingWindowDataset(
+            self._store.shards(split), max_length=self.max_length, stride=self.stride, dtype=self._store.dtype
+        )
+
+    def tokens(self, split: str) -> np.ndarray:
+        """Tous les jetons de `split`, (N,)."""
+        return np.concatenate([np.fromfile(path, dtype=self._store.dtype) for path in self._store.shards(split)])
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
+        """L'ordre des lots d'entraînement d'un processus. ValueError si le corpus ne remplit pas un pas."""
+        n_windows = len(self.dataset("train"))
+        order = BatchOrder(
+            n_windows,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=world_size,
+            rank=rank,
+            accumulate=self.accumulate,
+        )
+        if not len(order):
+            per_step = self.batch_size * world_size * self.accumulate
+            raise ValueError(
+                f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
+                f"data.batch_size={max(1, n_windows // (world_size * self.accumulate))} ou un pas plus court "
+                f"(data.stride)."
+            )
+        return order
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._store is None:
+            self.prepare()
+
+    def train_dataloader(self) -> WindowLoader:
+        order = self.order(**self._place())
+        return WindowLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
+
+    def val_dataloader(self) -> DataLoader:
+        """Chaque fenêtre de validation une fois, partagée entre les processus, la dernière part plus courte."""
+        place = self._place()
+        mine = range(place["rank"], len(self.dataset("val")), place["world_size"])
+        batches = [list(mine[i : i + self.batch_size]) for i in range(0, len(mine), self.batch_size)]
+        return DataLoader(
+            self.dataset("val"), batch_sampler=batches, collate_fn=_as_is, pin_memory=self._pin()
+        )
+
+    def _place(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"world_size": 1, "rank": 0}
+        return {"world_size": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def default_cache() -> Path:
+    """Le dossier des bases de jetons : $XDG_CACHE_HOME/gpt_lightning, ou ~/.cache/gpt_lightning."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt_lightning"

@@ -1,0 +1,77 @@
+"""Le chargeur : un ordre qui ne dépend que de (graine, époque, position), et qui se reprend où il en était."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from gpt_lightning.data.windows import SlidingWindowDataset
+
+
+class BatchOrder:
+    """Les lots d'indices d'une époque, pour un processus parmi `world_size`.
+
+    Un pas d'optimiseur lit `accumulate` lots sur chaque processus. L'ordre global est découpé par pas, puis
+    par lot, puis par processus : à lot global égal, tout nombre de processus lit les mêmes fenêtres à chaque pas. Les
+    fenêtres qui ne remplissent pas un pas entier attendent une autre époque.
+    """
+
+    def __init__(
+        self, n_windows: int, *, batch_size: int, seed: int, world_size: int = 1, rank: int = 0, accumulate: int = 1
+    ):
+        self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
+        self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
+        self.epoch, self.start = 0, 0  # époque, et lots à sauter au début de la prochaine lecture
+
+    def __len__(self) -> int:
+        return self.n_windows // (self.batch_size * self.world_size * self.accumulate) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_windows)
+        for batch in range(self.start, len(self)):
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            yield order[first : first + self.batch_size].tolist()
+
+
+class WindowLoader(DataLoader):
+    """Les lots d'entraînement, époque après époque ; `state_dict` compte les fenêtres rendues, pas préparées.
+
+    Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
+    """
+
+    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, *, num_workers: int = 0, pin: bool = False):
+        super().__init__(
+            dataset, batch_sampler=order, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin
+        )
+        self.order = order
+        self.position = 0  # lots rendus dans l'époque en cours
+
+    def __iter__(self) -> Iterator:
+        if self.position >= len(self.order):
+            self.order.epoch, self.position = self.order.epoch + 1, 0
+        self.order.start = self.position
+        for batch in super().__iter__():
+            self.position += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        order = self.order
+        windows = self.position * order.batch_size * order.world_size
+        return {"seed": order.seed, "epoch": order.epoch, "windows": windows, "n_windows": order.n_windows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Reprend après les fenêtres déjà lues. ValueError si la graine ou le corpus ne sont pas les mêmes."""
+        order = self.order
+        for key, value in (("seed", order.seed), ("n_windows", order.n_windows)):
+            if state[key] != value:
+                raise ValueError(
+                    f"Reprise impossible : {key} valait {state[key]}, il vaut {value} ; reprenez avec la même "
+                    f"graine, le même corpus et les mêmes fenêtres, ou partez des poids avec init_from=."
+                )
+        order.epoch = state["epoch"]
+        self.position = state["windows"] // (order.batch_size * order.world_size)
+
+
+def _as_is(batch):
+    return batch

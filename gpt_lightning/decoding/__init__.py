@@ -1,0 +1,23 @@
+"""Le décodage : des logits au texte. Filtres purs, stratégie gelée, une seule boucle de génération."""
+
+from gpt_lightning.decoding.filters import (
+    echantillonner_multinomial,
+    softmax_avec_temperature,
+    top_k_sampling,
+    top_p_sampling,
+)
+from gpt_lightning.decoding.generation import Token, generate, stream
+from gpt_lightning.decoding.strategy import Strategy
+from gpt_lightning.decoding.text import stream_text
+
+__all__ = [
+    "Strategy",
+    "Token",
+    "echantillonner_multinomial",
+    "generate",
+    "softmax_avec_temperature",
+    "stream",
+    "stream_text",
+    "top_k_sampling",
+    "top_p_sampling",
+]

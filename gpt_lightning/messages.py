@@ -1,0 +1,151 @@
+"""Les phrases montrées aux personnes : des fonctions qui rendent un texte, et n'affichent rien."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NARROW = "\u202f"  # espace fine insécable : sépare les milliers en français
+
+
+def number(value: float, digits: int = 0) -> str:
+    """1234567.8 -> « 1 234 568 » ; avec `digits` décimales, à virgule."""
+    return f"{value:,.{digits}f}".replace(",", _NARROW).replace(".", ",")
+
+
+def magnitude(value: float, unit: str = "") -> str:
+    """Un grand nombre en k, M, G, T : 124439808 -> « 124,4 M »."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{number(value / size, 1)} {prefix}{unit}"
+    return f"{number(value)} {unit}".strip()
+
+
+def duration(seconds: float) -> str:
+    """Une durée lisible : 3725 -> « 1 h 02 min », 95 -> « 1 min 35 s »."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def device(name: str, count: int, precision: str, compiled: bool) -> str:
+    line = f"Appareil   : {name}, précision {precision}" + (", compilé" if compiled else "")
+    if count > 1 and name == "cpu":
+        line += f"\n             {count} processus sur CPU (gloo) : pour essayer la répartition, pas pour aller plus vite"
+    elif count > 1:
+        line += f", {count} processus"
+    return line
+
+
+def corpus(stats: Any, name: str) -> str:
+    return (
+        f"Corpus     : {name}, {number(stats.documents)} document{'s' * (stats.documents > 1)}, "
+        f"{number(stats.characters)} caractères\n"
+        f"             entraînement {number(stats.train_tokens)} jetons, {number(stats.train_windows)} fenêtres ; "
+        f"validation {number(stats.val_tokens)} jetons, {number(stats.val_windows)} fenêtres"
+    )
+
+
+def model(name: str, parameters: int, flops: int, memory: Mapping[str, int]) -> str:
+    return (
+        f"Modèle     : {name}, {magnitude(parameters)} de paramètres, {magnitude(flops, 'FLOP')} par jeton\n"
+        f"             mémoire estimée {magnitude(sum(memory.values()), 'o')} par processus "
+        f"(poids et AdamW {magnitude(memory['parameters'], 'o')}, activations {magnitude(memory['activations'], 'o')}, "
+        f"logits {magnitude(memory['logits'], 'o')})"
+    )
+
+
+def plan(steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None) -> str:
+    if steps is None:
+        length = "jusqu'à la limite de temps"
+    else:
+        length = f"{number(steps)} pas, {number(epochs, 1)} époques, {number(steps * tokens_per_step)} jetons"
+    batch = f"{number(tokens_per_step)} jetons par pas"
+    if accumulate > 1:
+        batch += f" ({accumulate} lots accumulés)"
+    time = "" if seconds is None else f"\n             environ {duration(seconds)} au débit mesuré"
+    return f"Course     : {length} ; {batch}{time}"
+
+
+def building(folder: str) -> str:
+    return f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {folder}"
+
+
+def starting(output_dir: str) -> str:
+    return f"Dossier    : {output_dir}"
+
+
+def resuming(checkpoint: str, step: int) -> str:
+    return f"Reprise    : {checkpoint}, pas {number(step)}"
+
+
+def speed(metrics: Mapping[str, float]) -> str:
+    if "train/loss" not in metrics:
+        return ""
+    return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
+
+
+def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
+    line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
+    if "train/loss" in metrics:
+        line += f" | entraînement {number(metrics['train/loss'], 3)}"
+    line += f" | validation {number(metrics['val/loss'], 3)} (perplexité {number(metrics['val/perplexity'], 1)})"
+    if "tokens_per_second" in metrics:
+        line += f" | {number(metrics['tokens_per_second'])} jetons/s"
+    return line + (f" | reste {duration(left)}" if left else "")
+
+
+def sample(text: str) -> str:
+    return "    « " + " ".join(text.split()) + " »"
+
+
+def finished(output_dir: str, best: float | None, last: float, tokens: int, seconds: float) -> str:
+    best_line = "" if best is None else f", la meilleure {number(best, 4)}"
+    return (
+        f"\nFini en {duration(seconds)} : {number(tokens)} jetons, perte de validation {number(last, 4)}{best_line}.\n"
+        f"Dossier    : {output_dir}\n"
+        f"Et maintenant :\n"
+        f"    python generate.py decoding=nucleus\n"
+        f"    tensorboard --logdir outputs"
+    )
+
+
+def nothing_left_to_do(step: int) -> str:
+    return (
+        f"Cette course est déjà à son dernier pas ({number(step)}) : "
+        f"donnez-lui une suite, par exemple trainer.max_steps={2 * step}."
+    )
+
+
+def no_run_yet() -> str:
+    return "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
+
+
+def not_a_source(source: str) -> str:
+    return f"ckpt_path={source} : ni dossier de course, ni fichier de poids, ni last, ni best."
+
+
+def unknown_key(key: str, close: Sequence[str]) -> str:
+    hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
+    return f"La clé « {key} » n'existe pas{hint}"
+
+
+def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:
+    hint = f"vouliez-vous dire {group}={close[0]} ? " if close else ""
+    return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
+
+
+def not_an_override(text: str) -> str:
+    return f"« {text} » ne se comprend pas : il faut clé=valeur, comme model=mini ou optim.lr=0.001."
+
+
+def refused_target(target: str) -> str:
+    return (
+        f"_target_: {target} est refusé : une configuration ne peut construire que des objets de "
+        f"gpt_lightning, lightning et torch.optim."
+    )
+
+
+def generating(checkpoint: str, tokens: int, seconds: float, reason: str) -> str:
+    why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte"}[reason]
+    rate = number(tokens / seconds, 1) if seconds else "?"
+    return f"[{checkpoint} · {tokens} jetons · {rate} jetons/s · {why}]"

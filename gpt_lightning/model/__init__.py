@@ -1,0 +1,21 @@
+"""Le modèle : un GPT-2 écrit à la main. Ne dépend que de torch."""
+
+from gpt_lightning.model.attention import MultiHeadAttention
+from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.gpt import GPTModel, TransformerBlock
+from gpt_lightning.model.layers import GELU, FeedForward, LayerNorm, RMSNorm
+from gpt_lightning.model.loss import linear_cross_entropy
+
+__all__ = [
+    "GELU",
+    "FeedForward",
+    "GPTConfig",
+    "GPTModel",
+    "KVCache",
+    "LayerNorm",
+    "MultiHeadAttention",
+    "RMSNorm",
+    "TransformerBlock",
+    "linear_cross_entropy",
+]

@@ -1,0 +1,82 @@
+"""L'attention causale à plusieurs têtes.
+
+Légende des formes : B lot, T jetons de la requête, S jetons vus, C emb_dim, H têtes, D = C / H.
+Source : Vaswani et al., « Attention Is All You Need », 2017, section 3.2.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.config import GPTConfig
+
+
+class MultiHeadAttention(nn.Module):
+    """softmax(Q Kᵀ / √D) V, où la position t ne voit que les positions <= t.
+
+    Le calcul est `scaled_dot_product_attention` ; la formule écrite en toutes lettres est l'oracle du test.
+    """
+
+    def __init__(self, config: GPTConfig, layer: int = 0):
+        super().__init__()
+        self.layer = layer  # rang du bloc : sa place dans le cache
+        self.n_heads, self.head_dim, self.drop_rate = config.n_heads, config.head_dim, config.drop_rate
+        self.W_query = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_key = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_value = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.out_proj = nn.Linear(config.emb_dim, config.emb_dim, bias=config.bias)
+        self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
+
+    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
+        q = self._heads(self.W_query(x))  # (B, H, T, D)
+        k = self._heads(self.W_key(x))
+        v = self._heads(self.W_value(x))
+        q, k = self.rotary(q, positions), self.rotary(k, positions)
+        mask = None
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
+            mask = cache.mask  # (B, 1, T, S)
+        dropout = self.drop_rate if self.training else 0.0
+        context = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout
+        )
+        return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)
+
+    def _heads(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, H, T, D)
+        return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
+
+    def weights(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Les poids d'attention softmax(Q Kᵀ / √D), masqués : (B, T, C) -> (B, H, T, T). Pour les images."""
+        q = self.rotary(self._heads(self.W_query(x)), positions)
+        k = self.rotary(self._heads(self.W_key(x)), positions)
+        scores = q @ k.transpose(-2, -1) / self.head_dim**0.5
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(future, float("-inf")).softmax(-1)
+
+
+class NoRotation(nn.Module):
+    """Positions apprises : Q et K passent inchangées."""
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return x
+
+
+class RotaryPositions(nn.Module):
+    """Tourne chaque paire (x_i, x_{i+D/2}) d'un angle position / base^(2i/D).
+
+    Le produit Q K ne dépend alors que de l'écart des positions. Source : Su et al., « RoFormer », 2021.
+    """
+
+    def __init__(self, config: GPTConfig, base: float = 10_000.0):
+        super().__init__()
+        half = config.head_dim // 2
+        self.register_buffer("frequencies", base ** -(torch.arange(half) / half), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # (B, H, T, D), (T,) ou (B, T)
+        angles = positions.unsqueeze(-1) * self.frequencies.float()  # (..., T, D/2), en float32
+        if angles.dim() == 3:
+            angles = angles.unsqueeze(1)  # (B, 1, T, D/2)
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

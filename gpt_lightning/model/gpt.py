@@ -1,0 +1,98 @@
+"""Le GPT : embeddings, blocs, norme finale, tête.
+
+Légende des formes : B lot, T jetons, C emb_dim, V vocabulaire.
+Source : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019 (GPT-2).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gpt_lightning.model.attention import MultiHeadAttention
+from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.layers import NoPositions, build_feed_forward, build_norm
+from gpt_lightning.model.loss import cross_entropy, linear_cross_entropy
+
+
+class TransformerBlock(nn.Module):
+    """Attention puis réseau, chacun normalisé avant et ajouté au flux résiduel."""
+
+    def __init__(self, config: GPTConfig, layer: int = 0):
+        super().__init__()
+        self.att = MultiHeadAttention(config, layer)
+        self.ff = build_feed_forward(config)
+        self.norm1 = build_norm(config)
+        self.norm2 = build_norm(config)
+        self.drop_shortcut = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x), positions, cache))  # (B, T, C)
+        x = x + self.drop_shortcut(self.ff(self.norm2(x)))
+        return x
+
+
+class GPTModel(nn.Module):
+    """Un GPT-2. Les noms de ses paramètres sont ceux du projet d'origine : c'est le format de fichier."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.tok_emb = nn.Embedding(config.padded_vocab_size, config.emb_dim)
+        learned = config.positions == "learned"
+        self.pos_emb = nn.Embedding(config.context_length, config.emb_dim) if learned else NoPositions()
+        self.drop_emb = nn.Dropout(config.drop_rate)
+        self.trf_blocks = nn.ModuleList(TransformerBlock(config, layer) for layer in range(config.n_layers))
+        self.final_norm = build_norm(config)
+        self.out_head = nn.Linear(config.emb_dim, config.padded_vocab_size, bias=False)
+        if config.init == "gpt2":
+            self._initialise_like_gpt2()
+        if config.tie_weights:
+            self.out_head.weight = self.tok_emb.weight
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Les logits du jeton suivant à chaque position : (B, T) entiers -> (B, T, V).
+
+        Avec un cache, `ids` continue les jetons qu'il contient. Sans lui, T <= context_length, sinon ValueError.
+        """
+        x = self.hidden(ids, cache)  # (B, T, C)
+        return self.out_head(x)[..., : self.config.vocab_size]  # (B, T, V)
+
+    def next_logits(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Les logits du jeton qui suit `ids`, seuls calculés : (B, T) -> (B, V)."""
+        return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C)."""
+        length = ids.shape[1]
+        if length > self.config.context_length:
+            raise ValueError(f"{length} jetons pour un contexte de {self.config.context_length} : gardez la fin.")
+        positions = torch.arange(length, device=ids.device) if cache is None else cache.prepare(length)
+        x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)
+        for block in self.trf_blocks:
+            x = block(x, positions, cache)
+        if cache is not None:
+            cache.advance(length)
+        return self.final_norm(x)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Entropie croisée moyenne en nats : (B, T), (B, T) -> ().
+
+        Sur CPU, tête et entropie croisée sont calculées ensemble, par morceaux ; ailleurs et compilées, séparément.
+        """
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            x = self.hidden(ids).flatten(0, 1)
+            return linear_cross_entropy(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
+        return cross_entropy(self(ids), targets)
+
+    @torch.no_grad()
+    def _initialise_like_gpt2(self) -> None:
+        """Écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""
+        residual = 0.02 / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                parameter.zero_()
+            elif parameter.dim() == 2:
+                into_residual = name.endswith(("out_proj.weight", "ff.layers.2.weight"))
+                parameter.normal_(std=residual if into_residual else 0.02)

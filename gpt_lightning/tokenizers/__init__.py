@@ -1,0 +1,42 @@
+"""Les tokenizers : du texte aux identifiants, et retour.
+
+Un tokenizer est tout objet qui suit le protocole `Tokenizer`. Son état (`state()`) est un dictionnaire de
+valeurs simples, rangé dans le checkpoint ; `from_state` est le seul chemin de retour.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
+from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2
+from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
+
+_KINDS: dict[str, Callable[..., Tokenizer]] = {
+    "gpt2": gpt2,
+    "words_v1": SimpleTokenizerV1,
+    "words_v2": SimpleTokenizerV2,
+}
+
+
+def from_state(state: Mapping[str, Any]) -> Tokenizer:
+    """Reconstruit le tokenizer décrit par `state` (le résultat de `Tokenizer.state()`).
+
+    ValueError si `kind` n'est pas un genre connu.
+    """
+    values = dict(state)
+    kind = values.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"Genre de tokenizer inconnu : {kind!r} (connus : {', '.join(_KINDS)}).")
+    return _KINDS[kind](**values)
+
+
+__all__ = [
+    "END_OF_TEXT",
+    "SimpleTokenizerV1",
+    "SimpleTokenizerV2",
+    "TiktokenTokenizer",
+    "Tokenizer",
+    "fingerprint",
+    "from_state",
+    "gpt2",
+]

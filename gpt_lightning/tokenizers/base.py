@@ -1,0 +1,49 @@
+"""Le protocole que suivent tous les tokenizers."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Ce que le reste du projet attend d'un tokenizer.
+
+    Les genres qui apprennent leur vocabulaire (mots, caractères ...) ont en plus `fit(texts) -> Tokenizer`,
+    que le module de données appelle avant que le modèle n'existe, et `vocab_size` vaut 0 jusque-là.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Nombre d'identifiants : tous sont dans [0, vocab_size)."""
+        ...
+
+    @property
+    def eos_id(self) -> int | None:
+        """Identifiant de fin de texte, None si le vocabulaire n'en a pas."""
+        ...
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Les identifiants de `text`.
+
+        Les jetons spéciaux écrits dans le texte (`<|endoftext|>`) n'en deviennent que si `special` est vrai ;
+        sinon ce sont des caractères comme les autres.
+        """
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Le texte de `ids` ; une suite d'octets incomplète donne le caractère de remplacement U+FFFD."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """L'état complet en valeurs simples, avec son genre sous la clé `kind`."""
+        ...
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """Empreinte (64 chiffres hexadécimaux) : égale si et seulement si l'état du tokenizer est le même."""
+    state = json.dumps(tokenizer.state(), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(state.encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""Mesurer : perte, rythme d'apprentissage, norme du gradient, jetons par seconde."""
+
+import time
+
+from lightning import Callback
+
+
+class Monitor(Callback):
+    """Écrit les mesures tous les `trainer.log_every_n_steps` pas d'optimiseur.
+
+    Le débit compte les jetons de tous les processus, et le temps d'entraînement seul : ni évaluation, ni texte,
+    ni checkpoint.
+    """
+
+    def __init__(self):
+        self._step = 0
+        self._tokens = 0
+        self._since = 0.0
+        self._paused = 0.0
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer, pl_module) -> None:
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        self._since += time.perf_counter() - self._paused
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        step = trainer.global_step
+        if step == self._step:
+            return  # lot d'accumulation : pas encore de pas d'optimiseur
+        self._step = step
+        pl_module.tokens_seen += pl_module.plan.tokens_per_step
+        if step % trainer.log_every_n_steps and step != pl_module.plan.total_steps:
+            return
+        now = time.perf_counter()
+        metrics = {
+            "train/loss": pl_module.train_sum.mean(trainer.strategy),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "grad_norm": float(pl_module.grad_norm),
+            "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
+            "epoch": pl_module.tokens_seen / pl_module.plan.tokens_per_step / pl_module.plan.steps_per_epoch,
+        }
+        self._tokens, self._since = pl_module.tokens_seen, now
+        pl_module.metrics |= metrics
+        pl_module.write(metrics)

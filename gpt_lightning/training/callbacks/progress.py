@@ -1,0 +1,79 @@
+"""Montrer l'avancement : une barre sur un terminal, une ligne à chaque évaluation partout."""
+
+import logging
+import time
+
+import rich
+from lightning.pytorch.callbacks import ProgressBar
+from rich import progress as bars
+
+from gpt_lightning import messages
+
+log = logging.getLogger("gpt_lightning")
+
+
+class Progress(ProgressBar):
+    """La course entière, en pas d'optimiseur : perte, jetons par seconde, temps restant."""
+
+    def __init__(self):
+        super().__init__()
+        self._bar: bars.Progress | None = None
+        self._task = None
+        self._began, self._first = 0.0, 0
+
+    def disable(self) -> None:
+        """Lightning l'appelle sur les processus autres que le premier."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    _enabled = True
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._began, self._first = time.monotonic(), trainer.global_step
+        if not (self._enabled and trainer.is_global_zero and rich.get_console().is_terminal):
+            return
+        self._bar = bars.Progress(
+            bars.TextColumn("pas"),
+            bars.MofNCompleteColumn(),
+            bars.BarColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.TextColumn("reste"),
+            bars.TimeRemainingColumn(),
+            console=rich.get_console(),
+            transient=True,
+        )
+        total = pl_module.plan.total_steps
+        self._task = self._bar.add_task("", total=total, completed=trainer.global_step)
+        self._bar.start()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._bar is not None:
+            description = messages.speed(pl_module.metrics)
+            self._bar.update(self._task, completed=trainer.global_step, description=description)
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if trainer.sanity_checking or not self._began:
+            return
+        done, total = trainer.global_step - self._first, pl_module.plan.total_steps
+        left = None
+        if done and total is not None:
+            left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
+        if trainer.is_global_zero:
+            log.info(messages.evaluation(trainer.global_step, total, pl_module.metrics, left))
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._stop()
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

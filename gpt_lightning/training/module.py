@@ -1,0 +1,104 @@
+"""Le LightningModule : le pas d'entraînement, l'évaluation, ce que le checkpoint emporte."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from gpt_lightning.model import GPTModel
+from gpt_lightning.training.optim import OptimConfig, build_optimizer
+from gpt_lightning.training.plan import Plan
+
+FORMAT_VERSION = 1
+
+
+class GPTModule(lightning.LightningModule):
+    """Entraîne un `GPTModel`.
+
+    `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent.
+    """
+
+    def __init__(self, model: GPTModel, *, tokenizer, optim: OptimConfig, plan: Plan, compile_model: bool = False):
+        super().__init__()
+        self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
+        self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
+        self.metrics: dict[str, float] = {}
+        self.train_sum = Running()  # pertes depuis la dernière ligne du journal
+        self._val_sum = Running()
+        self._loss = torch.compile(model.loss) if compile_model else model.loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch  # (B, T), (B, T), entiers de la base
+        loss = self._loss(x.long(), y.long())
+        self.train_sum.add(loss, y.numel())
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        self._val_sum.add(self._loss(x.long(), y.long()), y.numel())
+
+    def on_validation_epoch_end(self) -> None:
+        loss = self._val_sum.mean(self.trainer.strategy)
+        self.metrics |= {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+        self.log("val/loss", loss, logger=False)  # pour les callbacks qui surveillent
+        self.write({key: self.metrics[key] for key in ("val/loss", "val/perplexity")})
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""
+        if not self.trainer.sanity_checking:
+            for logger in self.trainer.loggers:
+                logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.trainer.global_step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = build_optimizer(self.model, self.optim)
+        total = self.plan.total_steps or 0
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        if gradient_clip_algorithm is not None and str(gradient_clip_algorithm) == "value":
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            gradient_clip_val = None
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["gpt_lightning"] = {
+            "format_version": FORMAT_VERSION,
+            "model": self.model.config.to_dict(),
+            "tokenizer": self.tokenizer.state(),
+            "tokens": self.tokens_seen,
+            "metrics": dict(self.metrics),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.tokens_seen = checkpoint["gpt_lightning"]["tokens"]
+
+
+class Running:
+    """Une moyenne pondérée tenue sur l'accélérateur : rien n'est lu avant `mean`."""
+
+    def __init__(self):
+        self._sum: Tensor | None = None
+        self._weight = 0
+
+    def add(self, value: Tensor, weight: int) -> None:
+        value = value.detach().double() if value.device.type == "cpu" else value.detach().float()
+        self._sum = value * weight if self._sum is None else self._sum + value * weight
+        self._weight += weight
+
+    def mean(self, strategy) -> float:
+        """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
+        total = torch.zeros(2, device=strategy.root_device, dtype=torch.float32 if self._on_mps(strategy) else torch.float64)
+        if self._sum is not None:
+            total[0], total[1] = self._sum, self._weight
+        total = strategy.reduce(total, reduce_op="sum")
+        self._sum, self._weight = None, 0
+        return (total[0] / total[1]).item()
+
+    @staticmethod
+    def _on_mps(strategy) -> bool:
+        return strategy.root_device.type == "mps"

@@ -1,0 +1,6 @@
+"""Les poids : `load` est le seul chemin d'un fichier à un modèle."""
+
+from gpt_lightning.weights.loading import load
+from gpt_lightning.weights.sources import find_checkpoint
+
+__all__ = ["find_checkpoint", "load"]

@@ -1,0 +1,41 @@
+"""Trouver un checkpoint : le plus récent, celui d'une course, ou un fichier."""
+
+from pathlib import Path
+
+from gpt_lightning import messages
+
+OUTPUTS = "outputs"
+
+
+def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "best") -> Path:
+    """Le fichier que `source` désigne.
+
+    None, `best` ou `last` : la course la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier de
+    course : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. ValueError sinon.
+    """
+    if source in (None, "best", "last"):
+        return _of_run(newest_run(root), source or prefer)
+    path = Path(source).expanduser()
+    if path.is_dir() and (path / "checkpoints").is_dir():
+        return _of_run(path, prefer)
+    if path.exists():
+        return path
+    raise ValueError(messages.not_a_source(source))
+
+
+def newest_run(root: str = OUTPUTS) -> Path:
+    """Le dossier de la course dont un checkpoint est le plus récent, balayages compris."""
+    found = Path(root).glob("**/checkpoints/*.ckpt")
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is None:
+        raise ValueError(messages.no_run_yet())
+    return newest.parent.parent
+
+
+def _of_run(run: Path, wanted: str) -> Path:
+    other = "last" if wanted == "best" else "best"
+    for name in (wanted, other):
+        path = run / "checkpoints" / f"{name}.ckpt"
+        if path.exists():
+            return path
+    raise ValueError(f"{run} n'a ni checkpoints/best.ckpt ni checkpoints/last.ckpt.")
