@@ -192,7 +192,7 @@ def _leave_process_group() -> None:
         dist.destroy_process_group()
 
 
-class ConsoleHandler(logging.Handler):
+class ConsoleHandler(logging.StreamHandler):
     """Le journal à l'écran : le message seul, d'accord avec la barre de progression."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -45,9 +45,9 @@ def corpus(stats: Any, name: str) -> str:
     )
 
 
-def model(name: str, parameters: int, flops: int, memory: Mapping[str, int]) -> str:
+def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     return (
-        f"Modèle     : {name}, {magnitude(parameters)} de paramètres, {magnitude(flops, 'FLOP')} par jeton\n"
+        f"Modèle     : {magnitude(parameters)} de paramètres, {magnitude(flops, 'FLOP')} par jeton\n"
         f"             mémoire estimée {magnitude(sum(memory.values()), 'o')} par processus "
         f"(poids et AdamW {magnitude(memory['parameters'], 'o')}, activations {magnitude(memory['activations'], 'o')}, "
         f"logits {magnitude(memory['logits'], 'o')})"
@@ -145,7 +145,7 @@ def refused_target(target: str) -> str:
     )
 
 
-def generating(checkpoint: str, tokens: int, seconds: float, reason: str) -> str:
+def generated(checkpoint: str, *, tokens: int, seconds: float, reason: str) -> str:
     why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte"}[reason]
     rate = number(tokens / seconds, 1) if seconds else "?"
     return f"[{checkpoint} · {tokens} jetons · {rate} jetons/s · {why}]"

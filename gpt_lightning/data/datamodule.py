@@ -90,7 +90,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             "split": {"by": "characters", "at": at},
         }
         kind = self.tokenizer.state()["kind"]
-        name = re.sub(r"[^\w-]+", "_", f"{self._name()}-{kind}")[:60]
+        name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
         self._store = store.open_or_build(
             self.cache_dir, name, identity, {"train": train, "val": val}, self.tokenizer, report=self.report
         )
@@ -111,7 +111,9 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             pieces = self.source.pieces if self.tokenizer.fit_on == "all" else train
             self.tokenizer = self.tokenizer.fit(text for text, _ in pieces())
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
+        """Un nom court pour le corpus : celui de la source, ou du fichier."""
         path = self.source.path
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source

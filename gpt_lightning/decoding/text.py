@@ -64,26 +64,29 @@ def stream_text(
     max_new_tokens: int,
     seed: int | None = None,
     stop: Sequence[str] = (),
+    summary: dict | None = None,
 ) -> Iterator[str]:
-    """La suite de `prompt`, par bouts affichables, jusqu'à la fin de texte, un texte de `stop`, ou la longueur."""
-    grown = GrowingText(tokenizer.decode, stop)
-    pending = ""
+    """La suite de `prompt`, par bouts affichables, jusqu'à la fin de texte, un texte de `stop`, ou la longueur.
+
+    À la fin, `summary` reçoit `tokens` (jetons produits) et `reason` (eos, stop ou length).
+    """
     ids = prompt_ids(tokenizer, prompt)
+    before = len(tokenizer.decode(ids)) if prompt else 0
+    grown = GrowingText(lambda new: tokenizer.decode(ids + new)[before:] if prompt else tokenizer.decode(new), stop)
+    reason, count = "length", 0
     for tokens in stream(
-        model,
-        [ids],
-        strategy=strategy,
-        max_new_tokens=max_new_tokens,
-        eos_id=tokenizer.eos_id,
-        seed=seed,
+        model, [ids], strategy=strategy, max_new_tokens=max_new_tokens, eos_id=tokenizer.eos_id, seed=seed
     ):
-        token = tokens[0]
-        if token.reason == "eos":
+        count += 1
+        if tokens[0].reason == "eos":
+            reason = "eos"
             break
-        pending = grown.push(token.id)
-        if pending:
-            yield pending
+        if text := grown.push(tokens[0].id):
+            yield text
         if grown.stopped:
-            return
-    if rest := grown.finish():
-        yield rest
+            reason = "stop"
+            break
+    if text := grown.finish():
+        yield text
+    if summary is not None:
+        summary.update(tokens=count, reason=reason)

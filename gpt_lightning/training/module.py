@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.model import GPTModel
+from gpt_lightning.training.callbacks.metrics_csv import MetricsCSV
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 
@@ -57,6 +58,10 @@ class GPTModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def optimizer_step(self, *args, **kwargs) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.tokens_seen += self.plan.tokens_per_step
+
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
         parameters = [p for p in self.parameters() if p.grad is not None]
@@ -66,6 +71,7 @@ class GPTModule(lightning.LightningModule):
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rng_state"] = torch.get_rng_state()
         checkpoint["gpt_lightning"] = {
             "format_version": FORMAT_VERSION,
             "model": self.model.config.to_dict(),
@@ -76,6 +82,15 @@ class GPTModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.tokens_seen = checkpoint["gpt_lightning"]["tokens"]
+        self.metrics = dict(checkpoint["gpt_lightning"]["metrics"])
+        torch.set_rng_state(checkpoint["rng_state"].cpu())
+        for logger in self.trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.resume(checkpoint["global_step"])
+
+    def on_train_start(self) -> None:
+        if self.trainer.global_rank:  # sans quoi tous les processus tireraient le même dropout
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank + 1000 * self.trainer.global_step)
 
 
 class Running:
@@ -86,19 +101,16 @@ class Running:
         self._weight = 0
 
     def add(self, value: Tensor, weight: int) -> None:
-        value = value.detach().double() if value.device.type == "cpu" else value.detach().float()
-        self._sum = value * weight if self._sum is None else self._sum + value * weight
+        weighted = value.detach().float() * weight
+        self._sum = weighted if self._sum is None else self._sum + weighted
         self._weight += weight
 
     def mean(self, strategy) -> float:
         """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
-        total = torch.zeros(2, device=strategy.root_device, dtype=torch.float32 if self._on_mps(strategy) else torch.float64)
+        dtype = torch.float32 if strategy.root_device.type == "mps" else torch.float64
+        total = torch.zeros(2, device=strategy.root_device, dtype=dtype)
         if self._sum is not None:
             total[0], total[1] = self._sum, self._weight
         total = strategy.reduce(total, reduce_op="sum")
         self._sum, self._weight = None, 0
         return (total[0] / total[1]).item()
-
-    @staticmethod
-    def _on_mps(strategy) -> bool:
-        return strategy.root_device.type == "mps"

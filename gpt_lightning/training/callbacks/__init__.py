@@ -1,5 +1,6 @@
 """Les callbacks : mesurer, montrer, écrire un texte, dessiner, finir."""
 
+from gpt_lightning.training.callbacks.checkpoint import StepCheckpoint
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.metrics_csv import MetricsCSV
 from gpt_lightning.training.callbacks.monitor import Monitor
@@ -7,4 +8,4 @@ from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Progress
 from gpt_lightning.training.callbacks.sample import SampleText
 
-__all__ = ["Finish", "LossPlot", "MetricsCSV", "Monitor", "Progress", "SampleText"]
+__all__ = ["Finish", "LossPlot", "MetricsCSV", "Monitor", "Progress", "SampleText", "StepCheckpoint"]

@@ -17,6 +17,7 @@ class Monitor(Callback):
         self._tokens = 0
         self._since = 0.0
         self._paused = 0.0
+        self._lr = 0.0
 
     def on_train_start(self, trainer, pl_module) -> None:
         self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
@@ -28,18 +29,20 @@ class Monitor(Callback):
     def on_validation_end(self, trainer, pl_module) -> None:
         self._since += time.perf_counter() - self._paused
 
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self._lr = optimizer.param_groups[0]["lr"]  # celui de ce pas : le calendrier avance aussitôt après
+
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         step = trainer.global_step
         if step == self._step:
             return  # lot d'accumulation : pas encore de pas d'optimiseur
         self._step = step
-        pl_module.tokens_seen += pl_module.plan.tokens_per_step
         if step % trainer.log_every_n_steps and step != pl_module.plan.total_steps:
             return
         now = time.perf_counter()
         metrics = {
             "train/loss": pl_module.train_sum.mean(trainer.strategy),
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self._lr,
             "grad_norm": float(pl_module.grad_norm),
             "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
             "epoch": pl_module.tokens_seen / pl_module.plan.tokens_per_step / pl_module.plan.steps_per_epoch,

@@ -39,6 +39,7 @@ class SampleText(Callback):
         (self.folder / f"step_{step:07d}.txt").write_text(text + "\n", encoding="utf-8")
         log.info(messages.sample(text))
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_text"):
+            experiment = getattr(logger, "experiment", None)
+            if hasattr(experiment, "add_text"):
                 quoted = "\n".join("    " + line for line in text.splitlines())  # Markdown : tel quel
-                logger.experiment.add_text("sample", quoted, step)
+                experiment.add_text("sample", quoted, step)

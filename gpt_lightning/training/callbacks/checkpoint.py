@@ -1,0 +1,21 @@
+"""Garder un checkpoint tous les `every` pas d'optimiseur."""
+
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class StepCheckpoint(Checkpoint):
+    """Écrit `dirpath`/step_N.ckpt, et last.ckpt avec lui ; `every` null : rien."""
+
+    def __init__(self, *, dirpath: str, every: int | None):
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise ValueError(f"save_every={every!r} : il faut un entier d'au moins 1, ou null.")
+        self.dirpath, self.every, self._saved = Path(dirpath), every, 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        step = trainer.global_step
+        if self.every and step % self.every == 0 and step != self._saved:
+            self._saved = step
+            for name in (f"step_{step:07d}", "last"):
+                trainer.save_checkpoint(self.dirpath / f"{name}.ckpt")

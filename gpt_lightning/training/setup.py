@@ -1,0 +1,204 @@
+"""Préparer une course : ce qui doit être vérifié, résolu ou accordé avant que Lightning ne parte."""
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+
+from gpt_lightning import messages
+from gpt_lightning.model import GPTConfig
+from gpt_lightning.training.plan import Plan
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+REFUSED = {
+    "overfit_batches": (0, "l'ordre des fenêtres est celui du chargeur ; trainer.limit_train_batches limite une époque"),
+    "use_distributed_sampler": (False, "le chargeur partage lui-même les fenêtres entre les processus"),
+    "reload_dataloaders_every_n_epochs": (0, "le chargeur sait changer d'époque"),
+    "barebones": (False, "une course écrit toujours ses mesures et ses checkpoints"),
+}
+log = logging.getLogger("gpt_lightning")
+
+
+def say(trainer: lightning.Trainer, *lines: str) -> None:
+    """Écrit dans le journal, depuis le premier processus seulement."""
+    if trainer.is_global_zero:
+        for line in lines:
+            log.info(line)
+
+
+def quiet() -> None:
+    """Fait taire ce que Lightning dit à chaque course et que nos messages disent déjà, en français."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning)\.")
+    warnings.filterwarnings("ignore", message=".*(isinstance\\(treespec, LeafSpec\\)|does not have many workers).*")
+
+
+def check_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} : il faut un entier entre 0 et 4294967295.")
+    return seed
+
+
+def trainer_settings(values: dict[str, Any], checkpointing: bool = True) -> dict[str, Any]:
+    """Les arguments de `lightning.Trainer`, précision résolue. ValueError sur ce que nous refusons."""
+    for key, (allowed, why) in REFUSED.items():
+        if values[key] != allowed:
+            raise ValueError(f"trainer.{key}={values[key]} est refusé : {why}.")
+    _check_choice("accelerator", values["accelerator"], ACCELERATORS)
+    _check_choice("precision", values["precision"], PRECISIONS)
+    if values["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError("trainer.accelerator=gpu, mais aucun GPU n'est visible : essayez trainer.accelerator=auto.")
+    for key, least in (("log_every_n_steps", 1), ("num_nodes", 1), ("accumulate_grad_batches", 1), ("max_steps", -1)):
+        if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < least:
+            raise ValueError(f"trainer.{key}={values[key]!r} : il faut un entier d'au moins {least}.")
+    for key in ("max_epochs", "gradient_clip_val"):
+        value = values[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < -1):
+            raise ValueError(f"trainer.{key}={value!r} : il faut un nombre, ou null.")
+    devices = values["devices"]
+    if isinstance(devices, bool) or (isinstance(devices, int) and (devices == 0 or devices < -1)):
+        raise ValueError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
+    if isinstance(devices, str) and devices != "auto" and not devices.replace(",", "").strip().isdigit():
+        raise ValueError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
+    resolved = dict(values)
+    if values["precision"] == "auto":
+        resolved["precision"] = automatic_precision(values["accelerator"])
+    # le plan compte les pas et Finish arrête la course : Lightning n'a pas d'époque à compter
+    return resolved | {"max_epochs": -1, "max_steps": -1}
+
+
+def _check_choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"trainer.{key}={value} : les choix sont {', '.join(choices)}.")
+
+
+def automatic_precision(accelerator: str) -> str:
+    """bf16-mixed là où le matériel le calcule vraiment (CUDA 8.0, CPU avec AMX ou AVX512-BF16), sinon 32-true."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "32-true"
+    native = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    return "bf16-mixed" if any(probe() for probe in native if probe) else "32-true"
+
+
+def output_folder(settings: dict[str, Any]) -> Path:
+    """Le dossier de la course, créé. ValueError s'il contient déjà une course que l'on ne reprend pas."""
+    folder = Path(settings["output_dir"])
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return folder
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=settings["ckpt_path"] is not None)
+    except FileExistsError:
+        raise ValueError(
+            f"{folder} contient déjà une course : choisissez un autre output_dir=, "
+            f"ou reprenez-la avec ckpt_path={folder}."
+        ) from None
+    return folder
+
+
+def callbacks(nodes: dict[str, Any] | None, values: dict[str, Any], *more: lightning.Callback) -> list:
+    """Les callbacks demandés (un nœud null est retiré), moins ceux que le Trainer interdit."""
+    chosen = [node for node in (nodes or {}).values() if node is not None]
+    if not values["enable_checkpointing"]:
+        chosen = [c for c in chosen if not isinstance(c, Checkpoint)]
+    if not values["enable_progress_bar"]:
+        chosen = [c for c in chosen if not isinstance(c, ProgressBar)]
+    return [*chosen, *more]
+
+
+def loggers(nodes: dict[str, Any] | None) -> list[Logger] | bool:
+    """Les journaux demandés ; False s'il n'y en a aucun."""
+    return [node for node in (nodes or {}).values() if node is not None] or False
+
+
+def compiled(choice: Any, device: str) -> bool:
+    """Faut-il compiler le modèle ? `auto` : sur CUDA seulement, où le gain paie l'attente."""
+    if choice not in ("auto", True, False):
+        raise ValueError(f"compile={choice} : les choix sont auto, true, false.")
+    return device == "cuda" if choice == "auto" else choice
+
+
+def with_vocabulary(values: dict[str, Any], vocab_size: int) -> GPTConfig:
+    """La configuration du modèle, avec le vocabulaire du tokenizer si `model.vocab_size` est null."""
+    given = values["vocab_size"]
+    if given is not None and given < vocab_size:
+        raise ValueError(f"model.vocab_size={given}, mais le tokenizer a {vocab_size} identifiants : laissez null.")
+    return GPTConfig.from_dict({**values, "vocab_size": vocab_size if given is None else given})
+
+
+def check_window(max_length: int, context_length: int) -> None:
+    if max_length > context_length:
+        raise ValueError(
+            f"data.max_length={max_length} dépasse model.context_length={context_length} : "
+            f"essayez data.max_length={context_length} data.stride={context_length}."
+        )
+
+
+def limits(settings: dict[str, Any]) -> dict[str, Any]:
+    """Les limites de la course, telles que `make_plan` les prend."""
+    values = settings["trainer"]
+    fast = int(values["fast_dev_run"])
+    return {
+        "max_epochs": None if fast else values["max_epochs"],
+        "max_steps": fast or values["max_steps"],
+        "max_tokens": None if fast else settings["max_tokens"],
+        "timed": values["max_time"] is not None,
+        "eval_every": settings["eval_every"],
+    }
+
+
+def limited(n_batches: int, limit: int | float | None) -> int:
+    """Les lots d'une époque sous trainer.limit_train_batches (un nombre, ou une fraction)."""
+    if limit is None:
+        return n_batches
+    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+
+
+def follow(trainer: lightning.Trainer, plan: Plan, accumulate: int) -> None:
+    """Accorde le Trainer au plan : accumulation, fin, évaluation comptée en pas d'optimiseur."""
+    trainer.accumulate_grad_batches = accumulate
+    trainer.fit_loop.epoch_loop.max_steps = -1 if plan.total_steps is None else plan.total_steps
+    if trainer.val_check_interval == 1.0:
+        trainer.val_check_interval = plan.eval_every * accumulate
+        trainer.check_val_every_n_epoch = None
+
+
+def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, device: torch.device) -> float | None:
+    """Ordre de grandeur de la course : ses FLOP, au débit d'un produit de matrices mesuré à l'instant, à 50 %."""
+    if plan.total_steps is None or device.type not in ("cpu", "cuda"):
+        return None
+    size = 1024 if device.type == "cpu" else 4096
+    a = torch.randn(size, size, device=device)
+    a @ a
+    began = time.perf_counter()
+    float((a @ a)[0, 0])
+    rate = 2 * size**3 / (time.perf_counter() - began)
+    return config.flops_per_token(length) * plan.total_steps * plan.tokens_per_step / rate / 0.5
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """{a: {b: 1}} -> (a.b, 1) : les réglages tels que TensorBoard les montre."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, int | float | str | bool) else str(value)
+
+
+def best_score(trainer: lightning.Trainer) -> float | None:
+    """La meilleure perte de validation que les checkpoints ont retenue."""
+    scores = [getattr(c, "best_model_score", None) for c in trainer.checkpoint_callbacks]
+    found = [float(score) for score in scores if score is not None and not math.isnan(float(score))]
+    return min(found, default=None)
