@@ -57,7 +57,12 @@ def train(settings: dict) -> float:
     config = setup.with_vocabulary(settings["model"], data.tokenizer.vocab_size)
     device, precision = trainer.strategy.root_device, trainer_settings["precision"]
     compiled = setup.compiled(settings["compile"], device.type)
-    memory = config.training_memory(batch_size=data.batch_size, length=data.max_length, precision=precision)
+    memory = config.training_memory(
+        batch_size=data.batch_size,
+        length=data.max_length,
+        precision=precision,
+        fused_attention=device.type != "cpu" or config.drop_rate == 0,
+    )
     seconds = setup.estimated_seconds(config, plan, length=data.max_length, device=device)
     setup.say(
         trainer,

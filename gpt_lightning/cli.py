@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -48,12 +48,17 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
         _hydra_main(task, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001 : tout passe ici, seules les fautes de l'utilisateur sont résumées
-        sentence = explain(error, config_name)
-        if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
-            raise
-        print(sentence, file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        _leave(error, config_name)
+
+
+def _leave(error: Exception, config_name: str) -> NoReturn:
+    """Finit sur une phrase si c'est une faute de l'utilisateur ; sinon l'erreur continue, avec sa trace."""
+    sentence = explain(error, config_name)
+    if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
+        raise error
+    print(sentence, file=sys.stderr)
+    sys.exit(1)
 
 
 def _hydra_main(task: Callable, config_name: str, texts: dict[str, str]) -> None:
@@ -63,7 +68,10 @@ def _hydra_main(task: Callable, config_name: str, texts: dict[str, str]) -> None
         unknown = sorted(set(texts) - set(settings))
         if unknown:
             raise ValueError(messages.unknown_key(unknown[0], []))
-        return task(settings | texts)
+        try:
+            return task(settings | texts)
+        except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase
+            _leave(error, config_name)
 
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import lightning
@@ -83,7 +84,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             raise ValueError("Le corpus est vide : aucun caractère à lire.")
         at = int(self.train_split * characters)
         train, val = corpus.split_by_characters(self.source.pieces, at)
-        self._fit(train)
+        self._fit(train, val)
         identity = {
             "source_sha256": digest,
             "tokenizer": fingerprint(self.tokenizer),
@@ -106,10 +107,10 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
                 digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
         return characters, digest.hexdigest()
 
-    def _fit(self, train: Callable) -> None:
+    def _fit(self, train: Callable, val: Callable) -> None:
         if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
-            pieces = self.source.pieces if self.tokenizer.fit_on == "all" else train
-            self.tokenizer = self.tokenizer.fit(text for text, _ in pieces())
+            pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
+            self.tokenizer = self.tokenizer.fit(text for text, _ in pieces)
 
     @property
     def name(self) -> str:

@@ -117,11 +117,14 @@ class GPTConfig:
         multiplied = self.n_parameters_without_embeddings() + self.padded_vocab_size * self.emb_dim
         return 6 * multiplied + 12 * self.n_layers * self.emb_dim * length
 
-    def training_memory(self, *, batch_size: int, length: int, precision: str = "32-true") -> dict[str, int]:
+    def training_memory(
+        self, *, batch_size: int, length: int, precision: str = "32-true", fused_attention: bool = True
+    ) -> dict[str, int]:
         """Octets qu'un pas d'entraînement AdamW demande : `parameters` (poids, gradients, moments),
         `activations` (gardées pour la passe arrière), `logits` (un tampon et sa copie).
 
-        Les activations sont comptées opération par opération, attention fusionnée (SDPA) comprise.
+        Les activations sont comptées opération par opération. Sans noyau d'attention fusionné (c'est le cas du
+        dropout sur CPU), les poids d'attention, T par tête et par jeton, s'y ajoutent.
         ValueError si la précision est inconnue.
         """
         if precision not in BYTES_PER_PARAMETER:
@@ -131,10 +134,11 @@ class GPTConfig:
         dropout = 3 if self.drop_rate else 0
         # normes (2 C), Q K V et sortie de l'attention (5 C), résidus, puis la couche cachée et son activation
         hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[self.activation]
-        per_layer = (9 + dropout) * c + hidden * h
+        scores = 0 if fused_attention else 2.25 * self.n_heads * length  # softmax, dropout, masque d'un octet
+        per_layer = (9 + dropout) * c + hidden * h + scores
         return {
             "parameters": BYTES_PER_PARAMETER[precision] * self.n_parameters(),
-            "activations": size * tokens * (self.n_layers * per_layer + 3 * c),
+            "activations": int(size * tokens * (self.n_layers * per_layer + 3 * c)),
             "logits": 2 * size * tokens * self.padded_vocab_size,
         }
 

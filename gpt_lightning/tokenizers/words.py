@@ -11,7 +11,7 @@ from gpt_lightning.tokenizers.base import END_OF_TEXT
 
 UNKNOWN = "<|unk|>"
 _PIECES = re.compile(r"""([,.:;?_!"()'\-]|--|\s)""")
-_SPACE_BEFORE_PUNCTUATION = re.compile(r"""\s+([,.?!"()'])""")
+_SPACE_BEFORE_PUNCTUATION = re.compile(r"""\s+([,.:;?!()'])""")
 
 
 def _split(text: str) -> list[str]:

@@ -1,0 +1,86 @@
+import pytest
+
+from gpt_lightning.data import corpus
+from gpt_lightning.data.corpus import Piece, Source
+from gpt_lightning.tokenizers import gpt2
+
+
+def read(path, **values) -> list[Piece]:
+    return list(Source(source="files", path=str(path), **values).pieces())
+
+
+def test_a_folder_gives_one_document_per_file(tmp_path):
+    (tmp_path / "b.txt").write_text("deux", encoding="utf-8")
+    (tmp_path / "a.md").write_text("un", encoding="utf-8")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    assert read(tmp_path) == [Piece("un", True), Piece("deux", True)]
+
+
+def test_jsonl_gives_one_document_per_line(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"contenu": "un"}\n\n{"contenu": "deux\\nlignes"}\n', encoding="utf-8")
+    assert read(path, jsonl_key="contenu") == [Piece("un", True), Piece("deux\nlignes", True)]
+    with pytest.raises(ValueError, match="ligne 1"):
+        read(path)
+
+
+def test_bom_and_line_endings_are_normalised(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes("\ufeffun\r\ndeux\rtrois\n".encode())
+    assert read(path) == [Piece("un\ndeux\ntrois\n", True)]
+
+
+def test_invalid_byte_is_named_with_its_place(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"a" * (corpus.BLOCK + 3) + "é".encode("latin-1") + b"b")
+    with pytest.raises(ValueError, match=f"latin.txt.*position {corpus.BLOCK + 3}"):
+        read(path)
+    assert "\ufffd" in "".join(p.text for p in read(path, errors="replace"))
+
+
+def test_binary_file_is_refused(tmp_path):
+    (tmp_path / "b.txt").write_bytes(b"ab\0cd")
+    with pytest.raises(ValueError, match="position 2"):
+        read(tmp_path / "b.txt")
+
+
+@pytest.mark.parametrize("path, why", [(None, "data.path="), ("rien.txt", "n'existe pas"), ("*.xyz", "n'existe pas")])
+def test_missing_path_is_said(path, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=why):
+        corpus.find_files(path)
+
+
+def test_folder_without_text_is_said(tmp_path):
+    with pytest.raises(ValueError, match="ne contient aucun fichier"):
+        corpus.find_files(str(tmp_path))
+
+
+def test_cutting_changes_no_token(monkeypatch):
+    monkeypatch.setattr(corpus, "BLOCK", 50)
+    text = "Le chat  dort.\n\nIl rêve, c'est tout ;  don't ask 123 456   ...\n" * 40
+    pieces = list(corpus.cut(text[i : i + 50] for i in range(0, len(text), 50)))
+    tokenizer = gpt2()
+    assert len(pieces) > 10 and "".join(pieces) == text
+    assert [i for p in pieces for i in tokenizer.encode(p)] == tokenizer.encode(text)
+
+
+def test_endless_line_is_cut_all_the_same(monkeypatch):
+    monkeypatch.setattr(corpus, "BLOCK", 10)
+    pieces = list(corpus.cut(["a" * 10] * 20))
+    assert len(pieces) == 5 and "".join(pieces) == "a" * 200
+
+
+def test_paragraphs_are_kept_once_across_documents(monkeypatch):
+    texts = ["un\n\ndeux\n\nun", "deux", "trois\n\nun"]
+    monkeypatch.setitem(corpus.SOURCES, "pydoc", lambda source: (Piece(t, True) for t in texts))
+    kept = list(Source(source="pydoc", deduplicate=True).pieces())
+    assert kept == [Piece("un\n\ndeux", True), Piece("trois", True)]
+
+
+@pytest.mark.parametrize("at", range(0, 13))
+def test_split_shares_the_text_without_overlap(at):
+    pieces = [Piece("abc", False), Piece("def", True), Piece("ghi", True), Piece("jkl", True)]
+    before, after = corpus.split_by_characters(lambda: iter(pieces), at)
+    assert "".join(p.text for p in before()) == "abcdefghijkl"[:at]
+    assert "".join(p.text for p in after()) == "abcdefghijkl"[at:]

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from gpt_lightning.decoding import Strategy
+
+
+def logits(n=6, size=50) -> torch.Tensor:
+    return 3 * torch.randn(n, size, generator=torch.Generator().manual_seed(2))
+
+
+def draw(strategy: Strategy, n=200) -> torch.Tensor:
+    uniforms = torch.rand(n, generator=torch.Generator().manual_seed(3))
+    return strategy.choose(logits(1).expand(n, -1), uniforms)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Strategy(temperature=0), Strategy(top_k=1), Strategy(top_p=0), Strategy(temperature=1e-4), Strategy(top_p=1e-9)],
+)
+def test_limits_are_greedy(strategy):
+    chosen = strategy.choose(logits(), torch.rand(6))
+    assert chosen.tolist() == logits().argmax(-1).tolist()
+
+
+def test_identities():
+    for strategy in (Strategy(), Strategy(top_k=50), Strategy(top_p=1.0), Strategy(top_k=10**6, top_p=1)):
+        torch.testing.assert_close(strategy(logits()), logits())
+
+
+def test_probabilities_sum_to_one():
+    for strategy in (Strategy(temperature=0.3), Strategy(top_k=7), Strategy(temperature=2, top_k=30, top_p=0.8)):
+        torch.testing.assert_close(strategy(logits()).softmax(-1).sum(-1), torch.ones(6))
+
+
+def test_draws_follow_the_distribution():
+    strategy, n = Strategy(temperature=1.5, top_k=8), 100_000
+    uniforms = torch.rand(n, generator=torch.Generator().manual_seed(4))
+    row = logits(1)
+    expected = strategy(row).softmax(-1)[0] * n
+    counts = torch.bincount(strategy.choose(row.expand(n, -1), uniforms), minlength=50)
+    assert not counts[expected == 0].any()
+    inside = expected > 0
+    chi2 = ((counts[inside] - expected[inside]) ** 2 / expected[inside]).sum()
+    assert chi2 < 24.3  # 7 degrés de liberté : dépassé une fois sur mille
+
+
+def test_extreme_uniforms_give_a_possible_token():
+    strategy = Strategy(top_k=3)
+    largest = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))
+    possible = strategy(logits()) > float("-inf")
+    for uniform in (torch.zeros(6), largest.expand(6)):
+        chosen = strategy.choose(logits(), uniform)
+        assert possible[torch.arange(6), chosen].all()
+
+
+def test_nan_is_said():
+    with pytest.raises(ValueError, match="NaN"):
+        Strategy().choose(torch.full((1, 4), float("nan")), torch.rand(1))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"temperature": -1}, {"temperature": "chaud"}, {"temperature": None}, {"top_k": 0}, {"top_k": 2.5}, {"top_p": 1.1}],
+)
+def test_impossible_values_are_refused_by_name(values):
+    with pytest.raises(ValueError, match=f"decoding.{next(iter(values))}"):
+        Strategy(**values)
