@@ -8,6 +8,7 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -105,8 +106,8 @@ def _unquoted(value: str) -> str:
 
 def _quoted(value: str) -> str:
     """Une chaîne de la grammaire de Hydra qui vaut `value`, ni interpolée ni convertie."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
+    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
+    return "'" + escaped.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def output_dir_for_hydra(overrides: list[str]) -> list[str]:
