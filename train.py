@@ -10,19 +10,22 @@ def train(settings: dict) -> float:
 
     Ce qui peut être refusé l'est avant de lire le corpus ; ce qui sera fait est dit avant de commencer.
     """
-    import lightning
-
     from gpt_lightning.model import GPTConfig, GPTModel
-    from gpt_lightning.training import callbacks, setup
-    from gpt_lightning.training.module import GPTModule
     from gpt_lightning.training.optim import OptimConfig
-    from gpt_lightning.training.plan import accumulation, make_plan
 
     began = time.monotonic()
-    setup.quiet()
-    lightning.seed_everything(setup.check_seed(settings["seed"]), verbose=False)
     GPTConfig.from_dict({**settings["model"], "vocab_size": settings["model"]["vocab_size"] or 1})
     optim = OptimConfig.from_dict(settings["optim"])
+
+    from gpt_lightning.training import (
+        callbacks,
+        setup,
+    )  # lightning : trois secondes, après les fautes de frappe
+    from gpt_lightning.training.module import GPTModule
+    from gpt_lightning.training.plan import accumulation, make_plan
+
+    setup.quiet()
+    setup.seed(settings["seed"])
     trainer_settings = setup.trainer_settings(settings["trainer"])
     tokenizer = cli.instantiate(settings["tokenizer"])
     data = cli.instantiate(settings["data"], tokenizer=tokenizer)
@@ -79,7 +82,9 @@ def train(settings: dict) -> float:
     with cli.other_processes(out / "config.yaml"):
         trainer.fit(module, data, ckpt_path=settings["ckpt_path"], weights_only=True)
     loss = module.metrics["val/loss"]
-    end = messages.finished(str(out), setup.best_score(trainer), loss, module.tokens_seen, time.monotonic() - began)
+    end = messages.finished(
+        str(out), setup.best_score(trainer), loss, module.tokens_seen, time.monotonic() - began
+    )
     setup.say(trainer, end)
     return loss
 

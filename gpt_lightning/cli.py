@@ -18,8 +18,12 @@ from typing import Any, NoReturn
 
 import hydra
 import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,7 +33,13 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE.parent / "conf"
 VERBATIM = ("prompt", "stop")  # le texte tel qu'il est tapé
 PATHS = ("prompt_file", "prompts_file", "output", "ckpt_path", "init_from", "output_dir", "data.path", "to")
-ALLOWED_TARGETS = ("gpt_lightning.", "lightning.pytorch.", "lightning.fabric.", "pytorch_lightning.", "torch.optim.")
+ALLOWED_TARGETS = (
+    "gpt_lightning.",
+    "lightning.pytorch.",
+    "lightning.fabric.",
+    "pytorch_lightning.",
+    "torch.optim.",
+)
 CHILD = "--child"  # un processus d'une course répartie, qui lit la configuration du premier
 
 
@@ -45,7 +55,9 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
             task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
             return
         overrides, texts = take_free_text(sys.argv[1:])
-        sys.argv[1:] = output_dir_for_hydra(resume_overrides(overrides) if config_name == "train" else overrides)
+        sys.argv[1:] = output_dir_for_hydra(
+            resume_overrides(overrides) if config_name == "train" else overrides
+        )
         _hydra_main(task, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -64,12 +76,9 @@ def _leave(error: Exception, config_name: str) -> NoReturn:
 
 def _hydra_main(task: Callable, config_name: str, texts: dict[str, str]) -> None:
     def job(cfg) -> Any:
-        settings = OmegaConf.to_container(cfg, resolve=True)
-        _refuse_unread_keys(settings, config_name)
-        unknown = sorted(set(texts) - set(settings))
-        if unknown:
-            raise ValueError(messages.unknown_key(unknown[0], []))
         try:
+            settings = OmegaConf.to_container(cfg, resolve=True)
+            _refuse_unread_keys([*settings, *texts], config_name)
             return task(settings | texts)
         except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase
             _leave(error, config_name)
@@ -130,9 +139,13 @@ def resume_overrides(overrides: list[str]) -> list[str]:
     run = checkpoint.parent.parent
     saved = run / ".hydra" / "overrides.yaml"
     if not saved.exists():
-        raise ValueError(f"{checkpoint} n'est pas dans un dossier de course (sans .hydra/) : init_from= part de ses poids.")
+        raise ValueError(
+            f"{checkpoint} n'est pas dans un dossier de course (sans .hydra/) : init_from= part de ses poids."
+        )
     new_keys = {o.partition("=")[0] for o in overrides}
-    old = [o for o in yaml.safe_load(saved.read_text(encoding="utf-8")) if o.partition("=")[0] not in new_keys]
+    old = [
+        o for o in yaml.safe_load(saved.read_text(encoding="utf-8")) if o.partition("=")[0] not in new_keys
+    ]
     kept = [o for o in overrides if not o.startswith("ckpt_path=")]
     return [*old, f"hydra.run.dir={_quoted(str(run))}", f"ckpt_path={_quoted(str(checkpoint))}", *kept]
 
@@ -212,7 +225,9 @@ class ConsoleHandler(logging.StreamHandler):
 
 def _configure_child_logging() -> None:
     """Un processus secondaire n'écrit que ses problèmes, sur stderr."""
-    logging.basicConfig(level=logging.WARNING, format=f"[processus {os.environ.get('LOCAL_RANK')}] %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format=f"[processus {os.environ.get('LOCAL_RANK')}] %(message)s"
+    )
 
 
 def explain(error: BaseException, config_name: str) -> str | None:
@@ -292,10 +307,10 @@ def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _flat(value, f"{prefix}{key}.")
 
 
-def _refuse_unread_keys(settings: dict[str, Any], config_name: str) -> None:
+def _refuse_unread_keys(keys: list[str], config_name: str) -> None:
     """Une clé ajoutée avec « + » au premier niveau ne serait lue par personne."""
     known = {key.partition(".")[0] for key in known_keys(config_name)}
-    for key in settings:
+    for key in keys:
         if key not in known:
             raise ValueError(messages.unknown_key(key, difflib.get_close_matches(key, known)))
 
@@ -303,8 +318,3 @@ def _refuse_unread_keys(settings: dict[str, Any], config_name: str) -> None:
 def save_settings(settings: dict[str, Any], path: Path) -> None:
     """Écrit la configuration résolue, en valeurs simples."""
     path.write_text(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False), encoding="utf-8")
-
-
-def original_command() -> list[str]:
-    """Les surcharges telles que Hydra les a retenues, pour les montrer."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 def device(name: str, count: int, precision: str, compiled: bool) -> str:
     line = f"Appareil   : {name}, précision {precision}" + (", compilé" if compiled else "")
     if count > 1 and name == "cpu":
-        line += f"\n             {count} processus sur CPU (gloo) : pour essayer la répartition, pas pour aller plus vite"
+        line += f"\n             {count} processus sur CPU (gloo) : pour essayer, pas pour aller plus vite"
     elif count > 1:
         line += f", {count} processus"
     return line
@@ -54,7 +54,9 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     )
 
 
-def plan(steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None) -> str:
+def plan(
+    steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
+) -> str:
     if steps is None:
         length = "jusqu'à la limite de temps"
     else:
@@ -88,7 +90,9 @@ def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left:
     line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
         line += f" | entraînement {number(metrics['train/loss'], 3)}"
-    line += f" | validation {number(metrics['val/loss'], 3)} (perplexité {number(metrics['val/perplexity'], 1)})"
+    line += (
+        f" | validation {number(metrics['val/loss'], 3)} (perplexité {number(metrics['val/perplexity'], 1)})"
+    )
     if "tokens_per_second" in metrics:
         line += f" | {number(metrics['tokens_per_second'])} jetons/s"
     return line + (f" | reste {duration(left)}" if left else "")

@@ -40,7 +40,13 @@ def command(cache):
         return subprocess.run(
             [sys.executable, *entry, *arguments],
             cwd=cwd,
-            env={**os.environ, "XDG_CACHE_HOME": str(cache), "COLUMNS": "200", "PYTHONPATH": str(ROOT), **env},
+            env={
+                **os.environ,
+                "XDG_CACHE_HOME": str(cache),
+                "COLUMNS": "200",
+                "PYTHONPATH": str(ROOT),
+                **env,
+            },
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -3,7 +3,9 @@ import pytest
 from gpt_lightning import cli
 
 
-@pytest.mark.parametrize("text", ["Il était, l'eau = 1984", "1984", "1e3", "null", "true", "${x}", "a=b", "[1, 2]", "", "-m"])
+@pytest.mark.parametrize(
+    "text", ["Il était, l'eau = 1984", "1984", "1e3", "null", "true", "${x}", "a=b", "[1, 2]", "", "-m"]
+)
 def test_a_prompt_is_taken_as_it_is(text):
     assert cli.take_free_text([f"prompt={text}", "seed=1"]) == (["seed=1"], {"prompt": text})
 
@@ -22,7 +24,9 @@ def parsed(override: str):
     return OverridesParser.create().parse_override(override).value()
 
 
-@pytest.mark.parametrize("path", ["à lire/mon texte.txt", "l'eau.txt", "a=b,c.txt", "${x}.txt", "C:\\x\\y.txt", "1984"])
+@pytest.mark.parametrize(
+    "path", ["à lire/mon texte.txt", "l'eau.txt", "a=b,c.txt", "${x}.txt", "C:\\x\\y.txt", "1984"]
+)
 def test_a_path_is_quoted_for_hydra(path):
     from omegaconf import OmegaConf
 

@@ -10,9 +10,7 @@ from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.training.optim import OptimConfig
 
-CHOICES = sorted(
-    (path.parent.name, path.stem) for path in cli.CONF.glob("*/*.yaml")
-)
+CHOICES = sorted((path.parent.name, path.stem) for path in cli.CONF.glob("*/*.yaml"))
 
 
 def composed(config_name: str, *overrides: str) -> dict:
@@ -86,7 +84,12 @@ def test_data_files_list_every_parameter():
 
 @pytest.mark.parametrize(
     "model, parameters",
-    [("gpt124m", 124_439_808), ("gpt355m", 354_823_168), ("gpt774m", 774_030_080), ("gpt1558m", 1_557_611_200)],
+    [
+        ("gpt124m", 124_439_808),
+        ("gpt355m", 354_823_168),
+        ("gpt774m", 774_030_080),
+        ("gpt1558m", 1_557_611_200),
+    ],
 )
 def test_the_four_sizes_are_those_of_gpt2(model, parameters):
     values = composed("train", f"model={model}")["model"]
@@ -111,6 +114,11 @@ def test_the_original_is_the_original():
     assert model.n_parameters() == 163_009_536 - (1024 - 256) * 768
     data, optim = settings["data"], settings["optim"]
     assert (data["max_length"], data["stride"], data["batch_size"], data["train_split"]) == (256, 128, 4, 0.9)
-    assert (optim["lr"], optim["weight_decay"], optim["decayed"], optim["schedule"]) == (4e-4, 0.1, "all", "constant")
+    assert (optim["lr"], optim["weight_decay"], optim["decayed"], optim["schedule"]) == (
+        4e-4,
+        0.1,
+        "all",
+        "constant",
+    )
     own = composed("train", "experiment=original", "data=text", "data.path=a.txt")
     assert (own["data"]["path"], own["data"]["max_length"]) == ("a.txt", 256)

@@ -77,7 +77,9 @@ def test_no_folder_of_leftovers():
     assert not names & {"utils", "common", "helpers", "core", "scripts", "misc"}
 
 
-@pytest.mark.parametrize("module", ["gpt_lightning", "gpt_lightning.messages", "gpt_lightning.cli", "gpt_lightning.data.corpus"])
+@pytest.mark.parametrize(
+    "module", ["gpt_lightning", "gpt_lightning.messages", "gpt_lightning.cli", "gpt_lightning.data.corpus"]
+)
 def test_light_modules_do_not_load_torch(module):
     import subprocess
 

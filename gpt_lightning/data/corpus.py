@@ -71,7 +71,9 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {"pydoc": pydoc, "file
 def find_files(path: str | list[str] | None) -> list[Path]:
     """Les fichiers texte que `path` désigne, triés, sans doublon. ValueError s'il n'y en a aucun."""
     if not path:
-        raise ValueError("Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif).")
+        raise ValueError(
+            "Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif)."
+        )
     found: dict[Path, None] = {}
     for one in [path] if isinstance(path, str) else path:
         place = Path(one).expanduser()
@@ -82,7 +84,9 @@ def find_files(path: str | list[str] | None) -> list[Path]:
         else:
             matches = sorted(Path(p) for p in glob.glob(str(place), recursive=True) if Path(p).is_file())
         if not matches:
-            kind = f"ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}" if place.is_dir() else "n'existe pas"
+            kind = (
+                f"ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}" if place.is_dir() else "n'existe pas"
+            )
             raise ValueError(f"data.path : {one} {kind}.")
         found.update(dict.fromkeys(matches))
     return list(found)

@@ -67,13 +67,20 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"data.{name}={value!r} : il faut un entier d'au moins {least}.")
         if not isinstance(train_split, float) or not 0 < train_split < 1:
-            raise ValueError(f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9.")
+            raise ValueError(
+                f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
+            )
         self.source = corpus.Source(
             source=source, path=path, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate
         )
         self.tokenizer, self.report = tokenizer, report
         self.train_split, self.max_length, self.stride = train_split, max_length, stride
-        self.batch_size, self.num_workers, self.seed, self.accumulate = batch_size, num_workers, seed, accumulate
+        self.batch_size, self.num_workers, self.seed, self.accumulate = (
+            batch_size,
+            num_workers,
+            seed,
+            accumulate,
+        )
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         self._store: store.TokenStore | None = None
 
@@ -148,7 +155,9 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
 
     def tokens(self, split: str) -> np.ndarray:
         """Tous les jetons de `split`, (N,)."""
-        return np.concatenate([np.fromfile(path, dtype=self._store.dtype) for path in self._store.shards(split)])
+        return np.concatenate(
+            [np.fromfile(path, dtype=self._store.dtype) for path in self._store.shards(split)]
+        )
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
         """L'ordre des lots d'entraînement d'un processus. ValueError si le corpus ne remplit pas un pas."""

@@ -18,7 +18,14 @@ class BatchOrder:
     """
 
     def __init__(
-        self, n_windows: int, *, batch_size: int, seed: int, world_size: int = 1, rank: int = 0, accumulate: int = 1
+        self,
+        n_windows: int,
+        *,
+        batch_size: int,
+        seed: int,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulate: int = 1,
     ):
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
@@ -40,7 +47,9 @@ class WindowLoader(DataLoader):
     Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
     """
 
-    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, *, num_workers: int = 0, pin: bool = False):
+    def __init__(
+        self, dataset: SlidingWindowDataset, order: BatchOrder, *, num_workers: int = 0, pin: bool = False
+    ):
         super().__init__(
             dataset, batch_sampler=order, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin
         )

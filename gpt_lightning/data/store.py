@@ -38,7 +38,9 @@ class TokenStore:
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
-            raise ValueError(f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible.") from None
+            raise ValueError(
+                f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible."
+            ) from None
         if meta.get("version") != VERSION:
             raise ValueError(f"{folder} : version {meta.get('version')} de la base, {VERSION} attendue.")
         store = cls(folder, meta)
@@ -100,7 +102,13 @@ def open_or_build(
 
 def _build(folder: Path, identity: dict, splits: dict[str, Callable], tokenizer: Tokenizer) -> None:
     dtype = dtype_for(tokenizer.vocab_size)
-    meta = {"version": VERSION, "dtype": dtype.name, "vocab_size": tokenizer.vocab_size, **identity, "splits": {}}
+    meta = {
+        "version": VERSION,
+        "dtype": dtype.name,
+        "vocab_size": tokenizer.vocab_size,
+        **identity,
+        "splits": {},
+    }
     for split, pieces in splits.items():
         counts = {"documents": 0, "characters": 0}
         chunks = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)

@@ -49,8 +49,8 @@ def stream(
     device = next(model.parameters()).device
     ids, pads = _left_pad([list(map(int, row)) for row in prompts], context, device)
     n_rows = len(ids) * num_samples
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens} : il faut un entier positif ou nul.")
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens={max_new_tokens!r} : il faut un entier positif ou nul.")
     uniforms = _uniforms(seed, n_rows, max_new_tokens).to(device)
     cache = _new_cache(model, ids, pads, capacity=min(context, ids.shape[1] + max_new_tokens))
     logits = model.next_logits(ids, cache).repeat_interleave(num_samples, dim=0)

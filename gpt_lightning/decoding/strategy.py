@@ -48,7 +48,9 @@ class Strategy:
         même jeton quels que soient le lot et la machine. ValueError si les logits ne sont pas des nombres.
         """
         if torch.isnan(logits).any():
-            raise ValueError("Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé.")
+            raise ValueError(
+                "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
+            )
         if self.greedy:
             return logits.argmax(-1)
         cumulative = self(logits).softmax(-1).cumsum(-1)

@@ -72,7 +72,9 @@ def stream_text(
     """
     ids = prompt_ids(tokenizer, prompt)
     before = len(tokenizer.decode(ids)) if prompt else 0
-    grown = GrowingText(lambda new: tokenizer.decode(ids + new)[before:] if prompt else tokenizer.decode(new), stop)
+    grown = GrowingText(
+        lambda new: tokenizer.decode(ids + new)[before:] if prompt else tokenizer.decode(new), stop
+    )
     reason, count = "length", 0
     for tokens in stream(
         model, [ids], strategy=strategy, max_new_tokens=max_new_tokens, eos_id=tokenizer.eos_id, seed=seed

@@ -55,7 +55,9 @@ class GPTConfig:
                 f"essayez model.n_heads={_nearest_divisor(self.emb_dim, self.n_heads)}."
             )
         if self.positions == "rope" and self.head_dim % 2:
-            raise ValueError(f"model.positions=rope demande des têtes de dimension paire, pas {self.head_dim}.")
+            raise ValueError(
+                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_dim}."
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "GPTConfig":
@@ -63,7 +65,9 @@ class GPTConfig:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"Clé inconnue dans model : {', '.join(unknown)} (connues : {', '.join(sorted(known))}).")
+            raise ValueError(
+                f"Clé inconnue dans model : {', '.join(unknown)} (connues : {', '.join(sorted(known))})."
+            )
         if values.get("vocab_size") is None:
             raise ValueError("model.vocab_size manque : le tokenizer le donne, ou model.vocab_size=50257.")
         return cls(**values)
@@ -128,7 +132,9 @@ class GPTConfig:
         ValueError si la précision est inconnue.
         """
         if precision not in BYTES_PER_PARAMETER:
-            raise ValueError(f"Précision inconnue : {precision} (connues : {', '.join(BYTES_PER_PARAMETER)}).")
+            raise ValueError(
+                f"Précision inconnue : {precision} (connues : {', '.join(BYTES_PER_PARAMETER)})."
+            )
         size = 4 if precision == "32-true" else 2
         tokens, c, h = batch_size * length, self.emb_dim, self.hidden_dim
         dropout = 3 if self.drop_rate else 0

@@ -67,7 +67,9 @@ class GPTModel(nn.Module):
         """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C)."""
         length = ids.shape[1]
         if length > self.config.context_length:
-            raise ValueError(f"{length} jetons pour un contexte de {self.config.context_length} : gardez la fin.")
+            raise ValueError(
+                f"{length} jetons pour un contexte de {self.config.context_length} : gardez la fin."
+            )
         positions = torch.arange(length, device=ids.device) if cache is None else cache.prepare(length)
         x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)
         for block in self.trf_blocks:

@@ -21,7 +21,9 @@ class GPTModule(lightning.LightningModule):
     `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent.
     """
 
-    def __init__(self, model: GPTModel, *, tokenizer, optim: OptimConfig, plan: Plan, compile_model: bool = False):
+    def __init__(
+        self, model: GPTModel, *, tokenizer, optim: OptimConfig, plan: Plan, compile_model: bool = False
+    ):
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
@@ -62,7 +64,9 @@ class GPTModule(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.tokens_seen += self.plan.tokens_per_step
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+    ) -> None:
         """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
         parameters = [p for p in self.parameters() if p.grad is not None]
         if gradient_clip_algorithm is not None and str(gradient_clip_algorithm) == "value":
@@ -90,7 +94,9 @@ class GPTModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if self.trainer.global_rank:  # sans quoi tous les processus tireraient le même dropout
-            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank + 1000 * self.trainer.global_step)
+            torch.manual_seed(
+                torch.initial_seed() + self.trainer.global_rank + 1000 * self.trainer.global_step
+            )
 
 
 class Running:

@@ -37,7 +37,9 @@ class OptimConfig:
             raise ValueError(f"optim.min_lr_ratio={self.min_lr_ratio} : il faut au plus 1.")
         betas = list(self.betas) if isinstance(self.betas, Sequence) else []
         if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
-            raise ValueError(f"optim.betas={self.betas!r} : il faut deux nombres de [0, 1), comme [0.9, 0.95].")
+            raise ValueError(
+                f"optim.betas={self.betas!r} : il faut deux nombres de [0, 1), comme [0.9, 0.95]."
+            )
         for name, choices in (("schedule", SCHEDULES), ("decayed", DECAYED)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"optim.{name}={getattr(self, name)} : les choix sont {', '.join(choices)}.")
@@ -48,7 +50,9 @@ class OptimConfig:
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ValueError(f"Clé inconnue dans optim : {', '.join(unknown)} (connues : {', '.join(known)}).")
+            raise ValueError(
+                f"Clé inconnue dans optim : {', '.join(unknown)} (connues : {', '.join(known)})."
+            )
         return cls(**values)
 
     def factor(self, step: int, total_steps: int) -> float:
@@ -58,7 +62,9 @@ class OptimConfig:
             return (step + 1) / warmup
         if self.schedule == "constant":
             return 1.0
-        start = max(warmup, total_steps - _steps(self.decay, total_steps)) if self.schedule == "wsd" else warmup
+        start = (
+            max(warmup, total_steps - _steps(self.decay, total_steps)) if self.schedule == "wsd" else warmup
+        )
         progress = min(1.0, max(0.0, (step - start) / max(1, total_steps - start)))
         falling = 0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1 - progress
         return self.min_lr_ratio + (1 - self.min_lr_ratio) * falling
@@ -73,7 +79,10 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
     parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if config.decayed == "all" or p.dim() >= 2]
     others = [p for p in parameters if config.decayed != "all" and p.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.lr,

@@ -28,10 +28,16 @@ def accumulation(
     """
     if global_batch_tokens is None:
         return given
-    if isinstance(global_batch_tokens, bool) or not isinstance(global_batch_tokens, int) or global_batch_tokens < 1:
+    if (
+        isinstance(global_batch_tokens, bool)
+        or not isinstance(global_batch_tokens, int)
+        or global_batch_tokens < 1
+    ):
         raise ValueError(f"global_batch_tokens={global_batch_tokens!r} : il faut un nombre entier de jetons.")
     if given != 1:
-        raise ValueError("global_batch_tokens et trainer.accumulate_grad_batches se contredisent : gardez-en un.")
+        raise ValueError(
+            "global_batch_tokens et trainer.accumulate_grad_batches se contredisent : gardez-en un."
+        )
     one = batch_size * max_length * world_size
     below = global_batch_tokens // one
     if below * one == global_batch_tokens:

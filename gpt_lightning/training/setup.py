@@ -14,14 +14,16 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
-from gpt_lightning import messages
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.training.plan import Plan
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 REFUSED = {
-    "overfit_batches": (0, "l'ordre des fenêtres est celui du chargeur ; trainer.limit_train_batches limite une époque"),
+    "overfit_batches": (
+        0,
+        "l'ordre des fenêtres est celui du chargeur ; trainer.limit_train_batches limite une époque",
+    ),
     "use_distributed_sampler": (False, "le chargeur partage lui-même les fenêtres entre les processus"),
     "reload_dataloaders_every_n_epochs": (0, "le chargeur sait changer d'époque"),
     "barebones": (False, "une course écrit toujours ses mesures et ses checkpoints"),
@@ -41,16 +43,19 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning)\.")
-    warnings.filterwarnings("ignore", message=".*(isinstance\\(treespec, LeafSpec\\)|does not have many workers).*")
+    warnings.filterwarnings(
+        "ignore", message=".*(isinstance\\(treespec, LeafSpec\\)|does not have many workers).*"
+    )
 
 
-def check_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed!r} : il faut un entier entre 0 et 4294967295.")
-    return seed
+def seed(value: Any) -> None:
+    """Sème python, numpy et torch. ValueError si ce n'est pas un entier de 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise ValueError(f"seed={value!r} : il faut un entier entre 0 et 4294967295.")
+    lightning.seed_everything(value, verbose=False)
 
 
-def trainer_settings(values: dict[str, Any], checkpointing: bool = True) -> dict[str, Any]:
+def trainer_settings(values: dict[str, Any]) -> dict[str, Any]:
     """Les arguments de `lightning.Trainer`, précision résolue. ValueError sur ce que nous refusons."""
     for key, (allowed, why) in REFUSED.items():
         if values[key] != allowed:
@@ -58,24 +63,36 @@ def trainer_settings(values: dict[str, Any], checkpointing: bool = True) -> dict
     _check_choice("accelerator", values["accelerator"], ACCELERATORS)
     _check_choice("precision", values["precision"], PRECISIONS)
     if values["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ValueError("trainer.accelerator=gpu, mais aucun GPU n'est visible : essayez trainer.accelerator=auto.")
-    for key, least in (("log_every_n_steps", 1), ("num_nodes", 1), ("accumulate_grad_batches", 1), ("max_steps", -1)):
+        raise ValueError(
+            "trainer.accelerator=gpu, mais aucun GPU n'est visible : essayez trainer.accelerator=auto."
+        )
+    for key, least in (
+        ("log_every_n_steps", 1),
+        ("num_nodes", 1),
+        ("accumulate_grad_batches", 1),
+        ("max_steps", -1),
+    ):
         if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < least:
             raise ValueError(f"trainer.{key}={values[key]!r} : il faut un entier d'au moins {least}.")
     for key in ("max_epochs", "gradient_clip_val"):
         value = values[key]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < -1):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or value < -1
+        ):
             raise ValueError(f"trainer.{key}={value!r} : il faut un nombre, ou null.")
-    devices = values["devices"]
-    if isinstance(devices, bool) or (isinstance(devices, int) and (devices == 0 or devices < -1)):
-        raise ValueError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
-    if isinstance(devices, str) and devices != "auto" and not devices.replace(",", "").strip().isdigit():
-        raise ValueError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
+    _check_devices(values["devices"])
     resolved = dict(values)
     if values["precision"] == "auto":
         resolved["precision"] = automatic_precision(values["accelerator"])
     # le plan compte les pas et Finish arrête la course : Lightning n'a pas d'époque à compter
     return resolved | {"max_epochs": -1, "max_steps": -1}
+
+
+def _check_devices(devices: Any) -> None:
+    wrong_number = isinstance(devices, bool) or (isinstance(devices, int) and (devices == 0 or devices < -1))
+    text = devices.replace(",", "").replace(" ", "") if isinstance(devices, str) else "auto"
+    if wrong_number or not (text in ("auto", "-1") or text.isdigit()):
+        raise ValueError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
 
 
 def _check_choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -89,7 +106,9 @@ def automatic_precision(accelerator: str) -> str:
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
         return "32-true"
-    native = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    native = [
+        getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    ]
     return "bf16-mixed" if any(probe() for probe in native if probe) else "32-true"
 
 
@@ -134,7 +153,9 @@ def with_vocabulary(values: dict[str, Any], vocab_size: int) -> GPTConfig:
     """La configuration du modèle, avec le vocabulaire du tokenizer si `model.vocab_size` est null."""
     given = values["vocab_size"]
     if given is not None and given < vocab_size:
-        raise ValueError(f"model.vocab_size={given}, mais le tokenizer a {vocab_size} identifiants : laissez null.")
+        raise ValueError(
+            f"model.vocab_size={given}, mais le tokenizer a {vocab_size} identifiants : laissez null."
+        )
     return GPTConfig.from_dict({**values, "vocab_size": vocab_size if given is None else given})
 
 

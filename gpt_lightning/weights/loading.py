@@ -40,7 +40,9 @@ def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[GPTModel, 
     if not isinstance(ours, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} n'est pas un checkpoint de gpt_lightning.")
     if ours.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{path} est au format {ours.get('format_version')}, ce programme lit le {FORMAT_VERSION}.")
+        raise ValueError(
+            f"{path} est au format {ours.get('format_version')}, ce programme lit le {FORMAT_VERSION}."
+        )
     state = {name.removeprefix("model."): tensor for name, tensor in checkpoint["state_dict"].items()}
     return build(GPTConfig.from_dict(ours["model"]), state, path), from_state(ours["tokenizer"])
 

@@ -44,7 +44,9 @@ def test_binary_file_is_refused(tmp_path):
         read(tmp_path / "b.txt")
 
 
-@pytest.mark.parametrize("path, why", [(None, "data.path="), ("rien.txt", "n'existe pas"), ("*.xyz", "n'existe pas")])
+@pytest.mark.parametrize(
+    "path, why", [(None, "data.path="), ("rien.txt", "n'existe pas"), ("*.xyz", "n'existe pas")]
+)
 def test_missing_path_is_said(path, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=why):

@@ -81,7 +81,14 @@ def test_too_little_text_is_said(tmp_path, text, why):
 
 @pytest.mark.parametrize(
     "values",
-    [{"max_length": 0}, {"stride": -1}, {"batch_size": "deux"}, {"train_split": 1.5}, {"source": "x"}, {"errors": "x"}],
+    [
+        {"max_length": 0},
+        {"stride": -1},
+        {"batch_size": "deux"},
+        {"train_split": 1.5},
+        {"source": "x"},
+        {"errors": "x"},
+    ],
 )
 def test_bad_values_are_refused_by_name(tmp_path, values):
     with pytest.raises(ValueError, match=f"data.{next(iter(values))}"):

@@ -9,7 +9,12 @@ DATASET = SlidingWindowDataset(np.arange(400, dtype=np.uint16), max_length=4, st
 
 def loader(*, batch_size=2, world_size=1, rank=0, accumulate=1, seed=7, workers=0) -> WindowLoader:
     order = BatchOrder(
-        len(DATASET), batch_size=batch_size, seed=seed, world_size=world_size, rank=rank, accumulate=accumulate
+        len(DATASET),
+        batch_size=batch_size,
+        seed=seed,
+        world_size=world_size,
+        rank=rank,
+        accumulate=accumulate,
     )
     return WindowLoader(DATASET, order, num_workers=workers)
 

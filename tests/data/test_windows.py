@@ -32,7 +32,10 @@ def test_windows_are_those_of_the_original(golden, verdict):
 def test_windows_are_slices(n, length, stride):
     tokens = list(range(n))
     expected = [tokens[i : i + length + 1] for i in range(0, n - length, stride)]
-    found = [[*x.tolist(), int(y[-1])] for x, y in (windows(tokens, length, stride)[i] for i in range(len(expected)))]
+    found = [
+        [*x.tolist(), int(y[-1])]
+        for x, y in (windows(tokens, length, stride)[i] for i in range(len(expected)))
+    ]
     assert found == expected and len(windows(tokens, length, stride)) == len(expected)
 
 
@@ -44,7 +47,9 @@ def test_window_may_span_shards(tmp_path):
     split = SlidingWindowDataset(paths, max_length=7, stride=2, dtype=np.uint16)
     whole = windows(tokens, 7, 2)
     assert len(split) == len(whole)
-    assert all((split[i][0] == whole[i][0]).all() and (split[i][1] == whole[i][1]).all() for i in range(len(whole)))
+    assert all(
+        (split[i][0] == whole[i][0]).all() and (split[i][1] == whole[i][1]).all() for i in range(len(whole))
+    )
 
 
 def test_the_memory_map_is_never_pickled(tmp_path):

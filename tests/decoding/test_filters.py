@@ -18,7 +18,9 @@ def test_original_temperatures(golden, logits):
         torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind, function", [("top_k", decoding.top_k_sampling), ("top_p", decoding.top_p_sampling)])
+@pytest.mark.parametrize(
+    "kind, function", [("top_k", decoding.top_k_sampling), ("top_p", decoding.top_p_sampling)]
+)
 def test_original_filters(kind, function, golden, logits):
     for name, expected in golden["decoding"][kind].items():
         amount, temperature = (float(part.split("=")[1]) for part in name.split(","))

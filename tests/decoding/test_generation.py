@@ -64,7 +64,9 @@ def test_end_of_text_stops_its_row_only():
     whole = generate(one, [[1], [2]], strategy=GREEDY, max_new_tokens=12)
     end = whole[0][4]
     stopped = generate(one, torch.tensor([[1], [2]]), strategy=GREEDY, max_new_tokens=12, eos_id=end)
-    assert stopped[0].tolist() == whole[0][: whole[0].index(end, 1) + 1] + [end] * (stopped.shape[1] - whole[0].index(end, 1) - 1)
+    assert stopped[0].tolist() == whole[0][: whole[0].index(end, 1) + 1] + [end] * (
+        stopped.shape[1] - whole[0].index(end, 1) - 1
+    )
     reasons = {
         token.row: token.reason
         for tokens in stream(one, [[1], [2]], strategy=GREEDY, max_new_tokens=12, eos_id=end)

@@ -15,7 +15,13 @@ def draw(strategy: Strategy, n=200) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "strategy",
-    [Strategy(temperature=0), Strategy(top_k=1), Strategy(top_p=0), Strategy(temperature=1e-4), Strategy(top_p=1e-9)],
+    [
+        Strategy(temperature=0),
+        Strategy(top_k=1),
+        Strategy(top_p=0),
+        Strategy(temperature=1e-4),
+        Strategy(top_p=1e-9),
+    ],
 )
 def test_limits_are_greedy(strategy):
     chosen = strategy.choose(logits(), torch.rand(6))
@@ -28,7 +34,11 @@ def test_identities():
 
 
 def test_probabilities_sum_to_one():
-    for strategy in (Strategy(temperature=0.3), Strategy(top_k=7), Strategy(temperature=2, top_k=30, top_p=0.8)):
+    for strategy in (
+        Strategy(temperature=0.3),
+        Strategy(top_k=7),
+        Strategy(temperature=2, top_k=30, top_p=0.8),
+    ):
         torch.testing.assert_close(strategy(logits()).softmax(-1).sum(-1), torch.ones(6))
 
 
@@ -60,7 +70,14 @@ def test_nan_is_said():
 
 @pytest.mark.parametrize(
     "values",
-    [{"temperature": -1}, {"temperature": "chaud"}, {"temperature": None}, {"top_k": 0}, {"top_k": 2.5}, {"top_p": 1.1}],
+    [
+        {"temperature": -1},
+        {"temperature": "chaud"},
+        {"temperature": None},
+        {"top_k": 0},
+        {"top_k": 2.5},
+        {"top_p": 1.1},
+    ],
 )
 def test_impossible_values_are_refused_by_name(values):
     with pytest.raises(ValueError, match=f"decoding.{next(iter(values))}"):

@@ -66,4 +66,6 @@ def test_rotation_is_a_complex_product():
     pairs = torch.complex(x[..., :4], x[..., 4:])
     angles = positions[:, None] * (10_000.0 ** (-torch.arange(4) / 4))
     turned = pairs * torch.polar(torch.ones_like(angles), angles)
-    torch.testing.assert_close(RotaryPositions(config)(x, positions), torch.cat((turned.real, turned.imag), -1))
+    torch.testing.assert_close(
+        RotaryPositions(config)(x, positions), torch.cat((turned.real, turned.imag), -1)
+    )

@@ -31,7 +31,9 @@ def test_padded_rows_give_what_they_give_alone(positions):
     after = one(following, cache)[:, -1]
     for i, row in enumerate(rows):
         torch.testing.assert_close(logits[i], one(row)[0, -1], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(after[i], one(torch.cat((row, following[i : i + 1]), 1))[0, -1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            after[i], one(torch.cat((row, following[i : i + 1]), 1))[0, -1], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_forgetting_tokens():

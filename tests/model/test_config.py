@@ -87,7 +87,10 @@ def test_activation_memory_is_what_autograd_keeps(options):
 
 def test_parameter_memory_by_precision():
     n = config().n_parameters()
-    memory = {p: config().training_memory(batch_size=1, length=8, precision=p)["parameters"] for p in ("32-true", "bf16-true")}
+    memory = {
+        p: config().training_memory(batch_size=1, length=8, precision=p)["parameters"]
+        for p in ("32-true", "bf16-true")
+    }
     assert memory == {"32-true": 16 * n, "bf16-true": 8 * n}
     with pytest.raises(ValueError, match="Précision"):
         config().training_memory(batch_size=1, length=8, precision="fp4")

@@ -33,7 +33,10 @@ def test_wsd_stays_then_falls_in_a_line():
 def test_matrices_only_decay():
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     groups = build_optimizer(model, OptimConfig(weight_decay=0.3)).param_groups
-    assert [(g["weight_decay"], sum(p.numel() for p in g["params"])) for g in groups] == [(0.3, 12), (0.0, 12)]
+    assert [(g["weight_decay"], sum(p.numel() for p in g["params"])) for g in groups] == [
+        (0.3, 12),
+        (0.0, 12),
+    ]
     (group,) = build_optimizer(model, OptimConfig(weight_decay=0.3, decayed="all")).param_groups
     assert (group["weight_decay"], len(group["params"])) == (0.3, 4)
 

@@ -5,7 +5,9 @@ from gpt_lightning.training.plan import accumulation, make_plan
 
 def plan(**values):
     limits = {"max_epochs": None, "max_steps": -1, "max_tokens": None, "timed": False, "eval_every": 5}
-    return make_plan(**{"batches_per_epoch": 40, "accumulate": 2, "tokens_per_batch": 100, **limits, **values})
+    return make_plan(
+        **{"batches_per_epoch": 40, "accumulate": 2, "tokens_per_batch": 100, **limits, **values}
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from gpt_lightning.tokenizers import gpt2
 
 def checkpoint(path: Path, **values) -> GPTModel:
     torch.manual_seed(0)
-    model = GPTModel(GPTConfig(vocab_size=50257, context_length=8, emb_dim=8, n_heads=2, n_layers=1, **values))
+    model = GPTModel(
+        GPTConfig(vocab_size=50257, context_length=8, emb_dim=8, n_heads=2, n_layers=1, **values)
+    )
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     ours = {"format_version": 1, "model": model.config.to_dict(), "tokenizer": gpt2().state()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,10 @@ def damaged(path: Path, change) -> str:
     "change, why",
     [
         (lambda c: c["state_dict"].pop("model.final_norm.scale"), "manque le tenseur final_norm.scale"),
-        (lambda c: c["state_dict"].update({"model.final_norm.scale": torch.ones(3)}), r"final_norm.scale a la forme \(3,\)"),
+        (
+            lambda c: c["state_dict"].update({"model.final_norm.scale": torch.ones(3)}),
+            r"final_norm.scale a la forme \(3,\)",
+        ),
         (lambda c: c.pop("gpt_lightning"), "n'est pas un"),
         (lambda c: c["gpt_lightning"].update(format_version=99), "format 99"),
         (lambda c: c["gpt_lightning"]["model"].update(heads=2), "heads"),

@@ -38,13 +38,27 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     axes = figure.add_subplot()
     axes.plot(*_in_epochs(curves["train/loss"], tokens_per_epoch), color="#0072B2", label="entraînement")
     axes.plot(
-        *_in_epochs(curves["val/loss"], tokens_per_epoch), color="#D55E00", marker="o", ls="--", label="validation"
+        *_in_epochs(curves["val/loss"], tokens_per_epoch),
+        color="#D55E00",
+        marker="o",
+        ls="--",
+        label="validation",
     )
     best = min(curves["val/loss"], key=lambda point: point[1])
     where = best[0] / tokens_per_epoch
-    axes.plot(where, best[1], marker="*", markersize=16, color="#D55E00", ls="none", label=f"minimum : {best[1]:.3f}")
+    axes.plot(
+        where,
+        best[1],
+        marker="*",
+        markersize=16,
+        color="#D55E00",
+        ls="none",
+        label=f"minimum : {best[1]:.3f}",
+    )
     axes.set(xlabel="époques", ylabel="perte (nats par jeton)", title="Perte d'entraînement et de validation")
-    above = axes.secondary_xaxis("top", functions=(lambda e: e * tokens_per_epoch, lambda t: t / tokens_per_epoch))
+    above = axes.secondary_xaxis(
+        "top", functions=(lambda e: e * tokens_per_epoch, lambda t: t / tokens_per_epoch)
+    )
     above.set_xlabel("jetons vus")
     above.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.grid(alpha=0.3)

@@ -1,0 +1,214 @@
+"""Les commandes, comme un utilisateur les tape : de vrais processus, un dossier de travail neuf."""
+
+import json
+import re
+import shlex
+
+import pytest
+import torch
+import yaml
+
+from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+
+SMALL = ("data.max_length=32", "data.stride=32", "data.batch_size=4")
+
+
+def test_training_says_what_it_does_and_writes_it_all(finished_run):
+    cwd, folder, done = finished_run
+    for word in (
+        "Appareil",
+        "précision",
+        "Corpus",
+        "jetons",
+        "fenêtres",
+        "paramètres",
+        "FLOP",
+        "mémoire",
+        "reste",
+    ):
+        assert word in done.stdout
+    assert "Traceback" not in done.stderr and done.stderr == ""
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    expected = {
+        "train.log",
+        "metrics.csv",
+        "config.yaml",
+        "plots/loss.pdf",
+        "plots/loss.png",
+        ".hydra/config.yaml",
+    }
+    assert expected <= files
+    checkpoints = {p.name for p in (folder / "checkpoints").iterdir()}
+    assert checkpoints == {
+        f"{n}.ckpt" for n in ("best", "last", "step_0000004", "step_0000008", "step_0000012")
+    }
+    assert {p.name for p in (folder / "samples").iterdir()} == {f"step_{n:07d}.txt" for n in (5, 10, 12)}
+    rows = read_metrics(folder / "metrics.csv")
+    assert {step for step, row in rows.items() if "val/loss" in row} == {5, 10, 12}
+    assert {step for step, row in rows.items() if "train/loss" in row} == {2, 4, 6, 8, 10, 12}
+    assert rows[12]["tokens"] == 12 * 8 * 32 and rows[12]["val/loss"] < rows[5]["val/loss"]
+
+
+@pytest.mark.parametrize("name", ["best", "last", "step_0000004"])
+def test_checkpoints_hold_no_code(finished_run, name):
+    checkpoint = torch.load(finished_run[1] / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    assert checkpoint["gpt_lightning"]["tokenizer"]["kind"] == "words_v2"
+    assert ("optimizer_states" in checkpoint) == (name != "best")
+
+
+def test_the_next_commands_work_when_pasted(finished_run, command):
+    cwd, _, done = finished_run
+    line = next(line for line in done.stdout.splitlines() if "generate.py" in line)
+    script, *arguments = shlex.split(line)[1:]
+    generated = command(script, *arguments, cwd=cwd)
+    assert generated.returncode == 0 and len(generated.stdout) > len("The with statement")
+
+
+def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, command):
+    cwd, _, _ = finished_run
+    before = sorted(cwd.rglob("*"))
+    prompt = "Il était une fois l'eau, enfin = 1984 ${x}"
+    runs = [
+        command("generate.py", f"prompt={prompt}", "seed=3", "max_new_tokens=8", "decoding=top_k", cwd=cwd)
+        for _ in range(2)
+    ]
+    assert runs[0].returncode == 0 and runs[0].stdout.startswith(prompt)
+    assert runs[0].stdout == runs[1].stdout and "jetons/s" in runs[0].stderr
+    assert sorted(cwd.rglob("*")) == before
+
+
+def test_generating_before_training_says_so(command, tmp_path):
+    done = command("generate.py", "decoding=nucleus", cwd=tmp_path)
+    assert done.returncode == 1 and "python train.py" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed, words",
+    [
+        (("model.n_head=2",), ("model.n_head", "model.n_heads")),
+        (("model=gpt123m",), ("model=gpt124m",)),
+        (("trainer.max_step=3", "optim.lr=1"), ("trainer.max_steps",)),
+        (("+nouvelle=1",), ("nouvelle",)),
+        (("model.n_heads=3",), ("model.n_heads=3", "model.n_heads=2")),
+        (("trainer.precision=bf17",), ("bf16-mixed",)),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_answered_in_one_sentence(command, tmp_path, typed, words):
+    done = command("train.py", *typed, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert all(word in done.stderr for word in words)
+    assert not list(tmp_path.glob("outputs/**/*.ckpt"))
+
+
+def test_help_is_ours(command, tmp_path):
+    done = command("train.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "Commandes courantes" in done.stdout and "gpt124m" in done.stdout
+
+
+SWEEPER = '''
+import random
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+class Random(BasicSweeper):
+    """Tire une graine au hasard à chaque appel : deux processus qui rejoueraient le balayage en auraient deux."""
+
+    def __init__(self, max_batch_size=None, params=None):
+        super().__init__(max_batch_size=max_batch_size, params=params)
+
+    def sweep(self, arguments):
+        drawn = ",".join(str(random.SystemRandom().randrange(10**6)) for _ in range(2))
+        return super().sweep([*arguments, f"seed={drawn}"])
+'''
+WITNESS = """
+import atexit, json, os, sys
+def note():
+    if "PL_GLOBAL_SEED" in os.environ and os.environ.get("WITNESS"):
+        place = os.path.join(os.environ["WITNESS"], f"{os.getpid()}.json")
+        with open(place, "w") as file:
+            json.dump({"child": "--child" in sys.argv, "argv": sys.argv, "seed": os.environ["PL_GLOBAL_SEED"]}, file)
+atexit.register(note)
+"""
+
+
+def test_a_sweep_over_two_processes_is_one_folder_and_both_ranks_agree(command, tmp_path):
+    """Deux courses de deux processus, avec des graines tirées au hasard par le balayeur."""
+    plugins, witness, cwd = tmp_path / "plugins", tmp_path / "temoins", tmp_path / "travail"
+    (plugins / "hydra_plugins" / "hasard").mkdir(parents=True)
+    witness.mkdir(), cwd.mkdir()
+    (plugins / "hydra_plugins" / "hasard" / "__init__.py").write_text(SWEEPER)
+    (plugins / "sitecustomize.py").write_text(WITNESS)
+    conf = plugins / "conf" / "hydra" / "sweeper"
+    conf.mkdir(parents=True)
+    (conf / "hasard.yaml").write_text(
+        "_target_: hydra_plugins.hasard.Random\nmax_batch_size: null\nparams: null\n"
+    )
+    done = command(
+        "train.py",
+        "-m",
+        "--config-dir",
+        str(plugins / "conf"),
+        "hydra/sweeper=hasard",
+        "model=tiny",
+        "trainer.devices=2",
+        "trainer.max_steps=2",
+        *SMALL,
+        cwd=cwd,
+        PYTHONPATH=f"{plugins}",
+        WITNESS=str(witness),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 processus sur CPU (gloo)") == 2
+    (sweep,) = {path.parent for path in cwd.glob("outputs/*/*/multirun.yaml")}
+    assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert [len(list((sweep / job).glob("*.log"))) for job in ("0", "1")] == [1, 1]
+    seeds = [
+        yaml.safe_load((sweep / job / "config.yaml").read_text(encoding="utf-8"))["seed"]
+        for job in ("0", "1")
+    ]
+    notes = [json.loads(path.read_text()) for path in witness.iterdir()]
+    children = [note for note in notes if note["child"]]
+    assert sorted(int(note["seed"]) for note in children) == sorted(seeds) and seeds[0] != seeds[1]
+
+
+def test_resuming_continues_in_the_same_folder(command, tmp_path, text_file):
+    common = (
+        "model=tiny",
+        "data=text",
+        f"data.path={text_file}",
+        "tokenizer=words_v2",
+        *SMALL,
+        "eval_every=4",
+    )
+    first = command("train.py", *common, "trainer.max_steps=4", "optim.schedule=constant", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    second = command("train.py", "ckpt_path=last", "trainer.max_steps=8", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    (folder,) = {path.parent for path in tmp_path.glob("outputs/**/metrics.csv")}
+    rows = read_metrics(folder / "metrics.csv")
+    assert {step for step, row in rows.items() if "val/loss" in row} == {4, 8}
+    whole = command(
+        "train.py",
+        *common,
+        "trainer.max_steps=8",
+        "optim.schedule=constant",
+        "output_dir=entier",
+        cwd=tmp_path,
+    )
+    assert whole.returncode == 0, whole.stderr
+    straight = read_metrics(tmp_path / "entier" / "metrics.csv")
+    assert rows[8]["val/loss"] == straight[8]["val/loss"] and rows[8]["tokens"] == straight[8]["tokens"]
+    again = command("train.py", *common, "output_dir=entier", cwd=tmp_path)
+    assert again.returncode == 1 and re.search("contient déjà une course", again.stderr)
+
+
+@pytest.mark.slow
+def test_gpt124m_on_two_processes(command, tmp_path):
+    done = command(
+        "train.py", "model=gpt124m", "trainer.devices=2", "trainer.max_steps=3", cwd=tmp_path, timeout=1500
+    )
+    assert done.returncode == 0, done.stderr
+    assert "124,4 M de paramètres" in done.stdout
+    (log,) = tmp_path.glob("outputs/**/*.log")
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1

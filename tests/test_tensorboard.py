@@ -1,0 +1,86 @@
+"""TensorBoard sur une course finie : ce qu'une personne y verrait, lu par sa propre interface HTTP."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def board(finished_run):
+    cwd, folder, _ = finished_run
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0", "--load_fast=false"],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        address = None
+        for line in process.stdout:
+            if "http://" in line:
+                address = line.split("http://")[1].split("/")[0].split()[0]
+                break
+        assert address, "TensorBoard n'a pas démarré"
+        yield f"http://{address}", str(folder.relative_to(cwd / "outputs") / "tensorboard")
+    finally:
+        process.kill()
+
+
+def get(board, path: str, **query):
+    address, _ = board
+    url = f"{address}/data/{path}?{urllib.parse.urlencode(query)}"
+    deadline = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            found = json.load(answer)
+        if found or time.monotonic() > deadline:  # la première lecture du dossier prend un instant
+            return found
+        time.sleep(0.5)
+
+
+def test_one_run(board):
+    assert get(board, "runs") == [board[1]]
+
+
+@pytest.mark.parametrize(
+    "tag, steps",
+    [
+        ("train/loss", [2, 4, 6, 8, 10, 12]),
+        ("val/loss", [5, 10, 12]),
+        ("lr", [2, 4, 6, 8, 10, 12]),
+        ("tokens_per_second", [2, 4, 6, 8, 10, 12]),
+        ("hp/val_loss", [0]),
+    ],
+)
+def test_scalars_at_optimiser_steps(board, tag, steps):
+    points = get(board, "plugin/scalars/scalars", run=board[1], tag=tag)
+    assert [step for _, step, _ in points] == steps
+    assert all(value >= 0 for _, _, value in points)
+
+
+def test_sample_texts(board):
+    texts = get(board, "plugin/text/text", run=board[1], tag="sample/text_summary")
+    assert [text["step"] for text in texts] == [5, 10, 12]
+    assert "The with statement" in texts[-1]["text"]
+
+
+def test_hyperparameters_come_with_the_final_loss(board):
+    address, run = board
+    statuses = ["STATUS_SUCCESS", "STATUS_UNKNOWN", "STATUS_RUNNING"]
+    asked = {"allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 9}
+    request = urllib.request.Request(
+        f"{address}/data/plugin/hparams/session_groups",
+        data=json.dumps(asked).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        (group,) = json.load(answer)["sessionGroups"]
+    assert group["hparams"]["model.n_layers"] == 2
+    loss = get(board, "plugin/scalars/scalars", run=run, tag="val/loss")[-1][2]
+    assert group["metricValues"][0]["value"] == pytest.approx(loss)
