@@ -13,8 +13,12 @@ def generate(settings: dict) -> None:
     from gpt_lightning.decoding import stream_text
     from gpt_lightning.weights import find_checkpoint, load
 
-    path = find_checkpoint(settings["ckpt_path"])
-    model, tokenizer = load(str(path))
+    source = settings["ckpt_path"] or ""
+    if not source.startswith("hf:"):
+        source = str(find_checkpoint(settings["ckpt_path"]))
+    model, tokenizer = load(source, n_heads=settings["n_heads"])
+    if tokenizer is None:
+        raise ValueError(messages.no_tokenizer(source))
     began, summary = time.monotonic(), {}
     print(settings["prompt"], end="", flush=True)
     for text in stream_text(
@@ -28,7 +32,7 @@ def generate(settings: dict) -> None:
     ):
         print(text, end="", flush=True)
     print(flush=True)
-    print(messages.generated(str(path), seconds=time.monotonic() - began, **summary), file=sys.stderr)
+    print(messages.generated(source, seconds=time.monotonic() - began, **summary), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ def train(settings: dict) -> float:
 
     Ce qui peut être refusé l'est avant de lire le corpus ; ce qui sera fait est dit avant de commencer.
     """
+    from gpt_lightning import weights
     from gpt_lightning.model import GPTConfig, GPTModel
     from gpt_lightning.training.optim import OptimConfig
 
@@ -25,18 +26,20 @@ def train(settings: dict) -> float:
     from gpt_lightning.training.plan import accumulation, make_plan
 
     setup.quiet()
+    setup.keep_memory()
     setup.seed(settings["seed"])
+    initial, tokenizer = weights.load(settings["init_from"]) if settings["init_from"] else (None, None)
     trainer_settings = setup.trainer_settings(settings["trainer"])
-    tokenizer = cli.instantiate(settings["tokenizer"])
-    data = cli.instantiate(settings["data"], tokenizer=tokenizer)
-    setup.check_window(data.max_length, settings["model"]["context_length"])
+    data = cli.instantiate(settings["data"], tokenizer=tokenizer or cli.instantiate(settings["tokenizer"]))
+    architecture = initial.config.to_dict() if initial else settings["model"]
+    setup.check_window(data.max_length, architecture["context_length"])
     nodes = cli.instantiate(settings["callbacks"])
     out = setup.output_folder(settings)
     trainer = cli.instantiate(
         trainer_settings,
         default_root_dir=str(out),
         logger=setup.loggers(cli.instantiate(settings["logger"])),
-        callbacks=setup.callbacks(nodes, trainer_settings, callbacks.Finish(dict(setup.flat(settings)))),
+        callbacks=setup.callbacks(nodes, trainer_settings, callbacks.Finish(setup.hyperparameters(settings))),
     )
     accumulate = data.accumulate = accumulation(
         settings["global_batch_tokens"],
@@ -57,7 +60,8 @@ def train(settings: dict) -> float:
         **setup.limits(settings),
     )
     setup.follow(trainer, plan, accumulate)
-    config = setup.with_vocabulary(settings["model"], data.tokenizer.vocab_size)
+    drop_rate = settings["model"]["drop_rate"]
+    config = setup.with_vocabulary({**architecture, "drop_rate": drop_rate}, data.tokenizer.vocab_size)
     device, precision = trainer.strategy.root_device, trainer_settings["precision"]
     compiled = setup.compiled(settings["compile"], device.type)
     memory = config.training_memory(
@@ -76,6 +80,9 @@ def train(settings: dict) -> float:
     )
 
     model = GPTModel(config)
+    if initial:
+        model.load_state_dict(initial.state_dict())
+        setup.say(trainer, messages.starting_from(settings["init_from"], config.n_parameters(), tokenizer is not None))
     module = GPTModule(model, tokenizer=data.tokenizer, optim=optim, plan=plan, compile_model=compiled)
     if trainer.is_global_zero:
         cli.save_settings(settings, out / "config.yaml")

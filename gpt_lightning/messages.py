@@ -128,6 +128,27 @@ def not_a_source(source: str) -> str:
     return f"ckpt_path={source} : ni dossier de course, ni fichier de poids, ni last, ni best."
 
 
+def guessed_heads(path: str, n_heads: int) -> str:
+    return f"{path} ne dit pas son nombre de têtes : {n_heads} (emb_dim / 64) ; n_heads= pour en donner un autre."
+
+
+def no_tokenizer(source: str) -> str:
+    return f"{source} ne dit pas son tokenizer : son texte ne peut pas être encodé."
+
+
+def starting_from(source: str, parameters: int, own_tokenizer: bool) -> str:
+    tokenizer = "avec son tokenizer" if own_tokenizer else "le tokenizer est celui de tokenizer="
+    return f"Départ     : {source}, {magnitude(parameters)} de paramètres, {tokenizer}"
+
+
+def exported(folder: str, form: str, parameters: int) -> str:
+    return f"{magnitude(parameters)} de paramètres écrits dans {folder} (format {form})."
+
+
+def tokenizer_stays(kind: str) -> str:
+    return f"Le tokenizer {kind} n'a pas d'équivalent chez Hugging Face : il est dans gpt_lightning.json seulement."
+
+
 def unknown_key(key: str, close: Sequence[str]) -> str:
     hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
     return f"La clé « {key} » n'existe pas{hint}"

@@ -61,7 +61,7 @@ def test_the_next_commands_work_when_pasted(finished_run, command):
     line = next(line for line in done.stdout.splitlines() if "generate.py" in line)
     script, *arguments = shlex.split(line)[1:]
     generated = command(script, *arguments, cwd=cwd)
-    assert generated.returncode == 0 and len(generated.stdout) > len("The with statement")
+    assert generated.returncode == 0 and len(generated.stdout) > len("The with statement is")
 
 
 def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, command):

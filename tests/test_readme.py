@@ -23,7 +23,7 @@ SCRIPTS = [line for line in FRENCH if re.search(r"(train|generate)\.py", line)]
 
 
 def test_both_languages_have_the_same_commands():
-    assert FRENCH == commands("README.en.md")
+    assert commands("README.en.md") == FRENCH
     assert {"make train", "make test", "tensorboard --logdir outputs"} <= set(FRENCH)
 
 

@@ -61,6 +61,9 @@ class NoRotation(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         return x
 
+    def rebuilt(self, config: GPTConfig) -> "NoRotation":
+        return self
+
 
 class RotaryPositions(nn.Module):
     """Tourne chaque paire (x_i, x_{i+D/2}) d'un angle position / base^(2i/D).
@@ -80,3 +83,7 @@ class RotaryPositions(nn.Module):
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         first, second = x.chunk(2, dim=-1)
         return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+    def rebuilt(self, config: GPTConfig) -> "RotaryPositions":
+        """Les mêmes fréquences, calculées de nouveau : un modèle construit sur `meta` ne les a pas."""
+        return RotaryPositions(config)

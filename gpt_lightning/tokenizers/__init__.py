@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
-from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2
+from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2, gpt2_files
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
 
 _KINDS: dict[str, Callable[..., Tokenizer]] = {
@@ -39,4 +39,5 @@ __all__ = [
     "fingerprint",
     "from_state",
     "gpt2",
+    "gpt2_files",
 ]

@@ -3,6 +3,7 @@
 Source : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019, section 2.2.
 """
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -58,11 +59,31 @@ def gpt2() -> TiktokenTokenizer:
 def _gpt2_encoding() -> "tiktoken.Encoding":
     import tiktoken
 
-    merges = files("gpt_lightning.tokenizers").joinpath("gpt2/vocab.bpe").read_text(encoding="utf-8")
-    ranks = ranks_from_merges(merges)
+    ranks = ranks_from_merges(_merges())
     return tiktoken.Encoding(
         "gpt2", pat_str=_GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)}
     )
+
+
+def _merges() -> str:
+    return files("gpt_lightning.tokenizers").joinpath("gpt2/vocab.bpe").read_text(encoding="utf-8")
+
+
+def gpt2_files() -> dict[str, str]:
+    """Les fichiers de ce tokenizer tels que Hugging Face les attend : {nom: contenu}."""
+    byte_of = _byte_of_character()
+    character_of = {byte: character for character, byte in byte_of.items()}
+    ranks = ranks_from_merges(_merges())
+    vocabulary = {"".join(character_of[byte] for byte in token): rank for token, rank in ranks.items()}
+    vocabulary[END_OF_TEXT] = len(ranks)
+    return {"vocab.json": json.dumps(vocabulary, ensure_ascii=False), "merges.txt": _merges()}
+
+
+def _byte_of_character() -> dict[str, int]:
+    """Le caractère visible par lequel GPT-2 écrit chaque octet -> l'octet, dans l'ordre des 256 premiers rangs."""
+    visible = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
 
 
 def ranks_from_merges(merges: str) -> dict[bytes, int]:
@@ -72,10 +93,8 @@ def ranks_from_merges(merges: str) -> dict[bytes, int]:
     autres par les caractères qui suivent U+0100. Les 256 premiers rangs sont les octets dans cet ordre, les
     suivants les fusions dans l'ordre des lignes.
     """
-    visible = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    byte_of = {chr(byte): byte for byte in visible} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
-    ranks = {bytes([byte]): rank for rank, byte in enumerate(visible + hidden)}
+    byte_of = _byte_of_character()
+    ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_of.values())}
     for line in merges.split("\n"):
         if line and not line.startswith("#version"):
             ranks[bytes(byte_of[char] for char in line if char != " ")] = len(ranks)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DEFAULT_EPOCHS = 4  # quand ni max_epochs, ni max_steps, ni max_tokens, ni max_time n'est donné
+DEFAULT_EPOCHS = 3  # quand ni max_epochs, ni max_steps, ni max_tokens, ni max_time n'est donné
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Les poids : `load` est le seul chemin d'un fichier à un modèle."""
+"""Les poids : `load` est le seul chemin d'un fichier à un modèle, `export` celui d'un modèle à d'autres outils."""
 
 from gpt_lightning.weights.loading import load
 from gpt_lightning.weights.sources import find_checkpoint

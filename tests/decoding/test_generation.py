@@ -103,3 +103,24 @@ def test_padded_ids_are_never_drawn():
         one.tok_emb.weight[5:] *= 100
     drawn = generate(one, [[1]] * 8, strategy=Strategy(temperature=50.0), max_new_tokens=40, seed=1)
     assert max(max(row) for row in drawn) <= 4
+
+
+# une table où chaque paire de valeurs se rencontre
+PAIRWISE = [
+    {"norm": "layernorm", "activation": "gelu_tanh", "positions": "learned", "tie_weights": True, "bias": True},
+    {"norm": "layernorm", "activation": "gelu", "positions": "rope", "tie_weights": False, "bias": False},
+    {"norm": "layernorm", "activation": "swiglu", "positions": "learned", "tie_weights": False, "qkv_bias": False},
+    {"norm": "rmsnorm", "activation": "gelu_tanh", "positions": "rope", "tie_weights": False, "qkv_bias": False},
+    {"norm": "rmsnorm", "activation": "gelu", "positions": "learned", "tie_weights": True, "vocab_padding": 64},
+    {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope", "tie_weights": True, "bias": False},
+    {"norm": "layernorm", "activation": "gelu_tanh", "positions": "rope", "vocab_padding": 64, "bias": False},
+    {"norm": "rmsnorm", "activation": "swiglu", "positions": "learned", "vocab_padding": 64, "qkv_bias": False},
+]
+
+
+@pytest.mark.parametrize("options", PAIRWISE, ids=lambda o: "-".join(map(str, o.values())))
+def test_two_hundred_tokens_with_and_without_cache(options):
+    one = model(context_length=64, **options)
+    prompts = [[3], list(range(10)), list(range(5, 55))]
+    expected = [without_cache(one, prompt, 200) for prompt in prompts]
+    assert generate(one, prompts, strategy=GREEDY, max_new_tokens=200) == expected

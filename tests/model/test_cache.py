@@ -52,3 +52,24 @@ def test_repeated_rows_then_go_their_own_way():
     expected = one(torch.cat((ids.repeat_interleave(3, 0), following), 1))[:, -1]
     torch.testing.assert_close(one(following, many)[:, -1], expected, atol=1e-5, rtol=1e-5)
     assert int(cache.position) == 5
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+def test_compiled_steps_never_recompile(positions):
+    """La position est un tenseur : vingt pas compilés sont un seul graphe, sans rupture."""
+    one, ids = model(positions=positions), torch.randint(61, (2, 25))
+    cache = KVCache(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
+    compilations = []
+
+    def backend(graph, inputs):
+        compilations.append(graph)
+        return graph.forward
+
+    step = torch.compile(one.forward, backend=backend, fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        one(ids[:, :5], cache)
+        found = torch.cat([step(ids[:, i : i + 1], cache) for i in range(5, 25)], 1)
+        again = KVCache(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
+        expected = one(ids, again)[:, 5:]
+    assert len(compilations) == 1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

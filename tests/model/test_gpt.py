@@ -99,3 +99,12 @@ def test_loss_is_the_cross_entropy_of_the_logits():
     targets = torch.randint(61, (3, 16))
     expected = F.cross_entropy(one(ids).flatten(0, 1), targets.flatten())
     torch.testing.assert_close(one.loss(ids, targets), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope"}], ids=str)
+def test_half_precision_logits_point_the_same_way(options):
+    one, ids = model(emb_dim=64, n_heads=4, **options).eval(), torch.randint(61, (4, 16))
+    with torch.no_grad():
+        exact = one(ids)
+        half = one.bfloat16()(ids).float()
+    assert F.cosine_similarity(exact, half, dim=-1).min() >= 0.999

@@ -13,7 +13,7 @@ def plan(**values):
 @pytest.mark.parametrize(
     "values, steps",
     [
-        ({}, 80),
+        ({}, 60),
         ({"max_epochs": 3}, 60),
         ({"max_steps": 7}, 7),
         ({"max_steps": 5000}, 5000),
@@ -30,7 +30,7 @@ def test_the_shortest_limit_wins(values, steps):
 
 
 def test_a_step_counts_its_accumulated_tokens():
-    assert (plan().tokens_per_step, plan().steps_per_epoch, plan().epochs) == (200, 20, 4.0)
+    assert (plan().tokens_per_step, plan().steps_per_epoch, plan().epochs) == (200, 20, 3.0)
 
 
 @pytest.mark.parametrize("values", [{"max_tokens": 0}, {"eval_every": 0}, {"eval_every": "souvent"}])

@@ -88,7 +88,7 @@ def damaged(path: Path, change) -> str:
             lambda c: c["state_dict"].update({"model.final_norm.scale": torch.ones(3)}),
             r"final_norm.scale a la forme \(3,\)",
         ),
-        (lambda c: c.pop("gpt_lightning"), "n'est pas un"),
+        (lambda c: c.pop("gpt_lightning"), "inconnue .*state_dict"),
         (lambda c: c["gpt_lightning"].update(format_version=99), "format 99"),
         (lambda c: c["gpt_lightning"]["model"].update(heads=2), "heads"),
     ],

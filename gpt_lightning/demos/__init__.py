@@ -1,0 +1,1 @@
+"""Les démonstrations : `python -m gpt_lightning.demos.<nom>`. `compute()` calcule, `render()` montre."""

@@ -1,0 +1,89 @@
+"""Où regarde chaque tête : `python -m gpt_lightning.demos.attention prompt="Le chat dort"`.
+
+Dessine le masque causal et les poids d'attention d'une couche du modèle sur un texte.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.decoding.text import prompt_ids
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Les jetons du texte et les poids d'une couche : (H, T, T), chaque ligne somme à 1."""
+
+    tokens: list[str]
+    layer: int
+    weights: Tensor
+
+
+@torch.no_grad()
+def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
+    """Les poids d'attention de la couche `layer` (comptée depuis 0, négative depuis la fin) sur `prompt`.
+
+    ValueError si la couche n'existe pas.
+    """
+    n_layers = model.config.n_layers
+    if not -n_layers <= layer < n_layers:
+        raise ValueError(f"layer={layer} : le modèle a {n_layers} couches, de 0 à {n_layers - 1}.")
+    layer %= n_layers
+    ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
+    positions = torch.arange(len(ids))
+    x = model.tok_emb(torch.tensor([ids])) + model.pos_emb(positions)  # (1, T, C)
+    for block in model.trf_blocks[:layer]:
+        x = block(x, positions)
+    block = model.trf_blocks[layer]
+    weights = block.att.weights(block.norm1(x), positions)[0]
+    return Attention([tokenizer.decode([token]) for token in ids], layer, weights)
+
+
+def render(attention: Attention, folder: Path) -> list[Path]:
+    """Écrit attention.pdf et attention.png dans `folder` : le masque, puis une image par tête."""
+    from matplotlib.figure import Figure
+
+    n_tokens, n_heads = len(attention.tokens), len(attention.weights)
+    columns = min(4, n_heads + 1)
+    rows = -(-(n_heads + 1) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.4 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    mask = torch.ones(n_tokens, n_tokens).tril()
+    images = [("masque causal", mask), *((f"tête {h}", w) for h, w in enumerate(attention.weights))]
+    labels = [token.replace("\n", "↵").replace(" ", "·") for token in attention.tokens]
+    for panel, (title, image) in zip(panels, images, strict=False):
+        drawn = panel.imshow(image, cmap="cividis", vmin=0, vmax=1)
+        panel.set(title=title, xticks=range(n_tokens), yticks=range(n_tokens))
+        panel.set_xticklabels(labels, rotation=90, fontsize=8)
+        panel.set_yticklabels(labels, fontsize=8)
+    for panel in figure.axes[len(images) :]:
+        panel.set_axis_off()
+    figure.colorbar(drawn, ax=figure.axes, label="poids d'attention", shrink=0.8)
+    figure.suptitle(f"Qui regarde qui : couche {attention.layer} (ligne : le jeton qui lit, colonne : le jeton lu)")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"attention.{suffix}" for suffix in ("pdf", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+    return paths
+
+
+def main() -> None:
+    from gpt_lightning import cli
+
+    cli.run(demo, "demos/attention")
+
+
+def demo(settings: dict) -> None:
+    """Dessine l'attention du modèle de `ckpt_path` sur `prompt`, dans `output_dir`."""
+    from gpt_lightning.weights import load
+
+    model, tokenizer = load(settings["ckpt_path"])
+    attention = compute(model, tokenizer, settings["prompt"], layer=settings["layer"])
+    for path in render(attention, Path(settings["output_dir"])):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Écrire des poids pour ailleurs : un dossier de Hugging Face, ou un fichier safetensors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.model import GPTModel
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, gpt2_files
+from gpt_lightning.weights import huggingface
+from gpt_lightning.weights.loading import FORMAT_VERSION, OURS
+
+FORMATS = ("hf", "safetensors")
+
+
+def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, form: str) -> list[str]:
+    """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
+
+    ValueError si le format est inconnu, si le dossier contient déjà un modèle, ou si le modèle a une option que
+    le format n'a pas.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format={form} : les choix sont {', '.join(FORMATS)}.")
+    if (to / huggingface.WEIGHTS).exists():
+        raise ValueError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
+    return (_huggingface if form == "hf" else _safetensors)(model, tokenizer, to)
+
+
+def _description(model: GPTModel, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    state = tokenizer.state() if tokenizer else None
+    return {"format_version": FORMAT_VERSION, "model": model.config.to_dict(), "tokenizer": state}
+
+
+def _tensors(model: GPTModel) -> dict:
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_weights:
+        del state["out_head.weight"]  # la même matrice que tok_emb
+    return state
+
+
+def _safetensors(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    description = json.dumps(_description(model, tokenizer), ensure_ascii=False, indent=1)
+    to.mkdir(parents=True, exist_ok=True)
+    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={OURS: description})
+    (to / f"{OURS}.json").write_text(description, encoding="utf-8")
+    return [huggingface.WEIGHTS, f"{OURS}.json"]
+
+
+def _huggingface(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None)
+    files = {huggingface.CONFIG: config, f"{OURS}.json": _description(model, tokenizer)}
+    texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
+    if tokenizer and tokenizer.state()["kind"] == "gpt2":
+        special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
+        special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
+        texts |= gpt2_files() | {"tokenizer_config.json": json.dumps(special, indent=1)}
+    to.mkdir(parents=True, exist_ok=True)
+    state = huggingface.state_to(_tensors(model), model.config)
+    save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})
+    for name, text in texts.items():
+        (to / name).write_text(text, encoding="utf-8")
+    return [huggingface.WEIGHTS, *texts]

@@ -1,0 +1,193 @@
+"""GPT-2 au format de Hugging Face : une table de noms, lue dans les deux sens.
+
+Le dossier contient config.json et model.safetensors (ou son index, s'il est en fragments, ou pytorch_model.bin).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.model import GPTConfig
+
+CONFIG, WEIGHTS, INDEX, PICKLED = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
+# nom ici, nom chez Hugging Face, transposé (leur Conv1D range ses poids dans l'autre sens)
+_TOP = [
+    ("tok_emb.weight", "transformer.wte.weight", False),
+    ("pos_emb.weight", "transformer.wpe.weight", False),
+    ("final_norm.scale", "transformer.ln_f.weight", False),
+    ("final_norm.shift", "transformer.ln_f.bias", False),
+    ("out_head.weight", "lm_head.weight", False),
+]
+_BLOCK = [
+    ("norm1.scale", "ln_1.weight", False),
+    ("norm1.shift", "ln_1.bias", False),
+    ("att.out_proj.weight", "attn.c_proj.weight", True),
+    ("att.out_proj.bias", "attn.c_proj.bias", False),
+    ("norm2.scale", "ln_2.weight", False),
+    ("norm2.shift", "ln_2.bias", False),
+    ("ff.layers.0.weight", "mlp.c_fc.weight", True),
+    ("ff.layers.0.bias", "mlp.c_fc.bias", False),
+    ("ff.layers.2.weight", "mlp.c_proj.weight", True),
+    ("ff.layers.2.bias", "mlp.c_proj.bias", False),
+]
+_QKV = ("att.W_query", "att.W_key", "att.W_value")  # joints dans attn.c_attn
+_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+# ce que GPT-2 de Hugging Face sait faire et que ce modèle ne fait pas
+_UNSUPPORTED = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+    "layer_norm_epsilon": 1e-5,
+}
+
+
+def names(config: GPTConfig) -> list[tuple[str, str, bool]]:
+    """La table complète pour cette configuration : (nom ici, nom chez Hugging Face, transposé)."""
+    table = list(_TOP)
+    for layer in range(config.n_layers):
+        table += [(f"trf_blocks.{layer}.{ours}", f"transformer.h.{layer}.{theirs}", t) for ours, theirs, t in _BLOCK]
+    return table
+
+
+def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
+    """La configuration de config.json. ValueError si ce n'est pas un GPT-2 que ce modèle sait être."""
+    if values.get("model_type") != "gpt2":
+        raise ValueError(f"{path} décrit une architecture {values.get('model_type')!r} : seul gpt2 se lit ici.")
+    for key, only in _UNSUPPORTED.items():
+        if values.get(key, only) != only:
+            raise ValueError(f"{path} : {key}={values[key]} n'existe pas dans ce modèle.")
+    activation = values.get("activation_function", "gelu_new")
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"{path} : l'activation {activation} n'existe pas dans ce modèle.")
+    if values.get("n_inner") not in (None, 4 * values["n_embd"]):
+        raise ValueError(f"{path} : n_inner={values['n_inner']}, ce modèle n'a que 4 x n_embd.")
+    return GPTConfig(
+        vocab_size=values["vocab_size"],
+        context_length=values.get("n_positions", 1024),
+        emb_dim=values["n_embd"],
+        n_heads=values["n_head"],
+        n_layers=values["n_layer"],
+        drop_rate=float(values.get("resid_pdrop", 0.1)),
+        tie_weights=values.get("tie_word_embeddings", True),
+        activation=_ACTIVATIONS[activation],
+    )
+
+
+def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
+    """config.json de cette configuration. ValueError qui nomme ce que GPT-2 n'a pas."""
+    absent = [
+        f"model.{key}={getattr(config, key)}"
+        for key, values in (("norm", ("layernorm",)), ("activation", ("gelu_tanh", "gelu")), ("positions", ("learned",)))
+        if getattr(config, key) not in values
+    ]
+    if absent:
+        raise ValueError(
+            f"GPT-2 n'a pas {', '.join(absent)} : pas d'export format=hf ; format=safetensors garde tout."
+        )
+    return {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.emb_dim,
+        "n_head": config.n_heads,
+        "n_layer": config.n_layers,
+        "activation_function": "gelu_new" if config.activation == "gelu_tanh" else "gelu",
+        "resid_pdrop": config.drop_rate,
+        "embd_pdrop": config.drop_rate,
+        "attn_pdrop": config.drop_rate,
+        "layer_norm_epsilon": 1e-5,
+        "tie_word_embeddings": config.tie_weights,
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+    }
+
+
+def state_from(theirs: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """Les tenseurs de Hugging Face sous nos noms ; ce que `config` n'a pas (biais nuls) est laissé."""
+    theirs = {_with_prefix(name): tensor for name, tensor in theirs.items()}
+    state = {
+        ours: theirs[name].T.contiguous() if transposed else theirs[name]
+        for ours, name, transposed in names(config)
+        if name in theirs
+    }
+    for layer in range(config.n_layers):
+        for kind in ("weight", "bias"):
+            joined = theirs.get(f"transformer.h.{layer}.attn.c_attn.{kind}")
+            if joined is not None:
+                parts = joined.chunk(3, dim=-1)
+                for name, part in zip(_QKV, parts, strict=True):
+                    state[f"trf_blocks.{layer}.{name}.{kind}"] = part.T.contiguous()
+    return state
+
+
+def _with_prefix(name: str) -> str:
+    """Les fichiers de GPTModel n'ont pas le préfixe `transformer.` de GPT2LMHeadModel."""
+    return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
+
+
+def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """Nos tenseurs sous les noms de Hugging Face ; un biais absent devient des zéros, qui ne changent rien."""
+    size = config.emb_dim
+    theirs = {}
+    for ours, name, transposed in names(config):
+        if ours == "out_head.weight" and config.tie_weights:
+            continue
+        tensor = state.get(ours)
+        if tensor is None:
+            tensor = torch.zeros(4 * size if ours.endswith("layers.0.bias") else size)
+        if ours in ("tok_emb.weight", "out_head.weight"):
+            tensor = tensor[: config.vocab_size]  # sans les lignes de remplissage
+        theirs[name] = (tensor.T if transposed else tensor).contiguous()
+    for layer in range(config.n_layers):
+        for kind in ("weight", "bias"):
+            parts = [state.get(f"trf_blocks.{layer}.{name}.{kind}", torch.zeros(size)) for name in _QKV]
+            theirs[f"transformer.h.{layer}.attn.c_attn.{kind}"] = torch.cat([p.T for p in parts], -1).contiguous()
+    return theirs
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """config.json et les tenseurs d'un dossier, fragments réunis. ValueError s'il manque un fichier."""
+    from safetensors.torch import load_file
+
+    from gpt_lightning.weights.files import read_json, read_torch, reading
+
+    values = read_json(folder / CONFIG)
+    if (folder / INDEX).exists():
+        shards = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
+    elif (folder / WEIGHTS).exists():
+        shards = [WEIGHTS]
+    elif (folder / PICKLED).exists():
+        return values, read_torch(folder / PICKLED)
+    else:
+        raise ValueError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
+    tensors: dict[str, Tensor] = {}
+    for shard in shards:
+        with reading(folder / shard):
+            tensors |= load_file(folder / shard)
+    return values, tensors
+
+
+def download(name: str) -> Path:
+    """Le dossier local du modèle `name` du hub (organisation/modèle). ValueError sans l'extra ou sans réseau."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ValueError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
+    wanted = [CONFIG, "*.safetensors", INDEX, "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise ValueError(
+            f"hf:{name} ne se télécharge pas ({type(error).__name__}) : vérifiez le nom et le réseau, "
+            f"ou donnez un dossier local."
+        ) from None
