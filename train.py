@@ -82,7 +82,10 @@ def train(settings: dict) -> float:
     model = GPTModel(config)
     if initial:
         model.load_state_dict(initial.state_dict())
-        setup.say(trainer, messages.starting_from(settings["init_from"], config.n_parameters(), tokenizer is not None))
+        setup.say(
+            trainer,
+            messages.starting_from(settings["init_from"], config.n_parameters(), tokenizer is not None),
+        )
     module = GPTModule(model, tokenizer=data.tokenizer, optim=optim, plan=plan, compile_model=compiled)
     if trainer.is_global_zero:
         cli.save_settings(settings, out / "config.yaml")

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,10 +56,13 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
             task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
             return
         overrides, texts = take_free_text(sys.argv[1:])
-        sys.argv[1:] = output_dir_for_hydra(
-            resume_overrides(overrides) if config_name == "train" else overrides
-        )
-        _hydra_main(task, config_name, texts)
+        if config_name == "train":
+            overrides = output_dir_for_hydra(resume_overrides(overrides))
+        with tempfile.TemporaryDirectory() as scratch:
+            if config_name != "train" and _is_sweep(overrides):
+                overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
+            sys.argv[1:] = overrides
+            _hydra_main(task, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -92,7 +96,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], dict[str, str]]:
     Un texte est pris tel quel, sauf s'il est entièrement entre guillemets à la manière de Hydra, qui tombent.
     Un chemin reste une surcharge, mise entre guillemets ; en balayage (-m), la virgule sépare plusieurs chemins.
     """
-    sweep = "-m" in argv or "--multirun" in argv
+    sweep = _is_sweep(argv)
     overrides, texts = [], {}
     for argument in argv:
         key, equal, value = argument.partition("=")
@@ -105,6 +109,10 @@ def take_free_text(argv: list[str]) -> tuple[list[str], dict[str, str]]:
         else:
             overrides.append(argument)
     return overrides, texts
+
+
+def _is_sweep(argv: list[str]) -> bool:
+    return "-m" in argv or "--multirun" in argv
 
 
 def _unquoted(value: str) -> str:
@@ -121,7 +129,7 @@ def _quoted(value: str) -> str:
 
 def output_dir_for_hydra(overrides: list[str]) -> list[str]:
     """`output_dir=X` devient le dossier de Hydra : un seul dossier par course, `.hydra/` compris."""
-    folder = "hydra.sweep.dir" if "-m" in overrides or "--multirun" in overrides else "hydra.run.dir"
+    folder = "hydra.sweep.dir" if _is_sweep(overrides) else "hydra.run.dir"
     return [
         f"{folder}={o.removeprefix('output_dir=')}" if o.startswith("output_dir=") else o for o in overrides
     ]
@@ -292,10 +300,10 @@ def known_keys(config_name: str) -> list[str]:
     keys: set[str] = set()
     for path in [CONF / f"{config_name}.yaml", *CONF.glob("*/*.yaml")]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if path.parent == CONF:
+        if path == CONF / f"{config_name}.yaml":
             keys |= {p.name for p in CONF.iterdir() if p.is_dir()}
             keys |= set(_flat({k: v for k, v in content.items() if k not in ("defaults", "hydra")}))
-        elif path.parent.name != "experiment":
+        elif path.parent.name not in ("experiment", "demos"):
             keys |= set(_flat(content, f"{path.parent.name}."))
     return sorted(keys)
 

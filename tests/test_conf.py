@@ -10,7 +10,9 @@ from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.training.optim import OptimConfig
 
-CHOICES = sorted((path.parent.name, path.stem) for path in cli.CONF.glob("*/*.yaml"))
+CHOICES = sorted(
+    (path.parent.name, path.stem) for path in cli.CONF.glob("*/*.yaml") if path.parent.name != "demos"
+)
 
 
 def composed(config_name: str, *overrides: str) -> dict:

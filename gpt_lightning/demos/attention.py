@@ -4,6 +4,7 @@ Dessine le masque causal et les poids d'attention d'une couche du modèle sur un
 """
 
 from dataclasses import dataclass
+from math import ceil, sqrt
 from pathlib import Path
 
 import torch
@@ -43,10 +44,11 @@ def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
 
 def render(attention: Attention, folder: Path) -> list[Path]:
     """Écrit attention.pdf et attention.png dans `folder` : le masque, puis une image par tête."""
+    from matplotlib.colors import PowerNorm  # la racine carrée rend visibles les petits poids
     from matplotlib.figure import Figure
 
     n_tokens, n_heads = len(attention.tokens), len(attention.weights)
-    columns = min(4, n_heads + 1)
+    columns = ceil(sqrt(n_heads + 1))
     rows = -(-(n_heads + 1) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.4 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
@@ -54,14 +56,16 @@ def render(attention: Attention, folder: Path) -> list[Path]:
     images = [("masque causal", mask), *((f"tête {h}", w) for h, w in enumerate(attention.weights))]
     labels = [token.replace("\n", "↵").replace(" ", "·") for token in attention.tokens]
     for panel, (title, image) in zip(panels, images, strict=False):
-        drawn = panel.imshow(image, cmap="cividis", vmin=0, vmax=1)
+        drawn = panel.imshow(image, cmap="cividis", norm=PowerNorm(0.5, 0, 1))
         panel.set(title=title, xticks=range(n_tokens), yticks=range(n_tokens))
         panel.set_xticklabels(labels, rotation=90, fontsize=8)
         panel.set_yticklabels(labels, fontsize=8)
     for panel in figure.axes[len(images) :]:
         panel.set_axis_off()
     figure.colorbar(drawn, ax=figure.axes, label="poids d'attention", shrink=0.8)
-    figure.suptitle(f"Qui regarde qui : couche {attention.layer} (ligne : le jeton qui lit, colonne : le jeton lu)")
+    figure.suptitle(
+        f"Qui regarde qui : couche {attention.layer} (ligne : le jeton qui lit, colonne : le jeton lu)"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"attention.{suffix}" for suffix in ("pdf", "png")]
     for path in paths:

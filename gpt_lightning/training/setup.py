@@ -225,8 +225,12 @@ def hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
     """Les réglages qui distinguent une course, {"optim.lr": 0.002 ...}, tels que TensorBoard les montre."""
     chosen = {key: settings[key] for key in ("seed", "global_batch_tokens", "max_tokens", "init_from")}
     for group in ("model", "data", "optim", "trainer"):
-        chosen |= {f"{group}.{key}": value for key, value in settings[group].items() if not key.startswith("_")}
-    return {key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items() if v is not None}
+        chosen |= {
+            f"{group}.{key}": value for key, value in settings[group].items() if not key.startswith("_")
+        }
+    return {
+        key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items() if v is not None
+    }
 
 
 def best_score(trainer: lightning.Trainer) -> float | None:

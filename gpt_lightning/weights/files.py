@@ -17,7 +17,14 @@ def reading(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, SafetensorError, UnicodeDecodeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        SafetensorError,
+        UnicodeDecodeError,
+    ) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ValueError(
             f"{path} n'est pas lisible sans risque : ce n'est pas un fichier de poids, il est abîmé, ou il contient "

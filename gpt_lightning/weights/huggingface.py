@@ -3,7 +3,6 @@
 Le dossier contient config.json et model.safetensors (ou son index, s'il est en fragments, ou pytorch_model.bin).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,18 @@ def names(config: GPTConfig) -> list[tuple[str, str, bool]]:
     """La table complète pour cette configuration : (nom ici, nom chez Hugging Face, transposé)."""
     table = list(_TOP)
     for layer in range(config.n_layers):
-        table += [(f"trf_blocks.{layer}.{ours}", f"transformer.h.{layer}.{theirs}", t) for ours, theirs, t in _BLOCK]
+        table += [
+            (f"trf_blocks.{layer}.{ours}", f"transformer.h.{layer}.{theirs}", t) for ours, theirs, t in _BLOCK
+        ]
     return table
 
 
 def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
     """La configuration de config.json. ValueError si ce n'est pas un GPT-2 que ce modèle sait être."""
     if values.get("model_type") != "gpt2":
-        raise ValueError(f"{path} décrit une architecture {values.get('model_type')!r} : seul gpt2 se lit ici.")
+        raise ValueError(
+            f"{path} décrit une architecture {values.get('model_type')!r} : seul gpt2 se lit ici."
+        )
     for key, only in _UNSUPPORTED.items():
         if values.get(key, only) != only:
             raise ValueError(f"{path} : {key}={values[key]} n'existe pas dans ce modèle.")
@@ -85,7 +88,11 @@ def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
     """config.json de cette configuration. ValueError qui nomme ce que GPT-2 n'a pas."""
     absent = [
         f"model.{key}={getattr(config, key)}"
-        for key, values in (("norm", ("layernorm",)), ("activation", ("gelu_tanh", "gelu")), ("positions", ("learned",)))
+        for key, values in (
+            ("norm", ("layernorm",)),
+            ("activation", ("gelu_tanh", "gelu")),
+            ("positions", ("learned",)),
+        )
         if getattr(config, key) not in values
     ]
     if absent:
@@ -125,7 +132,9 @@ def state_from(theirs: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor
             if joined is not None:
                 parts = joined.chunk(3, dim=-1)
                 for name, part in zip(_QKV, parts, strict=True):
-                    state[f"trf_blocks.{layer}.{name}.{kind}"] = part.T.contiguous()
+                    state[f"trf_blocks.{layer}.{name}.{kind}"] = (
+                        part.T if kind == "weight" else part
+                    ).contiguous()
     return state
 
 
@@ -150,7 +159,9 @@ def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     for layer in range(config.n_layers):
         for kind in ("weight", "bias"):
             parts = [state.get(f"trf_blocks.{layer}.{name}.{kind}", torch.zeros(size)) for name in _QKV]
-            theirs[f"transformer.h.{layer}.attn.c_attn.{kind}"] = torch.cat([p.T for p in parts], -1).contiguous()
+            theirs[f"transformer.h.{layer}.attn.c_attn.{kind}"] = (
+                torch.cat(parts).T.contiguous() if kind == "weight" else torch.cat(parts)
+            )
     return theirs
 
 
@@ -183,7 +194,15 @@ def download(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise ValueError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
-    wanted = [CONFIG, "*.safetensors", INDEX, "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"]
+    wanted = [
+        CONFIG,
+        "*.safetensors",
+        INDEX,
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:

@@ -92,7 +92,9 @@ def _from_huggingface(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
     return build(config, huggingface.state_from(tensors, config), folder), tokenizer
 
 
-def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> tuple[GPTModel, Tokenizer | None]:
+def _from_original(
+    path: Path, state: dict[str, Tensor], n_heads: int | None
+) -> tuple[GPTModel, Tokenizer | None]:
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
         log.warning(messages.guessed_heads(str(path), config.n_heads))

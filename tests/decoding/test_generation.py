@@ -107,14 +107,44 @@ def test_padded_ids_are_never_drawn():
 
 # une table où chaque paire de valeurs se rencontre
 PAIRWISE = [
-    {"norm": "layernorm", "activation": "gelu_tanh", "positions": "learned", "tie_weights": True, "bias": True},
+    {
+        "norm": "layernorm",
+        "activation": "gelu_tanh",
+        "positions": "learned",
+        "tie_weights": True,
+        "bias": True,
+    },
     {"norm": "layernorm", "activation": "gelu", "positions": "rope", "tie_weights": False, "bias": False},
-    {"norm": "layernorm", "activation": "swiglu", "positions": "learned", "tie_weights": False, "qkv_bias": False},
-    {"norm": "rmsnorm", "activation": "gelu_tanh", "positions": "rope", "tie_weights": False, "qkv_bias": False},
-    {"norm": "rmsnorm", "activation": "gelu", "positions": "learned", "tie_weights": True, "vocab_padding": 64},
+    {
+        "norm": "layernorm",
+        "activation": "swiglu",
+        "positions": "learned",
+        "tie_weights": False,
+        "qkv_bias": False,
+    },
+    {
+        "norm": "rmsnorm",
+        "activation": "gelu_tanh",
+        "positions": "rope",
+        "tie_weights": False,
+        "qkv_bias": False,
+    },
+    {
+        "norm": "rmsnorm",
+        "activation": "gelu",
+        "positions": "learned",
+        "tie_weights": True,
+        "vocab_padding": 64,
+    },
     {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope", "tie_weights": True, "bias": False},
     {"norm": "layernorm", "activation": "gelu_tanh", "positions": "rope", "vocab_padding": 64, "bias": False},
-    {"norm": "rmsnorm", "activation": "swiglu", "positions": "learned", "vocab_padding": 64, "qkv_bias": False},
+    {
+        "norm": "rmsnorm",
+        "activation": "swiglu",
+        "positions": "learned",
+        "vocab_padding": 64,
+        "qkv_bias": False,
+    },
 ]
 
 

@@ -101,7 +101,9 @@ def test_loss_is_the_cross_entropy_of_the_logits():
     torch.testing.assert_close(one.loss(ids, targets), expected)
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope"}], ids=str
+)
 def test_half_precision_logits_point_the_same_way(options):
     one, ids = model(emb_dim=64, n_heads=4, **options).eval(), torch.randint(61, (4, 16))
     with torch.no_grad():

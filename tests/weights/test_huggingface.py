@@ -18,7 +18,9 @@ SHAPES = [
     {"vocab_size": 61, "n_positions": 96, "n_embd": 32, "n_head": 1, "n_layer": 1},
     {"vocab_size": 100, "n_positions": 128, "n_embd": 64, "n_head": 8, "n_layer": 4, "tie_word_embeddings": False},
     {"vocab_size": 61, "n_positions": 96, "n_embd": 32, "n_head": 2, "n_layer": 2, "activation_function": "gelu"},
-    pytest.param({"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}, marks=pytest.mark.slow),
+    pytest.param(
+        {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}, marks=pytest.mark.slow
+    ),
 ]  # fmt: skip
 
 
@@ -79,7 +81,14 @@ def model(**values) -> GPTModel:
     return one
 
 
-OPTIONS = [{}, {"tie_weights": False}, {"qkv_bias": False}, {"bias": False}, {"activation": "gelu"}, {"vocab_padding": 64}]
+OPTIONS = [
+    {},
+    {"tie_weights": False},
+    {"qkv_bias": False},
+    {"bias": False},
+    {"activation": "gelu"},
+    {"vocab_padding": 64},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -110,7 +119,9 @@ def test_the_exported_tokenizer_is_ours(exported_tokenizer, text):
         assert exported_tokenizer.encode(text) == tokenizers.gpt2().encode(text)
 
 
-@pytest.mark.parametrize("option", [{"norm": "rmsnorm"}, {"activation": "swiglu"}, {"positions": "rope"}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"norm": "rmsnorm"}, {"activation": "swiglu"}, {"positions": "rope"}], ids=str
+)
 def test_what_gpt2_does_not_have_is_refused_by_name(option, tmp_path):
     ((key, value),) = option.items()
     with pytest.raises(ValueError, match=f"model.{key}={value}"):
@@ -123,7 +134,9 @@ def test_shards_and_files_without_prefix_are_read(tmp_path):
     their.save_pretrained(tmp_path / "fragments", max_shard_size="20KB")
     assert (tmp_path / "fragments" / "model.safetensors.index.json").exists()
     their.transformer.save_pretrained(tmp_path / "nu")
-    whole = weights.huggingface.state_from(their.state_dict(), weights.load(str(tmp_path / "fragments"))[0].config)
+    whole = weights.huggingface.state_from(
+        their.state_dict(), weights.load(str(tmp_path / "fragments"))[0].config
+    )
     for folder in ("fragments", "nu"):
         state = weights.load(str(tmp_path / folder))[0].state_dict()
         assert all(torch.equal(state[name], whole[name]) for name in state)

@@ -22,15 +22,22 @@ def model(**values) -> GPTModel:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"tie_weights": False}, {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope"}, {"vocab_padding": 64},
-     {"bias": False, "qkv_bias": False}],
+    [
+        {},
+        {"tie_weights": False},
+        {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope"},
+        {"vocab_padding": 64},
+        {"bias": False, "qkv_bias": False},
+    ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_safetensors_come_back_identical(options, as_folder, tmp_path):
     our, words = model(**options), tokenizers.SimpleTokenizerV2().fit(["un chat et un chien"])
     export(our, words, tmp_path / "sortie", "safetensors")
-    again, tokenizer = weights.load(str(tmp_path / "sortie" if as_folder else tmp_path / "sortie" / "model.safetensors"))
+    again, tokenizer = weights.load(
+        str(tmp_path / "sortie" if as_folder else tmp_path / "sortie" / "model.safetensors")
+    )
     before, after = our.state_dict(), again.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert again.config == our.config and tokenizer.state() == words.state()
@@ -72,7 +79,9 @@ def test_unknown_number_of_heads_is_asked_for():
 
 
 def test_guessed_number_of_heads_is_said(tmp_path, caplog):
-    original = GPTModel(GPTConfig(vocab_size=11, context_length=8, emb_dim=128, n_heads=2, n_layers=1, tie_weights=False))
+    original = GPTModel(
+        GPTConfig(vocab_size=11, context_length=8, emb_dim=128, n_heads=2, n_layers=1, tie_weights=False)
+    )
     torch.save(original.state_dict(), tmp_path / "gpt-model.pt")
     assert weights.load(str(tmp_path / "gpt-model.pt"))[0].config.n_heads == 2
     assert "2 (emb_dim / 64)" in caplog.text
