@@ -212,3 +212,31 @@ def test_gpt124m_on_two_processes(command, tmp_path):
     assert "124,4 M de paramètres" in done.stdout
     (log,) = tmp_path.glob("outputs/**/*.log")
     assert len(list(tmp_path.glob("outputs/*/*"))) == 1
+
+
+def test_starting_from_exported_weights(finished_run, command, tmp_path, text_file):
+    """export, puis init_from : l'architecture et le tokenizer viennent des poids, et la perte de là où elle était."""
+    cwd, folder, _ = finished_run
+    done = command(
+        "gpt_lightning.weights",
+        "export",
+        "format=hf",
+        f"ckpt_path={folder}",
+        f"to={tmp_path}/sortie d'été",
+        cwd=cwd,
+    )
+    assert done.returncode == 0 and "words_v2" in done.stderr, done.stderr
+    started = command(
+        "train.py",
+        f"init_from={tmp_path}/sortie d'été",
+        "data=text",
+        f"data.path={text_file}",
+        "optim.lr=1e-9",
+        "trainer.max_steps=1",
+        *SMALL,
+        cwd=tmp_path,
+    )
+    assert started.returncode == 0 and "Départ" in started.stdout, started.stderr
+    (metrics,) = tmp_path.glob("outputs/**/metrics.csv")
+    before = list(read_metrics(folder / "metrics.csv").values())[-1]["val/loss"]
+    assert list(read_metrics(metrics).values())[-1]["val/loss"] == pytest.approx(before, abs=1e-3)
