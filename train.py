@@ -79,6 +79,12 @@ def train(settings: dict) -> float:
         messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, accumulate, seconds),
     )
 
+    if settings["ckpt_path"]:
+        step = weights.resumable_step(settings["ckpt_path"])
+        setup.say(trainer, messages.resuming(settings["ckpt_path"], step))
+        if plan.total_steps is not None and step >= plan.total_steps:
+            raise ValueError(messages.nothing_left_to_do(step))
+
     model = GPTModel(config)
     if initial:
         model.load_state_dict(initial.state_dict())

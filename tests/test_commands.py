@@ -199,6 +199,8 @@ def test_resuming_continues_in_the_same_folder(command, tmp_path, text_file):
     assert whole.returncode == 0, whole.stderr
     straight = read_metrics(tmp_path / "entier" / "metrics.csv")
     assert rows[8]["val/loss"] == straight[8]["val/loss"] and rows[8]["tokens"] == straight[8]["tokens"]
+    over = command("train.py", "ckpt_path=last", "trainer.max_steps=8", cwd=tmp_path)
+    assert over.returncode == 1 and "dernier pas (8)" in over.stderr
     again = command("train.py", *common, "output_dir=entier", cwd=tmp_path)
     assert again.returncode == 1 and re.search("contient déjà une course", again.stderr)
 
@@ -240,3 +242,33 @@ def test_starting_from_exported_weights(finished_run, command, tmp_path, text_fi
     (metrics,) = tmp_path.glob("outputs/**/metrics.csv")
     before = list(read_metrics(folder / "metrics.csv").values())[-1]["val/loss"]
     assert list(read_metrics(metrics).values())[-1]["val/loss"] == pytest.approx(before, abs=1e-3)
+
+
+class Bomb:
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (f"touch {self.canary}",)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("generate.py", "ckpt_path=piege/checkpoints/last.ckpt"),
+        ("gpt_lightning.weights", "export", "ckpt_path=piege/checkpoints/last.ckpt", "to=sortie"),
+        ("train.py", "init_from=piege/checkpoints/last.ckpt", "model=tiny"),
+        ("train.py", "ckpt_path=piege", "model=tiny"),
+    ],
+    ids=lambda typed: " ".join(typed[:2]),
+)
+def test_code_in_a_weights_file_is_never_run(command, tmp_path, typed):
+    (tmp_path / "piege" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "piege" / ".hydra").mkdir()
+    (tmp_path / "piege" / ".hydra" / "overrides.yaml").write_text("[]")
+    torch.save({"gpt_lightning": Bomb(tmp_path / "canari")}, tmp_path / "piege" / "checkpoints" / "last.ckpt")
+    done = command(*typed, cwd=tmp_path)
+    assert done.returncode == 1 and "last.ckpt n'est pas lisible" in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "canari").exists()

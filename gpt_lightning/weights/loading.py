@@ -46,6 +46,20 @@ def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTM
     raise ValueError(f"{path} : architecture inconnue (on y trouve {seen}).")
 
 
+def resumable_step(path: str) -> int:
+    """Le pas d'optimiseur d'un checkpoint complet. ValueError s'il n'a que les poids, ou n'est pas des nôtres."""
+    content = read_torch(Path(path))
+    if not isinstance(content, dict) or OURS not in content:
+        raise ValueError(
+            f"{path} n'est pas un checkpoint de gpt_lightning : init_from= part des poids d'ailleurs."
+        )
+    if "optimizer_states" not in content:
+        raise ValueError(
+            f"{path} n'a que les poids : reprenez last.ckpt, ou partez de ces poids avec init_from=."
+        )
+    return content["global_step"]
+
+
 def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[GPTModel, Tokenizer]:
     config, tokenizer = described(checkpoint[OURS], path)
     state = {name.removeprefix("model."): tensor for name, tensor in checkpoint.get("state_dict", {}).items()}
