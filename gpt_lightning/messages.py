@@ -72,6 +72,24 @@ def building(folder: str) -> str:
     return f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {folder}"
 
 
+def encoding(characters: int, seconds: float) -> str:
+    millions = characters / 1e6
+    return f"             {number(millions)} M de caractères encodés, {number(millions / seconds, 1)} M/s"
+
+
+def tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> str:
+    total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
+    frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
+    listed = ", ".join(
+        f"{tokenizer.decode([i])!r} {100 * contents.counts[i] / total:.1f} %" for i in frequent
+    )
+    return (
+        f"Jetons     : {number(total)}, soit {number(total / characters, 3)} par caractère ; "
+        f"vocabulaire employé {number(used)} sur {number(len(contents.counts))}\n"
+        f"             les plus fréquents : {listed}"
+    )
+
+
 def starting(output_dir: str) -> str:
     return f"Dossier    : {output_dir}"
 

@@ -22,8 +22,8 @@ INSIDE = {
 }
 OUTSIDE = {
     "messages": set(),
-    "tokenizers": {"tiktoken", "tokenizers"},
-    "data": {"torch", "numpy", "lightning"},
+    "tokenizers": {"tiktoken", "tokenizers", "regex", "requests"},
+    "data": {"torch", "numpy", "lightning", "matplotlib"},
     "model": {"torch"},
     "decoding": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub"},

@@ -8,6 +8,7 @@ from importlib import import_module
 _PUBLIC = {
     "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
     "SlidingWindowDataset": "gpt_lightning.data.windows",
+    "TrainLoader": "gpt_lightning.data.loader",
     "WindowLoader": "gpt_lightning.data.loader",
     "TokenStore": "gpt_lightning.data.store",
 }

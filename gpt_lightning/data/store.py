@@ -12,18 +12,23 @@ import json
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpt_lightning.data.corpus import Piece
-from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.data.corpus import BLOCK, Piece
+from gpt_lightning.tokenizers import Tokenizer, from_state
 
-VERSION = 1
+VERSION = 2
 SHARD_TOKENS = 1 << 28  # 512 Mo en uint16
+PARALLEL_CHARACTERS = 8 * BLOCK  # en deçà, un seul processus encode
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class TokenStore:
         count = len(self.meta["splits"][split]["shards"])
         return [self.folder / f"{split}_{index:05d}.bin" for index in range(count)]
 
+    def documents(self, split: str) -> np.ndarray:
+        """Le premier jeton de chaque document, (documents,) int64."""
+        return np.fromfile(self.folder / f"{split}_documents.bin", dtype=np.int64)
+
     def n_tokens(self, split: str) -> int:
         return sum(self.meta["splits"][split]["shards"])
 
@@ -75,13 +84,15 @@ def open_or_build(
     splits: dict[str, Callable[[], Iterator[Piece]]],
     tokenizer: Tokenizer,
     *,
-    report: Callable[[str], None] = lambda message: None,
+    report: Callable[[str], None] = lambda folder: None,
+    progress: Callable[[int], None] = lambda characters: None,
 ) -> TokenStore:
     """La base de `splits` encodés par `tokenizer` ; réutilisée si `identity` (valeurs simples) est la même.
 
-    `report` reçoit une phrase quand une base est construite. OSError si le disque refuse l'écriture.
+    `report` reçoit le dossier d'une base à construire, `progress` les caractères déjà encodés. OSError si le disque
+    refuse l'écriture ; il n'en reste alors rien.
     """
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([VERSION, identity], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir / f"{name}-{key}"
     if folder.exists():
         return TokenStore.open(folder)
@@ -89,7 +100,7 @@ def open_or_build(
     report(str(folder))
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
     try:
-        _build(scratch, identity, splits, tokenizer)
+        _build(scratch, identity, splits, tokenizer, progress)
         try:
             scratch.rename(folder)
         except OSError:
@@ -100,7 +111,9 @@ def open_or_build(
     return TokenStore.open(folder)
 
 
-def _build(folder: Path, identity: dict, splits: dict[str, Callable], tokenizer: Tokenizer) -> None:
+def _build(
+    folder: Path, identity: dict, splits: dict[str, Callable], tokenizer: Tokenizer, progress: Callable
+) -> None:
     dtype = dtype_for(tokenizer.vocab_size)
     meta = {
         "version": VERSION,
@@ -110,11 +123,25 @@ def _build(folder: Path, identity: dict, splits: dict[str, Callable], tokenizer:
         "splits": {},
     }
     for split, pieces in splits.items():
-        counts = {"documents": 0, "characters": 0}
-        chunks = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)
-        counts["shards"] = _write_shards(folder, split, chunks)
+        counts: dict[str, Any] = {"documents": 0, "characters": 0}
+        with open(folder / f"{split}_documents.bin", "wb") as starts:
+            encoded = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)
+            counts["shards"] = _write_shards(folder, split, _marked(encoded, starts, counts, progress))
+            _sync(starts)
         meta["splits"][split] = counts
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    with open(folder / "meta.json", "w", encoding="utf-8") as file:
+        json.dump(meta, file, indent=1)
+        _sync(file)
+
+
+def _marked(encoded: Iterable, starts, counts: dict, progress: Callable) -> Iterator[np.ndarray]:
+    """Les jetons, en notant au passage dans `starts` (int64) où chaque document commence."""
+    position = 0
+    for ids, begins in encoded:
+        (position + begins).astype(np.int64).tofile(starts)
+        position += len(ids)
+        yield ids
+        progress(counts["characters"])
 
 
 def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]:
@@ -124,15 +151,86 @@ def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]
         yield piece
 
 
-def encode_pieces(pieces: Iterable[Piece], tokenizer: Tokenizer, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Les jetons de chaque morceau ; la fin de texte sépare les documents (rien après le dernier)."""
-    pending_end = False
-    for text, last in pieces:
-        ids = tokenizer.encode(text)
-        if pending_end and tokenizer.eos_id is not None:
-            ids = [tokenizer.eos_id, *ids]
-        pending_end = last
-        yield np.asarray(ids, dtype=dtype)
+def encode_pieces(
+    pieces: Iterable[Piece], tokenizer: Tokenizer, dtype: np.dtype
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Par paquet de morceaux : les jetons (N,), et la place de ceux qui commencent un document.
+
+    La fin de texte sépare les documents, rien ne suit le dernier. Un gros corpus est encodé par plusieurs
+    processus, un paquet à la fois chacun, dans l'ordre.
+    """
+    very_first, begins_next = True, True
+    for ids, lengths, lasts in _encoded(pieces, tokenizer):
+        begins = np.flatnonzero([begins_next, *lasts[:-1]])
+        begins_next = lasts[-1]
+        places = (np.cumsum(lengths) - lengths)[begins]
+        if tokenizer.eos_id is not None:
+            after = places[1:] if very_first and len(places) else places
+            ids = np.insert(ids, after, tokenizer.eos_id)
+            places = places + np.arange(len(places)) + (0 if very_first else 1)
+        very_first = False
+        yield ids.astype(dtype, copy=False), places
+
+
+def _encoded(
+    pieces: Iterable[Piece], tokenizer: Tokenizer
+) -> Iterator[tuple[np.ndarray, list[int], list[bool]]]:
+    """Par paquet : ses jetons, combien par morceau, et lesquels finissent un document."""
+    batches, first, size = _batches(pieces), [], 0
+    for batch in batches:
+        first.append(batch)
+        size += sum(len(piece.text) for piece in batch)
+        if size >= PARALLEL_CHARACTERS:
+            break
+    workers = min(os.cpu_count() or 1, 8)
+    if size < PARALLEL_CHARACTERS or workers == 1:  # un petit corpus ne paie pas le départ d'autres processus
+        for batch in chain(first, batches):
+            yield *encode_texts(tokenizer, [p.text for p in batch]), [p.last for p in batch]
+        return
+    context = get_context("spawn")  # sûr avec les fils de torch, et le même partout
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(tokenizer.state(),)) as pool:
+        waiting: deque = deque()
+        for batch in chain(first, batches):
+            waiting.append((pool.submit(_encode, [p.text for p in batch]), [p.last for p in batch]))
+            if len(waiting) > 2 * workers:  # borne la mémoire : on n'avance pas plus vite qu'on n'écrit
+                future, lasts = waiting.popleft()
+                yield *future.result(), lasts
+        for future, lasts in waiting:
+            yield *future.result(), lasts
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Des paquets d'environ un mégaoctet : un document d'une ligne ne mérite pas un message à lui seul."""
+    batch, size = [], 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece.text)
+        if size >= BLOCK:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+_tokenizer: Tokenizer  # celui d'un processus d'encodage, posé par _start
+
+
+def _start(state: dict[str, Any]) -> None:
+    global _tokenizer
+    _tokenizer = from_state(state)
+
+
+def _encode(texts: list[str]) -> tuple[np.ndarray, list[int]]:
+    return encode_texts(_tokenizer, texts)
+
+
+def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, list[int]]:
+    """Les identifiants des textes mis bout à bout, et combien chacun en a ; sans liste si le tokenizer sait."""
+    fast = getattr(tokenizer, "encode_to_numpy", None)
+    encode = fast or (lambda text: np.asarray(tokenizer.encode(text), dtype=np.uint32))
+    arrays = [encode(text) for text in texts]
+    dtype = dtype_for(tokenizer.vocab_size)  # le plus petit message
+    return np.concatenate(arrays).astype(dtype), [len(array) for array in arrays]
 
 
 def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> list[int]:
@@ -157,6 +255,10 @@ def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> lis
 
 
 def _close_synced(file) -> None:
+    _sync(file)
+    file.close()
+
+
+def _sync(file) -> None:
     file.flush()
     os.fsync(file.fileno())
-    file.close()

@@ -15,9 +15,10 @@ from torch import Tensor
 class SlidingWindowDataset(torch.utils.data.Dataset):
     """Les paires (entrée, cible) d'une suite de jetons, comme GPTDatasetV1 du livre.
 
-    `tokens` est une suite d'entiers, ou la liste des fragments d'une base (`dtype` dit alors leur type). La
-    projection en mémoire est ouverte à la première lecture, dans le processus qui lit, et n'est jamais
-    sérialisée.
+    `tokens` est une suite d'entiers, ou la liste des fragments d'une base (`dtype` dit alors leur type). Avec
+    `documents` (le premier jeton de chacun), aucune fenêtre ne passe d'un document à l'autre, et ceux qui sont plus
+    courts qu'une fenêtre n'en ont pas. La projection en mémoire est ouverte à la première lecture, dans le
+    processus qui lit, et n'est jamais sérialisée.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         max_length: int,
         stride: int,
         dtype: np.dtype | None = None,
+        documents: np.ndarray | None = None,
     ):
         self.max_length, self.stride = max_length, stride
         if dtype is None:
@@ -38,9 +40,23 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
             lengths = [path.stat().st_size // self._dtype.itemsize for path in self._paths]
         self._starts = np.concatenate([[0], np.cumsum(lengths)])  # début de chaque fragment, puis le total
         self.n_tokens = int(self._starts[-1])
+        self._documents = documents
+        if documents is not None:  # dans chaque document, autant de fenêtres que sa longueur permet
+            lengths = np.diff(documents, append=self.n_tokens)
+            self._until = np.cumsum(np.maximum(0, -(-(lengths - max_length) // stride)))
 
     def __len__(self) -> int:
+        if self._documents is not None:
+            return int(self._until[-1]) if len(self._until) else 0
         return max(0, -(-(self.n_tokens - self.max_length) // self.stride))
+
+    def _first_tokens(self, indices: np.ndarray) -> np.ndarray:
+        """Le premier jeton de chaque fenêtre : (B,) -> (B,)."""
+        if self._documents is None:
+            return indices * self.stride
+        document = np.searchsorted(self._until, indices, side="right")
+        before = np.where(document > 0, self._until[document - 1], 0)
+        return self._documents[document] + (indices - before) * self.stride
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # (T,), (T,)
         if not -len(self) <= index < len(self):
@@ -50,16 +66,18 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Un lot d'un coup : (B, T), (B, T), du type d'entier de la base."""
-        rows = self._rows(np.asarray(indices, dtype=np.int64) * self.stride)  # (B, T + 1)
-        batch = torch.from_numpy(rows)
-        return batch[:, :-1], batch[:, 1:]
+        return split_rows(self.rows(indices))
 
-    def _rows(self, starts: np.ndarray) -> np.ndarray:
+    def rows(self, indices: Sequence[int]) -> Tensor:
+        """Les fenêtres d'un lot, entrée et dernière cible ensemble : (B, T + 1)."""
+        starts = self._first_tokens(np.asarray(indices, dtype=np.int64))
         width = self.max_length + 1
         shards = self._open()
+        if len(shards) == 1:
+            return torch.from_numpy(np.stack([shards[0][start : start + width] for start in starts.tolist()]))
         rows = np.empty((len(starts), width), dtype=shards[0].dtype)
         for row, start in zip(rows, starts.tolist(), strict=True):
-            shard = int(np.searchsorted(self._starts, start, side="right")) - 1 if len(shards) > 1 else 0
+            shard = int(np.searchsorted(self._starts, start, side="right")) - 1
             filled = 0
             while filled < width:  # une fenêtre peut passer d'un fragment au suivant
                 local = start + filled - int(self._starts[shard])
@@ -67,7 +85,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
                 row[filled : filled + len(part)] = part
                 filled += len(part)
                 shard += 1
-        return rows
+        return torch.from_numpy(rows)
 
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
@@ -79,3 +97,8 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         if self._dtype is not None:
             state["_shards"] = []
         return state
+
+
+def split_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Entrées et cibles : (B, T + 1) -> (B, T), (B, T), deux vues."""
+    return rows[:, :-1], rows[:, 1:]

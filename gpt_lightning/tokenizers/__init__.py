@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
-from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2, gpt2_files
+from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2, gpt2_merges, huggingface_files, named
+from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
+from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
 
 _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "gpt2": gpt2,
+    "tiktoken": named,
+    "characters": CharacterTokenizer,
+    "bytes": ByteTokenizer,
+    "trained": TrainedTokenizer,
     "words_v1": SimpleTokenizerV1,
     "words_v2": SimpleTokenizerV2,
 }
@@ -30,14 +36,25 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
     return _KINDS[kind](**values)
 
 
+def merges_of(tokenizer: Tokenizer | None) -> str | None:
+    """Les fusions d'un BPE d'octets au découpage de GPT-2 ; None pour un autre tokenizer."""
+    state = tokenizer.state() if tokenizer else {"kind": None}
+    return {"gpt2": gpt2_merges, "trained": lambda: state["merges"]}.get(state["kind"], lambda: None)()
+
+
 __all__ = [
     "END_OF_TEXT",
+    "ByteTokenizer",
+    "CharacterTokenizer",
     "SimpleTokenizerV1",
     "SimpleTokenizerV2",
     "TiktokenTokenizer",
     "Tokenizer",
+    "TrainedTokenizer",
     "fingerprint",
     "from_state",
     "gpt2",
-    "gpt2_files",
+    "huggingface_files",
+    "merges_of",
+    "named",
 ]

