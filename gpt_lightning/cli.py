@@ -33,7 +33,17 @@ from gpt_lightning import messages
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE.parent / "conf"
 VERBATIM = ("prompt", "stop")  # le texte tel qu'il est tapé
-PATHS = ("prompt_file", "prompts_file", "output", "ckpt_path", "init_from", "output_dir", "data.path", "to")
+PATHS = (
+    "prompt_file",
+    "prompts_file",
+    "output",
+    "ckpt_path",
+    "init_from",
+    "output_dir",
+    "data.path",
+    "data.val_path",
+    "to",
+)
 ALLOWED_TARGETS = (
     "gpt_lightning.",
     "lightning.pytorch.",

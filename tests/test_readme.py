@@ -20,7 +20,12 @@ def commands(name: str) -> list[str]:
 
 FRENCH = commands("README.md")
 SCRIPTS = [line for line in FRENCH if re.search(r"python (train\.py|generate\.py|-m gpt_lightning)", line)]
-CONFIGS = {"train.py": "train", "generate.py": "generate", "gpt_lightning.weights": "export"}
+CONFIGS = {
+    "train.py": "train",
+    "generate.py": "generate",
+    "gpt_lightning.weights": "export",
+    "gpt_lightning.data": "prepare",
+}
 
 
 def test_both_languages_have_the_same_commands():
@@ -31,7 +36,7 @@ def test_both_languages_have_the_same_commands():
 @pytest.mark.parametrize("line", SCRIPTS)
 def test_each_command_composes(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    script, *typed = [word for word in shlex.split(line)[1:] if word != "export"]
+    script, *typed = [word for word in shlex.split(line)[1:] if word not in ("export", "prepare")]
     if script == "-m":
         script, *typed = typed
     overrides, texts = cli.take_free_text(typed)

@@ -4,6 +4,8 @@ Source : Sennrich, Haddow et Birch, « Neural Machine Translation of Rare Words 
 """
 
 import base64
+import importlib.util
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,7 +48,11 @@ class TrainedTokenizer(TiktokenTokenizer):
         return type(self)(self.size, fast_merges(texts, self.size - 257))
 
     def save(self, folder: Path) -> list[Path]:
-        """Écrit tokenizer.json (Hugging Face) et vocab.tiktoken (rangs de tiktoken) dans `folder`."""
+        """Écrit tokenizer.json (Hugging Face) et vocab.tiktoken (rangs de tiktoken) dans `folder`.
+
+        ValueError sans l'extra `tokenizers`.
+        """
+        _need_tokenizers()
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
         character_of = {byte: character for character, byte in byte_of_character().items()}
@@ -65,15 +71,17 @@ class TrainedTokenizer(TiktokenTokenizer):
         return paths
 
 
-def fast_merges(texts: Iterable[str], n_merges: int) -> str:
-    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne. ValueError sans cet extra."""
-    try:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    except ImportError:
+def _need_tokenizers() -> None:
+    if importlib.util.find_spec("tokenizers") is None:
         raise ValueError(
             "tokenizer=trained demande l'extra tokenizers : pip install -c constraints.txt -e '.[tokenizers]'."
-        ) from None
-    import json
+        )
+
+
+def fast_merges(texts: Iterable[str], n_merges: int) -> str:
+    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne. ValueError sans cet extra."""
+    _need_tokenizers()
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     fast = Tokenizer(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.model import GPTModel
-from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, huggingface_files, merges_of
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, TrainedTokenizer, huggingface_files, merges_of
 from gpt_lightning.weights import huggingface
 from gpt_lightning.weights.loading import FORMAT_VERSION, OURS
 
@@ -22,7 +22,10 @@ def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, form: str) ->
         raise ValueError(f"format={form} : les choix sont {', '.join(FORMATS)}.")
     if (to / huggingface.WEIGHTS).exists():
         raise ValueError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
-    return (_huggingface if form == "hf" else _safetensors)(model, tokenizer, to)
+    written = (_huggingface if form == "hf" else _safetensors)(model, tokenizer, to)
+    if isinstance(tokenizer, TrainedTokenizer):
+        written += [path.name for path in tokenizer.save(to)]
+    return written
 
 
 def _description(model: GPTModel, tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -49,3 +49,17 @@ def test_exported_files_encode_the_same(tmp_path):
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(ValueError, match="tokenizer.size"):
         TrainedTokenizer(size)
+
+
+def test_an_exported_model_carries_its_tokenizer(tmp_path):
+    from gpt_lightning import weights
+    from gpt_lightning.model import GPTConfig, GPTModel
+    from gpt_lightning.weights.exporting import export
+
+    model = GPTModel(GPTConfig(vocab_size=300, context_length=8, emb_dim=8, n_heads=2, n_layers=1))
+    files = export(model, TOKENIZER, tmp_path, "hf")
+    assert {"tokenizer.json", "vocab.tiktoken", "vocab.json", "merges.txt"} <= set(files)
+    assert weights.load(str(tmp_path))[1].encode(TEXT) == TOKENIZER.encode(TEXT)
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert theirs.encode(TEXT) == TOKENIZER.encode(TEXT)
