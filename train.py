@@ -51,6 +51,7 @@ def train(settings: dict) -> float:
 
     setup.say(trainer, messages.starting(str(out)))
     data.report = lambda folder: setup.say(trainer, messages.building(folder))
+    data.progress = cli.EncodingProgress()
     stats = data.prepare()
     batches = len(data.order(world_size=trainer.world_size))
     plan = make_plan(

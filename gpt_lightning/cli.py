@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,6 +233,20 @@ def _leave_process_group() -> None:
         dist.destroy_process_group()
 
 
+class EncodingProgress:
+    """Dit où en est l'écriture d'une base de jetons, toutes les cinq secondes."""
+
+    def __init__(self, every: float = 5.0):
+        self.every, self.began = every, time.monotonic()
+        self.next = self.began + every
+
+    def __call__(self, characters: int) -> None:
+        now = time.monotonic()
+        if now >= self.next:
+            self.next = now + self.every
+            logging.getLogger("gpt_lightning").info(messages.encoding(characters, now - self.began))
+
+
 class ConsoleHandler(logging.StreamHandler):
     """Le journal à l'écran : le message seul, d'accord avec la barre de progression."""
 
@@ -256,6 +271,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return _explain_missing(error)
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
         return _explain_composition(error, config_name)
+    if "Config group override must be a string" in str(error):
+        return "Un groupe ne peut pas valoir null : choisissez un de ses fichiers (logger=none, experiment=original ...)."
     if isinstance(error, HydraException):
         return f"Hydra : {str(error).splitlines()[0]}"
     if type(error).__name__ == "MisconfigurationException":

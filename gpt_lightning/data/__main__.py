@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from pathlib import Path
 
 from gpt_lightning import cli, messages
@@ -16,7 +15,7 @@ def prepare(settings: dict) -> None:
 
     data = cli.instantiate(settings["data"], tokenizer=cli.instantiate(settings["tokenizer"]))
     data.report = lambda folder: log.info(messages.building(folder))
-    data.progress = Ticker()
+    data.progress = cli.EncodingProgress()
     stats = data.prepare()
     print(messages.corpus(stats, data.name))
     found = statistics.compute(data)
@@ -24,20 +23,6 @@ def prepare(settings: dict) -> None:
     if settings["output_dir"]:
         for path in statistics.render(found, Path(settings["output_dir"])):
             print(path)
-
-
-class Ticker:
-    """Dit où l'on en est, toutes les cinq secondes."""
-
-    def __init__(self, every: float = 5.0):
-        self.every, self.began = every, time.monotonic()
-        self.next = self.began + every
-
-    def __call__(self, characters: int) -> None:
-        now = time.monotonic()
-        if now >= self.next:
-            self.next = now + self.every
-            log.info(messages.encoding(characters, now - self.began))
 
 
 if __name__ == "__main__":

@@ -89,15 +89,27 @@ def open_or_build(
 ) -> TokenStore:
     """La base de `splits` encodés par `tokenizer` ; réutilisée si `identity` (valeurs simples) est la même.
 
-    `report` reçoit le dossier d'une base à construire, `progress` les caractères déjà encodés. OSError si le disque
-    refuse l'écriture ; il n'en reste alors rien.
+    `report` reçoit le dossier d'une base à construire, `progress` les caractères déjà encodés. ValueError si le
+    disque refuse l'écriture ; il n'en reste alors rien.
     """
     key = hashlib.sha256(json.dumps([VERSION, identity], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir / f"{name}-{key}"
     if folder.exists():
         return TokenStore.open(folder)
-    cache_dir.mkdir(parents=True, exist_ok=True)
     report(str(folder))
+    try:
+        _build_aside(cache_dir, folder, identity, splits, tokenizer, progress)
+    except OSError as error:
+        raise ValueError(
+            f"La base de jetons ne s'écrit pas dans {cache_dir} ({error.strerror or error}) ; rien n'en est resté, "
+            f"data.cache_dir=... en choisit un autre."
+        ) from None
+    return TokenStore.open(folder)
+
+
+def _build_aside(cache_dir: Path, folder: Path, identity, splits, tokenizer, progress) -> None:
+    """Construit dans un dossier provisoire, puis renomme ; le provisoire est effacé quoi qu'il arrive."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
     try:
         _build(scratch, identity, splits, tokenizer, progress)
@@ -108,7 +120,6 @@ def open_or_build(
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return TokenStore.open(folder)
 
 
 def _build(

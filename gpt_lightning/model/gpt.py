@@ -88,6 +88,10 @@ class GPTModel(nn.Module):
             return linear_cross_entropy(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
         return cross_entropy(self(ids), targets)
 
+    def n_parameters(self, *, trainable: bool = False) -> int:
+        """Nombre de paramètres, un partagé compté une fois ; `trainable` : ceux qui ne sont pas gelés."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable)
+
     @torch.no_grad()
     def _initialise_like_gpt2(self) -> None:
         """Écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""

@@ -149,3 +149,22 @@ def test_a_huge_single_line_is_read_in_pieces(tmp_path):
     path.write_text("mot " * (8 << 20) + "a" * (32 << 20), encoding="utf-8")
     sizes = [len(piece.text) for piece in Source(path=str(path)).pieces()]
     assert sum(sizes) == 64 << 20 and max(sizes) <= 5 * corpus.BLOCK
+
+
+@pytest.mark.slow
+def test_one_gigabyte_on_a_line_in_constant_memory(tmp_path):
+    import subprocess
+    import sys
+
+    path = tmp_path / "ligne.txt"
+    with open(path, "w", encoding="utf-8") as file:
+        for _ in range(64):
+            file.write("mot " * (4 << 20))
+    code = (
+        "import resource, sys; from gpt_lightning.data.corpus import Source;"
+        "n = sum(len(p.text) for p in Source(path=sys.argv[1]).pieces());"
+        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    characters, megabytes = map(int, done.stdout.split())
+    assert characters == 1 << 30 and megabytes < 200
