@@ -272,7 +272,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
         return _explain_composition(error, config_name)
     if "Config group override must be a string" in str(error):
-        return "Un groupe ne peut pas valoir null : choisissez un de ses fichiers (logger=none, experiment=original ...)."
+        return "Un groupe ne peut pas valoir null : choisissez un de ses fichiers (logger=none ...)."
     if isinstance(error, HydraException):
         return f"Hydra : {str(error).splitlines()[0]}"
     if type(error).__name__ == "MisconfigurationException":

@@ -1,6 +1,7 @@
 """Le chargeur : un ordre qui ne dépend que de (graine, époque, position), et qui se reprend où il en était."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gpt_lightning.data.windows import SlidingWindowDataset, split_rows
+
+BUNDLE = 32  # lots par message d'un processus de lecture
 
 
 class BatchOrder:
@@ -43,15 +46,29 @@ class BatchOrder:
 
 
 class WindowLoader(DataLoader):
-    """Les lots (B, T), (B, T) d'une suite de listes d'indices."""
+    """Les lots (B, T), (B, T) d'une suite de listes d'indices.
+
+    Passer un lot d'un processus à l'autre coûte plus que le lire : les processus de lecture en rendent
+    `BUNDLE` à la fois.
+    """
 
     def __init__(self, dataset: SlidingWindowDataset, batches, *, num_workers: int = 0, pin: bool = False):
+        self.batches, self.bundle = batches, BUNDLE if num_workers else 1
         super().__init__(
-            _Rows(dataset), batch_sampler=batches, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin
+            _Rows(dataset),
+            batch_sampler=_Bundles(batches, self.bundle),
+            collate_fn=_as_is,
+            num_workers=num_workers,
+            pin_memory=pin,
         )
 
+    def __len__(self) -> int:
+        return len(self.batches)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return map(split_rows, super().__iter__())
+        for rows, sizes in super().__iter__():
+            for batch in rows.split(sizes):
+                yield split_rows(batch)
 
 
 class TrainLoader(WindowLoader):
@@ -91,8 +108,23 @@ class TrainLoader(WindowLoader):
         self.position = state["windows"] // (order.batch_size * order.world_size)
 
 
+class _Bundles:
+    """Les lots, `size` à la fois."""
+
+    def __init__(self, batches, size: int):
+        self.batches, self.size = batches, size
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // self.size)
+
+    def __iter__(self) -> Iterator[list[list[int]]]:
+        batches = iter(self.batches)
+        while bundle := list(islice(batches, self.size)):
+            yield bundle
+
+
 class _Rows:
-    """Le jeu de données vu par le DataLoader : un tenseur par lot, un seul message entre processus."""
+    """Le jeu de données vu par le DataLoader : un seul tenseur par message, et la taille de ses lots."""
 
     def __init__(self, dataset: SlidingWindowDataset):
         self.dataset = dataset
@@ -100,8 +132,9 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, indices: list[int]) -> Tensor:
-        return self.dataset.rows(indices)
+    def __getitems__(self, bundle: list[list[int]]) -> tuple[Tensor, list[int]]:
+        indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
+        return self.dataset.rows(indices), [len(batch) for batch in bundle]
 
 
 def _as_is(batch):

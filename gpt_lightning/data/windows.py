@@ -4,6 +4,7 @@ La fenêtre i commence au jeton i x stride ; l'entrée en prend T, la cible les 
 Légende des formes : B lot, T = max_length.
 """
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,6 +91,11 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
             self._shards = [np.memmap(path, dtype=self._dtype, mode="r") for path in self._paths]
+            if hasattr(
+                mmap, "MADV_RANDOM"
+            ):  # sinon le noyau lit et garde soixante ko autour de chaque fenêtre
+                for shard in self._shards:
+                    shard._mmap.madvise(mmap.MADV_RANDOM)
         return self._shards
 
     def __getstate__(self) -> dict:
