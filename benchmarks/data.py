@@ -60,9 +60,32 @@ def built(corpus: Path, cache: Path) -> SlidingWindowDataModule:
 
 
 def peak(corpus: Path, folder: Path) -> float:
-    """Le pic de mémoire, en Mo, d'un processus neuf qui construit la base (le plus gros de lui et de ses aides)."""
+    """Le pic de mémoire, en Mo, d'un processus neuf qui construit la base, ses aides comprises."""
     code = [sys.executable, __file__, "--build", str(corpus), str(folder / f"pic-{corpus.name}")]
-    return float(subprocess.run(code, capture_output=True, text=True, check=True).stdout) / 1024
+    process, most = subprocess.Popen(code), 0.0
+    while process.poll() is None:
+        most = max(most, sum(map(resident, family(process.pid))))
+        time.sleep(0.1)
+    assert process.returncode == 0
+    return most
+
+
+def family(pid: int) -> list[int]:
+    """`pid` et ses descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(p for child in children for p in family(int(child)))]
+
+
+def resident(pid: int | str = "self") -> float:
+    """Mémoire résidente, en Mo."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * resource.getpagesize() / 2**20
 
 
 def sparse(folder: Path, gigabytes: int) -> Path:
@@ -94,11 +117,6 @@ def random_crops(path: Path):
         x = torch.stack([torch.from_numpy(data[i : i + LENGTH].astype(np.int64)) for i in starts])
         y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + LENGTH].astype(np.int64)) for i in starts])
         yield x, y
-
-
-def resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def main(sources: list[Path], megabytes: int) -> None:
@@ -149,10 +167,6 @@ def main(sources: list[Path], megabytes: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--build"]:
         built(Path(sys.argv[2]), Path(sys.argv[3]))
-        usage = [
-            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
-        print(max(usage))
         sys.exit()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", nargs="+", type=Path)

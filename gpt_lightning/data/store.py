@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt_lightning.data.corpus import BLOCK, Piece
+from gpt_lightning.data.files import BLOCK, Piece
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
 VERSION = 2

@@ -180,9 +180,9 @@ def test_windows_may_stay_inside_documents(tmp_path):
 
 
 def test_several_processes_write_the_same_store(tmp_path, monkeypatch):
-    from gpt_lightning.data import corpus, store
+    from gpt_lightning.data import files, store
 
-    monkeypatch.setattr(corpus, "BLOCK", 2000)
+    monkeypatch.setattr(files, "BLOCK", 2000)
     monkeypatch.setattr(store, "BLOCK", 2000)
     (tmp_path / "b.jsonl").write_text(
         "".join(f'{{"text": "ligne {i} {TEXT}"}}\n' for i in range(200)), encoding="utf-8"
