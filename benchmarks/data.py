@@ -15,14 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from gpt_lightning import tokenizers
-from gpt_lightning.data.datamodule import SlidingWindowDataModule
-from gpt_lightning.data.loader import BatchOrder, TrainLoader
-from gpt_lightning.data.windows import SlidingWindowDataset
-
+# torch et lightning sont importés dans les fonctions : les processus qui encodent relisent ce fichier au départ,
+# et ne doivent pas payer plus que ceux de « python -m gpt_lightning.data prepare »
 LENGTH, BATCH = 1024, 8
 
 
@@ -46,12 +40,17 @@ def written(sources: list[Path], megabytes: int, folder: Path) -> Path:
 
 def one_process(corpus: Path) -> None:
     """La référence : tiktoken, document par document, dans un processus."""
+    from gpt_lightning import tokenizers
+
     encoding = tokenizers.gpt2()._encoding
     for path in sorted(corpus.iterdir()):
         encoding.encode_ordinary(path.read_text(encoding="utf-8"))
 
 
-def built(corpus: Path, cache: Path) -> SlidingWindowDataModule:
+def built(corpus: Path, cache: Path):
+    from gpt_lightning import tokenizers
+    from gpt_lightning.data.datamodule import SlidingWindowDataModule
+
     data = SlidingWindowDataModule(
         tokenizer=tokenizers.gpt2(), path=str(corpus), cache_dir=str(cache), max_length=LENGTH, stride=LENGTH
     )
@@ -96,6 +95,11 @@ def sparse(folder: Path, gigabytes: int) -> Path:
 
 
 def reader(paths: list[Path], workers: int):
+    import numpy as np
+
+    from gpt_lightning.data.loader import BatchOrder, TrainLoader
+    from gpt_lightning.data.windows import SlidingWindowDataset
+
     dataset = SlidingWindowDataset(paths, max_length=LENGTH, stride=LENGTH, dtype=np.uint16)
     return TrainLoader(dataset, BatchOrder(len(dataset), batch_size=BATCH, seed=1), num_workers=workers)
 
@@ -111,6 +115,9 @@ def tokens_per_second(batches, n_batches: int) -> float:
 
 def random_crops(path: Path):
     """La façon de nanoGPT : des départs au hasard, un torch.from_numpy en int64 par ligne."""
+    import numpy as np
+    import torch
+
     while True:
         data = np.memmap(path, dtype=np.uint16, mode="r")
         starts = torch.randint(len(data) - LENGTH, (BATCH,))
@@ -123,6 +130,8 @@ def main(sources: list[Path], megabytes: int) -> None:
     folder, found = Path(tempfile.mkdtemp()), {}
     try:
         large, small = written(sources, megabytes, folder), written(sources, megabytes // 4, folder)
+        import lightning  # noqa: F401 : son import n'est pas dans la mesure
+
         runs = []
         for i in range(3):
             reference = timed(lambda: one_process(large))

@@ -4,12 +4,12 @@ La fenêtre i commence au jeton i x stride ; l'entrée en prend T, la cible les 
 Légende des formes : B lot, T = max_length.
 """
 
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 
@@ -32,6 +32,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         documents: np.ndarray | None = None,
     ):
         self.max_length, self.stride = max_length, stride
+        self._view: np.ndarray | None = None
         if dtype is None:
             self._dtype = None
             self._shards = [np.asarray(tokens)]
@@ -74,8 +75,10 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         starts = self._first_tokens(np.asarray(indices, dtype=np.int64))
         width = self.max_length + 1
         shards = self._open()
-        if len(shards) == 1:
-            return torch.from_numpy(np.stack([shards[0][start : start + width] for start in starts.tolist()]))
+        if len(shards) == 1:  # toutes les fenêtres possibles sont une vue ; en prendre est une seule copie
+            if self._view is None:
+                self._view = sliding_window_view(shards[0], width)
+            return torch.from_numpy(self._view[starts])
         rows = np.empty((len(starts), width), dtype=shards[0].dtype)
         for row, start in zip(rows, starts.tolist(), strict=True):
             shard = int(np.searchsorted(self._starts, start, side="right")) - 1
@@ -90,16 +93,11 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
 
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
-            self._shards = [np.memmap(path, dtype=self._dtype, mode="r") for path in self._paths]
-            if hasattr(
-                mmap, "MADV_RANDOM"
-            ):  # sinon le noyau lit et garde soixante ko autour de chaque fenêtre
-                for shard in self._shards:
-                    shard._mmap.madvise(mmap.MADV_RANDOM)
+            self._shards = [np.asarray(np.memmap(path, self._dtype, "r")) for path in self._paths]
         return self._shards
 
     def __getstate__(self) -> dict:
-        state = dict(self.__dict__)
+        state = {**self.__dict__, "_view": None}
         if self._dtype is not None:
             state["_shards"] = []
         return state
