@@ -60,6 +60,7 @@ def train(settings: dict) -> float:
         tokens_per_batch=data.batch_size * data.max_length * trainer.world_size,
         **setup.limits(settings),
     )
+    setup.check_schedule(optim, plan)
     setup.follow(trainer, plan, accumulate)
     drop_rate = settings["model"]["drop_rate"]
     config = setup.with_vocabulary({**architecture, "drop_rate": drop_rate}, data.tokenizer.vocab_size)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.training.optim import OptimConfig
 from gpt_lightning.training.plan import Plan
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
@@ -197,6 +198,15 @@ def limited(n_batches: int, limit: int | float | None) -> int:
     if limit is None:
         return n_batches
     return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+
+
+def check_schedule(optim: OptimConfig, plan: Plan) -> None:
+    """Sans nombre de pas connu (max_time seul), seul un rythme constant a un sens."""
+    if plan.total_steps is None and optim.schedule != "constant":
+        raise ValueError(
+            f"Avec trainer.max_time seul, la longueur de la course est inconnue et optim.schedule={optim.schedule} n'a "
+            f"pas de sens : ajoutez trainer.max_steps=... ou optim.schedule=constant."
+        )
 
 
 def follow(trainer: lightning.Trainer, plan: Plan, accumulate: int) -> None:

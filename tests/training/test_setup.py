@@ -3,6 +3,7 @@ import yaml
 
 from gpt_lightning import cli
 from gpt_lightning.training import setup
+from gpt_lightning.training.optim import OptimConfig
 from gpt_lightning.training.plan import make_plan
 
 
@@ -83,3 +84,17 @@ def test_fast_dev_run_is_a_few_steps():
     settings = {"trainer": trainer(fast_dev_run=True), "max_tokens": 10**9, "eval_every": 5}
     limits = setup.limits(settings)
     assert make_plan(batches_per_epoch=9, accumulate=1, tokens_per_batch=8, **limits).total_steps == 1
+
+
+def test_a_race_against_time_needs_a_constant_rate():
+    shape = {
+        "batches_per_epoch": 9,
+        "accumulate": 1,
+        "tokens_per_batch": 8,
+        "max_epochs": None,
+        "max_steps": -1,
+    }
+    timed = make_plan(**shape, max_tokens=None, timed=True, eval_every=5)
+    with pytest.raises(ValueError, match="trainer.max_steps"):
+        setup.check_schedule(OptimConfig(schedule="linear"), timed)
+    setup.check_schedule(OptimConfig(schedule="constant"), timed)
