@@ -104,7 +104,9 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             raise ValueError("Le corpus est vide : aucun caractère à lire.")
         how: dict[str, Any] = {"by": self.split}
         if self.val_source:
-            how = {"by": "val_path", "val_sha256": measure(self.val_source)[2]}
+            val_documents, _, val_digest = measure(self.val_source)
+            documents += val_documents
+            how = {"by": "val_path", "val_sha256": val_digest}
             train, val = self.source.pieces, self.val_source.pieces
         elif self.split == "characters":
             how["at"] = int(self.train_split * characters)
@@ -125,7 +127,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             report=self.report,
             progress=self.progress,
         )
-        return self._statistics()
+        return self._statistics(documents)
 
     def _fit(self, train: Callable, val: Callable) -> None:
         if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
@@ -139,7 +141,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source
 
-    def _statistics(self) -> Statistics:
+    def _statistics(self, documents: int) -> Statistics:
         splits = self.store.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
@@ -152,7 +154,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
                     f"essayez {advice}."
                 )
         return Statistics(
-            documents=sum(split["documents"] for split in splits.values()),
+            documents=documents,
             characters=sum(split["characters"] for split in splits.values()),
             train_tokens=self.store.n_tokens("train"),
             val_tokens=self.store.n_tokens("val"),

@@ -81,7 +81,7 @@ def _from_folder(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
     if (folder / huggingface.CONFIG).exists():
         return _from_huggingface(folder)
     ours = sorted(folder.glob("*.safetensors"))
-    if len(ours) == 1 and not (folder / huggingface.CONFIG).exists() and _has_metadata(ours[0]):
+    if len(ours) == 1 and _has_metadata(ours[0]):
         return _from_safetensors(ours[0])
     raise ValueError(
         f"{folder} n'est ni une course (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "

@@ -18,7 +18,7 @@ def module(tmp_path, text, *, tokenizer=None, **values):
 def test_split_and_tokens_are_those_of_the_original(tmp_path, golden, verdict):
     data = module(tmp_path, verdict, max_length=256, stride=128)
     stats, expected = data.prepare(), golden["windows"]
-    assert stats.characters == expected["characters"]
+    assert stats.characters == expected["characters"] and stats.documents == 1
     assert (stats.train_tokens, stats.val_tokens) == (expected["train_tokens"], expected["val_tokens"])
     assert (stats.train_windows, stats.val_windows) == (
         expected["train_windows_256_128"],

@@ -17,6 +17,7 @@ class Progress(ProgressBar):
 
     def __init__(self):
         super().__init__()
+        self._enabled = True
         self._bar: bars.Progress | None = None
         self._task = None
         self._began, self._first = 0.0, 0
@@ -27,8 +28,6 @@ class Progress(ProgressBar):
 
     def enable(self) -> None:
         self._enabled = True
-
-    _enabled = True
 
     def on_train_start(self, trainer, pl_module) -> None:
         super().on_train_start(trainer, pl_module)
