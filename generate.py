@@ -1,17 +1,16 @@
 """Continuer un texte : `python generate.py decoding=nucleus prompt="Il était une fois"`."""
 
-import sys
-import time
-
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, messages, writing
 
 
 def generate(settings: dict) -> None:
-    """Écrit le texte de départ et sa suite sur stdout, au fur et à mesure ; le reste va sur stderr."""
+    """Continue un texte, les lignes d'un fichier, ou un dialogue : les suites sur stdout, le reste sur stderr."""
+    writing.check(settings)
     strategy = cli.instantiate(settings["decoding"])
+    prompts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
 
-    from gpt_lightning.decoding import stream_text
-    from gpt_lightning.weights import find_checkpoint, load
+    from gpt_lightning.decoding import TextStream
+    from gpt_lightning.weights import find_checkpoint, load, place
 
     source = settings["ckpt_path"] or ""
     if not source.startswith("hf:"):
@@ -19,20 +18,36 @@ def generate(settings: dict) -> None:
     model, tokenizer = load(source, n_heads=settings["n_heads"])
     if tokenizer is None:
         raise ValueError(messages.no_tokenizer(source))
-    began, summary = time.monotonic(), {}
-    print(settings["prompt"], end="", flush=True)
-    for text in stream_text(
-        model,
-        tokenizer,
-        settings["prompt"],
-        strategy=strategy,
-        max_new_tokens=settings["max_new_tokens"],
-        seed=settings["seed"],
-        summary=summary,
-    ):
-        print(text, end="", flush=True)
-    print(flush=True)
-    print(messages.generated(source, seconds=time.monotonic() - began, **summary), file=sys.stderr)
+    model = place(model, settings["device"], settings["dtype"])
+    options = {
+        "strategy": strategy,
+        "stop": settings["stop"] or (),
+        **{key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")},
+    }
+
+    if settings["interactive"]:
+        from gpt_lightning import dialogue
+
+        start = dialogue.Session(strategy, options["max_new_tokens"], options["seed"])
+        dialogue.talk(
+            start,
+            lambda line, session: TextStream(model, tokenizer, [line], **{**options, **vars(session)}),
+            named=lambda name: cli.instantiate(cli.group("decoding", name)),
+        )
+    elif prompts is not None:
+        writing.write_lines(
+            prompts,
+            lambda batch, start: TextStream(
+                model, tokenizer, batch, **options, first_row=start * options["num_samples"]
+            ),
+            output=settings["output"],
+            batch_size=settings["batch_size"],
+            source=source,
+        )
+    else:
+        stream = TextStream(model, tokenizer, [writing.read_prompt(settings)], **options)
+        context = model.config.context_length
+        writing.write_text(stream, source=source, context=context, live=settings["stream"])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from gpt_lightning import messages
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE.parent / "conf"
-VERBATIM = ("prompt", "stop")  # le texte tel qu'il est tapé
 PATHS = (
     "prompt_file",
     "prompts_file",
@@ -76,6 +75,9 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
             _hydra_main(task, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # « | head » : plus personne ne lit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         _leave(error, config_name)
 
@@ -89,29 +91,36 @@ def _leave(error: Exception, config_name: str) -> NoReturn:
     sys.exit(1)
 
 
-def _hydra_main(task: Callable, config_name: str, texts: dict[str, str]) -> None:
+def _hydra_main(task: Callable, config_name: str, texts: dict[str, Any]) -> None:
     def job(cfg) -> Any:
         try:
             settings = OmegaConf.to_container(cfg, resolve=True)
             _refuse_unread_keys([*settings, *texts], config_name)
             return task(settings | texts)
+        except BrokenPipeError:
+            raise
         except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase
             _leave(error, config_name)
 
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
 
 
-def take_free_text(argv: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Sépare le texte libre des surcharges de Hydra : (surcharges, {clé: texte}).
+def take_free_text(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Sépare le texte libre des surcharges de Hydra : (surcharges, {prompt: texte, stop: [textes]}).
 
-    Un texte est pris tel quel, sauf s'il est entièrement entre guillemets à la manière de Hydra, qui tombent.
+    Un texte est pris tel quel, sauf s'il est entièrement entre guillemets à la manière de Hydra, qui tombent ; « - »
+    seul est prompt_file=-.
     Un chemin reste une surcharge, mise entre guillemets ; en balayage (-m), la virgule sépare plusieurs chemins.
     """
     sweep = _is_sweep(argv)
     overrides, texts = [], {}
     for argument in argv:
+        if argument == "-":
+            argument = "prompt_file=-"
         key, equal, value = argument.partition("=")
-        if equal and key in VERBATIM:
+        if equal and key == "stop":
+            texts.setdefault(key, []).append(_unquoted(value))
+        elif equal and key == "prompt":
             texts[key] = _unquoted(value)
         elif equal and key in PATHS and value and value != "null" and value[0] not in "['\"":
             several = sweep and not Path(value).exists()
@@ -167,6 +176,15 @@ def resume_overrides(overrides: list[str]) -> list[str]:
     ]
     kept = [o for o in overrides if not o.startswith("ckpt_path=")]
     return [*old, f"hydra.run.dir={_quoted(str(run))}", f"ckpt_path={_quoted(str(checkpoint))}", *kept]
+
+
+def group(name: str, choice: str) -> dict[str, Any]:
+    """Le contenu de conf/<name>/<choice>.yaml. ValueError, avec les choix, s'il n'existe pas."""
+    choices = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+    if choice not in choices:
+        close = difflib.get_close_matches(choice, choices)
+        raise ValueError(messages.unknown_choice(name, choice, choices, close))
+    return yaml.safe_load((CONF / name / f"{choice}.yaml").read_text(encoding="utf-8"))
 
 
 def instantiate(node: Any, **extra: Any) -> Any:
@@ -278,17 +296,20 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if type(error).__name__ == "MisconfigurationException":
         return f"Lightning refuse cette configuration du Trainer : {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename} : {error.strerror}."
-    if isinstance(error, ValueError | TypeError) and _raised_in(error, PACKAGE):
+        return messages.os_error(error.filename, error.errno, error.strerror)
+    if isinstance(error, ValueError | TypeError) and _raised_by_us(error):
         return str(error)
     if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
         return f"Une clé de trop dans la configuration : {error}"
     return None
 
 
-def _raised_in(error: BaseException, folder: Path) -> bool:
+def _raised_by_us(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(folder)
+    if not frames:
+        return False
+    file = Path(frames[-1].filename).resolve()
+    return file.is_relative_to(PACKAGE) or file in (CONF.parent / "train.py", CONF.parent / "generate.py")
 
 
 def _explain_missing(error: MissingConfigException) -> str:

@@ -1,5 +1,6 @@
 """Les phrases montrées aux personnes : des fonctions qui rendent un texte, et n'affichent rien."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,7 +189,61 @@ def refused_target(target: str) -> str:
     )
 
 
-def generated(checkpoint: str, *, tokens: int, seconds: float, reason: str) -> str:
-    why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte"}[reason]
-    rate = number(tokens / seconds, 1) if seconds else "?"
-    return f"[{checkpoint} · {tokens} jetons · {rate} jetons/s · {why}]"
+def os_error(filename: str, code: int, reason: str) -> str:
+    """Ce que le système refuse, en français pour les refus courants."""
+    known = {
+        errno.ENOENT: "n'existe pas",
+        errno.EACCES: "accès refusé",
+        errno.EPERM: "accès refusé",
+        errno.EISDIR: "est un dossier, il faut un fichier",
+        errno.ENOTDIR: "un élément de ce chemin n'est pas un dossier",
+        errno.EEXIST: "existe déjà",
+        errno.ENOSPC: "le disque est plein",
+        errno.EROFS: "le disque est en lecture seule",
+    }
+    return f"{filename} : {known.get(code, reason)}."
+
+
+def generated(
+    source: str, *, reasons: Sequence[str | None], tokens: int, seconds: float, first: float | None
+) -> str:
+    """Le résumé d'une génération ; une raison None est une suite interrompue."""
+    why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte", None: "interrompu"}
+    counted = {reason: list(reasons).count(reason) for reason in reasons}
+    ends = ", ".join(why[r] if len(reasons) == 1 else f"{why[r]} × {n}" for r, n in counted.items())
+    parts = [source, f"{number(tokens)} jetons"]
+    if seconds:
+        parts.append(f"{number(tokens / seconds, 1)} jetons/s")
+    if first is not None:
+        parts.append(f"premier jeton en {number(first, 2)} s")
+    return f"[{' · '.join([*parts, ends])}]"
+
+
+def likelihood(logprobs: Sequence[float]) -> str:
+    mean = sum(logprobs) / len(logprobs)
+    return f"[log-probabilité moyenne {number(mean, 3)} nat par jeton, {number(sum(logprobs), 2)} en tout]"
+
+
+def unread(tokens: int, context: int) -> str:
+    return (
+        f"[le texte dépasse le contexte de {context} jetons : les {number(tokens)} premiers ne sont pas lus]"
+    )
+
+
+def nothing_piped() -> str:
+    return "[rien sur l'entrée standard : texte de départ par défaut ; « - » l'attendrait]"
+
+
+def lines_done(done: int, total: int, seconds: float) -> str:
+    left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
+    return f"{number(done)} textes sur {number(total)}{left}"
+
+
+def dialogue_help() -> str:
+    return """Un texte, puis Entrée : le modèle le continue. Ctrl-C arrête le texte, Ctrl-D ou /quitter la séance.
+  /decoding nucleus    une autre stratégie de conf/decoding
+  /temperature 0.7     une clé de la stratégie : /top_k 40, /top_p 0.9, /num_beams 4 ...
+  /seed 3              un texte reproductible ; /seed null tire au sort
+  /longueur 200        jetons à produire au plus
+  /reset               les réglages du départ
+  /aide  /quitter"""

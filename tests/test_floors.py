@@ -18,6 +18,8 @@ INSIDE = {
     "decoding": {"decoding", "model.cache"},
     "weights": {"weights", "model", "tokenizers", "messages"},
     "training": {"training", "model", "decoding", "messages"},
+    "writing": {"messages"},
+    "dialogue": {"decoding", "messages"},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", "messages"},
 }
 OUTSIDE = {
@@ -28,6 +30,8 @@ OUTSIDE = {
     "decoding": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub"},
     "training": {"torch", "lightning", "matplotlib", "rich"},
+    "writing": set(),
+    "dialogue": {"yaml"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }
 DOORS = {"cli.py", "evaluate.py", "__main__.py"}  # seuls ceux-là voient Hydra

@@ -8,16 +8,17 @@ from gpt_lightning.decoding.filters import (
 )
 from gpt_lightning.decoding.generation import Token, generate, stream
 from gpt_lightning.decoding.strategy import Strategy
-from gpt_lightning.decoding.text import stream_text
+from gpt_lightning.decoding.text import Continuation, TextStream
 
 __all__ = [
+    "Continuation",
     "Strategy",
+    "TextStream",
     "Token",
     "echantillonner_multinomial",
     "generate",
     "softmax_avec_temperature",
     "stream",
-    "stream_text",
     "top_k_sampling",
     "top_p_sampling",
 ]

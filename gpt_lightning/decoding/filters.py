@@ -1,7 +1,10 @@
 """Les filtres : des fonctions pures logits -> logits, par lot, en float32. Un jeton écarté vaut -inf.
 
-Légende des formes : R lignes, V vocabulaire. Aucun filtre ne boucle sur les lignes ni ne vide une ligne.
+Légende des formes : R lignes, V vocabulaire, T jetons déjà écrits.
+Aucun filtre ne boucle sur les lignes ni ne vide une ligne.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -20,27 +23,96 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < threshold, NEVER)
 
 
-def keep_top_p(logits: Tensor, p: float, *, first: int = 128) -> Tensor:
-    """Garde les plus probables jusqu'à ce que leur somme atteigne p, celui qui franchit p compris.
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Garde les plus probables jusqu'à ce que leur somme atteigne p, celui qui franchit p compris (et ses ex æquo).
 
-    Le vocabulaire n'est pas trié en entier : on regarde les `first` premiers, puis quatre fois plus tant que
-    leur somme reste sous p. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
+    p >= 1 garde tout, p = 0 le premier. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
     (R, V) -> (R, V).
     """
     if p >= 1:
         return logits
-    log_total = logits.logsumexp(-1, keepdim=True)
-    size = min(first, logits.shape[-1])
-    while True:
-        top = logits.topk(size, dim=-1)
-        cumulative = (top.values - log_total).exp().cumsum(-1)
-        if size == logits.shape[-1] or bool((cumulative[..., -1] >= p).all()):
-            break
-        size = min(4 * size, logits.shape[-1])
-    before = cumulative - (top.values - log_total).exp()  # somme de ceux qui sont devant
-    kept = top.values.masked_fill(before >= p, NEVER)
-    kept[..., 0] = top.values[..., 0]  # le premier reste, même à p = 0
-    return torch.full_like(logits, NEVER).scatter(-1, top.indices, kept)
+    distance = logits.amax(-1, keepdim=True) - logits
+    return logits.masked_fill(distance > _reach(distance, logits.softmax(-1), p), NEVER)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Garde les jetons au moins p fois aussi probables que le premier. Nguyen et al., « Min-p Sampling », 2024.
+
+    p = 0 garde tout, p = 1 le premier. (R, V) -> (R, V).
+    """
+    if p <= 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), NEVER)
+
+
+def keep_typical_p(logits: Tensor, p: float) -> Tensor:
+    """Garde, jusqu'à la somme p, les jetons dont la surprise est la plus proche de la surprise moyenne (l'entropie).
+
+    Le plus probable peut en sortir : il est parfois trop attendu. p >= 1 garde tout.
+    Meister et al., « Locally Typical Sampling », 2023. (R, V) -> (R, V).
+    """
+    if p >= 1:
+        return logits
+    log_probs = logits.log_softmax(-1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs.masked_fill(probs == 0, 0)).sum(-1, keepdim=True)
+    distance = (entropy + log_probs).abs()
+    return logits.masked_fill(distance > _reach(distance, probs, p), NEVER)
+
+
+def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bins: int = 2048) -> Tensor:
+    """(R, 1) : la plus petite distance d telle que les jetons à d ou moins pèsent au moins `mass`.
+
+    Le vocabulaire n'est jamais trié en entier. Les `first` plus proches suffisent souvent ; sinon un histogramme
+    des distances (0 à 20 nats) trouve la case où la somme franchit `mass`, et seule cette case est triée.
+    """
+    near = distance.topk(min(first, distance.shape[-1]), dim=-1, largest=False)
+    total = probs.gather(-1, near.indices).cumsum(-1)
+    if bool((total[..., -1] >= mass).all()) or total.shape == probs.shape:
+        return near.values.gather(-1, _crossing(total, mass))
+    cells = (distance * (bins / 20)).clamp(max=bins - 1).long()
+    by_cell = torch.zeros(*probs.shape[:-1], bins, device=probs.device).scatter_add_(-1, cells, probs)
+    total = by_cell.cumsum(-1)
+    cell = _crossing(total, mass)
+    before = (total - by_cell).gather(-1, cell)
+    inside = cells == cell
+    size = int(inside.sum(-1).max())
+    near = distance.masked_fill(~inside, float("inf")).topk(size, dim=-1, largest=False)
+    weights = probs.gather(-1, near.indices).masked_fill(near.values.isinf(), 0)
+    last = _crossing(before + weights.cumsum(-1), mass).minimum(inside.sum(-1, keepdim=True) - 1)
+    return near.values.gather(-1, last)
+
+
+def _crossing(total: Tensor, mass: float) -> Tensor:
+    """(R, 1) : le premier rang où la somme atteint `mass` ; le dernier si les arrondis l'en empêchent."""
+    return (total < mass).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)
+
+
+def penalise_repetitions(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
+    """Divise par `penalty` les logits positifs des jetons déjà dans `ids`, multiplie les négatifs. 1 : rien.
+
+    Keskar et al., « CTRL », 2019. (R, V), (R, T) identifiants, -1 pour un remplissage -> (R, V).
+    """
+    seen = torch.zeros(len(logits), logits.shape[-1] + 1, dtype=torch.bool, device=logits.device)
+    seen.scatter_(1, ids % seen.shape[1], True)  # -1 devient la colonne de trop
+    changed = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen[:, :-1], changed, logits)
+
+
+def forbid_repeated_ngrams(logits: Tensor, ids: Tensor, n: int) -> Tensor:
+    """Écarte les jetons qui finiraient une suite de n jetons déjà dans `ids`. Paulus et al., 2017.
+
+    (R, V), (R, T) identifiants, -1 pour un remplissage -> (R, V).
+    """
+    if ids.shape[1] < n:
+        return logits
+    grams = ids.unfold(1, n, 1)  # (R, T - n + 1, n)
+    last = ids[:, ids.shape[1] - n + 1 :].unsqueeze(1)  # (R, 1, n - 1)
+    again = (grams[..., :-1] == last).all(-1) & (grams >= 0).all(-1)
+    never = torch.zeros(len(logits), logits.shape[-1] + 1, dtype=torch.bool, device=logits.device)
+    never.scatter_(1, torch.where(again, grams[..., -1], logits.shape[-1]), True)
+    never = never[:, :-1]
+    return logits.masked_fill(never & ~never.all(-1, keepdim=True), NEVER)  # tout écarter serait ne rien dire
 
 
 def softmax_avec_temperature(logits: Tensor, temperature: float) -> Tensor:

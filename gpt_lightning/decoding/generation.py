@@ -1,6 +1,6 @@
 """La boucle de génération : `stream` est la primitive, `generate` la recueille.
 
-Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons, V vocabulaire.
+Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons, K jetons devinés, V vocabulaire.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,23 +9,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpt_lightning.decoding import beam
+from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy
-from gpt_lightning.model.cache import KVCache
 
 
 @dataclass(frozen=True)
 class Token:
     """Un jeton produit : sa ligne, son identifiant, et pourquoi la ligne s'arrête (None si elle continue).
 
-    `reason` vaut eos (fin de texte), stop (`until` l'a demandé) ou length (max_new_tokens atteint).
+    `reason` vaut eos (fin de texte), stop (`until` l'a demandé) ou length (max_new_tokens atteint). `logprob` est
+    la log-probabilité, en nats, que le modèle lui donnait avant tout filtre ; None si on ne l'a pas demandée.
     """
 
     row: int
     id: int
     reason: str | None = None
+    logprob: float | None = None
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Ending:
+    """Quand une ligne s'arrête : `eos_id`, `until(ligne, jetons produits)`, ou `max_new_tokens`."""
+
+    max_new_tokens: int
+    eos_id: int | None = None
+    until: Callable[[int, list[int]], bool] | None = None
+
+    def reason(self, row: int, new: list[int]) -> str | None:
+        if self.eos_id is not None and new[-1] == self.eos_id:
+            return "eos"
+        if self.until is not None and self.until(row, new):
+            return "stop"
+        return "length" if len(new) >= self.max_new_tokens else None
+
+
+@torch.inference_mode()
 def stream(
     model,
     prompts: Tensor | Sequence[Sequence[int]],
@@ -36,6 +55,8 @@ def stream(
     seed: int | None = None,
     num_samples: int = 1,
     until: Callable[[int, list[int]], bool] | None = None,
+    logprobs: bool = False,
+    first_row: int = 0,
 ) -> Iterator[list[Token]]:
     """À chaque pas, le jeton nouveau de chaque ligne encore active.
 
@@ -43,42 +64,71 @@ def stream(
     r // num_samples. Un texte plus long que le contexte n'est lu que par sa fin. `until(ligne, jetons)` arrête une
     ligne. Les clés et valeurs sont en cache tant que le texte tient dans context_length ; au-delà la fenêtre
     glisse, et comme les positions changent toutes, chaque pas relit la fenêtre entière. Le tirage de la ligne r ne
-    dépend que de (seed, r). ValueError si un texte est vide ou si max_new_tokens est négatif.
+    dépend que de (seed, first_row + r). Un faisceau (strategy.num_beams > 1) ne connaît son texte qu'à la fin : ses
+    jetons viennent alors, et `num_samples` en demande les meilleurs. ValueError si un texte est vide, si un nombre
+    n'a pas de sens, ou si le modèle rend des NaN.
     """
-    context = model.config.context_length
-    device = next(model.parameters()).device
-    ids, pads = _left_pad([list(map(int, row)) for row in prompts], context, device)
-    n_rows = len(ids) * num_samples
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens!r} : il faut un entier positif ou nul.")
-    uniforms = _uniforms(seed, n_rows, max_new_tokens).to(device)
-    cache = _new_cache(model, ids, pads, capacity=min(context, ids.shape[1] + max_new_tokens))
-    logits = model.next_logits(ids, cache).repeat_interleave(num_samples, dim=0)
-    if num_samples > 1:
-        cache, ids = cache.repeat(num_samples), ids.repeat_interleave(num_samples, dim=0)
-        pads = None if pads is None else pads.repeat_interleave(num_samples)
+    _whole("max_new_tokens", max_new_tokens, 0)
+    _whole("num_samples", num_samples, 1)
+    if seed is not None:
+        _whole("seed", seed, 0)
+    ending = Ending(max_new_tokens, eos_id, until)
+    text = Reader(model, prompts, max_new_tokens)
+    if max_new_tokens == 0:
+        return
+    if strategy.num_beams > 1:
+        found = beam.search(text, strategy, ending, num_samples)
+        yield from _as_stream(found, logprobs)
+    else:
+        n_rows = text.n_rows * num_samples
+        uniforms = _uniforms(seed, range(first_row, first_row + n_rows), max_new_tokens).to(text.device)
+        yield from _draw(text, strategy, ending, uniforms, num_samples, logprobs)
 
-    produced: list[list[int]] = [[] for _ in range(n_rows)]
-    active = set(range(n_rows))
-    for step in range(max_new_tokens):
-        chosen = strategy.choose(logits, uniforms[:, step])  # (R,)
-        tokens = []
-        for row, token in enumerate(chosen.tolist()):
-            if row not in active:
-                continue
-            produced[row].append(token)
-            reason = _reason(row, produced[row], eos_id, until, step + 1 == max_new_tokens)
-            tokens.append(Token(row, token, reason))
-            if reason:
-                active.remove(row)
-        yield tokens
-        if not active:
-            return
-        ids = torch.cat((ids, chosen[:, None]), dim=1)
-        if ids.shape[1] <= cache.capacity:
-            logits = model.next_logits(chosen[:, None], cache)
-        else:
-            logits = _slide(model, ids, pads)
+
+def _draw(
+    text: Reader, strategy: Strategy, ending: Ending, uniforms: Tensor, num_samples: int, logprobs: bool
+) -> Iterator[list[Token]]:
+    """Un jeton par ligne et par pas ; avec lookup_ngram, une passe en vérifie plusieurs."""
+    logits = text.read_prompts(num_samples)[:, None]  # (R, 1, V)
+    drafts = text.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
+    produced: list[list[int]] = [[] for _ in range(text.n_rows)]
+    active = list(range(text.n_rows))
+    step = 0
+    while True:
+        for place in range(logits.shape[1]):
+            ids = text.ids if strategy.rereads else None
+            chosen = strategy.choose(logits[:, place], uniforms[:, step], ids)  # (R,)
+            step += 1
+            text.write(chosen)
+            scores = text.logprobs(logits[:, place], chosen) if logprobs else [None] * text.n_rows
+            values, tokens = chosen.tolist(), []
+            for row in active:
+                produced[row].append(values[row])
+                reason = ending.reason(row, produced[row])
+                tokens.append(Token(row, values[row], reason, scores[row]))
+            yield tokens
+            active = [token.row for token in tokens if token.reason is None]
+            if not active:
+                return
+            if place < drafts.shape[1] and bool((chosen != drafts[:, place])[active].any()):
+                break
+        text.forget(drafts.shape[1] - place)
+        drafts = text.guess(strategy.lookup_ngram, active)
+        logits = text.read(chosen, drafts)
+
+
+def _as_stream(found: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[Token]]:
+    for step in range(max(len(one.ids) for one in found)):
+        yield [
+            Token(
+                row,
+                one.ids[step],
+                one.reason if step + 1 == len(one.ids) else None,
+                one.logprobs[step] if logprobs else None,
+            )
+            for row, one in enumerate(found)
+            if step < len(one.ids)
+        ]
 
 
 def generate(
@@ -97,6 +147,7 @@ def generate(
 
     Une ligne s'arrête après `eos_id`, quand `decode` de sa suite contient un des textes `stop`, ou à
     max_new_tokens. Dans un tenseur, une ligne finie plus tôt est complétée par `eos_id` (0 s'il n'y en a pas).
+    Les log-probabilités sont dans les `Token` de `stream(..., logprobs=True)`. ValueError : voir `stream`.
     """
     if stop and decode is None:
         raise ValueError("stop= cherche des textes : donnez decode=tokenizer.decode.")
@@ -121,42 +172,14 @@ def generate(
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=ids.device)
 
 
-def _left_pad(rows: list[list[int]], context: int, device) -> tuple[Tensor, Tensor | None]:
-    if not rows or not all(rows):
-        raise ValueError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
-    rows = [row[-context:] for row in rows]
-    width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    pads = torch.tensor([width - len(row) for row in rows], device=device)
-    return ids, pads if bool(pads.any()) else None
-
-
-def _uniforms(seed: int | None, n_rows: int, n_steps: int) -> Tensor:
+def _uniforms(seed: int | None, rows: range, n_steps: int) -> Tensor:
     """(R, n_steps) nombres dans [0, 1) : la ligne r vient d'un générateur semé par (seed, r)."""
     if seed is None:
-        return torch.rand(n_rows, n_steps)
-    generators = (torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**63) for row in range(n_rows))
+        return torch.rand(len(rows), n_steps)
+    generators = (torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**63) for row in rows)
     return torch.stack([torch.rand(n_steps, generator=generator) for generator in generators])
 
 
-def _new_cache(model, ids: Tensor, pads: Tensor | None, capacity: int) -> KVCache:
-    dtype = next(model.parameters()).dtype
-    return KVCache(
-        model.config, batch_size=len(ids), capacity=capacity, pads=pads, device=ids.device, dtype=dtype
-    )
-
-
-def _slide(model, ids: Tensor, pads: Tensor | None) -> Tensor:
-    """Les logits suivants quand le texte dépasse le contexte : on relit les derniers jetons, sans rien garder."""
-    window = ids[:, -model.config.context_length :]
-    if pads is not None:
-        pads = (pads - (ids.shape[1] - window.shape[1])).clamp(min=0)
-    return model.next_logits(window, _new_cache(model, window, pads, capacity=window.shape[1]))
-
-
-def _reason(row: int, new: list[int], eos_id: int | None, until, at_end: bool) -> str | None:
-    if eos_id is not None and new[-1] == eos_id:
-        return "eos"
-    if until is not None and until(row, new):
-        return "stop"
-    return "length" if at_end else None
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}={value!r} : il faut un entier d'au moins {least}.")

@@ -1,6 +1,6 @@
 """La stratégie de décodage : une valeur gelée, des logits au jeton suivant.
 
-Légende des formes : R lignes, V vocabulaire.
+Légende des formes : R lignes, V vocabulaire, T jetons déjà écrits.
 """
 
 from dataclasses import dataclass
@@ -14,24 +14,69 @@ from gpt_lightning.decoding import filters
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """Quels filtres appliquer, dans cet ordre : température, top-k, top-p. ValueError sur une valeur absurde."""
+    """Quels filtres appliquer, dans l'ordre des champs ci-dessous, les deux qui relisent le texte d'abord.
+
+    `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. ValueError sur une
+    valeur absurde, ou sur deux valeurs qui ne vont pas ensemble.
+    """
 
     temperature: float = 1.0  # 0 : greedy, le plus probable à chaque pas
     top_k: int | None = None  # None : tous les jetons
     top_p: float | None = None  # None : tout le noyau
+    min_p: float | None = None  # None : aucun seuil
+    typical_p: float | None = None  # None : les jetons trop ou trop peu attendus restent
+    repetition_penalty: float = 1.0  # 1 : se répéter ne coûte rien
+    no_repeat_ngram: int | None = None  # None : une suite de jetons peut revenir
+    num_beams: int = 1  # 1 : pas de faisceau
+    length_penalty: float = 1.0  # score d'un faisceau : log-probabilité / longueur ** length_penalty
+    lookup_ngram: int | None = None  # None : un jeton par passe
 
     def __post_init__(self):
         _number("temperature", self.temperature, 0, None)
-        _number("top_k", self.top_k, 1, None, integer=True)
-        _number("top_p", self.top_p, 0, 1)
+        _number("top_k", self.top_k, 1, None, integer=True, optional=True)
+        _number("top_p", self.top_p, 0, 1, optional=True)
+        _number("min_p", self.min_p, 0, 1, optional=True)
+        _number("typical_p", self.typical_p, 0, 1, optional=True)
+        _number("repetition_penalty", self.repetition_penalty, 0, None)
+        if self.repetition_penalty == 0:
+            raise ValueError("decoding.repetition_penalty=0 : il faut plus de 0 ; 1 ne pénalise rien.")
+        _number("no_repeat_ngram", self.no_repeat_ngram, 1, None, integer=True, optional=True)
+        _number("num_beams", self.num_beams, 1, None, integer=True)
+        _number("length_penalty", self.length_penalty, None, None)
+        _number("lookup_ngram", self.lookup_ngram, 1, None, integer=True, optional=True)
+        if self.num_beams > 1 and not self.greedy:
+            raise ValueError(
+                f"decoding.num_beams={self.num_beams} cherche sans tirer au sort : ajoutez decoding.temperature=0."
+            )
+        if self.lookup_ngram is not None and (not self.greedy or self.num_beams > 1):
+            raise ValueError(
+                f"decoding.lookup_ngram={self.lookup_ngram} ne vérifie que le plus probable : "
+                f"il faut decoding.temperature=0 et decoding.num_beams=1."
+            )
 
     @property
     def greedy(self) -> bool:
         return self.temperature == 0
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        """Les logits filtrés, en float32 : (R, V) -> (R, V). Greedy ne garde que le plus grand."""
+    @property
+    def rereads(self) -> bool:
+        """Faut-il lui donner les jetons déjà écrits ?"""
+        return self.repetition_penalty != 1 or self.no_repeat_ngram is not None
+
+    def penalised(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V)."""
         logits = logits.float()
+        if self.rereads and ids is None:
+            raise ValueError("repetition_penalty et no_repeat_ngram relisent le texte : donnez ses jetons.")
+        if self.repetition_penalty != 1:
+            logits = filters.penalise_repetitions(logits, ids, self.repetition_penalty)
+        if self.no_repeat_ngram is not None:
+            logits = filters.forbid_repeated_ngrams(logits, ids, self.no_repeat_ngram)
+        return logits
+
+    def __call__(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Les logits filtrés, en float32 : (R, V), (R, T) -> (R, V). Greedy ne garde que le plus grand."""
+        logits = self.penalised(logits, ids)
         if self.greedy:
             return filters.keep_top_k(logits, 1)
         logits = filters.with_temperature(logits, self.temperature)
@@ -39,33 +84,50 @@ class Strategy:
             logits = filters.keep_top_k(logits, self.top_k)
         if self.top_p is not None:
             logits = filters.keep_top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = filters.keep_min_p(logits, self.min_p)
+        if self.typical_p is not None:
+            logits = filters.keep_typical_p(logits, self.typical_p)
         return logits
 
-    def choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1) -> (R,) identifiants.
+    def choose(self, logits: Tensor, uniform: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1), (R, T) -> (R,) identifiants.
 
         Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
         même jeton quels que soient le lot et la machine. ValueError si les logits ne sont pas des nombres.
         """
-        if torch.isnan(logits).any():
-            raise ValueError(
-                "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
-            )
+        check_numbers(logits)
         if self.greedy:
-            return logits.argmax(-1)
-        cumulative = self(logits).softmax(-1).cumsum(-1)
+            return self.penalised(logits, ids).argmax(-1)
+        cumulative = self(logits, ids).softmax(-1).cumsum(-1)
         total = cumulative[:, -1:]
         wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
         return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
 
 
-def _number(name: str, value: Any, least: float, most: float | None, *, integer: bool = False) -> None:
-    if value is None and name != "temperature":
+def check_numbers(logits: Tensor) -> None:
+    """ValueError si un logit est NaN : (R, V)."""
+    if bool(torch.isnan(logits.amax(-1)).any()):  # le maximum d'une ligne qui a un NaN est NaN
+        raise ValueError(
+            "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
+        )
+
+
+def _number(
+    name: str,
+    value: Any,
+    least: float | None,
+    most: float | None,
+    *,
+    integer: bool = False,
+    optional: bool = False,
+) -> None:
+    if value is None and optional:
         return
     kinds = (int,) if integer else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
+    if isinstance(value, bool) or not isinstance(value, kinds) or value != value:
         wanted = "un entier" if integer else "un nombre"
         raise ValueError(f"decoding.{name} doit être {wanted}, pas {value!r}.")
-    if value < least or (most is not None and value > most):
+    if (least is not None and value < least) or (most is not None and value > most):
         limits = f"au moins {least}" if most is None else f"entre {least} et {most}"
         raise ValueError(f"decoding.{name}={value} : il faut {limits}.")

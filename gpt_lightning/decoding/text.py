@@ -55,40 +55,87 @@ def prompt_ids(tokenizer, prompt: str) -> list[int]:
     return tokenizer.encode(prompt) or [tokenizer.eos_id if tokenizer.eos_id is not None else 0]
 
 
-def stream_text(
-    model,
-    tokenizer,
-    prompt: str,
-    *,
-    strategy: Strategy,
-    max_new_tokens: int,
-    seed: int | None = None,
-    stop: Sequence[str] = (),
-    summary: dict | None = None,
-) -> Iterator[str]:
-    """La suite de `prompt`, par bouts affichables, jusqu'à la fin de texte, un texte de `stop`, ou la longueur.
+@dataclass
+class Continuation:
+    """La suite d'un texte : ses jetons, son texte, leurs log-probabilités (vide si non demandées), et sa fin.
 
-    À la fin, `summary` reçoit `tokens` (jetons produits) et `reason` (eos, stop ou length).
+    `reason` vaut eos, stop ou length ; None tant que la suite n'est pas finie. `unread` compte les jetons du début
+    du texte de départ qui n'entrent pas dans le contexte.
     """
-    ids = prompt_ids(tokenizer, prompt)
-    before = len(tokenizer.decode(ids)) if prompt else 0
-    grown = GrowingText(
-        lambda new: tokenizer.decode(ids + new)[before:] if prompt else tokenizer.decode(new), stop
-    )
-    reason, count = "length", 0
-    for tokens in stream(
-        model, [ids], strategy=strategy, max_new_tokens=max_new_tokens, eos_id=tokenizer.eos_id, seed=seed
+
+    prompt: str
+    unread: int = 0
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    logprobs: list[float] = field(default_factory=list)
+    reason: str | None = None
+
+
+class TextStream:
+    """La suite de chaque texte de `prompts`, `num_samples` fois : itérer rend (ligne, bout de texte affichable).
+
+    `rows` tient une `Continuation` par ligne, à jour à chaque pas, même si l'on s'arrête avant la fin. La ligne r
+    continue prompts[r // num_samples]. Les autres arguments sont ceux de `generation.stream`.
+    """
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        prompts: Sequence[str],
+        *,
+        strategy: Strategy,
+        max_new_tokens: int,
+        seed: int | None = None,
+        num_samples: int = 1,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        first_row: int = 0,
     ):
-        count += 1
-        if tokens[0].reason == "eos":
-            reason = "eos"
-            break
-        if text := grown.push(tokens[0].id):
-            yield text
-        if grown.stopped:
-            reason = "stop"
-            break
-    if text := grown.finish():
-        yield text
-    if summary is not None:
-        summary.update(tokens=count, reason=reason)
+        self._model, self._eos_id, self._stop = model, tokenizer.eos_id, stop
+        self._arguments = {
+            "strategy": strategy,
+            "max_new_tokens": max_new_tokens,
+            "seed": seed,
+            "num_samples": num_samples,
+            "logprobs": logprobs,
+            "first_row": first_row,
+        }
+        self._ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+        context = model.config.context_length
+        self.rows: list[Continuation] = []
+        self._decoders = []
+        for prompt, ids in zip(prompts, self._ids, strict=True):
+            for _ in range(num_samples):
+                self.rows.append(Continuation(prompt, max(0, len(ids) - context)))
+                self._decoders.append(_continuation_decoder(tokenizer, prompt, ids))
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        grown = [GrowingText(decode, self._stop) for decode in self._decoders]
+        until = self._stops if self._stop else None
+        for tokens in stream(self._model, self._ids, eos_id=self._eos_id, until=until, **self._arguments):
+            for token in tokens:
+                row = self.rows[token.row]
+                row.ids.append(token.id)
+                if token.logprob is not None:
+                    row.logprobs.append(token.logprob)
+                text = "" if token.reason == "eos" else grown[token.row].push(token.id)
+                if token.reason is not None:
+                    row.reason = token.reason
+                    text += grown[token.row].finish()
+                row.text += text
+                if text:
+                    yield token.row, text
+
+    def _stops(self, row: int, new: list[int]) -> bool:
+        text = self._decoders[row](new)
+        return any(stop in text for stop in self._stop)
+
+
+def _continuation_decoder(tokenizer, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
+    """Décode une suite dans son texte : un mot qui suit un autre prend une espace, une apostrophe non."""
+    if not prompt:
+        return tokenizer.decode
+    tail = ids[-16:]  # assez pour savoir ce qui précède, sans tout relire à chaque jeton
+    before = len(tokenizer.decode(tail))
+    return lambda new: tokenizer.decode(tail + new)[before:]

@@ -61,9 +61,6 @@ class NoRotation(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         return x
 
-    def rebuilt(self, config: GPTConfig) -> "NoRotation":
-        return self
-
 
 class RotaryPositions(nn.Module):
     """Tourne chaque paire (x_i, x_{i+D/2}) d'un angle position / base^(2i/D).
@@ -73,17 +70,13 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: GPTConfig, base: float = 10_000.0):
         super().__init__()
-        half = config.head_dim // 2
-        self.register_buffer("frequencies", base ** -(torch.arange(half) / half), persistent=False)
+        self.half, self.base = config.head_dim // 2, base
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # (B, H, T, D), (T,) ou (B, T)
-        angles = positions.unsqueeze(-1) * self.frequencies.float()  # (..., T, D/2), en float32
+        steps = torch.arange(self.half, device=x.device) / self.half
+        angles = positions.unsqueeze(-1) * self.base**-steps  # (..., T, D/2), en float32 quelle que soit x
         if angles.dim() == 3:
             angles = angles.unsqueeze(1)  # (B, 1, T, D/2)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         first, second = x.chunk(2, dim=-1)
         return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
-
-    def rebuilt(self, config: GPTConfig) -> "RotaryPositions":
-        """Les mêmes fréquences, calculées de nouveau : un modèle construit sur `meta` ne les a pas."""
-        return RotaryPositions(config)

@@ -140,6 +140,4 @@ def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:
     model.load_state_dict({name: state[name] for name in expected}, assign=True)
     if config.tie_weights:
         model.out_head.weight = model.tok_emb.weight
-    for block in model.trf_blocks:  # les fréquences de rope ne sont pas dans les fichiers
-        block.att.rotary = block.att.rotary.rebuilt(config)
     return model.requires_grad_(True).eval()

@@ -105,6 +105,129 @@ def test_padded_ids_are_never_drawn():
     assert max(max(row) for row in drawn) <= 4
 
 
+def test_log_probabilities_are_those_of_the_model():
+    one, prompt = model(), [1, 2, 3]
+    strategy = Strategy(temperature=0.7, top_k=5)
+    tokens = [
+        t
+        for ts in stream(one, [prompt], strategy=strategy, max_new_tokens=8, seed=1, logprobs=True)
+        for t in ts
+    ]
+    ids = prompt + [token.id for token in tokens]
+    expected = one(torch.tensor([ids[:-1]]))[0].log_softmax(-1)[torch.arange(2, 10), torch.tensor(ids[3:])]
+    torch.testing.assert_close(torch.tensor([token.logprob for token in tokens]), expected.detach())
+    (first,) = next(stream(one, [prompt], strategy=strategy, max_new_tokens=1))
+    assert first.logprob is None
+
+
+def test_the_row_number_chooses_the_draw():
+    one, strategy = model(), Strategy(temperature=1.5)
+    options = {"strategy": strategy, "max_new_tokens": 9, "seed": 5}
+    both = [[t.id for t in ts] for ts in stream(one, [[1, 2], [1, 2]], **options)]
+    second = [t.id for ts in stream(one, [[1, 2]], first_row=1, **options) for t in ts]
+    assert second == [ids[1] for ids in both]
+
+
+class Counted(torch.nn.Module):
+    """Un modèle qui compte ses passes."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.config, self.passes = inner, inner.config, 0
+
+    def forward(self, *arguments):
+        self.passes += 1
+        return self.inner(*arguments)
+
+    def next_logits(self, *arguments):
+        self.passes += 1
+        return self.inner.next_logits(*arguments)
+
+
+@pytest.mark.parametrize("penalties", [{}, {"repetition_penalty": 1.3, "no_repeat_ngram": 4}], ids=str)
+@pytest.mark.parametrize("prompts", [[[1, 2, 3, 1, 2]], [[4, 5, 4, 5, 4], [7], list(range(30))]], ids=len)
+@pytest.mark.parametrize("ngram", [1, 2])
+def test_guessing_from_the_text_changes_no_token(penalties, prompts, ngram):
+    one = model(context_length=48)
+    plain = Strategy(temperature=0, **penalties)
+    guessing = Strategy(temperature=0, lookup_ngram=ngram, **penalties)
+    expected = generate(one, prompts, strategy=plain, max_new_tokens=60)
+    assert generate(one, prompts, strategy=guessing, max_new_tokens=60) == expected
+
+
+def test_guessing_saves_passes_on_a_text_that_repeats():
+    one = model(context_length=256)
+    with torch.no_grad():
+        for name, parameter in one.named_parameters():
+            if "trf_blocks" in name or "pos_emb" in name:
+                parameter.zero_()  # chaque jeton ne dépend que du précédent : la suite boucle
+    counts = []
+    for strategy in (GREEDY, Strategy(temperature=0, lookup_ngram=2)):
+        counted = Counted(one)
+        text = generate(counted, [[1]], strategy=strategy, max_new_tokens=150)
+        counts.append((counted.passes, text))
+    assert counts[0][1] == counts[1][1] and counts[0][0] == 150 and counts[1][0] < 75
+
+
+def test_a_beam_as_wide_as_everything_finds_the_best_text():
+    from itertools import product
+
+    one = model(vocab_size=5)
+    prompt, steps = [1, 2], 3
+    found = generate(one, [prompt], strategy=Strategy(temperature=0, num_beams=25), max_new_tokens=steps)[0]
+
+    def score(new):
+        ids = prompt + list(new)
+        logits = one(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
+        return float(logits[torch.arange(1, 1 + steps), torch.tensor(new)].sum())
+
+    assert found[2:] == list(max(product(range(5), repeat=steps), key=score))
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("penalties", [{}, {"no_repeat_ngram": 2, "repetition_penalty": 1.2}], ids=str)
+def test_beams_equal_transformers(length_penalty, penalties):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from gpt_lightning.weights.huggingface import state_from
+
+    torch.manual_seed(3)
+    theirs = GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=64, n_embd=24, n_layer=2, n_head=2)).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.mul_(5)
+    one = GPTModel(GPTConfig(vocab_size=30, context_length=64, emb_dim=24, n_heads=2, n_layers=2)).eval()
+    state = state_from({k: v for k, v in theirs.state_dict().items() if k != "lm_head.weight"}, one.config)
+    one.load_state_dict(state, strict=False)
+    prompts = torch.randint(0, 30, (6, 5), generator=torch.Generator().manual_seed(1))
+    strategy = Strategy(temperature=0, num_beams=4, length_penalty=length_penalty, **penalties)
+    ours = generate(one, prompts, strategy=strategy, max_new_tokens=20, eos_id=7, num_samples=2)
+    expected = theirs.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=20,
+        num_beams=4,
+        num_return_sequences=2,
+        length_penalty=length_penalty,
+        do_sample=False,
+        eos_token_id=7,
+        pad_token_id=7,
+        repetition_penalty=penalties.get("repetition_penalty", 1.0),
+        no_repeat_ngram_size=penalties.get("no_repeat_ngram", 0),
+    )
+    assert ours.tolist() == expected.tolist()
+
+
+def test_beams_of_unequal_prompts_are_those_they_have_alone():
+    one, prompts = model(), [[1, 2, 3, 4], [7], list(range(12))]
+    options = {"strategy": Strategy(temperature=0, num_beams=3), "max_new_tokens": 12, "eos_id": 9}
+    together = generate(one, prompts, num_samples=2, **options)
+    alone = [row for prompt in prompts for row in generate(one, [prompt], num_samples=2, **options)]
+    assert together == alone
+    with pytest.raises(ValueError, match="num_beams"):
+        generate(one, prompts, num_samples=4, **options)
+
+
 # une table où chaque paire de valeurs se rencontre
 PAIRWISE = [
     {

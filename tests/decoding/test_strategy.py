@@ -21,6 +21,7 @@ def draw(strategy: Strategy, n=200) -> torch.Tensor:
         Strategy(top_p=0),
         Strategy(temperature=1e-4),
         Strategy(top_p=1e-9),
+        Strategy(min_p=1),
     ],
 )
 def test_limits_are_greedy(strategy):
@@ -29,7 +30,12 @@ def test_limits_are_greedy(strategy):
 
 
 def test_identities():
-    for strategy in (Strategy(), Strategy(top_k=50), Strategy(top_p=1.0), Strategy(top_k=10**6, top_p=1)):
+    for strategy in (
+        Strategy(),
+        Strategy(top_k=50),
+        Strategy(top_p=1.0),
+        Strategy(top_k=10**6, top_p=1, min_p=0, typical_p=1),
+    ):
         torch.testing.assert_close(strategy(logits()), logits())
 
 
@@ -42,8 +48,17 @@ def test_probabilities_sum_to_one():
         torch.testing.assert_close(strategy(logits()).softmax(-1).sum(-1), torch.ones(6))
 
 
-def test_draws_follow_the_distribution():
-    strategy, n = Strategy(temperature=1.5, top_k=8), 100_000
+DRAWN = {
+    "top_k": Strategy(temperature=1.5, top_k=8),
+    "top_p": Strategy(temperature=4.0, top_p=0.5),
+    "min_p": Strategy(temperature=2.0, min_p=0.2),
+    "typical_p": Strategy(temperature=4.0, typical_p=0.4),
+}
+
+
+@pytest.mark.parametrize("strategy", DRAWN.values(), ids=DRAWN)
+def test_draws_follow_the_distribution(strategy):
+    n = 100_000
     uniforms = torch.rand(n, generator=torch.Generator().manual_seed(4))
     row = logits(1)
     expected = strategy(row).softmax(-1)[0] * n
@@ -51,7 +66,10 @@ def test_draws_follow_the_distribution():
     assert not counts[expected == 0].any()
     inside = expected > 0
     chi2 = ((counts[inside] - expected[inside]) ** 2 / expected[inside]).sum()
-    assert chi2 < 24.3  # 7 degrés de liberté : dépassé une fois sur mille
+    freedom = int(inside.sum()) - 1
+    assert (
+        freedom >= 3 and chi2 < freedom + 3.1 * (2 * freedom) ** 0.5 + 6
+    )  # dépassé moins d'une fois sur mille
 
 
 def test_extreme_uniforms_give_a_possible_token():
@@ -77,8 +95,33 @@ def test_nan_is_said():
         {"top_k": 0},
         {"top_k": 2.5},
         {"top_p": 1.1},
+        {"top_p": float("nan")},
+        {"min_p": 2},
+        {"typical_p": -0.1},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": None},
+        {"no_repeat_ngram": 0},
+        {"num_beams": 0},
+        {"num_beams": 2, "temperature": 0.5},
+        {"length_penalty": "longue"},
+        {"lookup_ngram": 2, "temperature": 1.0},
+        {"lookup_ngram": 2, "temperature": 0, "num_beams": 2},
     ],
 )
 def test_impossible_values_are_refused_by_name(values):
     with pytest.raises(ValueError, match=f"decoding.{next(iter(values))}"):
         Strategy(**values)
+
+
+def test_filters_come_in_the_order_of_the_fields():
+    """La température vient avant le noyau : plus elle est haute, plus le noyau est grand."""
+    sizes = [(Strategy(temperature=t, top_p=0.5)(logits()) > float("-inf")).sum().item() for t in (0.5, 1, 3)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[2]
+
+
+def test_a_strategy_that_rereads_asks_for_the_text():
+    with pytest.raises(ValueError, match="jetons"):
+        Strategy(repetition_penalty=1.2)(logits())
+    ids = logits().argmax(-1)[:, None]
+    greedy = Strategy(temperature=0, repetition_penalty=1e6)
+    assert (greedy.choose(logits(), torch.rand(6), ids) != ids[:, 0]).all()

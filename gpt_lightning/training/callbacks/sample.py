@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning import Callback
 
 from gpt_lightning import messages
-from gpt_lightning.decoding import Strategy, stream_text
+from gpt_lightning.decoding import Strategy, TextStream
 
 log = logging.getLogger("gpt_lightning")
 
@@ -23,16 +23,15 @@ class SampleText(Callback):
             return
         was_training = pl_module.model.training
         pl_module.model.eval()
-        continuation = "".join(
-            stream_text(
-                pl_module.model,
-                pl_module.tokenizer,
-                self.prompt,
-                strategy=self.strategy,
-                max_new_tokens=self.max_new_tokens,
-                seed=self.seed,
-            )
+        parts = TextStream(
+            pl_module.model,
+            pl_module.tokenizer,
+            [self.prompt],
+            strategy=self.strategy,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
         )
+        continuation = "".join(text for _, text in parts)
         pl_module.model.train(was_training)
         text, step = self.prompt + continuation, trainer.global_step
         self.folder.mkdir(parents=True, exist_ok=True)

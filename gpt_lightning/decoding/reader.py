@@ -1,0 +1,106 @@
+"""Ce que le modèle a lu : les jetons de chaque ligne, et leur cache tant qu'ils tiennent dans le contexte.
+
+Légende des formes : P textes de départ, R lignes, T jetons, K jetons devinés, V vocabulaire.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.model.cache import KVCache
+
+GUESSES = 10  # jetons devinés à la fois
+
+
+class Reader:
+    """Donne les logits du jeton suivant, et sait oublier ou réordonner ce qui est lu.
+
+    Les textes inégaux sont complétés à gauche ; un texte plus long que le contexte n'est lu que par sa fin.
+    ValueError si un texte est vide.
+    """
+
+    def __init__(self, model, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int):
+        self.model, self.context = model, model.config.context_length
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        rows = [list(map(int, row))[-self.context :] for row in prompts]
+        if not rows or not all(rows):
+            raise ValueError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
+        width = max(map(len, rows))
+        filled = [[-1] * (width - len(row)) + row for row in rows]
+        self.ids = torch.tensor(filled, device=self.device)  # (R, T) les jetons écrits, -1 en remplissage
+        self.capacity = min(self.context, width + max_new_tokens)
+        self.cache: KVCache | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.ids)
+
+    def read_prompts(self, times: int = 1) -> Tensor:
+        """Lit les P textes une seule fois, puis compte chacun `times` fois : les logits suivants, (R, V)."""
+        logits, self.cache = self._read_whole()
+        if times > 1:
+            rows = torch.arange(self.n_rows, device=self.device).repeat_interleave(times)
+            logits = logits[rows]
+            self.select(rows)
+        return logits
+
+    def write(self, chosen: Tensor) -> None:
+        """Ajoute un jeton à chaque ligne, (R,), pas encore lu."""
+        self.ids = torch.cat((self.ids, chosen[:, None]), dim=1)
+
+    def read(self, chosen: Tensor, drafts: Tensor) -> Tensor:
+        """Lit le dernier jeton écrit, (R,), et les jetons devinés, (R, K) : les logits suivants, (R, K + 1, V)."""
+        if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
+            return self._read_whole()[0][:, None]
+        if drafts.shape[1] == 0:
+            return self.model.next_logits(chosen[:, None], self.cache)[:, None]
+        return self.model(torch.cat((chosen[:, None], drafts), dim=1), self.cache)
+
+    def forget(self, count: int) -> None:
+        """Oublie les `count` derniers jetons devinés : le texte ne les a pas confirmés."""
+        if count:
+            self.cache.advance(-count)
+
+    def select(self, rows: Tensor) -> None:
+        """Garde les lignes `rows` (R',), dans cet ordre."""
+        self.ids, self.cache = self.ids[rows], self.cache.select(rows)
+
+    def guess(self, ngram: int | None, active: list[int]) -> Tensor:
+        """(R, K) : ce qui a suivi la dernière fois que le texte finissait ainsi. Saxena, « Prompt Lookup », 2023.
+
+        On cherche les `ngram` derniers jetons de chaque ligne active ; K = 0 si aucune ne les retrouve, ou s'il ne
+        reste pas de place dans le cache.
+        """
+        length = self.ids.shape[1]
+        room = min(GUESSES, self.capacity - length - 1)
+        nothing = self.ids[:, :0]
+        if ngram is None or room < 1 or length <= ngram:
+            return nothing
+        grams = self.ids[:, :-1].unfold(1, ngram, 1)  # (R, T - n, n)
+        same = (grams == self.ids[:, None, -ngram:]).all(-1)
+        if not bool(same[active].any()):
+            return nothing
+        places = torch.arange(1, same.shape[1] + 1, device=self.device)
+        start = (same * places).amax(-1) - 1 + ngram  # la place la plus récente
+        follow = (start[:, None] + torch.arange(room, device=self.device)).clamp(max=length - 1)
+        return self.ids.gather(1, follow).clamp(min=0)
+
+    @staticmethod
+    def logprobs(logits: Tensor, chosen: Tensor) -> list[float]:
+        """La log-probabilité, en nats, de chaque jeton choisi : (R, V), (R,) -> R nombres."""
+        return logits.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1).tolist()
+
+    def _read_whole(self) -> tuple[Tensor, KVCache]:
+        window = self.ids[:, -self.context :]
+        pads = (window < 0).sum(-1)
+        cache = KVCache(
+            self.model.config,
+            batch_size=self.n_rows,
+            capacity=self.capacity,
+            pads=pads if bool(pads.any()) else None,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return self.model.next_logits(window.clamp(min=0), cache), cache

@@ -1,0 +1,99 @@
+"""`generate.py interactive=true` : une ligne, sa suite, et des commandes qui commencent par « / »."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import yaml
+
+from gpt_lightning import messages
+from gpt_lightning.decoding import Strategy
+
+INVITE = "» "
+
+
+@dataclass(frozen=True)
+class Session:
+    """Les réglages d'une séance : chaque commande en rend une autre."""
+
+    strategy: Strategy
+    max_new_tokens: int
+    seed: int | None = None
+
+
+def changed(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
+    """La séance après la commande `line` ; `named` rend la stratégie d'un nom. ValueError si elle n'existe pas."""
+    command, _, argument = line[1:].partition(" ")
+    if command == "reset":
+        return start
+    if not argument.strip():
+        raise ValueError(f"« /{command} » ne se comprend pas seul : /aide donne les commandes.")
+    if command == "decoding":
+        return replace(session, strategy=named(argument.strip()))
+    try:
+        value = yaml.safe_load(argument)
+    except yaml.YAMLError:
+        value = argument
+    if command in ("seed", "longueur"):
+        return replace(session, **{"seed" if command == "seed" else "max_new_tokens": _whole(command, value)})
+    if command in {field.name for field in fields(Strategy)}:
+        return replace(session, strategy=Strategy(**{**asdict(session.strategy), command: value}))
+    raise ValueError(f"« /{command} » n'existe pas : /aide donne les commandes.")
+
+
+def talk(start: Session, continued: Callable[[str, Session], Any], named: Callable[[str], Strategy]) -> None:
+    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued(texte, séance)` rend un TextStream."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 : l'historique et l'édition de la ligne
+    print(messages.dialogue_help(), file=sys.stderr)
+    session = start
+    while True:
+        try:
+            line = input(INVITE if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            continue
+        if line.strip() == "/quitter":
+            return
+        if line.strip() == "/aide":
+            print(messages.dialogue_help(), file=sys.stderr)
+        elif line.startswith("/"):
+            try:
+                session = changed(session, line.strip(), start, named)
+            except ValueError as error:
+                print(error, file=sys.stderr)
+            else:
+                print(_described(session), file=sys.stderr)
+        else:
+            _answer(line, session, continued)
+
+
+def _answer(line: str, session: Session, continued: Callable[[str, Session], Any]) -> None:
+    try:
+        print(line, end="", flush=True)
+        for _, text in continued(line, session):
+            print(text, end="", flush=True)
+    except KeyboardInterrupt:
+        pass
+    except ValueError as error:
+        print(f"\n{error}", end="", file=sys.stderr)
+    print(flush=True)
+
+
+def _described(session: Session) -> str:
+    values = ", ".join(
+        f"{key}={value}" for key, value in asdict(session.strategy).items() if value is not None
+    )
+    return f"[{values} ; {session.max_new_tokens} jetons au plus ; seed={session.seed}]"
+
+
+def _whole(name: str, value: Any) -> int | None:
+    if value is None and name == "seed":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"/{name} {value} : il faut un entier positif.")
+    return value

@@ -1,0 +1,27 @@
+"""Mettre un modèle sur un appareil, dans une précision."""
+
+import torch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def place(model, device: str = "auto", dtype: str = "auto"):
+    """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16).
+
+    `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon.
+    ValueError si l'appareil n'est pas là ou si le choix n'existe pas.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    kind = str(device).partition(":")[0]
+    if kind not in present:
+        raise ValueError(f"device={device} : les choix sont auto, cpu, cuda, mps.")
+    if not present[kind]:
+        raise ValueError(f"device={device}, mais cet appareil n'est pas visible ici : essayez device=auto.")
+    if dtype == "auto":
+        native = kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+        dtype = "bf16" if native else "fp32"
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype} : les choix sont auto, {', '.join(DTYPES)}.")
+    return model.to(device, DTYPES[dtype])

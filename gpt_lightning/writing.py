@@ -1,0 +1,174 @@
+"""Le travail de generate.py : lire les textes de départ, écrire leurs suites sur stdout ou dans un .jsonl."""
+
+import json
+import os
+import select
+import stat
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from gpt_lightning import messages
+
+PROMPT = "The with statement is"  # le corpus de « python train.py » parle ainsi
+SEPARATOR = "---"
+SOURCES = ("prompt", "prompt_file", "prompts_file")
+
+
+def check(settings: dict[str, Any]) -> None:
+    """ValueError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
+    given = [key for key in SOURCES if settings[key] is not None]
+    if len(given) > 1 or (given and settings["interactive"]):
+        both = given[:2] if len(given) > 1 else [*given, "interactive"]
+        raise ValueError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
+    if settings["output"] is not None and settings["prompts_file"] is None:
+        raise ValueError(
+            "output= reçoit les suites de prompts_file= ; pour un seul texte, redirigez : ... > fichier."
+        )
+    if settings["output"] is not None and Path(settings["output"]).exists():
+        raise ValueError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
+    for key in ("batch_size", "num_samples"):
+        if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
+            raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")
+
+
+def read_prompt(settings: dict[str, Any]) -> str:
+    """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, ou le texte par défaut.
+
+    Le retour à la ligne qui finit un fichier n'est pas du texte.
+    """
+    if settings["prompt"] is not None:
+        return settings["prompt"]
+    if settings["prompt_file"] is not None:
+        return _without_last_newline(_read(settings["prompt_file"]))
+    if not _may_be_piped():
+        return PROMPT
+    if not _ready():
+        print(messages.nothing_piped(), file=sys.stderr)
+        return PROMPT
+    return _without_last_newline(_read("-")) or PROMPT
+
+
+def write_text(stream, *, source: str, context: int, live: bool) -> None:
+    """Écrit chaque texte et sa suite sur stdout, séparés par « --- », le premier au fur et à mesure si `live`.
+
+    Le résumé va sur stderr, même si l'on interrompt.
+    """
+    if stream.rows[0].unread:
+        print(messages.unread(stream.rows[0].unread, context), file=sys.stderr)
+    began, first = time.monotonic(), None
+    if live:
+        print(stream.rows[0].prompt, end="", flush=True)
+    try:
+        for row, text in stream:
+            first = time.monotonic() - began if first is None else first
+            if live and row == 0:
+                print(text, end="", flush=True)
+        finished = [row.prompt + row.text for row in stream.rows]
+        if live:
+            finished[0] = ""
+        print(f"\n{SEPARATOR}\n".join(finished), flush=True)
+    except KeyboardInterrupt:
+        print(flush=True)
+        raise
+    finally:
+        ids = [token for row in stream.rows for token in row.ids]
+        reasons = [row.reason for row in stream.rows]
+        seconds = time.monotonic() - began
+        print(
+            messages.generated(source, reasons=reasons, tokens=len(ids), seconds=seconds, first=first),
+            file=sys.stderr,
+        )
+        if logprobs := [value for row in stream.rows for value in row.logprobs]:
+            print(messages.likelihood(logprobs), file=sys.stderr)
+
+
+def read_prompts(path: str) -> list[str]:
+    """Un texte par ligne. ValueError s'il n'y en a aucun."""
+    prompts = _read(path).splitlines()
+    if not prompts:
+        raise ValueError(f"prompts_file={path} est vide : il faut un texte par ligne.")
+    return prompts
+
+
+def write_lines(
+    prompts: Sequence[str], continued, *, output: str | None, batch_size: int, source: str
+) -> None:
+    """Une ligne JSON par suite : prompt, text (la suite), tokens, reason, et logprobs si elles sont demandées.
+
+    `continued(textes, première ligne)` rend un TextStream. Chaque lot est écrit dès qu'il est fini : une
+    interruption garde ce qui est fait.
+    """
+    began, tokens, reasons = time.monotonic(), 0, []
+    file = open(output, "x", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
+    try:
+        for start, batch in _shown(prompts, batch_size):
+            stream = continued(batch, start)
+            for _ in stream:
+                pass
+            for row in stream.rows:
+                _write_record(file, row)
+                tokens += len(row.ids)
+                reasons.append(row.reason)
+            file.flush()
+    finally:
+        if output:
+            file.close()
+        seconds = time.monotonic() - began
+        summary = messages.generated(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
+        print(summary, file=sys.stderr)
+
+
+def _write_record(file: IO[str], row) -> None:
+    record = {"prompt": row.prompt, "text": row.text, "tokens": len(row.ids), "reason": row.reason}
+    if row.logprobs:
+        record["logprobs"] = [round(value, 4) for value in row.logprobs]
+    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _shown(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Les lots, avec leur rang ; l'avancement est dit sur stderr (une ligne réécrite sur un terminal)."""
+    began = said = time.monotonic()
+    for start in range(0, len(prompts), batch_size):
+        yield start, prompts[start : start + batch_size]
+        done, now = min(start + batch_size, len(prompts)), time.monotonic()
+        line = messages.lines_done(done, len(prompts), now - began)
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="\n" if done == len(prompts) else "", file=sys.stderr, flush=True)
+        elif now - said > 5 or done == len(prompts):
+            said = now
+            print(line, file=sys.stderr)
+
+
+def _read(path: str) -> str:
+    if path == "-":
+        content, name = sys.stdin.buffer.read(), "l'entrée standard"
+    else:
+        content, name = Path(path).expanduser().read_bytes(), path
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} n'est pas du texte UTF-8 (octet {error.start}) : convertissez-le."
+        ) from None
+
+
+def _without_last_newline(text: str) -> str:
+    return text.removesuffix("\n")
+
+
+def _may_be_piped() -> bool:
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # fermée
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _ready() -> bool:
+    """Un tuyau que personne ne remplit ne doit pas bloquer : on l'attend une seconde."""
+    if sys.platform == "win32":
+        return True
+    return bool(select.select([sys.stdin], [], [], 1.0)[0])
