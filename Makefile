@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.pret
 
-.PHONY: help train test test-slow style clean
+.PHONY: help train test test-slow figures style clean
 .DEFAULT_GOAL := help
 
 help: ## Cette liste
@@ -17,6 +17,11 @@ test: $(READY) ## Installe puis lance les tests rapides (moins de 8 minutes sur 
 
 test-slow: $(READY) ## Les vérifications longues
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+
+figures: $(READY) ## Redessine les images de docs/ avec la course la plus récente
+	for name in attention temperature nucleus; do \
+		$(BIN)/python -m gpt_lightning.demos.$$name output_dir=docs/images || exit 1; \
+	done
 
 style: $(READY) ## Vérifie le style avec ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -29,6 +29,8 @@ def check(settings: dict[str, Any]) -> None:
         )
     if settings["output"] is not None and Path(settings["output"]).exists():
         raise ValueError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
+    if settings["output"] is not None and not Path(settings["output"]).absolute().parent.is_dir():
+        raise ValueError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
     for key in ("batch_size", "num_samples"):
         if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
             raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")

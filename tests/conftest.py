@@ -35,7 +35,9 @@ def cache(tmp_path_factory) -> Path:
 def command(cache):
     """Lance un script du projet comme on le tape : command("train.py", "model=tiny", cwd=...)."""
 
-    def run(script: str, *arguments: str, cwd: Path, timeout: float = 240, **env: str):
+    def run(
+        script: str, *arguments: str, cwd: Path, timeout: float = 240, stdin: str | None = None, **env: str
+    ):
         entry = ["-m", script] if "." in script and not script.endswith(".py") else [str(ROOT / script)]
         return subprocess.run(
             [sys.executable, *entry, *arguments],
@@ -48,6 +50,7 @@ def command(cache):
                 **env,
             },
             capture_output=True,
+            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
             text=True,
             timeout=timeout,
             encoding="utf-8",

@@ -18,6 +18,13 @@ def test_a_value_already_quoted_for_hydra_loses_its_quotes(typed, meant):
     assert cli.take_free_text([f"prompt={typed}"])[1] == {"prompt": meant}
 
 
+def test_several_stop_texts_and_the_standard_input():
+    assert cli.take_free_text(["stop=1984", "stop=\n", "-"]) == (
+        ["prompt_file='-'"],
+        {"stop": ["1984", "\n"]},
+    )
+
+
 def parsed(override: str):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -77,6 +77,51 @@ def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, comman
     assert sorted(cwd.rglob("*")) == before
 
 
+def test_generating_reads_a_pipe_and_writes_several_samples(finished_run, command):
+    cwd, _, _ = finished_run
+    typed = ("num_samples=2", "max_new_tokens=5", "seed=1", "decoding=typical", "logprobs=true", "dtype=bf16")
+    done = command("generate.py", "-", *typed, cwd=cwd, stdin="Le chat\n")
+    first, separator, second = done.stdout.rstrip("\n").partition("\n---\n")
+    assert done.returncode == 0 and separator and first.startswith("Le chat") and second.startswith("Le chat")
+    assert first != second and "log-probabilité" in done.stderr
+
+
+def test_generating_from_lines_into_a_file_and_a_dialogue(finished_run, command):
+    cwd, _, _ = finished_run
+    (cwd / "débuts.txt").write_text("Le chat\nLe chien veille\n", encoding="utf-8")
+    try:
+        typed = ("prompts_file=débuts.txt", "output=suites.jsonl", "max_new_tokens=4", "decoding=beam")
+        done = command("generate.py", *typed, cwd=cwd)
+        records = [json.loads(line) for line in (cwd / "suites.jsonl").read_text("utf-8").splitlines()]
+        assert done.returncode == 0 and done.stdout == "" and [r["tokens"] for r in records] == [4, 4]
+        again = command("generate.py", *typed, cwd=cwd, timeout=60)
+        assert again.returncode == 1 and "existe déjà" in again.stderr
+    finally:
+        (cwd / "débuts.txt").unlink()
+        (cwd / "suites.jsonl").unlink(missing_ok=True)
+    said = "/decoding greedy\nLe chat\n/quitter\n"
+    spoken = command("generate.py", "interactive=true", "max_new_tokens=3", cwd=cwd, stdin=said)
+    assert spoken.returncode == 0 and spoken.stdout.startswith("Le chat") and "temperature=0" in spoken.stderr
+
+
+def test_generating_in_a_sweep_leaves_nothing(finished_run, command):
+    cwd, _, _ = finished_run
+    before = sorted(cwd.rglob("*"))
+    done = command(
+        "generate.py", "-m", "decoding=greedy,nucleus", "max_new_tokens=3", "prompt=Le chat", cwd=cwd
+    )
+    assert done.returncode == 0 and done.stdout.count("Le chat") == 2 and sorted(cwd.rglob("*")) == before
+
+
+def test_the_help_of_generate_fits_on_a_screen(command, tmp_path):
+    from gpt_lightning import cli
+
+    done = command("generate.py", "--help", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) <= 24 and max(map(len, lines)) <= 100
+    assert all(path.stem in done.stdout for path in (cli.CONF / "decoding").glob("*.yaml"))
+
+
 def test_generating_before_training_says_so(command, tmp_path):
     done = command("generate.py", "decoding=nucleus", cwd=tmp_path)
     assert done.returncode == 1 and "python train.py" in done.stderr and len(done.stderr.splitlines()) == 1

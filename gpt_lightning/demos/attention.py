@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.text import prompt_ids
+from gpt_lightning.demos.temperature import save
+from gpt_lightning.demos.toy import shown
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
         x = block(x, positions)
     block = model.trf_blocks[layer]
     weights = block.att.weights(block.norm1(x), positions)[0]
-    return Attention([tokenizer.decode([token]) for token in ids], layer, weights)
+    return Attention([shown(tokenizer, token) for token in ids], layer, weights)
 
 
 def render(attention: Attention, folder: Path) -> list[Path]:
@@ -54,23 +56,18 @@ def render(attention: Attention, folder: Path) -> list[Path]:
     panels = figure.subplots(rows, columns, squeeze=False).flat
     mask = torch.ones(n_tokens, n_tokens).tril()
     images = [("masque causal", mask), *((f"tête {h}", w) for h, w in enumerate(attention.weights))]
-    labels = [token.replace("\n", "↵").replace(" ", "·") for token in attention.tokens]
     for panel, (title, image) in zip(panels, images, strict=False):
         drawn = panel.imshow(image, cmap="cividis", norm=PowerNorm(0.5, 0, 1))
         panel.set(title=title, xticks=range(n_tokens), yticks=range(n_tokens))
-        panel.set_xticklabels(labels, rotation=90, fontsize=8)
-        panel.set_yticklabels(labels, fontsize=8)
+        panel.set_xticklabels(attention.tokens, rotation=90, fontsize=8)
+        panel.set_yticklabels(attention.tokens, fontsize=8)
     for panel in figure.axes[len(images) :]:
         panel.set_axis_off()
     figure.colorbar(drawn, ax=figure.axes, label="poids d'attention", shrink=0.8)
     figure.suptitle(
         f"Qui regarde qui : couche {attention.layer} (ligne : le jeton qui lit, colonne : le jeton lu)"
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"attention.{suffix}" for suffix in ("pdf", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+    return save(figure, folder, "attention")
 
 
 def main() -> None:

@@ -176,6 +176,7 @@ def test_a_beam_as_wide_as_everything_finds_the_best_text():
     prompt, steps = [1, 2], 3
     found = generate(one, [prompt], strategy=Strategy(temperature=0, num_beams=25), max_new_tokens=steps)[0]
 
+    @torch.no_grad()
     def score(new):
         ids = prompt + list(new)
         logits = one(torch.tensor([ids[:-1]]))[0].log_softmax(-1)

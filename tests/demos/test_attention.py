@@ -25,7 +25,7 @@ def test_weights_are_those_that_the_model_uses(layer):
     values = block.att._heads(block.att.W_value(seen["x"]))
     context = (found.weights @ values).transpose(1, 2).flatten(2)
     torch.testing.assert_close(block.att.out_proj(context), seen["out"])
-    assert "".join(found.tokens) == "un chat dort ici" and found.layer == layer % 3
+    assert "".join(found.tokens) == "un·chat·dort·ici" and found.layer == layer % 3
 
 
 def test_an_absent_layer_is_refused():

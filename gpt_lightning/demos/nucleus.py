@@ -1,0 +1,110 @@
+"""Qui survit à chaque filtre : `python -m gpt_lightning.demos.nucleus`.
+
+La même distribution du jeton suivant, coupée par top-k, top-p et min-p.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.decoding import filters
+from gpt_lightning.demos import toy
+from gpt_lightning.demos.temperature import save
+from gpt_lightning.messages import number
+
+COLOURS = ("#0072B2", "#009E73", "#D55E00")
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """Les `words` les plus probables, leurs probabilités (W,), et par filtre : qui reste (W,), combien en tout."""
+
+    words: list[str]
+    probabilities: Tensor
+    kept: dict[str, Tensor]
+    sizes: dict[str, int]
+
+
+def compute(
+    logits: Tensor, words: Callable[[int], str], *, k: int, p: float, min_p: float, most: int = 40
+) -> Survivors:
+    """Les survivants de chaque filtre parmi les `most` premiers jetons de (V,) logits."""
+    first = logits.argsort(descending=True)[:most]
+    filtered = {
+        f"top-k, k = {k}": filters.keep_top_k(logits[None], k)[0],
+        f"top-p, p = {number(p, 2)}": filters.keep_top_p(logits[None], p)[0],
+        f"min-p, {number(min_p, 2)} du premier": filters.keep_min_p(logits[None], min_p)[0],
+    }
+    kept = {name: (one > filters.NEVER)[first] for name, one in filtered.items()}
+    sizes = {name: int((one > filters.NEVER).sum()) for name, one in filtered.items()}
+    return Survivors([words(int(token)) for token in first], logits.softmax(-1)[first], kept, sizes)
+
+
+def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
+    """Écrit nucleus.pdf et nucleus.png : un panneau par texte, une rangée de marques par filtre."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(11, 4.6 * len(panels)), layout="constrained")
+    for panel, (title, found) in zip(
+        figure.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True
+    ):
+        places = torch.arange(len(found.words))
+        panel.bar(places, found.probabilities, color="0.75")
+        top = float(found.probabilities[0])
+        for rank, ((name, kept), colour) in enumerate(zip(found.kept.items(), COLOURS, strict=True)):
+            height = -top * 0.06 * (rank + 1)
+            panel.scatter(
+                places[kept],
+                [height] * int(kept.sum()),
+                color=colour,
+                marker="so^"[rank],
+                s=28,
+                label=f"{name} : {_many(found.sizes[name])}",
+            )
+        panel.set_xticks(places, found.words, rotation=90)
+        panel.set(title=title, ylabel="probabilité", ylim=(-top * 0.24, top * 1.05))
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
+        panel.axhline(0, color="0.3", linewidth=0.8)
+        panel.legend(title="marques : les jetons gardés", loc="upper right")
+    figure.suptitle("Quels jetons survivent à chaque filtre ? (« · » est une espace)")
+    return save(figure, folder, "nucleus")
+
+
+def _many(count: int) -> str:
+    return f"{count} jeton{'s' * (count > 1)}"
+
+
+def main() -> None:
+    from gpt_lightning import cli
+
+    cli.run(demo, "demos/nucleus")
+
+
+def demo(settings: dict) -> None:
+    """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
+    from gpt_lightning.weights import load
+
+    model, tokenizer = load(settings["ckpt_path"])
+    for path in render(
+        _panels(model, tokenizer, settings["prompts"], settings), Path(settings["output_dir"])
+    ):
+        print(path)
+
+
+def _panels(model, tokenizer, prompts: Sequence[str], settings: dict) -> dict[str, Survivors]:
+    values = {key: settings[key] for key in ("k", "p", "min_p")}
+    return {
+        f"après « {prompt} »": compute(
+            toy.next_token(model, tokenizer, prompt), lambda token: toy.shown(tokenizer, token), **values
+        )
+        for prompt in prompts
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""La température en image : `python -m gpt_lightning.demos.temperature`.
+
+La même distribution à cinq températures, sur les neuf mots du livre et sur un vrai modèle, et son entropie.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.decoding import softmax_avec_temperature
+from gpt_lightning.demos import toy
+
+TEMPERATURES = (0.2, 0.5, 1.0, 2.0, 5.0)
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")  # Okabe et Ito : lisibles par tous
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Les probabilités de `words` à chaque température, (5, W), et l'entropie (nats) le long de `scale`."""
+
+    words: list[str]
+    probabilities: Tensor
+    scale: Tensor
+    entropy: Tensor
+    vocabulary: int
+
+
+def compute(logits: Tensor, words: Sequence[str], *, most: int = 9) -> Temperatures:
+    """Pour (V,) logits et leurs mots : les `most` premiers à cinq températures, et l'entropie de 0,05 à 10."""
+    first = logits.argsort(descending=True)[:most]
+    probabilities = torch.stack([softmax_avec_temperature(logits, t)[first] for t in TEMPERATURES])
+    scale = torch.logspace(-1.3, 1, 60)
+    log_p = torch.stack([(logits / t).log_softmax(-1) for t in scale.tolist()])
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    return Temperatures([words[int(i)] for i in first], probabilities, scale, entropy, len(logits))
+
+
+def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
+    """Écrit temperature.pdf et temperature.png : un panneau par distribution, puis les entropies."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4 * len(panels) + 4), layout="constrained")
+    axes = figure.subplots(len(panels) + 1, 1)
+    for panel, (title, found) in zip(axes, panels.items(), strict=False):
+        places = torch.arange(len(found.words))
+        for rank, (temperature, colour) in enumerate(zip(TEMPERATURES, COLOURS, strict=True)):
+            label = f"T = {temperature:g}".replace(".", ",")
+            offset = (rank - 2) * 0.16
+            panel.bar(places + offset, found.probabilities[rank], 0.16, color=colour, label=label)
+        panel.set_xticks(places, found.words)
+        panel.set(title=title, ylabel="probabilité (sans unité)", ylim=(0, 1))
+        panel.legend(title="température")
+    for (title, found), style, colour in zip(
+        panels.items(), ("-", "--"), ("#0072B2", "#D55E00"), strict=False
+    ):
+        axes[-1].plot(found.scale, found.entropy, style, color=colour, linewidth=2, label=title)
+        most = torch.tensor(float(found.vocabulary)).log().item()
+        axes[-1].axhline(most, color=colour, linestyle=":")
+        axes[-1].text(0.05, most, f" ln {found.vocabulary} : tout au hasard", va="bottom", color=colour)
+    axes[-1].axvline(1, color="grey", linewidth=0.8)
+    axes[-1].set(
+        xscale="log", xlabel="température (sans unité, échelle logarithmique)", ylabel="entropie (nats)"
+    )
+    axes[-1].set_title("L'incertitude croît avec la température : 0 est greedy, l'infini tire au hasard")
+    axes[-1].legend(loc="center right")
+    axes[-1].margins(y=0.12)
+    return save(figure, folder, "temperature")
+
+
+def save(figure, folder: Path, name: str) -> list[Path]:
+    """Écrit la figure en PDF et en PNG dans `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+    return paths
+
+
+def main() -> None:
+    from gpt_lightning import cli
+
+    cli.run(demo, "demos/temperature")
+
+
+def demo(settings: dict) -> None:
+    """Dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
+    from gpt_lightning.weights import load
+
+    model, tokenizer = load(settings["ckpt_path"])
+    logits = toy.next_token(model, tokenizer, settings["prompt"])
+    words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
+    panels = {
+        "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
+        f"Le modèle, après « {settings['prompt']} »": compute(logits, words),
+    }
+    for path in render(panels, Path(settings["output_dir"])):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Le petit vocabulaire du livre : neuf mots, et les logits d'un modèle qui vient de lire « every effort moves you »."""
+
+import torch
+
+VOCABULARY = ("closer", "every", "effort", "forward", "inches", "moves", "pizza", "toward", "you")
+LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
+
+
+@torch.no_grad()
+def next_token(model, tokenizer, prompt: str) -> torch.Tensor:
+    """Les logits du jeton qui suit `prompt`, (V,)."""
+    from gpt_lightning.decoding.text import prompt_ids
+
+    ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
+    return model.next_logits(torch.tensor([ids]))[0].float()
+
+
+def shown(tokenizer, token: int) -> str:
+    """Un jeton lisible dans une figure : « · » est une espace, « ↵ » un retour à la ligne."""
+    return tokenizer.decode([token]).replace("\n", "↵").replace(" ", "·").replace("$", r"\$") or "∅"
