@@ -16,10 +16,11 @@ def train(settings: dict) -> float:
 
     began = time.monotonic()
     GPTConfig.from_dict({**settings["model"], "vocab_size": settings["model"]["vocab_size"] or 1})
-    optim = OptimConfig.from_dict(settings["optim"])
+    optim = OptimConfig.from_dict(settings["optim"], cli.optimizer_factory(settings["optim"]))
 
     from gpt_lightning.training import (
         callbacks,
+        hardware,
         setup,
     )  # lightning : trois secondes, après les fautes de frappe
     from gpt_lightning.training.module import GPTModule
@@ -43,6 +44,7 @@ def train(settings: dict) -> float:
     )
     accumulate = data.accumulate = accumulation(
         settings["global_batch_tokens"],
+        settings["global_batch_size"],
         batch_size=data.batch_size,
         max_length=data.max_length,
         world_size=trainer.world_size,
@@ -94,17 +96,24 @@ def train(settings: dict) -> float:
             trainer,
             messages.starting_from(settings["init_from"], config.n_parameters(), tokenizer is not None),
         )
-    module = GPTModule(model, tokenizer=data.tokenizer, optim=optim, plan=plan, compile_model=compiled)
+    module = GPTModule(
+        model,
+        tokenizer=data.tokenizer,
+        optim=optim,
+        plan=plan,
+        compile_model=compiled,
+        bytes_per_token=stats.val_bytes / stats.val_tokens,
+    )
     if trainer.is_global_zero:
         cli.save_settings(settings, out / "config.yaml")
+        cli.save_settings(hardware.environment(), out / "environment.yaml")
     with cli.other_processes(out / "config.yaml"):
         trainer.fit(module, data, ckpt_path=settings["ckpt_path"], weights_only=True)
-    loss = module.metrics["val/loss"]
-    end = messages.finished(
-        str(out), setup.best_score(trainer), loss, module.tokens_seen, time.monotonic() - began
-    )
-    setup.say(trainer, end)
-    return loss
+    seconds = time.monotonic() - began
+    results = {**module.metrics, "best": setup.best_score(trainer), "tokens": module.tokens_seen}
+    results["memory"] = hardware.peak_memory(device)
+    setup.say(trainer, messages.finished(str(out), results, seconds, setup.written(out)))
+    return module.metrics["val/loss"]
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ ALLOWED_TARGETS = (
     "lightning.fabric.",
     "pytorch_lightning.",
     "torch.optim.",
+    "pytorch_optimizer.",
 )
 CHILD = "--child"  # un processus d'une course répartie, qui lit la configuration du premier
 
@@ -195,6 +196,13 @@ def instantiate(node: Any, **extra: Any) -> Any:
         return hydra.utils.instantiate(node, **extra, _convert_="all")
     except hydra.errors.InstantiationException as error:
         raise error.__cause__ or error from None
+
+
+def optimizer_factory(node: dict[str, Any]) -> Callable | None:
+    """L'optimiseur que `_target_` et `arguments` décrivent, sans ses paramètres ; None s'il n'y en a pas."""
+    if "_target_" not in node:
+        return None
+    return instantiate({"_target_": node["_target_"], "_partial_": True, **(node["arguments"] or {})})
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Les phrases montrées aux personnes : des fonctions qui rendent un texte, et n'affichent rien."""
 
 import errno
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,10 +122,25 @@ def sample(text: str) -> str:
     return "    « " + " ".join(text.split()) + " »"
 
 
-def finished(output_dir: str, best: float | None, last: float, tokens: int, seconds: float) -> str:
-    best_line = "" if best is None else f", la meilleure {number(best, 4)}"
+def finished(output_dir: str, results: Mapping[str, Any], seconds: float, files: Sequence[str]) -> str:
+    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit."""
+    last, best = results["val/loss"], results["best"]
+    best = last if best is None else best
+    lines = [
+        ("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}"),
+        ("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"),
+    ]
+    if "val/bits_per_byte" in results:
+        lines.append(("bits par octet", number(results["val/bits_per_byte"], 3)))
+    lines += [("jetons", number(results["tokens"])), ("durée", duration(seconds))]
+    if "tokens_per_second" in results:
+        lines.append(("débit", f"{number(results['tokens_per_second'])} jetons/s, à la fin"))
+    if "mfu" in results:
+        lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
+    lines += [("pic de mémoire", magnitude(results["memory"], "o")), ("fichiers", ", ".join(files))]
+    table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
     return (
-        f"\nFini en {duration(seconds)} : {number(tokens)} jetons, perte de validation {number(last, 4)}{best_line}.\n"
+        f"\nFini.\n{table}\n"
         f"Dossier    : {output_dir}\n"
         f"Et maintenant :\n"
         f"    python generate.py decoding=nucleus\n"

@@ -22,7 +22,7 @@ SPLITS = ("characters", "documents")
 
 @dataclass(frozen=True)
 class Statistics:
-    """Ce que le corpus contient : pour chaque moitié, documents, caractères, jetons, fenêtres."""
+    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; et les octets de la validation."""
 
     documents: int
     characters: int
@@ -30,6 +30,7 @@ class Statistics:
     val_tokens: int
     train_windows: int
     val_windows: int
+    val_bytes: int
 
 
 class SlidingWindowDataModule(lightning.LightningDataModule):
@@ -160,6 +161,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             val_tokens=self.store.n_tokens("val"),
             train_windows=windows["train"],
             val_windows=windows["val"],
+            val_bytes=splits["val"]["bytes"],
         )
 
     def dataset(self, split: str) -> SlidingWindowDataset:

@@ -26,7 +26,7 @@ import numpy as np
 from gpt_lightning.data.files import BLOCK, Piece
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
-VERSION = 2
+VERSION = 3
 SHARD_TOKENS = 1 << 28  # 512 Mo en uint16
 PARALLEL_CHARACTERS = 8 * BLOCK  # en deçà, un seul processus encode
 
@@ -134,7 +134,7 @@ def _build(
         "splits": {},
     }
     for split, pieces in splits.items():
-        counts: dict[str, Any] = {"documents": 0, "characters": 0}
+        counts: dict[str, Any] = {"documents": 0, "characters": 0, "bytes": 0}
         with open(folder / f"{split}_documents.bin", "wb") as starts:
             encoded = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)
             counts["shards"] = _write_shards(folder, split, _marked(encoded, starts, counts, progress))
@@ -159,6 +159,7 @@ def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]
     for piece in pieces:
         counts["documents"] += piece.last
         counts["characters"] += len(piece.text)
+        counts["bytes"] += len(piece.text.encode("utf-8", "surrogatepass"))
         yield piece
 
 

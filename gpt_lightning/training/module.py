@@ -22,10 +22,18 @@ class GPTModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, model: GPTModel, *, tokenizer, optim: OptimConfig, plan: Plan, compile_model: bool = False
+        self,
+        model: GPTModel,
+        *,
+        tokenizer,
+        optim: OptimConfig,
+        plan: Plan,
+        compile_model: bool = False,
+        bytes_per_token: float | None = None,
     ):
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
+        self.bytes_per_token = bytes_per_token  # de la validation ; None : pas de bits par octet
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
@@ -44,9 +52,12 @@ class GPTModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         loss = self._val_sum.mean(self.trainer.strategy)
-        self.metrics |= {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+        found = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+        if self.bytes_per_token:
+            found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
+        self.metrics |= found
         self.log("val/loss", loss, logger=False)  # pour les callbacks qui surveillent
-        self.write({key: self.metrics[key] for key in ("val/loss", "val/perplexity")})
+        self.write(found)
 
     def write(self, metrics: dict[str, float]) -> None:
         """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""
@@ -55,9 +66,12 @@ class GPTModule(lightning.LightningModule):
                 logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.trainer.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = build_optimizer(self.model, self.optim)
-        total = self.plan.total_steps or 0
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step, total))
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
+        optimizer = build_optimizer(self.model, self.optim, fused=not scaled)
+        total, tokens = self.plan.total_steps or 0, self.plan.tokens_per_step
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.optim.factor(step, total, tokens)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, *args, **kwargs) -> None:

@@ -20,32 +20,39 @@ class Plan:
 
 
 def accumulation(
-    global_batch_tokens: int | None, *, batch_size: int, max_length: int, world_size: int, given: int = 1
+    global_batch_tokens: int | None = None,
+    global_batch_size: int | None = None,
+    *,
+    batch_size: int,
+    max_length: int,
+    world_size: int,
+    given: int = 1,
 ) -> int:
-    """Lots par pas d'optimiseur. Avec `global_batch_tokens`, le quotient ; sinon `given`.
+    """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon `given`.
 
-    ValueError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont.
+    ValueError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
     """
-    if global_batch_tokens is None:
+    asked = {
+        "global_batch_tokens": (global_batch_tokens, "jetons", batch_size * max_length * world_size),
+        "global_batch_size": (global_batch_size, "fenêtres", batch_size * world_size),
+    }
+    names = [name for name, (value, _, _) in asked.items() if value is not None]
+    if not names:
         return given
-    if (
-        isinstance(global_batch_tokens, bool)
-        or not isinstance(global_batch_tokens, int)
-        or global_batch_tokens < 1
-    ):
-        raise ValueError(f"global_batch_tokens={global_batch_tokens!r} : il faut un nombre entier de jetons.")
     if given != 1:
-        raise ValueError(
-            "global_batch_tokens et trainer.accumulate_grad_batches se contredisent : gardez-en un."
-        )
-    one = batch_size * max_length * world_size
-    below = global_batch_tokens // one
-    if below * one == global_batch_tokens:
+        names.append("trainer.accumulate_grad_batches")
+    if len(names) > 1:
+        raise ValueError(f"{names[0]} et {names[1]} se contredisent : gardez-en un.")
+    wanted, unit, one = asked[names[0]]
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise ValueError(f"{names[0]}={wanted!r} : il faut un nombre entier de {unit}.")
+    below = wanted // one
+    if below * one == wanted:
         return below
     near = " ou ".join(str(n * one) for n in (below, below + 1) if n)
     raise ValueError(
-        f"global_batch_tokens={global_batch_tokens} n'est pas un multiple de {one} jetons "
-        f"({world_size} x {batch_size} x {max_length}) : essayez {near}."
+        f"{names[0]}={wanted} n'est pas un multiple de {one} {unit} ({world_size} appareil{'s' * (world_size > 1)}, "
+        f"data.batch_size={batch_size}, data.max_length={max_length}) : essayez {near}."
     )
 
 

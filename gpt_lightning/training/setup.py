@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning.model import GPTConfig
-from gpt_lightning.training.optim import OptimConfig
+from gpt_lightning.training.optim import OptimConfig, steps_of
 from gpt_lightning.training.plan import Plan
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
@@ -201,11 +201,22 @@ def limited(n_batches: int, limit: int | float | None) -> int:
 
 
 def check_schedule(optim: OptimConfig, plan: Plan) -> None:
-    """Sans nombre de pas connu (max_time seul), seul un rythme constant a un sens."""
-    if plan.total_steps is None and optim.schedule != "constant":
+    """ValueError si le rythme ne tient pas dans la course, ou demande une longueur que l'on ne connaît pas."""
+    if plan.total_steps is None:
+        fraction = isinstance(optim.warmup, float) and 0 < optim.warmup < 1
+        if optim.schedule != "constant" or fraction:
+            raise ValueError(
+                f"Avec trainer.max_time seul, la longueur de la course est inconnue : "
+                f"optim.schedule={optim.schedule} et optim.warmup={optim.warmup} n'ont pas de sens ; "
+                f"ajoutez trainer.max_steps=... ou prenez optim.schedule=constant optim.warmup=0."
+            )
+        return
+    warmup = steps_of(optim.warmup, plan.total_steps, plan.tokens_per_step)
+    decay = steps_of(optim.decay, plan.total_steps, plan.tokens_per_step) if optim.schedule == "wsd" else 0
+    if warmup + decay > plan.total_steps > 0:
         raise ValueError(
-            f"Avec trainer.max_time seul, la longueur de la course est inconnue et optim.schedule={optim.schedule} n'a "
-            f"pas de sens : ajoutez trainer.max_steps=... ou optim.schedule=constant."
+            f"La montée ({warmup} pas) et la descente ({decay} pas) dépassent la course ({plan.total_steps} pas) : "
+            f"essayez optim.warmup=0.1" + (" optim.decay=0.2." if decay else ".")
         )
 
 
@@ -241,6 +252,27 @@ def hyperparameters(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items() if v is not None
     }
+
+
+def written(folder: Path) -> list[str]:
+    """Les fichiers d'une course, par dossier, tels qu'on les nomme à la fin."""
+    names = (
+        "checkpoints",
+        "plots",
+        "samples",
+        "metrics.csv",
+        "tensorboard",
+        "config.yaml",
+        "environment.yaml",
+    )
+    found = []
+    for name in names:
+        path = folder / name
+        inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+        if path.exists():
+            few = inside if 0 < len(inside) <= 3 and name != "tensorboard" else []
+            found.append(f"{name}/{{{', '.join(few)}}}" if len(few) > 1 else f"{name}/" if inside else name)
+    return found
 
 
 def best_score(trainer: lightning.Trainer) -> float | None:

@@ -7,5 +7,15 @@ from gpt_lightning.training.callbacks.monitor import Monitor
 from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Progress
 from gpt_lightning.training.callbacks.sample import SampleText
+from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 
-__all__ = ["Finish", "LossPlot", "MetricsCSV", "Monitor", "Progress", "SampleText", "StepCheckpoint"]
+__all__ = [
+    "Finish",
+    "LossPlot",
+    "MetricsCSV",
+    "Monitor",
+    "Progress",
+    "SampleText",
+    "StepCheckpoint",
+    "TrainLossEval",
+]

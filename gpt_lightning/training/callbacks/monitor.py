@@ -1,18 +1,23 @@
-"""Mesurer : perte, rythme d'apprentissage, norme du gradient, jetons par seconde."""
+"""Mesurer : perte, rythme d'apprentissage, norme du gradient, débit, part de la crête (MFU), mémoire."""
 
 import time
 
 from lightning import Callback
+
+from gpt_lightning.training.hardware import peak_flops, peak_memory
 
 
 class Monitor(Callback):
     """Écrit les mesures tous les `trainer.log_every_n_steps` pas d'optimiseur.
 
     Le débit compte les jetons de tous les processus, et le temps d'entraînement seul : ni évaluation, ni texte,
-    ni checkpoint.
+    ni checkpoint. `mfu` est la part de la crête `peak_flops` (FLOP/s par appareil ; None : la table de hardware.py)
+    que les 6 N + 12 L H Q T FLOP par jeton occupent ; sans crête connue, elle n'est pas écrite. `memory_gb` est le
+    pic du premier processus, en Go.
     """
 
-    def __init__(self):
+    def __init__(self, peak_flops: float | None = None):
+        self.peak_flops, self._peak = peak_flops, None
         self._step = 0
         self._tokens = 0
         self._since = 0.0
@@ -20,6 +25,7 @@ class Monitor(Callback):
         self._lr = 0.0
 
     def on_train_start(self, trainer, pl_module) -> None:
+        self._peak = peak_flops(trainer.strategy.root_device, trainer.precision, self.peak_flops)
         self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
         self._since = time.perf_counter()
 
@@ -46,7 +52,11 @@ class Monitor(Callback):
             "grad_norm": float(pl_module.grad_norm),
             "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
             "epoch": pl_module.tokens_seen / pl_module.plan.tokens_per_step / pl_module.plan.steps_per_epoch,
+            "memory_gb": peak_memory(trainer.strategy.root_device) / 1e9,
         }
+        if self._peak:
+            flops = metrics["tokens_per_second"] * pl_module.model.config.flops_per_token(batch[0].shape[1])
+            metrics["mfu"] = flops / (self._peak * trainer.world_size)
         self._tokens, self._since = pl_module.tokens_seen, now
         pl_module.metrics |= metrics
         pl_module.write(metrics)

@@ -22,50 +22,64 @@ class LossPlot(Callback):
 
 
 def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
-    """Les pertes d'entraînement et de validation : époques en bas, jetons en haut ; le minimum est marqué."""
+    """Les pertes (celle d'entraînement lissée), le minimum marqué, le rythme dessous ; époques et jetons."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    curves = {
-        key: [(row["tokens"], row[key]) for row in rows.values() if key in row]
-        for key in ("train/loss", "val/loss")
-    }
+    keys = ("train/loss", "train/loss_eval", "val/loss", "lr")
+    curves = {key: [(row["tokens"], row[key]) for row in rows.values() if key in row] for key in keys}
     epochs = [(row["epoch"], row["tokens"]) for row in rows.values() if row.get("epoch")]
     if not epochs or not curves["val/loss"]:
         return
-    tokens_per_epoch = epochs[-1][1] / epochs[-1][0]
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(*_in_epochs(curves["train/loss"], tokens_per_epoch), color="#0072B2", label="entraînement")
+    scale = epochs[-1][1] / epochs[-1][0]  # jetons par époque
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    _draw_training(axes, curves, scale)
     axes.plot(
-        *_in_epochs(curves["val/loss"], tokens_per_epoch),
-        color="#D55E00",
-        marker="o",
-        ls="--",
-        label="validation",
+        *_in_epochs(curves["val/loss"], scale), color="#D55E00", marker="o", ls="--", label="validation"
     )
-    best = min(curves["val/loss"], key=lambda point: point[1])
-    where = best[0] / tokens_per_epoch
-    axes.plot(
-        where,
-        best[1],
-        marker="*",
-        markersize=16,
-        color="#D55E00",
-        ls="none",
-        label=f"minimum : {best[1]:.3f}",
-    )
-    axes.set(xlabel="époques", ylabel="perte (nats par jeton)", title="Perte d'entraînement et de validation")
-    above = axes.secondary_xaxis(
-        "top", functions=(lambda e: e * tokens_per_epoch, lambda t: t / tokens_per_epoch)
-    )
+    tokens, best = min(curves["val/loss"], key=lambda point: point[1])
+    star = {"marker": "*", "markersize": 16, "color": "#D55E00", "ls": "none"}
+    label = f"minimum : {best:.3f}".replace(".", ",")
+    axes.plot(tokens / scale, best, **star, label=label)
+    axes.set(ylabel="perte (nats par jeton)", title="Perte d'entraînement et de validation")
+    above = axes.secondary_xaxis("top", functions=(lambda e: e * scale, lambda t: t / scale))
     above.set_xlabel("jetons vus")
     above.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.grid(alpha=0.3)
     axes.legend()
+    below.plot(*_in_epochs(curves["lr"], scale), color="0.3")
+    below.set(xlabel="époques", ylabel="rythme", ylim=(0, None))
+    below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for panel in (axes, below):
+        panel.grid(alpha=0.3)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("pdf", "png"):
         figure.savefig(folder / f"loss.{suffix}", dpi=150)
+
+
+def _draw_training(axes, curves: dict[str, list], scale: float) -> None:
+    """La perte mesurée, pâle, et lissée ; celle en mode évaluation si elle est là."""
+    x, raw = _in_epochs(curves["train/loss"], scale)
+    smooth = smoothed(raw)
+    if len(raw) > 10:
+        axes.plot(x, raw, color="#56B4E9", alpha=0.5, linewidth=0.8, label="entraînement, mesurée")
+        axes.plot(x, smooth, color="#0072B2", linewidth=2, label="entraînement, lissée")
+    else:
+        axes.plot(x, raw, color="#0072B2", marker=".", label="entraînement")
+    if curves["train/loss_eval"]:
+        points = _in_epochs(curves["train/loss_eval"], scale)
+        axes.plot(*points, color="#009E73", marker="s", markersize=4, label="entraînement, sans dropout")
+
+
+def smoothed(values: list[float]) -> list[float]:
+    """Une moyenne mobile exponentielle dont la mémoire est un vingtième de la courbe, sans biais de départ."""
+    keep = 1 - 1 / max(1.0, len(values) / 20)
+    total = weight = 0.0
+    smooth = []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        smooth.append(total / weight)
+    return smooth
 
 
 def _in_epochs(points: list[tuple[float, float]], tokens_per_epoch: float) -> tuple[list[float], list[float]]:

@@ -1,0 +1,52 @@
+"""La perte d'entraînement en mode évaluation, comme le projet d'origine la donne."""
+
+from itertools import islice
+
+import torch
+from lightning import Callback
+
+
+class TrainLossEval(Callback):
+    """Écrit `train/loss_eval`, la moyenne sur `batches` lots d'entraînement sans dropout, à chaque évaluation.
+
+    Elle l'écrit aussi, avec la validation, après le premier pas : c'est le « pas 0 » de l'original, qui compte à
+    partir de zéro.
+    """
+
+    def __init__(self, *, batches: int = 5):
+        if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
+            raise ValueError(f"batches={batches!r} : il faut un entier d'au moins 1.")
+        self.batches, self._first = batches, False
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == 1 and not self._first:
+            self._first = True
+            validation = mean_loss(pl_module, trainer.datamodule.val_dataloader())
+            pl_module.write({"val/loss": validation})
+            self._measure(trainer, pl_module)
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        if not trainer.sanity_checking:
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer, pl_module) -> None:
+        loader = trainer.datamodule.train_dataloader()
+        value = mean_loss(pl_module, islice(loader, self.batches))
+        pl_module.metrics["train/loss_eval"] = value
+        pl_module.write({"train/loss_eval": value})
+
+
+@torch.no_grad()
+def mean_loss(pl_module, batches) -> float:
+    """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus."""
+    from gpt_lightning.training.module import Running
+
+    was_training = pl_module.model.training
+    pl_module.model.eval()
+    total = Running()
+    with pl_module.trainer.precision_plugin.forward_context():
+        for x, y in batches:
+            x, y = x.to(pl_module.device), y.to(pl_module.device)
+            total.add(pl_module.model.loss(x.long(), y.long()), y.numel())
+    pl_module.model.train(was_training)
+    return total.mean(pl_module.trainer.strategy)

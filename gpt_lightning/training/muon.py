@@ -1,0 +1,81 @@
+"""Muon pour les matrices cachées, AdamW pour le reste : un seul optimiseur, un seul état.
+
+Source : Jordan et al., « Muon: An optimizer for hidden layers in neural networks », 2024 ; l'échelle qui permet de
+garder le rythme d'AdamW vient de Liu et al., « Muon is Scalable for LLM Training », 2025.
+"""
+
+import torch
+from torch import Tensor
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs singulières près de 1
+
+
+class MuonAdamW(torch.optim.AdamW):
+    """AdamW, dont les groupes marqués `muon=True` suivent la règle de Muon.
+
+    Leurs paramètres sont des matrices ; leurs clés sont `momentum`, `momentum_start`, `momentum_warmup` (pas) et
+    `ns_steps`. Le gradient, lissé par un moment de Nesterov, est orthogonalisé, puis mis à l'échelle d'un pas d'AdamW :
+    `lr` est donc le même pour tous.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        everything = self.param_groups
+        for group in everything:
+            if group.get("muon"):
+                self._muon(group)
+        self.param_groups = [group for group in everything if not group.get("muon")]
+        try:
+            if self.param_groups:
+                super().step()
+        finally:
+            self.param_groups = everything
+        return loss
+
+    def _muon(self, group: dict) -> None:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for p in parameters:
+            state = self.state[p]
+            if not state:
+                state["momentum_buffer"], state["step"] = torch.zeros_like(p), torch.zeros(())
+            state["step"] += 1
+            by_shape.setdefault(p.shape, []).append(p)
+        for shape, same in by_shape.items():
+            momentum = _momentum(float(self.state[same[0]]["step"]), group)
+            updates = []
+            for p in same:
+                buffer = self.state[p]["momentum_buffer"]
+                buffer.lerp_(p.grad, 1 - momentum)
+                updates.append(p.grad.lerp(buffer, momentum))  # Nesterov
+            scale = group["lr"] * 0.2 * max(shape) ** 0.5  # la taille d'un pas d'AdamW
+            for p, update in zip(same, orthogonalised(torch.stack(updates), group["ns_steps"]), strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update.to(p.dtype), alpha=-scale)
+
+
+def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Rapproche de 1 toutes les valeurs singulières de chaque matrice (entre 0,7 et 1,2) : (N, A, B) -> (N, A, B).
+
+    Itération de Newton-Schulz de degré 5, en bf16 sur GPU et en float32 ailleurs.
+    """
+    a, b, c = COEFFICIENTS
+    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # norme spectrale au plus 1
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def _momentum(step: float, group: dict) -> float:
+    """Le moment du pas `step` (le premier est 1) : il monte en ligne droite pendant `momentum_warmup` pas."""
+    done = min(1.0, step / group["momentum_warmup"]) if group["momentum_warmup"] else 1.0
+    return group["momentum_start"] + done * (group["momentum"] - group["momentum_start"])
