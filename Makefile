@@ -19,7 +19,7 @@ test-slow: $(READY) ## Les vérifications longues
 	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
 
 figures: $(READY) ## Redessine les images de docs/ avec la course la plus récente
-	for name in attention temperature nucleus; do \
+	for name in attention temperature nucleus schedule; do \
 		$(BIN)/python -m gpt_lightning.demos.$$name output_dir=docs/images || exit 1; \
 	done
 

@@ -2,7 +2,7 @@
 
 import time
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, messages, processes
 
 
 def train(settings: dict) -> float:
@@ -30,7 +30,7 @@ def train(settings: dict) -> float:
     setup.keep_memory()
     setup.seed(settings["seed"])
     initial, tokenizer = weights.load(settings["init_from"]) if settings["init_from"] else (None, None)
-    trainer_settings = setup.trainer_settings(settings["trainer"])
+    trainer_settings = setup.trainer_settings(settings["trainer"], processes.place())
     data = cli.instantiate(settings["data"], tokenizer=tokenizer or cli.instantiate(settings["tokenizer"]))
     architecture = initial.config.to_dict() if initial else settings["model"]
     setup.check_window(data.max_length, architecture["context_length"])
@@ -107,7 +107,7 @@ def train(settings: dict) -> float:
     if trainer.is_global_zero:
         cli.save_settings(settings, out / "config.yaml")
         cli.save_settings(hardware.environment(), out / "environment.yaml")
-    with cli.other_processes(out / "config.yaml"):
+    with processes.launched_by_lightning(out / "config.yaml"):
         trainer.fit(module, data, ckpt_path=settings["ckpt_path"], weights_only=True)
     seconds = time.monotonic() - began
     results = {**module.metrics, "best": setup.best_score(trainer), "tokens": module.tokens_seen}

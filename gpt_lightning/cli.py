@@ -29,7 +29,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gpt_lightning import messages
+from gpt_lightning import messages, processes
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE.parent / "conf"
@@ -52,7 +52,6 @@ ALLOWED_TARGETS = (
     "torch.optim.",
     "pytorch_optimizer.",
 )
-CHILD = "--child"  # un processus d'une course répartie, qui lit la configuration du premier
 
 
 def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
@@ -62,9 +61,13 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     try:
-        if sys.argv[1:2] == [CHILD]:
-            _configure_child_logging()
+        if sys.argv[1:2] == [processes.CHILD]:
+            processes.be_a_follower(os.environ["LOCAL_RANK"])
             task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
+            return
+        where = processes.place() if config_name == "train" else None
+        if where and where.rank:
+            _follow(task, where)
             return
         overrides, texts = take_free_text(sys.argv[1:])
         if config_name == "train":
@@ -73,7 +76,8 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
             if config_name != "train" and _is_sweep(overrides):
                 overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
             sys.argv[1:] = overrides
-            _hydra_main(task, config_name, texts)
+            with _told_to_others(task, where) as told:
+                _hydra_main(told, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # « | head » : plus personne ne lit
@@ -83,8 +87,40 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
         _leave(error, config_name)
 
 
+def _follow(task: Callable, where: processes.Place) -> None:
+    """Court chaque course du premier processus. Une faute de l'utilisateur, il l'a déjà dite."""
+    processes.be_a_follower(str(where.rank))
+    for settings in processes.Shared(where):
+        try:
+            task(settings)
+        except Exception as error:
+            if explain(error, "train") is None:
+                raise
+            sys.exit(1)
+
+
+@contextmanager
+def _told_to_others(task: Callable, where: processes.Place | None) -> Iterator[Callable]:
+    """La tâche du premier processus, qui donne d'abord ses réglages à ceux que torchrun ou srun ont lancés avec lui."""
+    if where is None:
+        yield task
+        return
+    shared = processes.Shared(where)
+
+    def told(settings: dict[str, Any]) -> Any:
+        shared.send(settings)
+        return task(settings)
+
+    try:
+        yield told
+    finally:
+        shared.send(None)
+
+
 def _leave(error: Exception, config_name: str) -> NoReturn:
     """Finit sur une phrase si c'est une faute de l'utilisateur ; sinon l'erreur continue, avec sa trace."""
+    if type(error).__name__ == "SIGTERMException":  # de Lightning, qui sinon finirait sur zéro
+        sys.exit(143)
     sentence = explain(error, config_name)
     if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
         raise error
@@ -229,36 +265,6 @@ def _check_target(target: Any) -> None:
         raise ValueError(messages.refused_target(target))
 
 
-@contextmanager
-def other_processes(config_file: Path) -> Iterator[None]:
-    """Pendant ce bloc, Lightning lance les autres processus sur la configuration écrite dans `config_file`.
-
-    Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
-    détruit et l'environnement rendu, pour que la course suivante d'un balayage reparte de zéro.
-    """
-    from lightning.pytorch.strategies.launchers import subprocess_script
-
-    original = subprocess_script._hydra_subprocess_cmd
-    before = dict(os.environ)
-    command = [sys.executable, os.path.abspath(sys.argv[0]), CHILD, str(config_file.absolute())]
-    subprocess_script._hydra_subprocess_cmd = lambda local_rank: (command, os.getcwd())
-    try:
-        yield
-    finally:
-        subprocess_script._hydra_subprocess_cmd = original
-        _leave_process_group()
-        for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
-            if name not in before:
-                os.environ.pop(name, None)
-
-
-def _leave_process_group() -> None:
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
 class EncodingProgress:
     """Dit où en est l'écriture d'une base de jetons, toutes les cinq secondes."""
 
@@ -280,13 +286,6 @@ class ConsoleHandler(logging.StreamHandler):
         import rich
 
         rich.get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
-
-
-def _configure_child_logging() -> None:
-    """Un processus secondaire n'écrit que ses problèmes, sur stderr."""
-    logging.basicConfig(
-        level=logging.WARNING, format=f"[processus {os.environ.get('LOCAL_RANK')}] %(message)s"
-    )
 
 
 def explain(error: BaseException, config_name: str) -> str | None:

@@ -250,6 +250,22 @@ def nothing_piped() -> str:
     return "[rien sur l'entrée standard : texte de départ par défaut ; « - » l'attendrait]"
 
 
+def evaluated(source: str, corpus: str, score: Any) -> str:
+    return (
+        f"Modèle           {source}\n"
+        f"Corpus           {corpus}\n"
+        f"Perte            {number(score.loss, 4)} nats par jeton\n"
+        f"Perplexité       {number(score.perplexity, 2)}\n"
+        f"Bits par octet   {number(score.bits_per_byte, 4)}\n"
+        f"Jetons prédits   {number(score.tokens)}, pour {number(score.bytes)} octets"
+    )
+
+
+def tokens_done(done: int, total: int, seconds: float) -> str:
+    left = duration(seconds / done * (total - done))
+    return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
+
+
 def lines_done(done: int, total: int, seconds: float) -> str:
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
     return f"{number(done)} textes sur {number(total)}{left}"

@@ -19,6 +19,7 @@ INSIDE = {
     "weights": {"weights", "model", "tokenizers", "messages"},
     "training": {"training", "model", "decoding", "messages"},
     "writing": {"messages"},
+    "processes": set(),
     "dialogue": {"decoding", "messages"},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", "messages"},
 }
@@ -31,6 +32,7 @@ OUTSIDE = {
     "weights": {"torch", "safetensors", "huggingface_hub"},
     "training": {"torch", "lightning", "matplotlib", "rich"},
     "writing": set(),
+    "processes": {"torch", "lightning"},
     "dialogue": {"yaml"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }

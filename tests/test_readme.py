@@ -25,6 +25,7 @@ CONFIGS = {
     "generate.py": "generate",
     "gpt_lightning.weights": "export",
     "gpt_lightning.data": "prepare",
+    "gpt_lightning.evaluate": "evaluate",
     **{
         f"gpt_lightning.demos.{path.stem}": f"demos/{path.stem}"
         for path in (cli.CONF / "demos").glob("*.yaml")

@@ -1,9 +1,9 @@
 """Préparer une course : ce qui doit être vérifié, résolu ou accordé avant que Lightning ne parte."""
 
 import ctypes
+import itertools
 import logging
 import math
-import os
 import sys
 import time
 import warnings
@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -68,8 +69,11 @@ def seed(value: Any) -> None:
     lightning.seed_everything(value, verbose=False)
 
 
-def trainer_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Les arguments de `lightning.Trainer`, précision résolue. ValueError sur ce que nous refusons."""
+def trainer_settings(values: dict[str, Any], place: Any = None) -> dict[str, Any]:
+    """Les arguments de `lightning.Trainer`, précision résolue. ValueError sur ce que nous refusons.
+
+    Sous torchrun ou srun, `place` (une `processes.Place`) dit combien de processus et de machines il y a.
+    """
     for key, (allowed, why) in REFUSED.items():
         if values[key] != allowed:
             raise ValueError(f"trainer.{key}={values[key]} est refusé : {why}.")
@@ -94,11 +98,24 @@ def trainer_settings(values: dict[str, Any]) -> dict[str, Any]:
         ):
             raise ValueError(f"trainer.{key}={value!r} : il faut un nombre, ou null.")
     _check_devices(values["devices"])
-    resolved = dict(values)
+    resolved = dict(values) | _places(values, place)
     if values["precision"] == "auto":
         resolved["precision"] = automatic_precision(values["accelerator"])
     # le plan compte les pas et Finish arrête la course : Lightning n'a pas d'époque à compter
     return resolved | {"max_epochs": -1, "max_steps": -1}
+
+
+def _places(values: dict[str, Any], place: Any) -> dict[str, int]:
+    """`devices` et `num_nodes` du lanceur. ValueError si la configuration en demande d'autres."""
+    if place is None:
+        return {}
+    given = {"devices": place.per_node, "num_nodes": place.nodes}
+    for key, value in given.items():
+        if values[key] not in (1, "auto", -1, value, str(value)):
+            raise ValueError(
+                f"trainer.{key}={values[key]}, mais {place.launcher} en a lancé {value} : retirez trainer.{key}."
+            )
+    return given
 
 
 def _check_devices(devices: Any) -> None:
@@ -128,7 +145,7 @@ def automatic_precision(accelerator: str) -> str:
 def output_folder(settings: dict[str, Any]) -> Path:
     """Le dossier de la course, créé. ValueError s'il contient déjà une course que l'on ne reprend pas."""
     folder = Path(settings["output_dir"])
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if rank_zero_only.rank != 0:
         return folder
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=settings["ckpt_path"] is not None)
@@ -227,6 +244,16 @@ def follow(trainer: lightning.Trainer, plan: Plan, accumulate: int) -> None:
     if trainer.val_check_interval == 1.0:
         trainer.val_check_interval = plan.eval_every * accumulate
         trainer.check_val_every_n_epoch = None
+    _ask_less_often(trainer.fit_loop.epoch_loop, trainer.log_every_n_steps)
+
+
+def _ask_less_often(loop: Any, every: int) -> None:
+    """Lightning 2.6 demande à chaque lot si un processus doit s'arrêter, et attend l'appareil pour le savoir ; une fois
+    sur `every` suffit, et tous les processus comptent de même."""
+    ask = getattr(loop, "_broadcast_sigterm_tensor", None)
+    if ask is not None:
+        count = itertools.count()
+        loop._broadcast_sigterm_tensor = lambda: ask() if next(count) % every == 0 else None
 
 
 def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, device: torch.device) -> float | None:

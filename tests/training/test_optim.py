@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpt_lightning.training.optim import OptimConfig, build_optimizer
+from gpt_lightning.training.optim import OptimConfig, build_optimizer, steps_of
 
 
 def factors(total=100, **values) -> list[float]:
@@ -50,8 +50,124 @@ def test_it_is_torch_adamw():
 @pytest.mark.parametrize(
     "values",
     [{"lr": 0}, {"lr": -1}, {"lr": "vite"}, {"betas": [0.9]}, {"betas": [0.9, 1.0]}, {"schedule": "x"},
-     {"decayed": "x"}, {"warmup": -1}, {"min_lr_ratio": 2}, {"weight_decay": None}],
+     {"decayed": "x"}, {"warmup": -1}, {"min_lr_ratio": 2}, {"weight_decay": None}, {"rule": "lion"},
+     {"momentum": 1}, {"momentum_warmup": -1}, {"ns_steps": 0}],
 )  # fmt: skip
 def test_impossible_values_are_refused_by_name(values):
     with pytest.raises(ValueError, match=f"optim.{next(iter(values))}"):
         OptimConfig(**values)
+
+
+def grown(optimizer, parameters, gradients) -> list[torch.Tensor]:
+    for grads in gradients:
+        for p, g in zip(parameters, grads, strict=True):
+            p.grad = g.clone()
+        optimizer.step()
+    return [p.detach().clone() for p in parameters]
+
+
+class Blocks(nn.Module):
+    """Une matrice de bloc, une table et un biais : ce que Muon prend, et ce qu'il laisse."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.trf_blocks = nn.ParameterList(
+            [torch.randn(12, 8, generator=generator), torch.randn(8, generator=generator)]
+        )
+        self.tok_emb = nn.Parameter(torch.randn(20, 8, generator=generator))
+
+
+def gradients(model, n=6) -> list[list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [[torch.randn(p.shape, generator=generator) for p in model.parameters()] for _ in range(n)]
+
+
+MUON = {"rule": "muon", "lr": 0.02, "weight_decay": 0.3, "momentum_warmup": 0}
+
+
+def test_muon_follows_the_rule_of_torch_and_leaves_the_rest_to_adamw():
+    ours, theirs = Blocks(), Blocks()
+    tok_emb, matrix, bias = ours.parameters()
+    assert matrix.shape == (12, 8) and tok_emb.shape == (20, 8)
+    found = grown(build_optimizer(ours, OptimConfig(**MUON)), list(ours.parameters()), gradients(ours))
+    tok_emb, matrix, bias = theirs.parameters()
+    muon = torch.optim.Muon([matrix], lr=0.02, weight_decay=0.3, adjust_lr_fn="match_rms_adamw")
+    groups = [{"params": [tok_emb], "weight_decay": 0.3}, {"params": [bias], "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.95), fused=True)
+    for grads in gradients(theirs):
+        for p, g in zip(theirs.parameters(), grads, strict=True):
+            p.grad = g.clone()
+        muon.step(), adamw.step()
+    torch.testing.assert_close(found[0], tok_emb.detach())
+    torch.testing.assert_close(found[2], bias.detach())
+    torch.testing.assert_close(found[1], matrix.detach(), atol=0.02, rtol=0.02)  # torch itère en bf16
+
+
+def test_newton_schulz_brings_singular_values_near_one():
+    from gpt_lightning.training.muon import orthogonalised
+
+    matrices = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(2))
+    for found in (orthogonalised(matrices), orthogonalised(matrices.mT).mT):
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6 and values.max() < 1.3
+    alone = torch.cat([orthogonalised(one[None]) for one in matrices])
+    torch.testing.assert_close(orthogonalised(matrices), alone, atol=1e-4, rtol=1e-3)
+
+
+def test_the_momentum_rises_from_085():
+    from gpt_lightning.training.muon import _momentum
+
+    (group,) = [
+        g
+        for g in build_optimizer(Blocks(), OptimConfig(rule="muon", momentum_warmup=10)).param_groups
+        if g.get("muon")
+    ]
+    assert [_momentum(step, group) for step in (5, 10, 99)] == pytest.approx([0.9, 0.95, 0.95])
+
+
+def test_muon_resumes_where_it_was():
+    straight, first, second = Blocks(), Blocks(), Blocks()
+    config, grads = OptimConfig(**{**MUON, "momentum_warmup": 4}), gradients(straight)
+    expected = grown(build_optimizer(straight, config), list(straight.parameters()), grads)
+    before = build_optimizer(first, config)
+    grown(before, list(first.parameters()), grads[:3])
+    second.load_state_dict(first.state_dict())
+    after = build_optimizer(second, config)
+    after.load_state_dict(before.state_dict())
+    found = grown(after, list(second.parameters()), grads[3:])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_length_is_steps_a_fraction_or_tokens():
+    assert [steps_of(amount, 1000, 512) for amount in (200, 0.1, "51200tok", "51.2ktok", "1Mtokens", 0)] == [
+        200,
+        100,
+        100,
+        100,
+        1954,
+        0,
+    ]
+    rising = OptimConfig(schedule="constant", warmup="5120tok")
+    assert rising.factor(4, 100, 512) == pytest.approx(0.5) and rising.factor(9, 100, 512) == 1.0
+
+
+@pytest.mark.parametrize("amount", ["vite", "10", "-3tok", "2Ttok", None, True, -1, float("nan")])
+def test_a_length_that_means_nothing_is_refused(amount):
+    with pytest.raises(ValueError, match="optim.warmup"):
+        OptimConfig(warmup=amount)
+
+
+def test_any_optimizer_can_be_named():
+    from functools import partial
+
+    config = OptimConfig.from_dict(
+        {"_target_": "torch.optim.SGD", "arguments": {"momentum": 0.5}, "lr": 0.1, "weight_decay": 0.2},
+        partial(torch.optim.SGD, momentum=0.5),
+    )
+    optimizer = build_optimizer(Blocks(), config)
+    assert isinstance(optimizer, torch.optim.SGD) and optimizer.param_groups[0]["momentum"] == 0.5
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.2, 0.0]
+    with pytest.raises(ValueError, match="optim._target_"):
+        build_optimizer(Blocks(), OptimConfig(factory=torch.optim.LBFGS))

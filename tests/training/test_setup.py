@@ -97,4 +97,25 @@ def test_a_race_against_time_needs_a_constant_rate():
     timed = make_plan(**shape, max_tokens=None, timed=True, eval_every=5)
     with pytest.raises(ValueError, match="trainer.max_steps"):
         setup.check_schedule(OptimConfig(schedule="linear"), timed)
-    setup.check_schedule(OptimConfig(schedule="constant"), timed)
+    setup.check_schedule(OptimConfig(schedule="constant", warmup=0), timed)
+
+
+def test_the_launcher_says_how_many_processes_there_are():
+    from gpt_lightning.processes import Place
+
+    place = Place("torchrun", 0, 4, 2, 2)
+    for values in ({}, {"devices": 2}, {"devices": "auto", "num_nodes": 2}):
+        found = setup.trainer_settings(trainer(**values), place)
+        assert (found["devices"], found["num_nodes"]) == (2, 2)
+    with pytest.raises(ValueError, match="trainer.devices=3, mais torchrun"):
+        setup.trainer_settings(trainer(devices=3), place)
+
+
+def test_a_schedule_longer_than_the_run_is_refused():
+    limits = {"max_epochs": None, "max_tokens": None, "timed": False, "eval_every": 5}
+    plan = make_plan(batches_per_epoch=50, accumulate=1, tokens_per_batch=100, max_steps=20, **limits)
+    setup.check_schedule(OptimConfig(warmup=20), plan)
+    setup.check_schedule(OptimConfig(schedule="wsd", warmup="1ktok", decay=10), plan)
+    for config in (OptimConfig(warmup=21), OptimConfig(schedule="wsd", warmup=5, decay="2ktok")):
+        with pytest.raises(ValueError, match="dépassent la course"):
+            setup.check_schedule(config, plan)

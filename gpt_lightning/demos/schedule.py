@@ -1,0 +1,62 @@
+"""Le rythme d'apprentissage en image : `python -m gpt_lightning.demos.schedule optim.schedule=wsd optim.warmup=200`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gpt_lightning.demos.temperature import save
+from gpt_lightning.training.optim import SCHEDULES, OptimConfig
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
+
+
+def compute(optim: OptimConfig, *, total_steps: int, tokens_per_step: int) -> dict[str, list[float]]:
+    """Le rythme de chaque pas, pour chaque forme de `SCHEDULES`, les autres réglages étant ceux de `optim`."""
+    return {
+        name: [
+            optim.lr * replace(optim, schedule=name).factor(step, total_steps, tokens_per_step)
+            for step in range(total_steps)
+        ]
+        for name in SCHEDULES
+    }
+
+
+def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Path]:
+    """Écrit schedule.pdf et schedule.png : une courbe par forme, celle qui est choisie plus épaisse."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, values), colour, style in zip(rates.items(), COLOURS, ("-", "--", "-.", ":"), strict=True):
+        width, label = (3.0, f"{name} (choisie)") if name == chosen else (1.6, name)
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=width, label=label)
+    axes.set(
+        title="Le rythme d'apprentissage au fil de la course",
+        xlabel="pas d'optimiseur",
+        ylabel="rythme (sans unité)",
+        ylim=(0, None),
+    )
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return save(figure, folder, "schedule")
+
+
+def main() -> None:
+    from gpt_lightning import cli
+
+    cli.run(demo, "demos/schedule")
+
+
+def demo(settings: dict) -> None:
+    """Dessine les quatre formes, sur `total_steps` pas de `tokens_per_step` jetons."""
+    for key in ("total_steps", "tokens_per_step"):
+        if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
+            raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")
+    optim = OptimConfig.from_dict(settings["optim"])
+    sizes = {key: settings[key] for key in ("total_steps", "tokens_per_step")}
+    for path in render(compute(optim, **sizes), optim.schedule, Path(settings["output_dir"])):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

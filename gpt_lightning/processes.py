@@ -1,0 +1,142 @@
+"""Les autres processus d'une course : ceux que Lightning lance, ceux de torchrun, ceux de SLURM.
+
+Un seul lit la ligne de commande : le premier. Il compose la configuration et choisit le dossier ; les autres reçoivent
+ses réglages, par un fichier s'il les lance lui-même, par le réseau sinon.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+CHILD = "--child"  # un processus que Lightning a lancé : le fichier des réglages suit
+PATIENCE = timedelta(hours=1)  # le temps que le premier processus peut prendre à composer une course
+_PR_SET_PDEATHSIG = 1  # prctl.h
+
+
+@dataclass(frozen=True)
+class Place:
+    """La place de ce processus parmi ceux d'un lanceur : torchrun ou srun."""
+
+    launcher: str
+    rank: int
+    world_size: int
+    per_node: int
+    nodes: int
+
+
+def place(environment: dict[str, str] | None = None) -> Place | None:
+    """La place que torchrun ou srun donnent par les variables d'environnement ; None sans eux."""
+    env = os.environ if environment is None else environment
+    if "TORCHELASTIC_RUN_ID" in env:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
+        return Place("torchrun", *(int(env[name]) for name in names))
+    interactive = env.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and not interactive:
+        tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
+        return Place("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes)
+    return None
+
+
+class Shared:
+    """Les réglages du premier processus, course après course, pour tous ceux du lanceur."""
+
+    def __init__(self, where: Place):
+        from torch.distributed import TCPStore
+
+        self.rank, self._count = where.rank, 0
+        agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun en tient déjà un
+        host, port = _address(where)
+        self._store = TCPStore(
+            host,
+            port if agent else port + 1,
+            is_master=where.rank == 0 and not agent,
+            wait_for_workers=False,
+            timeout=PATIENCE,
+        )
+        self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+    def send(self, settings: dict[str, Any] | None) -> None:
+        """Donne les réglages d'une course ; None : il n'y en aura plus."""
+        port = _free_port() if self._count else None
+        self._store.set(self._key(), json.dumps([settings, port]))
+        self._next(port)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Les réglages des courses, dès que le premier processus les donne."""
+        while True:
+            settings, port = json.loads(self._store.get(self._key()))
+            if settings is None:
+                return
+            self._next(port)
+            yield settings
+
+    def _key(self) -> str:
+        return f"gpt_lightning/{self._try}/{self._count}"
+
+    def _next(self, port: int | None) -> None:
+        """La course suivante d'un balayage se retrouve sur un autre port : le premier garde les adresses d'avant."""
+        self._count += 1
+        if port is not None:
+            os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("", 0))
+        return one.getsockname()[1]
+
+
+def _address(where: Place) -> tuple[str, int]:
+    if where.launcher == "torchrun":
+        return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    slurm = SLURMEnvironment()
+    return slurm.main_address, slurm.main_port
+
+
+@contextmanager
+def launched_by_lightning(config_file: Path) -> Iterator[None]:
+    """Pendant ce bloc, Lightning lance les autres processus sur la configuration écrite dans `config_file`.
+
+    Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
+    détruit et l'environnement rendu, pour que la course suivante d'un balayage reparte de zéro.
+    """
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    original = subprocess_script._hydra_subprocess_cmd
+    before = dict(os.environ)
+    command = [sys.executable, os.path.abspath(sys.argv[0]), CHILD, str(config_file.absolute())]
+    subprocess_script._hydra_subprocess_cmd = lambda local_rank: (command, os.getcwd())
+    try:
+        yield
+    finally:
+        subprocess_script._hydra_subprocess_cmd = original
+        _leave_process_group()
+        for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
+            if name not in before:
+                os.environ.pop(name, None)
+
+
+def _leave_process_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def be_a_follower(rank: str) -> None:
+    """Règle un processus qui n'est pas le premier : ses seuls problèmes, sur stderr, et la mort de son parent."""
+    logging.basicConfig(level=logging.WARNING, format=f"[processus {rank}] %(message)s")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

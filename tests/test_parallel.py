@@ -1,0 +1,174 @@
+"""Plusieurs processus : les mêmes pertes qu'un seul, quel que soit le lanceur, et personne ne survit à un mort."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gpt_lightning.processes import _free_port
+from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from tests.conftest import ROOT
+
+COMMON = (
+    "model=tiny",
+    "data=text",
+    "tokenizer=words_v2",
+    "data.max_length=16",
+    "data.stride=16",
+    "trainer.precision=32-true",
+    "trainer.max_steps=50",
+    "trainer.log_every_n_steps=1",
+    "eval_every=25",
+    "optim.lr=1e-3",
+    "callbacks.sample=null",
+    "output_dir=course",
+)
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+def environment(cache, **more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "XDG_CACHE_HOME": str(cache),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def together(commands: list[list[str]], cwd, environments: list[dict]) -> list[str]:
+    """Lance toutes les commandes à la fois ; rend leurs sorties."""
+    running = [
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        for command, env in zip(commands, environments, strict=True)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * len(running), outputs
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def alone(command, text_file, cache, tmp_path_factory) -> dict[int, float]:
+    """Les pertes d'un seul processus, lots de 8."""
+    cwd = tmp_path_factory.mktemp("seul")
+    done = command("train.py", *COMMON, f"data.path={text_file}", "data.batch_size=8", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return losses(cwd)
+
+
+def losses(cwd) -> dict[int, dict[str, float]]:
+    rows = read_metrics(cwd / "course" / "metrics.csv")
+    return {step: {k: v for k, v in row.items() if k.endswith("/loss")} for step, row in rows.items()}
+
+
+def same(found: dict, expected: dict) -> bool:
+    assert len(found) == len(expected) == 50
+    return all(found[step] == pytest.approx(expected[step], rel=1e-6) for step in expected)
+
+
+def test_two_processes_give_the_losses_of_one(alone, command, text_file, tmp_path):
+    typed = (*COMMON, f"data.path={text_file}", "data.batch_size=4", "trainer.devices=2")
+    done = command("train.py", *typed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert same(losses(tmp_path), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "deux machines", "srun"])
+def test_every_launcher_gives_the_losses_of_one(launcher, alone, cache, text_file, tmp_path):
+    typed = [str(ROOT / "train.py"), *COMMON, f"data.path={text_file}", "data.batch_size=4"]
+    port, env = str(_free_port()), environment(cache)
+    if launcher == "torchrun":
+        outputs = together(
+            [[*TORCHRUN, "--nproc_per_node=2", "--master_port", port, *typed]], tmp_path, [env]
+        )
+    elif launcher == "deux machines":
+        address = ["--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1", "--master_port", port]
+        commands = [[*TORCHRUN, *address, f"--node_rank={rank}", *typed] for rank in (0, 1)]
+        outputs = together(commands, tmp_path, [env] * 2)
+    else:
+        slurm = {
+            "SLURM_JOB_ID": "4242",
+            "SLURM_JOB_NAME": "essai",
+            "SLURM_NTASKS": "2",
+            "SLURM_NTASKS_PER_NODE": "1",
+            "SLURM_NNODES": "2",
+            "SLURM_LOCALID": "0",
+            "SLURM_NODELIST": "127.0.0.1",
+        }
+        places = [{"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in (0, 1)]
+        outputs = together(
+            [[sys.executable, *typed]] * 2, tmp_path, [environment(cache, **slurm, **p) for p in places]
+        )
+    assert same(losses(tmp_path), alone)
+    assert sum(output.count("Corpus     :") for output in outputs) == 1  # un seul processus parle
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+
+
+@pytest.mark.slow
+def test_a_sweep_under_torchrun(cache, text_file, tmp_path):
+    typed = [
+        str(ROOT / "train.py"),
+        "-m",
+        "seed=1,2",
+        *COMMON,
+        f"data.path={text_file}",
+        "trainer.max_steps=4",
+    ]
+    together(
+        [[*TORCHRUN, "--nproc_per_node=2", "--master_port", str(_free_port()), *typed]],
+        tmp_path,
+        [environment(cache)],
+    )
+    jobs = sorted(path.name for path in (tmp_path / "course").iterdir() if path.is_dir())
+    assert jobs == ["0", "1"] and all((tmp_path / "course" / job / "metrics.csv").exists() for job in jobs)
+
+
+def children(pid: int) -> list[int]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="lit /proc")
+@pytest.mark.parametrize("victim", ["premier", "second"])
+def test_a_dead_process_takes_the_others_down(victim, cache, text_file, tmp_path):
+    typed = [*COMMON, f"data.path={text_file}", "trainer.devices=2", "trainer.max_steps=100000"]
+    log = open(tmp_path / "sortie.txt", "w")  # noqa: SIM115
+    first = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *typed],
+        cwd=tmp_path,
+        env=environment(cache),
+        stdout=log,
+        stderr=log,
+    )
+    deadline = time.monotonic() + 120
+    while "pas 25/" not in (tmp_path / "sortie.txt").read_text("utf-8") and time.monotonic() < deadline:
+        time.sleep(0.5)
+    second = next(pid for pid in children(first.pid))
+    os.kill(first.pid if victim == "premier" else second, signal.SIGKILL)
+    assert first.wait(timeout=30) != 0
+    end = time.monotonic() + 30
+    while alive(second) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not alive(second)

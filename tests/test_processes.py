@@ -1,0 +1,50 @@
+"""Les processus de torchrun et de srun, lus dans leurs variables d'environnement, et ce qu'ils se disent."""
+
+import threading
+
+import pytest
+
+from gpt_lightning import processes
+from gpt_lightning.processes import Place
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x",
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
+    "GROUP_WORLD_SIZE": "2",
+}
+SLURM = {"SLURM_JOB_NAME": "gpt", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "5"}
+
+
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, None),
+        (TORCHRUN, Place("torchrun", 3, 4, 2, 2)),
+        (SLURM, Place("srun", 5, 8, 4, 2)),
+        ({**SLURM, "SLURM_JOB_NAME": "bash"}, None),
+        ({**SLURM, "SLURM_NTASKS": "1"}, None),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, None),  # un enfant de Lightning
+    ],
+    ids=str,
+)
+def test_the_place_is_the_one_the_launcher_gives(environment, expected):
+    assert processes.place(environment) == expected
+
+
+def test_followers_receive_the_settings_of_the_first(monkeypatch):
+    for name in ("TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(processes._free_port() - 1))
+    first = processes.Shared(Place("torchrun", 0, 2, 2, 1))
+    received = []
+    other = processes.Shared(Place("torchrun", 1, 2, 2, 1))
+    follower = threading.Thread(target=lambda: received.extend(other))
+    follower.start()
+    sent = [{"seed": 1, "nom": "été"}, {"seed": 2, "liste": [1, None]}]
+    for settings in (*sent, None):
+        first.send(settings)
+    follower.join(timeout=20)
+    assert received == sent and not follower.is_alive()
