@@ -30,6 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def device(name: str, count: int, precision: str, compiled: bool) -> str:
+    """L'appareil, le nombre de processus et la précision de la course."""
     line = f"Appareil   : {name}, précision {precision}" + (", compilé" if compiled else "")
     if count > 1 and name == "cpu":
         line += f"\n             {count} processus sur CPU (gloo) : pour essayer, pas pour aller plus vite"
@@ -39,6 +40,7 @@ def device(name: str, count: int, precision: str, compiled: bool) -> str:
 
 
 def corpus(stats: Any, name: str) -> str:
+    """Ce que le corpus contient : documents, caractères, jetons et fenêtres de chaque moitié."""
     return (
         f"Corpus     : {name}, {number(stats.documents)} document{'s' * (stats.documents > 1)}, "
         f"{number(stats.characters)} caractères\n"
@@ -48,6 +50,7 @@ def corpus(stats: Any, name: str) -> str:
 
 
 def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
+    """La taille du modèle, ses FLOP par jeton, la mémoire estimée d'un processus (octets)."""
     return (
         f"Modèle     : {magnitude(parameters)} de paramètres, {magnitude(flops, 'FLOP')} par jeton\n"
         f"             mémoire estimée {magnitude(sum(memory.values()), 'o')} par processus "
@@ -59,6 +62,7 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
 def plan(
     steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
 ) -> str:
+    """La longueur de la course, en pas, époques et jetons, et sa durée estimée (secondes)."""
     if steps is None:
         length = "jusqu'à la limite de temps"
     else:
@@ -71,15 +75,18 @@ def plan(
 
 
 def building(folder: str) -> str:
+    """Une base de jetons va être écrite dans `folder`."""
     return f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {folder}"
 
 
 def encoding(characters: int, seconds: float) -> str:
+    """Où en est l'écriture d'une base de jetons."""
     millions = characters / 1e6
     return f"             {number(millions)} M de caractères encodés, {number(millions / seconds, 1)} M/s"
 
 
 def tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> str:
+    """Les jetons d'une base : combien par caractère, et les plus fréquents."""
     total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
     frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
     listed = ", ".join(
@@ -93,20 +100,24 @@ def tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> st
 
 
 def starting(output_dir: str) -> str:
+    """Le dossier de la course."""
     return f"Dossier    : {output_dir}"
 
 
 def resuming(checkpoint: str, step: int) -> str:
+    """Le checkpoint repris, et son pas d'optimiseur."""
     return f"Reprise    : {checkpoint}, pas {number(step)}"
 
 
 def speed(metrics: Mapping[str, float]) -> str:
+    """La perte et le débit, pour la barre de progression ; vide avant la première mesure."""
     if "train/loss" not in metrics:
         return ""
     return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
 
 
 def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
+    """La ligne d'une évaluation : pas, pertes (nats par jeton), débit, temps restant (secondes)."""
     line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
         line += f" | entraînement {number(metrics['train/loss'], 3)}"
@@ -119,6 +130,7 @@ def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left:
 
 
 def sample(text: str) -> str:
+    """Un texte d'exemple, sur une ligne."""
     return "    « " + " ".join(text.split()) + " »"
 
 
@@ -149,6 +161,7 @@ def finished(output_dir: str, results: Mapping[str, Any], seconds: float, files:
 
 
 def nothing_left_to_do(step: int) -> str:
+    """La course reprise est déjà à son dernier pas."""
     return (
         f"Cette course est déjà à son dernier pas ({number(step)}) : "
         f"donnez-lui une suite, par exemple trainer.max_steps={2 * step}."
@@ -156,49 +169,60 @@ def nothing_left_to_do(step: int) -> str:
 
 
 def no_run_yet() -> str:
+    """Il n'y a aucun modèle sous outputs/."""
     return "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
 
 
 def not_a_source(source: str) -> str:
+    """`ckpt_path` ne désigne rien de connu."""
     return f"ckpt_path={source} : ni dossier de course, ni fichier de poids, ni last, ni best."
 
 
 def guessed_heads(path: str, n_heads: int) -> str:
+    """Le nombre de têtes a été deviné."""
     return f"{path} ne dit pas son nombre de têtes : {n_heads} (emb_dim / 64) ; n_heads= pour en donner un autre."
 
 
 def no_tokenizer(source: str) -> str:
+    """La source des poids n'a pas de tokenizer."""
     return f"{source} ne dit pas son tokenizer : son texte ne peut pas être encodé."
 
 
 def starting_from(source: str, parameters: int, own_tokenizer: bool) -> str:
+    """Les poids de départ, et le tokenizer qui va avec."""
     tokenizer = "avec son tokenizer" if own_tokenizer else "le tokenizer est celui de tokenizer="
     return f"Départ     : {source}, {magnitude(parameters)} de paramètres, {tokenizer}"
 
 
 def exported(folder: str, form: str, parameters: int) -> str:
+    """Les poids sont écrits."""
     return f"{magnitude(parameters)} de paramètres écrits dans {folder} (format {form})."
 
 
 def tokenizer_stays(kind: str) -> str:
+    """Le tokenizer ne s'exporte pas chez Hugging Face."""
     return f"Le tokenizer {kind} n'a pas d'équivalent chez Hugging Face : il est dans gpt_lightning.json seulement."
 
 
 def unknown_key(key: str, close: Sequence[str]) -> str:
+    """Une clé qui n'existe pas, et les plus proches."""
     hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
     return f"La clé « {key} » n'existe pas{hint}"
 
 
 def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:
+    """Un choix qui n'existe pas dans un groupe, le plus proche, et tous les autres."""
     hint = f"vouliez-vous dire {group}={close[0]} ? " if close else ""
     return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
 
 
 def not_an_override(text: str) -> str:
+    """Un argument qui n'est pas clé=valeur."""
     return f"« {text} » ne se comprend pas : il faut clé=valeur, comme model=mini ou optim.lr=0.001."
 
 
 def refused_target(target: str) -> str:
+    """Un `_target_` hors de la liste permise."""
     return (
         f"_target_: {target} est refusé : une configuration ne peut construire que des objets de "
         f"gpt_lightning, lightning et torch.optim."
@@ -236,21 +260,25 @@ def generated(
 
 
 def likelihood(logprobs: Sequence[float]) -> str:
+    """La log-probabilité (nats) des jetons produits."""
     mean = sum(logprobs) / len(logprobs)
     return f"[log-probabilité moyenne {number(mean, 3)} nat par jeton, {number(sum(logprobs), 2)} en tout]"
 
 
 def unread(tokens: int, context: int) -> str:
+    """Les jetons du texte de départ qui n'entrent pas dans le contexte."""
     return (
         f"[le texte dépasse le contexte de {context} jetons : les {number(tokens)} premiers ne sont pas lus]"
     )
 
 
 def nothing_piped() -> str:
+    """L'entrée standard est un tuyau où rien n'est venu."""
     return "[rien sur l'entrée standard : texte de départ par défaut ; « - » l'attendrait]"
 
 
 def evaluated(source: str, corpus: str, score: Any) -> str:
+    """Le résultat d'une évaluation."""
     return (
         f"Modèle           {source}\n"
         f"Corpus           {corpus}\n"
@@ -262,16 +290,19 @@ def evaluated(source: str, corpus: str, score: Any) -> str:
 
 
 def tokens_done(done: int, total: int, seconds: float) -> str:
+    """Où en est une évaluation."""
     left = duration(seconds / done * (total - done))
     return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
 
 
 def lines_done(done: int, total: int, seconds: float) -> str:
+    """Où en est un fichier de textes de départ."""
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
     return f"{number(done)} textes sur {number(total)}{left}"
 
 
 def dialogue_help() -> str:
+    """Les commandes du dialogue."""
     return """Un texte, puis Entrée : le modèle le continue. Ctrl-C arrête le texte, Ctrl-D ou /quitter la séance.
   /decoding nucleus    une autre stratégie de conf/decoding
   /temperature 0.7     une clé de la stratégie : /top_k 40, /top_p 0.9, /num_beams 4 ...

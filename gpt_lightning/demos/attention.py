@@ -71,6 +71,7 @@ def render(attention: Attention, folder: Path) -> list[Path]:
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/attention")

@@ -80,6 +80,7 @@ def _many(count: int) -> str:
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/nucleus")

@@ -42,6 +42,7 @@ def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Pat
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/schedule")

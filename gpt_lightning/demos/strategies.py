@@ -103,6 +103,7 @@ def render(rows: list[Row], prompt: str, seeds: int):
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/strategies")

@@ -80,6 +80,7 @@ def save(figure, folder: Path, name: str) -> list[Path]:
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/temperature")

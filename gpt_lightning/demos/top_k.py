@@ -57,6 +57,7 @@ def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int):
 
 
 def main() -> None:
+    """La commande : lit la configuration, puis appelle `demo`."""
     from gpt_lightning import cli
 
     cli.run(demo, "demos/top_k")

@@ -190,6 +190,7 @@ def with_vocabulary(values: dict[str, Any], vocab_size: int) -> GPTConfig:
 
 
 def check_window(max_length: int, context_length: int) -> None:
+    """ValueError si la fenêtre (jetons) dépasse le contexte du modèle."""
     if max_length > context_length:
         raise ValueError(
             f"data.max_length={max_length} dépasse model.context_length={context_length} : "
