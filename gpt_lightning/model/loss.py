@@ -53,11 +53,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0 / len(x)))
             grad_logits = p.to(x.dtype)
             torch.mm(grad_logits, head, out=grad_x[start : start + ROWS])
-            grad_weight[:vocab_size] += (grad_logits.T @ rows).to(weight.dtype)
+            if grad_logits.dtype == weight.dtype:
+                grad_weight[:vocab_size].addmm_(grad_logits.T, rows)  # sans tampon de la taille de la tête
+            else:
+                grad_weight[:vocab_size] += (grad_logits.T @ rows).to(weight.dtype)
         ctx.save_for_backward(grad_x, grad_weight)
         return total / len(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         grad_x, grad_weight = ctx.saved_tensors
-        return grad_x * grad.to(grad_x.dtype), grad_weight * grad, None, None
+        if grad.item() != 1:  # déjà le gradient de la moyenne : rien à faire sans accumulation
+            grad_x, grad_weight = grad_x * grad.to(grad_x.dtype), grad_weight * grad
+        return grad_x, grad_weight, None, None

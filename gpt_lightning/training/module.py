@@ -76,6 +76,7 @@ class GPTModule(lightning.LightningModule):
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
+        self.zero_grad(set_to_none=True)  # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.tokens_seen += self.plan.tokens_per_step
 
     def configure_gradient_clipping(

@@ -15,8 +15,10 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.training.checkpoint_io import DirectCheckpointIO
 from gpt_lightning.training.optim import OptimConfig, steps_of
 from gpt_lightning.training.plan import Plan
 
@@ -102,7 +104,13 @@ def trainer_settings(values: dict[str, Any], place: Any = None) -> dict[str, Any
     if values["precision"] == "auto":
         resolved["precision"] = automatic_precision(values["accelerator"])
     # le plan compte les pas et Finish arrête la course : Lightning n'a pas d'époque à compter
-    return resolved | {"max_epochs": -1, "max_steps": -1}
+    return resolved | {"max_epochs": -1, "max_steps": -1, "plugins": _plugins(values["plugins"])}
+
+
+def _plugins(given: Any) -> list:
+    plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+    has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+    return plugins if has_io else [*plugins, DirectCheckpointIO()]
 
 
 def _places(values: dict[str, Any], place: Any) -> dict[str, int]:

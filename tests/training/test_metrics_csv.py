@@ -27,3 +27,11 @@ def test_resuming_keeps_the_past_and_forgets_the_undone(tmp_path):
     second.log_metrics({"train/loss": 30.0}, step=3)
     second.save()
     assert [row["train/loss"] for row in read_metrics(path).values()] == [1.0, 2.0, 30.0]
+
+
+def test_each_evaluation_is_on_the_disk_at_once(tmp_path):
+    journal = MetricsCSV(str(tmp_path / "metrics.csv"))
+    journal.log_metrics({"train/loss": 3.0}, step=1)
+    assert not (tmp_path / "metrics.csv").exists()
+    journal.log_metrics({"val/loss": 2.0}, step=2)
+    assert read_metrics(tmp_path / "metrics.csv") == {1: {"train/loss": 3.0}, 2: {"val/loss": 2.0}}

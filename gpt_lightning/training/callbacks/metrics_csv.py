@@ -36,6 +36,8 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._rows.setdefault(step or 0, {}).update(metrics)
+        if "val/loss" in metrics:  # sur le disque à chaque évaluation : une course tuée garde ses mesures
+            self.save()
 
     @rank_zero_only
     def save(self) -> None:

@@ -1,0 +1,138 @@
+"""Muon contre AdamW, à jetons égaux : `python benchmarks/muon.py tinyshakespeare.txt`.
+
+Les deux sont réglés par le même petit balayage de rythmes sur une graine, puis courus sur trois. On cherche en combien
+de jetons Muon atteint la perte finale d'AdamW. La courbe va dans docs/images/muon.png.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+RATES = ("1e-3", "3e-3", "1e-2")
+COLOURS = {"adamw": "#0072B2", "muon": "#D55E00"}
+Curve = dict[int, float]  # jetons -> perte de validation
+
+
+def sweep(folder: Path, text: str, steps: int, *overrides: str) -> list[tuple[str, str, int, Curve]]:
+    """Court un balayage ; rend (règle, rythme, graine, courbe) par course."""
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        *overrides,
+        "model=mini",
+        "tokenizer=characters",
+        "data=shakespeare",
+        f"data.path={text}",
+        f"trainer.max_steps={steps}",
+        f"eval_every={steps // 20}",
+        "trainer.limit_val_batches=12",
+        "optim.momentum_warmup=100",
+        "callbacks.sample=null",
+        f"output_dir={folder}",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = []
+    for run in sorted(folder.glob("*/config.yaml")):
+        settings = yaml.safe_load(run.read_text(encoding="utf-8"))
+        rows = read_metrics(run.parent / "metrics.csv").values()
+        curve = {int(row["tokens"]): row["val/loss"] for row in rows if "val/loss" in row}
+        optim = settings["optim"]
+        found.append((optim["rule"], optim["lr"], settings["seed"], curve))
+    return found
+
+
+def last(curve: Curve) -> float:
+    return curve[max(curve)]
+
+
+def mean(curves: list[Curve]) -> Curve:
+    return {tokens: statistics.mean(curve[tokens] for curve in curves) for tokens in curves[0]}
+
+
+def reached(curve: Curve, wanted: float) -> float | None:
+    """Les jetons où la courbe descend à `wanted`, interpolés entre deux évaluations."""
+    points = sorted(curve.items())
+    for (before, high), (after, low) in zip(points, points[1:], strict=False):
+        if low <= wanted:
+            return before + (after - before) * max(0.0, (high - wanted) / (high - low))
+    return None
+
+
+def draw(curves: dict[str, list[Curve]], rates: dict[str, str], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for rule, several in curves.items():
+        for curve in several:
+            axes.plot(list(curve), list(curve.values()), color=COLOURS[rule], alpha=0.3, linewidth=1)
+        average, style = mean(several), "-" if rule == "muon" else "--"
+        label = f"{rule}, rythme {rates[rule]:g}, moyenne de {len(several)} graines"
+        axes.plot(
+            list(average), list(average.values()), style, color=COLOURS[rule], linewidth=2.5, label=label
+        )
+    axes.axhline(last(mean(curves["adamw"])), color="0.4", linestyle=":", label="perte finale d'adamw")
+    axes.set(
+        title="Muon et AdamW sur tinyshakespeare, caractères, model=mini",
+        xlabel="jetons vus",
+        ylabel="perte de validation (nats par caractère)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--picture", default=str(ROOT / "docs" / "images" / "muon.png"))
+    arguments = parser.parse_args()
+    text = str(Path(arguments.text).resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        tried = sweep(
+            Path(folder) / "rythmes",
+            text,
+            arguments.steps,
+            "optim=adamw,muon",
+            f"optim.lr={','.join(RATES)}",
+            "seed=1",
+        )
+        print("| règle | rythme | perte de validation (graine 1) |\n|---|---|---|")
+        for rule, rate, _, curve in tried:
+            print(f"| {rule} | {rate:g} | {last(curve):.4f} |", flush=True)
+        rates = {
+            rule: min((one for one in tried if one[0] == rule), key=lambda one: last(one[3]))[1]
+            for rule in COLOURS
+        }
+        curves = {}
+        for rule, rate in rates.items():
+            runs = sweep(
+                Path(folder) / rule, text, arguments.steps, f"optim={rule}", f"optim.lr={rate}", "seed=1,2,3"
+            )
+            curves[rule] = [curve for *_, curve in runs]
+    finals = {rule: [last(curve) for curve in several] for rule, several in curves.items()}
+    for rule, values in finals.items():
+        print(f"\n{rule}, rythme {rates[rule]:g} : " + ", ".join(f"{value:.4f}" for value in values))
+    wanted, total = statistics.mean(finals["adamw"]), max(curves["adamw"][0])
+    tokens = reached(mean(curves["muon"]), wanted)
+    print(
+        f"\nMuon atteint {wanted:.4f} en {tokens:.0f} jetons sur {total} ({tokens / total:.0%})."
+        if tokens
+        else f"\nMuon n'atteint pas {wanted:.4f} en {total} jetons."
+    )
+    draw(curves, rates, Path(arguments.picture))
+
+
+if __name__ == "__main__":
+    main()

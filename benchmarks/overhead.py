@@ -1,0 +1,118 @@
+"""Ce que Lightning et nos callbacks ajoutent à un pas : `python benchmarks/overhead.py`.
+
+Le même modèle mini, les mêmes lots, le même AdamW : notre Trainer et ses callbacks contre une boucle de PyTorch nu, en
+tours entrelacés. On compare les médianes des durées d'un pas.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+
+import lightning
+import torch
+
+from gpt_lightning.data import SlidingWindowDataModule
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.tokenizers import gpt2
+from gpt_lightning.training import setup
+from gpt_lightning.training.callbacks import Finish, MetricsCSV, Monitor, Progress
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.optim import OptimConfig, build_optimizer
+from gpt_lightning.training.plan import make_plan
+
+SHAPE = {"context_length": 256, "emb_dim": 128, "n_heads": 4, "n_layers": 4, "tie_weights": False}
+
+
+class Clock(lightning.Callback):
+    """L'heure à la fin de chaque pas."""
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, *arguments) -> None:
+        self.times.append(time.perf_counter())
+
+
+def model() -> GPTModel:
+    torch.manual_seed(0)
+    return GPTModel(GPTConfig(vocab_size=50257, **SHAPE))
+
+
+def by_lightning(data, steps: int, folder: str) -> list[float]:
+    plan = make_plan(
+        batches_per_epoch=len(data.order()),
+        accumulate=1,
+        tokens_per_batch=data.batch_size * data.max_length,
+        max_epochs=None,
+        max_steps=steps,
+        max_tokens=None,
+        timed=False,
+        eval_every=10**9,
+    )
+    clock = Clock()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        logger=MetricsCSV(f"{folder}/metrics.csv"),
+        callbacks=[Monitor(), Progress(), Finish({}), clock],
+        max_epochs=-1,
+        gradient_clip_val=1.0,
+        log_every_n_steps=10,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    setup.follow(trainer, plan, 1)
+    module = GPTModule(model(), tokenizer=data.tokenizer, optim=OptimConfig(lr=1e-3), plan=plan)
+    trainer.fit(module, data)
+    return clock.times
+
+
+def by_hand(data, steps: int) -> list[float]:
+    one = model()
+    optimizer = build_optimizer(one, OptimConfig(lr=1e-3))
+    times, batches = [], iter(data.train_dataloader())
+    for _ in range(steps):
+        x, y = (part.long() for part in next(batches))
+        loss = one.loss(x, y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(one.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter())
+    return times
+
+
+def durations(times: list[float]) -> list[float]:
+    return [
+        after - before for before, after in zip(times[3:], times[4:], strict=False)
+    ]  # sans les premiers pas
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=4)
+    arguments = parser.parse_args()
+    setup.quiet()
+    setup.keep_memory()
+    data = SlidingWindowDataModule(
+        tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=arguments.batch
+    )
+    data.prepare()
+    raw, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.rounds):
+            raw += durations(by_hand(data, arguments.steps))
+            ours += durations(by_lightning(data, arguments.steps, folder))
+    a, b = statistics.median(raw), statistics.median(ours)
+    print(f"boucle nue {1e3 * a:.1f} ms par pas, notre Trainer {1e3 * b:.1f} ms : {100 * (b / a - 1):+.2f} %")
+    print(f"({len(raw)} pas de chaque ; minimums {1e3 * min(raw):.1f} et {1e3 * min(ours):.1f} ms)")
+
+
+if __name__ == "__main__":
+    main()
