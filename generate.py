@@ -45,7 +45,7 @@ def generate(settings: dict) -> None:
             source=source,
         )
     else:
-        stream = TextStream(model, tokenizer, [writing.read_prompt(settings)], **options)
+        stream = TextStream(model, tokenizer, [writing.read_prompt(settings, tokenizer)], **options)
         context = model.config.context_length
         writing.write_text(stream, source=source, context=context, live=settings["stream"])
 

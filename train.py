@@ -56,8 +56,12 @@ def train(settings: dict) -> float:
     data.progress = cli.EncodingProgress()
     stats = data.prepare()
     batches = len(data.order(world_size=trainer.world_size))
+    setup.check_validation(stats.val_windows, trainer.world_size)
+    if trainer_settings["limit_train_batches"] is not None:
+        batches = setup.limited(batches, trainer_settings["limit_train_batches"], accumulate)
+        trainer.limit_train_batches = batches
     plan = make_plan(
-        batches_per_epoch=setup.limited(batches, trainer_settings["limit_train_batches"]),
+        batches_per_epoch=batches,
         accumulate=accumulate,
         tokens_per_batch=data.batch_size * data.max_length * trainer.world_size,
         **setup.limits(settings),

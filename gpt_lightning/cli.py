@@ -70,14 +70,13 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
             _follow(task, where)
             return
         overrides, texts = take_free_text(sys.argv[1:])
-        if config_name == "train":
-            overrides = output_dir_for_hydra(resume_overrides(overrides))
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, _told_to_others(task, where) as told:
+            if config_name == "train":
+                overrides = output_dir_for_hydra(resume_overrides(overrides))
             if config_name != "train" and _is_sweep(overrides):
                 overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
             sys.argv[1:] = overrides
-            with _told_to_others(task, where) as told:
-                _hydra_main(told, config_name, texts)
+            _hydra_main(told, config_name, texts)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # « | head » : plus personne ne lit
@@ -88,14 +87,16 @@ def run(task: Callable[[dict[str, Any]], Any], config_name: str) -> None:
 
 
 def _follow(task: Callable, where: processes.Place) -> None:
-    """Court chaque course du premier processus. Une faute de l'utilisateur, il l'a déjà dite."""
+    """Court chaque course du premier processus ; dit sa propre faute en une ligne, s'il en a une."""
     processes.be_a_follower(str(where.rank))
     for settings in processes.Shared(where):
         try:
             task(settings)
         except Exception as error:
-            if explain(error, "train") is None:
+            sentence = explain(error, "train")
+            if sentence is None:
                 raise
+            print(f"[processus {where.rank}] {sentence}", file=sys.stderr)
             sys.exit(1)
 
 

@@ -47,6 +47,8 @@ def talk(start: Session, continued: Callable[[str, Session], Any], named: Callab
     """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued(texte, séance)` rend un TextStream."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
+    with contextlib.suppress(AttributeError):  # un octet invalide ne finit pas la séance
+        sys.stdin.reconfigure(errors="replace")
     print(messages.dialogue_help(), file=sys.stderr)
     session = start
     while True:

@@ -129,6 +129,14 @@ def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left:
     return line + (f" | reste {duration(left)}" if left else "")
 
 
+def unknown_prompt(prompt: str) -> str:
+    """Le tokenizer ne connaît pas le texte d'exemple."""
+    return (
+        f"Exemple    : le tokenizer ne sait pas lire « {prompt} », les textes d'exemple partent de rien "
+        f"(callbacks.sample.prompt=... en donne un autre)"
+    )
+
+
 def sample(text: str) -> str:
     """Un texte d'exemple, sur une ligne."""
     return "    « " + " ".join(text.split()) + " »"

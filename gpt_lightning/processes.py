@@ -4,6 +4,7 @@ Un seul lit la ligne de commande : le premier. Il compose la configuration et ch
 ses réglages, par un fichier s'il les lance lui-même, par le réseau sinon.
 """
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 CHILD = "--child"  # un processus que Lightning a lancé : le fichier des réglages suit
-PATIENCE = timedelta(hours=1)  # le temps que le premier processus peut prendre à composer une course
+CONNECTION = timedelta(minutes=5)  # le temps de se trouver
+PATIENCE = timedelta(days=30)  # entre deux courses d'un balayage, il y a une course
+FAREWELL = timedelta(seconds=30)  # le temps que les autres lisent qu'il n'y a plus rien
 _PR_SET_PDEATHSIG = 1  # prctl.h
 
 
@@ -35,13 +38,20 @@ class Place:
 
 
 def place(environment: dict[str, str] | None = None) -> Place | None:
-    """La place que torchrun ou srun donnent par les variables d'environnement ; None sans eux."""
+    """La place que torchrun ou srun donnent par les variables d'environnement ; None sans eux.
+
+    ValueError si SLURM ne dit pas combien de tâches chaque machine a.
+    """
     env = os.environ if environment is None else environment
     if "TORCHELASTIC_RUN_ID" in env:
         names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
         return Place("torchrun", *(int(env[name]) for name in names))
     interactive = env.get("SLURM_JOB_NAME") in ("bash", "interactive")
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and not interactive:
+        if "SLURM_NTASKS_PER_NODE" not in env:
+            raise ValueError(
+                "SLURM : dites combien de tâches par machine, avec --ntasks-per-node (une par appareil)."
+            )
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
         return Place("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes)
     return None
@@ -53,7 +63,7 @@ class Shared:
     def __init__(self, where: Place):
         from torch.distributed import TCPStore
 
-        self.rank, self._count = where.rank, 0
+        self._place, self._count = where, 0
         agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun en tient déjà un
         host, port = _address(where)
         self._store = TCPStore(
@@ -61,8 +71,9 @@ class Shared:
             port if agent else port + 1,
             is_master=where.rank == 0 and not agent,
             wait_for_workers=False,
-            timeout=PATIENCE,
+            timeout=CONNECTION,
         )
+        self._store.set_timeout(PATIENCE)
         self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
     def send(self, settings: dict[str, Any] | None) -> None:
@@ -70,12 +81,17 @@ class Shared:
         port = _free_port() if self._count else None
         self._store.set(self._key(), json.dumps([settings, port]))
         self._next(port)
+        if settings is None:  # ce processus tient peut-être le magasin : il attend que les autres l'aient lu
+            others = [f"gpt_lightning/{self._try}/adieu/{rank}" for rank in range(1, self._place.world_size)]
+            with contextlib.suppress(RuntimeError):
+                self._store.wait(others, FAREWELL)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Les réglages des courses, dès que le premier processus les donne."""
         while True:
             settings, port = json.loads(self._store.get(self._key()))
             if settings is None:
+                self._store.set(f"gpt_lightning/{self._try}/adieu/{self._place.rank}", "")
                 return
             self._next(port)
             yield settings

@@ -31,26 +31,47 @@ def check(settings: dict[str, Any]) -> None:
         raise ValueError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
     if settings["output"] is not None and not Path(settings["output"]).absolute().parent.is_dir():
         raise ValueError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
+    if settings["interactive"] and settings["num_samples"] != 1:
+        raise ValueError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
+    if "" in (settings["stop"] or ()):
+        raise ValueError("stop= est vide : il faut le texte devant lequel s'arrêter.")
     for key in ("batch_size", "num_samples"):
         if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
             raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")
 
 
-def read_prompt(settings: dict[str, Any]) -> str:
+def read_prompt(settings: dict[str, Any], tokenizer) -> str:
     """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, ou le texte par défaut.
 
-    Le retour à la ligne qui finit un fichier n'est pas du texte.
+    Le retour à la ligne qui finit un fichier n'est pas du texte. Si `tokenizer` ne sait pas lire le texte par défaut,
+    on part de rien.
     """
+    return _given_prompt(settings) or (_default(tokenizer) if _nothing_given(settings) else "")
+
+
+def _nothing_given(settings: dict[str, Any]) -> bool:
+    return settings["prompt"] is None and settings["prompt_file"] is None
+
+
+def _default(tokenizer) -> str:
+    try:
+        tokenizer.encode(PROMPT)
+    except ValueError:
+        return ""
+    return PROMPT
+
+
+def _given_prompt(settings: dict[str, Any]) -> str:
     if settings["prompt"] is not None:
         return settings["prompt"]
     if settings["prompt_file"] is not None:
         return _without_last_newline(_read(settings["prompt_file"]))
     if not _may_be_piped():
-        return PROMPT
+        return ""
     if not _ready():
         print(messages.nothing_piped(), file=sys.stderr)
-        return PROMPT
-    return _without_last_newline(_read("-")) or PROMPT
+        return ""
+    return _without_last_newline(_read("-"))
 
 
 def write_text(stream, *, source: str, context: int, live: bool) -> None:
@@ -89,10 +110,10 @@ def write_text(stream, *, source: str, context: int, live: bool) -> None:
 
 def read_prompts(path: str) -> list[str]:
     """Un texte par ligne. ValueError s'il n'y en a aucun."""
-    prompts = _read(path).splitlines()
-    if not prompts:
+    content = _without_last_newline(_read(path))
+    if not content:
         raise ValueError(f"prompts_file={path} est vide : il faut un texte par ligne.")
-    return prompts
+    return content.split("\n")
 
 
 def write_lines(

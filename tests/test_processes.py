@@ -14,7 +14,13 @@ TORCHRUN = {
     "LOCAL_WORLD_SIZE": "2",
     "GROUP_WORLD_SIZE": "2",
 }
-SLURM = {"SLURM_JOB_NAME": "gpt", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "5"}
+SLURM = {
+    "SLURM_JOB_NAME": "gpt",
+    "SLURM_NTASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_NNODES": "2",
+    "SLURM_PROCID": "5",
+}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,11 @@ SLURM = {"SLURM_JOB_NAME": "gpt", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLU
 )
 def test_the_place_is_the_one_the_launcher_gives(environment, expected):
     assert processes.place(environment) == expected
+
+
+def test_slurm_must_say_its_tasks_per_node():
+    with pytest.raises(ValueError, match="ntasks-per-node"):
+        processes.place({key: value for key, value in SLURM.items() if key != "SLURM_NTASKS_PER_NODE"})
 
 
 def test_followers_receive_the_settings_of_the_first(monkeypatch):

@@ -7,6 +7,9 @@ import pytest
 
 from gpt_lightning import writing
 from gpt_lightning.decoding import Continuation
+from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
+
+BYTES = ByteTokenizer()
 
 SETTINGS = {
     "prompt": None,
@@ -14,6 +17,7 @@ SETTINGS = {
     "prompts_file": None,
     "output": None,
     "interactive": False,
+    "stop": None,
     "batch_size": 8,
     "num_samples": 1,
 }
@@ -44,6 +48,8 @@ class Stream:
         ({"prompt": "a", "interactive": True}, "interactive="),
         ({"output": "b.jsonl"}, "prompts_file="),
         ({"num_samples": 0}, "num_samples=0"),
+        ({"num_samples": 2, "interactive": True}, "interactive=true"),
+        ({"stop": ["fin", ""]}, "stop="),
         ({"batch_size": "huit"}, "batch_size='huit'"),
     ],
     ids=str,
@@ -63,10 +69,10 @@ def test_nothing_is_overwritten(tmp_path):
 def test_a_file_is_a_prompt_without_its_last_newline(tmp_path):
     path = tmp_path / "début.txt"
     path.write_bytes("Il était\r\nune fois\r\n".encode("utf-8-sig"))
-    assert writing.read_prompt({**SETTINGS, "prompt_file": str(path)}) == "Il était\nune fois"
+    assert writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, BYTES) == "Il était\nune fois"
     path.write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match="UTF-8"):
-        writing.read_prompt({**SETTINGS, "prompt_file": str(path)})
+        writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, BYTES)
 
 
 def test_samples_are_separated_and_the_first_is_live(capsys):
@@ -104,6 +110,19 @@ def test_an_empty_standard_input_is_no_prompt(monkeypatch, tmp_path):
     empty.touch()
     with open(empty) as file:
         monkeypatch.setattr("sys.stdin", file)
-        assert writing.read_prompt(SETTINGS) == writing.PROMPT
+        assert writing.read_prompt(SETTINGS, BYTES) == writing.PROMPT
     monkeypatch.setattr("sys.stdin", io.StringIO("pas un fichier"))
-    assert writing.read_prompt(SETTINGS) == writing.PROMPT
+    assert writing.read_prompt(SETTINGS, BYTES) == writing.PROMPT
+    assert writing.read_prompt({**SETTINGS, "prompt": ""}, BYTES) == ""
+
+
+def test_a_default_prompt_that_the_tokenizer_cannot_read_is_left_out(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    french = CharacterTokenizer().fit(["un chat"])
+    assert writing.read_prompt(SETTINGS, french) == ""
+
+
+def test_a_line_ends_at_a_newline_only(tmp_path):
+    path = tmp_path / "débuts.txt"
+    path.write_text("un\u2028deux\n\ntrois\n", encoding="utf-8")
+    assert writing.read_prompts(str(path)) == ["un\u2028deux", "", "trois"]

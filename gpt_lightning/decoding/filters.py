@@ -80,7 +80,7 @@ def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bi
     near = distance.masked_fill(~inside, float("inf")).topk(size, dim=-1, largest=False)
     weights = probs.gather(-1, near.indices).masked_fill(near.values.isinf(), 0)
     last = _crossing(before + weights.cumsum(-1), mass).minimum(inside.sum(-1, keepdim=True) - 1)
-    return near.values.gather(-1, last)
+    return near.values.gather(-1, last.clamp(min=0))  # une case vide : les arrondis gardent tout
 
 
 def _crossing(total: Tensor, mass: float) -> Tensor:

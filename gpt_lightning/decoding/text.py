@@ -126,6 +126,8 @@ class TextStream:
                 row.text += text
                 if text:
                     yield token.row, text
+        for row in self.rows:
+            row.reason = row.reason or "length"  # max_new_tokens=0
 
     def _stops(self, row: int, new: list[int]) -> bool:
         text = self._decoders[row](new)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -10,11 +11,12 @@ from typing import Any
 
 import torch
 
-# Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom contenu gagne.
+# Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
 PEAKS = (
     ("H100 PCIe", 756),
     ("H100 NVL", 835),
     ("H100", 989),
+    ("H200 NVL", 835),
     ("H200", 989),
     ("GH200", 989),
     ("H800", 989),
@@ -62,7 +64,7 @@ def peak_flops(device: torch.device, precision: str, given: float | None = None)
     if device.type != "cuda" or precision == "32-true":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak * 1e12 for known, peak in PEAKS if known in name), None)
+    return next((peak * 1e12 for known, peak in PEAKS if re.search(rf"\b{known}\b", name)), None)
 
 
 def peak_memory(device: torch.device) -> float:

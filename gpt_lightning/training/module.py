@@ -76,7 +76,9 @@ class GPTModule(lightning.LightningModule):
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.zero_grad(set_to_none=True)  # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
+        self.zero_grad(
+            set_to_none=True
+        )  # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.tokens_seen += self.plan.tokens_per_step
 
     def configure_gradient_clipping(
@@ -91,6 +93,8 @@ class GPTModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["rng_state"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
         checkpoint["gpt_lightning"] = {
             "format_version": FORMAT_VERSION,
             "model": self.model.config.to_dict(),
@@ -103,6 +107,8 @@ class GPTModule(lightning.LightningModule):
         self.tokens_seen = checkpoint["gpt_lightning"]["tokens"]
         self.metrics = dict(checkpoint["gpt_lightning"]["metrics"])
         torch.set_rng_state(checkpoint["rng_state"].cpu())
+        if self.device.type == "cuda" and "cuda_rng_state" in checkpoint:
+            torch.cuda.set_rng_state(checkpoint["cuda_rng_state"].cpu(), self.device)
         for logger in self.trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.resume(checkpoint["global_step"])

@@ -85,20 +85,7 @@ def trainer_settings(values: dict[str, Any], place: Any = None) -> dict[str, Any
         raise ValueError(
             "trainer.accelerator=gpu, mais aucun GPU n'est visible : essayez trainer.accelerator=auto."
         )
-    for key, least in (
-        ("log_every_n_steps", 1),
-        ("num_nodes", 1),
-        ("accumulate_grad_batches", 1),
-        ("max_steps", -1),
-    ):
-        if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < least:
-            raise ValueError(f"trainer.{key}={values[key]!r} : il faut un entier d'au moins {least}.")
-    for key in ("max_epochs", "gradient_clip_val"):
-        value = values[key]
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or value < -1
-        ):
-            raise ValueError(f"trainer.{key}={value!r} : il faut un nombre, ou null.")
+    _check_numbers(values)
     _check_devices(values["devices"])
     resolved = dict(values) | _places(values, place)
     if values["precision"] == "auto":
@@ -111,6 +98,26 @@ def _plugins(given: Any) -> list:
     plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
     has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
     return plugins if has_io else [*plugins, DirectCheckpointIO()]
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+    for key, least in (
+        ("log_every_n_steps", 1),
+        ("num_nodes", 1),
+        ("accumulate_grad_batches", 1),
+        ("max_steps", -1),
+    ):
+        if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < least:
+            raise ValueError(f"trainer.{key}={values[key]!r} : il faut un entier d'au moins {least}.")
+    for key, least in (("max_epochs", -1), ("gradient_clip_val", 0)):
+        value = values[key]
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or value < least
+        ):
+            raise ValueError(f"trainer.{key}={value!r} : il faut un nombre d'au moins {least}, ou null.")
+    for key in ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches"):
+        if values[key] == 0 and not isinstance(values[key], bool):
+            raise ValueError(f"trainer.{key}=0 : une course s'entraîne et s'évalue au moins une fois.")
 
 
 def _places(values: dict[str, Any], place: Any) -> dict[str, int]:
@@ -156,12 +163,14 @@ def output_folder(settings: dict[str, Any]) -> Path:
     if rank_zero_only.rank != 0:
         return folder
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=settings["ckpt_path"] is not None)
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     except FileExistsError:
+        raise ValueError(f"{folder}/checkpoints est un fichier : choisissez un autre output_dir=.") from None
+    if settings["ckpt_path"] is None and any((folder / "checkpoints").glob("*.ckpt")):
         raise ValueError(
             f"{folder} contient déjà une course : choisissez un autre output_dir=, "
             f"ou reprenez-la avec ckpt_path={folder}."
-        ) from None
+        )
     return folder
 
 
@@ -219,11 +228,28 @@ def limits(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def limited(n_batches: int, limit: int | float | None) -> int:
-    """Les lots d'une époque sous trainer.limit_train_batches (un nombre, ou une fraction)."""
+def limited(n_batches: int, limit: int | float | None, accumulate: int = 1) -> int:
+    """Les lots d'une époque sous trainer.limit_train_batches (un nombre, ou une fraction), en pas entiers.
+
+    ValueError s'il n'en reste pas un pas.
+    """
     if limit is None:
         return n_batches
-    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    kept = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    if kept < accumulate:
+        raise ValueError(
+            f"trainer.limit_train_batches={limit} laisse {kept} lots, et un pas en lit {accumulate} : augmentez-le."
+        )
+    return kept // accumulate * accumulate
+
+
+def check_validation(n_windows: int, world_size: int) -> None:
+    """ValueError si chaque processus n'a pas une fenêtre de validation au moins."""
+    if n_windows < world_size:
+        raise ValueError(
+            f"Le texte de validation n'a que {n_windows} fenêtres pour {world_size} processus : "
+            f"essayez data.max_length plus court, ou moins de processus."
+        )
 
 
 def check_schedule(optim: OptimConfig, plan: Plan) -> None:

@@ -17,6 +17,11 @@ def place(model, device: str = "auto", dtype: str = "auto"):
     kind = str(device).partition(":")[0]
     if kind not in present:
         raise ValueError(f"device={device} : les choix sont auto, cpu, cuda, mps.")
+    index = str(device).partition(":")[2] or "0"
+    if kind == "cuda" and present[kind] and not (index.isdigit() and int(index) < torch.cuda.device_count()):
+        raise ValueError(
+            f"device={device} : il y a {torch.cuda.device_count()} GPU, numérotés à partir de 0."
+        )
     if not present[kind]:
         raise ValueError(f"device={device}, mais cet appareil n'est pas visible ici : essayez device=auto.")
     if dtype == "auto":

@@ -59,7 +59,7 @@ def test_top_k_keeps_the_k_largest():
 SPREADS = (0.5, 3.0, 20.0)  # presque plate : le noyau est grand ; très pointue : un ou deux jetons
 
 
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999, 0.99999999, 1.0])
 @pytest.mark.parametrize("spread", SPREADS)
 def test_top_p_keeps_the_smallest_set_that_reaches_p(p, spread):
     logits = rows(spread=spread)
@@ -192,3 +192,9 @@ def test_two_hundred_random_texts_equal_transformers(name):
             theirs = hf.NoRepeatNGramLogitsProcessor(value)(ids, logits.clone())
             ours = filters.forbid_repeated_ngrams(logits, ids, value)
         torch.testing.assert_close(ours, theirs, msg=f"{name}={value}")
+
+
+@pytest.mark.parametrize("keep", [filters.keep_top_p, filters.keep_typical_p])
+def test_a_sum_that_rounding_never_reaches_keeps_nearly_everything(keep):
+    logits = 0.5 * torch.randn(2, 50_257, generator=torch.Generator().manual_seed(7))
+    assert ((keep(logits, 0.9999999999) > NEVER).sum(-1) > 49_000).all()

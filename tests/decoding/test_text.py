@@ -95,3 +95,8 @@ def test_a_stopped_iteration_keeps_what_was_written():
     for _ in stream:
         break
     assert len(stream.rows[0].ids) >= 1 and stream.rows[0].reason is None
+
+
+def test_nothing_to_write_is_said_to_be_finished():
+    stream = TextStream(model(), TOKENIZER, ["a"], strategy=Strategy(), max_new_tokens=0)
+    assert list(stream) == [] and stream.rows[0].reason == "length"

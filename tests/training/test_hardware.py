@@ -17,6 +17,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         ("NVIDIA L40S", 362),
         ("NVIDIA L4", 121),
         ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA RTX A6000", 155),
     ],
 )
 def test_the_peak_of_a_known_card(monkeypatch, name, tera):
@@ -26,8 +28,9 @@ def test_the_peak_of_a_known_card(monkeypatch, name, tera):
 
 
 def test_no_figure_rather_than_a_wrong_one(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Carte inconnue")
-    assert hardware.peak_flops(CUDA, "bf16-mixed") is None
+    for name in ("Carte inconnue", "NVIDIA RTX A1000", "NVIDIA RTX A4000"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        assert hardware.peak_flops(CUDA, "bf16-mixed") is None
     assert hardware.peak_flops(CPU, "bf16-mixed") is None
     assert hardware.peak_flops(CPU, "32-true", 2e11) == 2e11
     for wrong in (0, -1, "vite", True):

@@ -25,6 +25,11 @@ def trainer(**values) -> dict:
         {"log_every_n_steps": 0},
         {"max_epochs": "x"},
         {"gradient_clip_val": "x"},
+        {"gradient_clip_val": -1},
+        {"max_steps": 0},
+        {"max_epochs": 0},
+        {"limit_val_batches": 0},
+        {"limit_train_batches": 0.0},
         {"overfit_batches": 2},
         {"use_distributed_sampler": True},
         {"reload_dataloaders_every_n_epochs": 1},
@@ -119,3 +124,16 @@ def test_a_schedule_longer_than_the_run_is_refused():
     for config in (OptimConfig(warmup=21), OptimConfig(schedule="wsd", warmup=5, decay="2ktok")):
         with pytest.raises(ValueError, match="dépassent la course"):
             setup.check_schedule(config, plan)
+
+
+def test_a_limited_epoch_is_made_of_whole_steps():
+    assert setup.limited(50, None, 4) == 50
+    assert setup.limited(50, 10, 4) == 8 and setup.limited(50, 0.5, 4) == 24
+    with pytest.raises(ValueError, match="limit_train_batches=3"):
+        setup.limited(50, 3, 4)
+
+
+def test_every_process_needs_a_validation_window():
+    setup.check_validation(2, 2)
+    with pytest.raises(ValueError, match="2 fenêtres pour 3 processus"):
+        setup.check_validation(2, 3)

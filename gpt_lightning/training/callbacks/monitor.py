@@ -10,10 +10,10 @@ from gpt_lightning.training.hardware import peak_flops, peak_memory
 class Monitor(Callback):
     """Écrit les mesures tous les `trainer.log_every_n_steps` pas d'optimiseur.
 
-    Le débit compte les jetons de tous les processus, et le temps d'entraînement seul : ni évaluation, ni texte,
-    ni checkpoint. `mfu` est la part de la crête `peak_flops` (FLOP/s par appareil ; None : la table de hardware.py)
-    que les 6 N + 12 L H Q T FLOP par jeton occupent ; sans crête connue, elle n'est pas écrite. `memory_gb` est le
-    pic du premier processus, en Go.
+    Le débit compte les jetons de tous les processus, et le temps d'entraînement seul : ni évaluation, ni texte, ni
+    checkpoint de fin d'évaluation. `mfu` est la part de la crête `peak_flops` (FLOP/s par appareil ; None : la table
+    de hardware.py) que les 6 N + 12 L H Q T FLOP par jeton occupent ; sans crête connue, elle n'est pas écrite.
+    `memory_gb` est le pic du premier processus, en Go.
     """
 
     def __init__(self, peak_flops: float | None = None):
@@ -32,8 +32,10 @@ class Monitor(Callback):
     def on_validation_start(self, trainer, pl_module) -> None:
         self._paused = time.perf_counter()
 
-    def on_validation_end(self, trainer, pl_module) -> None:
-        self._since += time.perf_counter() - self._paused
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if self._paused:  # évaluation, texte et checkpoint sont finis
+            self._since += time.perf_counter() - self._paused
+            self._paused = 0.0
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         self._lr = optimizer.param_groups[0]["lr"]  # celui de ce pas : le calendrier avance aussitôt après

@@ -14,7 +14,14 @@ class LossPlot(Callback):
         self.metrics, self.folder = Path(metrics), Path(folder)
 
     def teardown(self, trainer, pl_module, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
+        if stage == "fit":
+            self._draw(trainer)
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer) -> None:
+        if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
             if self.metrics.exists():

@@ -18,6 +18,13 @@ class SampleText(Callback):
         self.prompt, self.max_new_tokens, self.strategy, self.seed = prompt, max_new_tokens, strategy, seed
         self.folder = Path(folder)
 
+    def on_train_start(self, trainer, pl_module) -> None:
+        try:
+            pl_module.tokenizer.encode(self.prompt)
+        except ValueError:  # un mot ou un caractère que ce tokenizer n'a pas
+            log.info(messages.unknown_prompt(self.prompt))
+            self.prompt = ""
+
     def on_validation_end(self, trainer, pl_module) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
