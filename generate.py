@@ -1,6 +1,6 @@
 """Continuer un texte : `python generate.py decoding=nucleus prompt="Il était une fois"`."""
 
-from gpt_lightning import cli, messages, writing
+from gpt_lightning import cli, writing
 
 
 def generate(settings: dict) -> None:
@@ -10,15 +10,11 @@ def generate(settings: dict) -> None:
     prompts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
 
     from gpt_lightning.decoding import TextStream
-    from gpt_lightning.weights import find_checkpoint, load, place
+    from gpt_lightning.weights import ready
 
-    source = settings["ckpt_path"] or ""
-    if not source.startswith("hf:"):
-        source = str(find_checkpoint(settings["ckpt_path"]))
-    model, tokenizer = load(source, n_heads=settings["n_heads"])
-    if tokenizer is None:
-        raise ValueError(messages.no_tokenizer(source))
-    model = place(model, settings["device"], settings["dtype"])
+    source, model, tokenizer = ready(
+        settings["ckpt_path"], **{key: settings[key] for key in ("n_heads", "device", "dtype")}
+    )
     options = {
         "strategy": strategy,
         "stop": settings["stop"] or (),

@@ -100,15 +100,11 @@ def evaluate(settings: dict[str, Any]) -> float:
 
     import numpy as np
 
-    from gpt_lightning.weights import find_checkpoint, load, place
+    from gpt_lightning.weights import ready
 
-    source = settings["ckpt_path"] or ""
-    if not source.startswith("hf:"):
-        source = str(find_checkpoint(settings["ckpt_path"]))
-    model, tokenizer = load(source, n_heads=settings["n_heads"])
-    if tokenizer is None:
-        raise ValueError(messages.no_tokenizer(source))
-    model = place(model, settings["device"], settings["dtype"])
+    source, model, tokenizer = ready(
+        settings["ckpt_path"], **{key: settings[key] for key in ("n_heads", "device", "dtype")}
+    )
     data = cli.instantiate(settings["data"], tokenizer=tokenizer)
     data.progress = cli.EncodingProgress()
     data.prepare()

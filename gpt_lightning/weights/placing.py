@@ -1,6 +1,10 @@
-"""Mettre un modèle sur un appareil, dans une précision."""
+"""Un modèle prêt à servir : trouvé, chargé, mis sur un appareil dans une précision."""
 
 import torch
+
+from gpt_lightning import messages
+from gpt_lightning.weights.loading import HUB, load
+from gpt_lightning.weights.sources import find_checkpoint
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -30,3 +34,13 @@ def place(model, device: str = "auto", dtype: str = "auto"):
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype} : les choix sont auto, {', '.join(DTYPES)}.")
     return model.to(device, DTYPES[dtype])
+
+
+def ready(source: str | None, *, n_heads: int | None = None, device: str = "auto", dtype: str = "auto"):
+    """(nom de la source, modèle placé, tokenizer) de `source`, comme `load`. ValueError sans tokenizer."""
+    if not (source and source.startswith(HUB)):
+        source = str(find_checkpoint(source))
+    model, tokenizer = load(source, n_heads=n_heads)
+    if tokenizer is None:
+        raise ValueError(messages.no_tokenizer(source))
+    return source, place(model, device, dtype), tokenizer
