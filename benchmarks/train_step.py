@@ -129,7 +129,10 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device}, {arguments.batch} x {arguments.length}\n")
     print("| précision | | ms par pas | jetons/s | rapport | pic de mémoire |\n|---|---|---|---|---|---|")
     for precision in arguments.precision:
-        steps = {name: make() for name, make in makers(arguments, device, precision).items()}
+        made = makers(arguments, device, precision)
+        # d'abord : sous Linux, le pic d'un processus neuf part de celui de son parent
+        memory = {name: alone(arguments, name, precision) / 1e9 for name in made}
+        steps = {name: make() for name, make in made.items()}
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for turn in range(arguments.steps + 1):
             for name, step in steps.items():
@@ -140,9 +143,13 @@ def main() -> None:
         del steps
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         for name, median in medians.items():
-            memory = alone(arguments, name, precision) / 1e9
             ratio = median / medians["gpt_lightning"]
-            cells = (f"{1e3 * median:.0f}", f"{x.numel() / median:.0f}", f"{ratio:.2f}x", f"{memory:.2f} Go")
+            cells = (
+                f"{1e3 * median:.0f}",
+                f"{x.numel() / median:.0f}",
+                f"{ratio:.2f}x",
+                f"{memory[name]:.2f} Go",
+            )
             print(f"| {precision} | {name} | {' | '.join(cells)} |", flush=True)
 
 
