@@ -100,3 +100,17 @@ def test_generation_does_not_load_lightning():
     code = "import sys, generate, gpt_lightning.weights, gpt_lightning.decoding; print('lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.split() == ["False"], done.stderr
+
+
+def test_loading_weights_does_not_load_the_compiler(tmp_path):
+    import subprocess
+
+    code = (
+        "import sys, torch; from pathlib import Path; from gpt_lightning.model import GPTConfig, GPTModel\n"
+        "from gpt_lightning.weights.loading import build\n"
+        "config = GPTConfig(vocab_size=9, context_length=4, emb_dim=4, n_heads=1, n_layers=1)\n"
+        "model = build(config, GPTModel(config).state_dict(), Path('x'))\n"
+        "model(torch.tensor([[1, 2]])); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False"], done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gpt_lightning import messages
 from gpt_lightning.model import GPTConfig, GPTModel
@@ -123,9 +124,19 @@ def described(ours: Any, path: Path) -> tuple[GPTConfig, Tokenizer | None]:
     return GPTConfig.from_dict(ours["model"]), from_state(ours["tokenizer"]) if ours["tokenizer"] else None
 
 
+class _NoDraws(TorchFunctionMode):
+    """Ne tire aucun poids au hasard : sur `meta` cela ne sert à rien, et charge le compilateur de torch (2 s)."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:
     """Un modèle fait de ces tenseurs, sans les copier. ValueError qui nomme le tenseur absent ou mal formé."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoDraws():
         model = GPTModel(config)
     expected = model.state_dict()
     if config.tie_weights and "tok_emb.weight" in state:
