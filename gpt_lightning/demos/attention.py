@@ -79,9 +79,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine l'attention du modèle de `ckpt_path` sur `prompt`, dans `output_dir`."""
-    from gpt_lightning.weights import load
+    from gpt_lightning.weights import ready
 
-    model, tokenizer = load(settings["ckpt_path"])
+    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
     attention = compute(model, tokenizer, settings["prompt"], layer=settings["layer"])
     for path in render(attention, Path(settings["output_dir"])):
         print(path)

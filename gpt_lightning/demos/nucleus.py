@@ -88,9 +88,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
-    from gpt_lightning.weights import load
+    from gpt_lightning.weights import ready
 
-    model, tokenizer = load(settings["ckpt_path"])
+    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
     for path in render(
         _panels(model, tokenizer, settings["prompts"], settings), Path(settings["output_dir"])
     ):

@@ -114,13 +114,13 @@ def demo(settings: dict) -> None:
     from rich import get_console
 
     from gpt_lightning import cli
-    from gpt_lightning.weights import load
+    from gpt_lightning.weights import ready
 
     strategies = {name: cli.instantiate(cli.group("decoding", name)) for name in settings["strategies"]}
     for key in ("seeds", "max_new_tokens"):
         if not isinstance(settings[key], int) or settings[key] < 2:
             raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 2.")
-    model, tokenizer = load(settings["ckpt_path"])
+    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
     options = {"seeds": settings["seeds"], "length": settings["max_new_tokens"]}
     rows = compute(model, tokenizer, settings["prompt"], strategies, **options)
     get_console().print(render(rows, settings["prompt"], settings["seeds"]))

@@ -88,9 +88,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
-    from gpt_lightning.weights import load
+    from gpt_lightning.weights import ready
 
-    model, tokenizer = load(settings["ckpt_path"])
+    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
     logits = toy.next_token(model, tokenizer, settings["prompt"])
     words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
     panels = {

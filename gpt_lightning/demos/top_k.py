@@ -67,10 +67,10 @@ def demo(settings: dict) -> None:
     """Montre les étapes sur le petit vocabulaire, puis sur le modèle de `ckpt_path`."""
     from rich import get_console
 
-    from gpt_lightning.weights import load
+    from gpt_lightning.weights import ready
 
     small = compute(toy.LOGITS, k=settings["k"])
-    model, tokenizer = load(settings["ckpt_path"])
+    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
     steps = compute(toy.next_token(model, tokenizer, settings["prompt"]), k=settings["k"])
     console = get_console()
     console.print(render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9))
