@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 RATES = ("1e-3", "3e-3", "1e-2")

@@ -1,8 +1,9 @@
 """Les phrases montrées aux personnes : des fonctions qui rendent un texte, et n'affichent rien."""
 
+import difflib
 import errno
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _NARROW = "\u202f"  # espace fine insécable : sépare les milliers en français
@@ -174,6 +175,30 @@ def nothing_left_to_do(step: int) -> str:
         f"Cette course est déjà à son dernier pas ({number(step)}) : "
         f"donnez-lui une suite, par exemple trainer.max_steps={2 * step}."
     )
+
+
+def command_list(commands: Mapping[str, str]) -> str:
+    """Les commandes du projet, une par ligne."""
+    lines = "\n".join(f"  {name:<10} {sentence}" for name, sentence in commands.items())
+    return (
+        f"python -m gpt_lightning <commande> clé=valeur ...\n\n{lines}\n\n"
+        f"L'aide de chacune : python -m gpt_lightning <commande> --help\n"
+        f"Les démonstrations : python -m gpt_lightning.demos.strategies\n"
+        f"  ou : top_k, temperature, attention, nucleus, schedule"
+    )
+
+
+def unknown_command(name: str, commands: Iterable[str]) -> str:
+    """Une commande qui n'existe pas, et la plus proche."""
+    listed = list(commands)
+    close = difflib.get_close_matches(name, listed, n=1)
+    hint = f"vouliez-vous dire {close[0]} ? " if close else ""
+    return f"La commande « {name} » n'existe pas : {hint}Les commandes sont {', '.join(listed)}."
+
+
+def moved_command(name: str) -> str:
+    """L'ancienne forme d'une commande."""
+    return f"Cette commande s'écrit maintenant : python -m gpt_lightning {name} ..."
 
 
 def no_run_yet() -> str:

@@ -38,7 +38,7 @@ def command(cache):
     def run(
         script: str, *arguments: str, cwd: Path, timeout: float = 240, stdin: str | None = None, **env: str
     ):
-        entry = ["-m", script] if "." in script and not script.endswith(".py") else [str(ROOT / script)]
+        entry = [str(ROOT / script)] if script.endswith(".py") else ["-m", script]
         return subprocess.run(
             [sys.executable, *entry, *arguments],
             cwd=cwd,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed")
 OPTIMS = ("adamw", "original", "muon", "target")

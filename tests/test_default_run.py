@@ -7,7 +7,7 @@ import pytest
 
 from gpt_lightning.data.datamodule import SlidingWindowDataModule
 from gpt_lightning.tokenizers import gpt2
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 
 def interpolated_bigram(train: np.ndarray, val: np.ndarray, vocab_size: int) -> float:

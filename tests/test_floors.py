@@ -1,6 +1,7 @@
 """Les étages : qui peut importer qui (design : les flèches ne vont que vers le bas)."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,22 +9,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gpt_lightning"
-STDLIB = set(sys.stdlib_module_names)
-# ce que chaque étage voit du paquet, et des bibliothèques
+STDLIB = set(sys.stdlib_module_names) | {"pydoc_data"}
+GROUND = {"errors", "messages"}
+# ce que chaque pièce voit du paquet, et des bibliothèques
 INSIDE = {
+    "errors": set(),
     "messages": set(),
-    "tokenizers": {"tokenizers"},
-    "data": {"data", "tokenizers"},
-    "model": {"model"},
-    "decoding": {"decoding", "model.cache"},
-    "weights": {"weights", "model", "tokenizers", "messages"},
-    "training": {"training", "model", "decoding", "messages"},
-    "writing": {"messages"},
-    "processes": set(),
-    "dialogue": {"decoding", "messages"},
-    "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", "messages"},
+    "tokenizers": {"tokenizers", "errors"},
+    "data": {"data", "tokenizers", "errors"},
+    "model": {"model", "errors"},
+    "decoding": {"decoding", "model.cache", "errors"},
+    "weights": {"weights", "model", "tokenizers", *GROUND},
+    "training": {"training", "model", "decoding", "weights", *GROUND},
+    "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
 }
 OUTSIDE = {
+    "errors": set(),
     "messages": set(),
     "tokenizers": {"tiktoken", "tokenizers", "regex", "requests"},
     "data": {"torch", "numpy", "lightning", "matplotlib"},
@@ -31,12 +32,15 @@ OUTSIDE = {
     "decoding": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub"},
     "training": {"torch", "lightning", "matplotlib", "rich"},
-    "writing": set(),
-    "processes": {"torch", "lightning"},
-    "dialogue": {"yaml"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }
-DOORS = {"cli.py", "evaluate.py", "__main__.py"}  # seuls ceux-là voient Hydra
+TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir
+LOOSE = {"__init__.py", "__main__.py", "errors.py", "messages.py"}  # rien d'autre hors d'une pièce
+SIGNPOSTS = {
+    "evaluate.py",
+    "data/__main__.py",
+    "weights/__main__.py",
+}  # les anciennes formes, qui disent la nouvelle
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -51,31 +55,64 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def allowed(name: str, floor: str) -> bool:
+def allowed(name: str, room: str) -> bool:
     top = name.partition(".")[0]
     if top == "gpt_lightning":
         rest = name.removeprefix("gpt_lightning.")
-        return any(rest == seen or rest.startswith(f"{seen}.") for seen in INSIDE[floor])
-    return top in STDLIB or top in OUTSIDE[floor] or top == "pydoc_data"
+        return any(rest == seen or rest.startswith(f"{seen}.") for seen in INSIDE[room])
+    return top in STDLIB or top in OUTSIDE[room]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def named(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+ROOMS = [p for p in FILES if named(p) not in SIGNPOSTS and p.relative_to(PACKAGE).parts[0] not in TOP]
+
+
+@pytest.mark.parametrize("path", [p for p in ROOMS if p.name not in ("__main__.py",)], ids=named)
 def test_arrows_go_down_only(path):
-    floor = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if floor not in INSIDE or path.name in DOORS:
-        assert path.name in DOORS | {"__init__.py"}
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        assert not {name for name in imports(path) if name.partition(".")[0] not in STDLIB}
         return
-    refused = {name for name in imports(path) if not allowed(name, floor)}
-    if floor == "demos" and "def main" in path.read_text(encoding="utf-8"):
+    refused = {name for name in imports(path) if not allowed(name, room)}
+    if room == "demos" and "def main" in path.read_text(encoding="utf-8"):
         refused = {name for name in refused if not name.startswith("gpt_lightning.cli")}
     assert not refused
 
 
+def test_the_top_level_holds_rooms_and_nothing_else():
+    assert {path.name for path in PACKAGE.glob("*.py")} == LOOSE | {"evaluate.py"}
+    for name in SIGNPOSTS:
+        assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) < 10
+
+
 def test_hydra_stays_at_the_door():
     for path in FILES:
-        if path.name not in DOORS:
+        if path.relative_to(PACKAGE).parts[0] != "cli":
             tops = {name.partition(".")[0] for name in imports(path)}
             assert not tops & {"hydra", "omegaconf"}, path
+
+
+def test_cli_knows_no_command():
+    from gpt_lightning.commands import COMMANDS
+
+    for path in (PACKAGE / "cli").glob("*.py"):
+        words = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        assert not words & set(COMMANDS), path
+        assert not {name for name in imports(path) if name.startswith("gpt_lightning.commands")}, path
+
+
+def test_every_command_is_a_file_and_a_configuration():
+    from gpt_lightning.commands import COMMANDS
+
+    for name in COMMANDS:
+        assert (PACKAGE / "commands" / f"{name}.py").exists() and (ROOT / "conf" / f"{name}.yaml").exists()
 
 
 def test_no_folder_of_leftovers():
@@ -83,34 +120,33 @@ def test_no_folder_of_leftovers():
     assert not names & {"utils", "common", "helpers", "core", "scripts", "misc"}
 
 
+def loaded(code: str, *modules: str) -> list[str]:
+    code = f"import sys\n{code}\nprint(*[name for name in {modules} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize(
-    "module", ["gpt_lightning", "gpt_lightning.messages", "gpt_lightning.cli", "gpt_lightning.data.corpus"]
+    "module",
+    ["", ".messages", ".errors", ".cli", ".commands.train", ".commands.generate", ".commands.evaluate"]
+    + [".commands.export", ".commands.prepare", ".data.corpus"],
 )
 def test_light_modules_do_not_load_torch(module):
-    import subprocess
-
-    code = f"import sys, {module}; print('torch' in sys.modules, 'lightning' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.split() == ["False", "False"], done.stderr
+    assert loaded(f"import gpt_lightning{module}", "torch", "lightning") == []
 
 
 def test_generation_does_not_load_lightning():
-    import subprocess
-
-    code = "import sys, generate, gpt_lightning.weights, gpt_lightning.decoding; print('lightning' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.split() == ["False"], done.stderr
+    code = "import generate, gpt_lightning.weights, gpt_lightning.decoding, gpt_lightning.commands.dialogue"
+    assert loaded(code, "lightning") == []
 
 
-def test_loading_weights_does_not_load_the_compiler(tmp_path):
-    import subprocess
-
+def test_loading_weights_does_not_load_the_compiler():
     code = (
-        "import sys, torch; from pathlib import Path; from gpt_lightning.model import GPTConfig, GPTModel\n"
+        "import torch; from pathlib import Path; from gpt_lightning.model import GPTConfig, GPTModel\n"
         "from gpt_lightning.weights.loading import build\n"
         "config = GPTConfig(vocab_size=9, context_length=4, emb_dim=4, n_heads=1, n_layers=1)\n"
         "model = build(config, GPTModel(config).state_dict(), Path('x'))\n"
-        "model(torch.tensor([[1, 2]])); print('torch._dynamo' in sys.modules)"
+        "model(torch.tensor([[1, 2]]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.split() == ["False"], done.stderr
+    assert loaded(code, "torch._dynamo") == []

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gpt_lightning.processes import _free_port
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.cli.processes import _free_port
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from tests.conftest import ROOT
 
 COMMON = (

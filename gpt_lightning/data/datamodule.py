@@ -15,6 +15,7 @@ import numpy as np
 from gpt_lightning.data import corpus, store
 from gpt_lightning.data.loader import BatchOrder, TrainLoader, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
+from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 
 SPLITS = ("characters", "documents")
@@ -73,14 +74,12 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             ("num_workers", num_workers, 0),
             ("seed", seed, 0),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"data.{name}={value!r} : il faut un entier d'au moins {least}.")
+            whole(f"data.{name}", value, least)
         if not isinstance(train_split, float) or not 0 < train_split < 1:
-            raise ValueError(
+            raise UserError(
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
             )
-        if split not in SPLITS:
-            raise ValueError(f"data.split={split} : les choix sont {', '.join(SPLITS)}.")
+        choice("data.split", split, SPLITS)
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         reading = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
@@ -99,10 +98,10 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         self.store: store.TokenStore | None = None
 
     def prepare(self) -> Statistics:
-        """Lit le corpus et ouvre sa base. ValueError si le texte est vide ou plus court qu'une fenêtre."""
+        """Lit le corpus et ouvre sa base. UserError si le texte est vide ou plus court qu'une fenêtre."""
         documents, characters, digest = measure(self.source)
         if not characters:
-            raise ValueError("Le corpus est vide : aucun caractère à lire.")
+            raise UserError("Le corpus est vide : aucun caractère à lire.")
         how: dict[str, Any] = {"by": self.split}
         if self.val_source:
             val_documents, _, val_digest = measure(self.val_source)
@@ -150,7 +149,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             if count == 0:
                 which = "d'entraînement" if split == "train" else "de validation"
                 advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
-                raise ValueError(
+                raise UserError(
                     f"Le texte {which} n'a que {tokens} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
                     f"essayez {advice}."
                 )
@@ -181,7 +180,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         )
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
-        """L'ordre des lots d'entraînement d'un processus. ValueError si le corpus ne remplit pas un pas."""
+        """L'ordre des lots d'entraînement d'un processus. UserError si le corpus ne remplit pas un pas."""
         n_windows = len(self.dataset("train"))
         order = BatchOrder(
             n_windows,
@@ -193,7 +192,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         )
         if not len(order):
             per_step = self.batch_size * world_size * self.accumulate
-            raise ValueError(
+            raise UserError(
                 f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
                 f"data.batch_size={max(1, n_windows // (world_size * self.accumulate))} ou un pas plus court "
                 f"(data.stride)."
@@ -205,20 +204,19 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             self.prepare()
 
     def train_dataloader(self) -> TrainLoader:
-        order = self.order(**self._place())
+        rank, world_size = self._rank_and_world()
+        order = self.order(world_size=world_size, rank=rank)
         return TrainLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
     def val_dataloader(self) -> WindowLoader:
         """Chaque fenêtre de validation une fois, partagée entre les processus, la dernière part plus courte."""
-        place = self._place()
-        mine = range(place["rank"], len(self.dataset("val")), place["world_size"])
+        rank, world_size = self._rank_and_world()
+        mine = range(rank, len(self.dataset("val")), world_size)
         batches = [list(mine[i : i + self.batch_size]) for i in range(0, len(mine), self.batch_size)]
         return WindowLoader(self.dataset("val"), batches, num_workers=self.num_workers, pin=self._pin())
 
-    def _place(self) -> dict[str, int]:
-        if self.trainer is None:
-            return {"world_size": 1, "rank": 0}
-        return {"world_size": self.trainer.world_size, "rank": self.trainer.global_rank}
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

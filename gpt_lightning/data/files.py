@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gpt_lightning.errors import UserError
+
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 
@@ -29,25 +31,23 @@ def read_files(paths: Iterable[Path], *, jsonl_key: str = "text", errors: str = 
 
 
 def find_files(path: str | list[str] | None) -> list[Path]:
-    """Les fichiers texte que `path` désigne, triés, sans doublon. ValueError s'il n'y en a aucun."""
+    """Les fichiers texte que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun."""
     if not path:
-        raise ValueError(
-            "Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif)."
-        )
+        raise UserError("Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif).")
     found: dict[Path, None] = {}
     for one in [path] if isinstance(path, str) else path:
-        place = Path(one).expanduser()
-        if place.is_file():
-            matches = [place]
-        elif place.is_dir():
-            matches = sorted(p for p in place.rglob("*") if p.suffix in TEXT_SUFFIXES and p.is_file())
+        target = Path(one).expanduser()
+        if target.is_file():
+            matches = [target]
+        elif target.is_dir():
+            matches = sorted(p for p in target.rglob("*") if p.suffix in TEXT_SUFFIXES and p.is_file())
         else:
-            matches = sorted(Path(p) for p in glob.glob(str(place), recursive=True) if Path(p).is_file())
+            matches = sorted(Path(p) for p in glob.glob(str(target), recursive=True) if Path(p).is_file())
         if not matches:
             kind = (
-                f"ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}" if place.is_dir() else "n'existe pas"
+                f"ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}" if target.is_dir() else "n'existe pas"
             )
-            raise ValueError(f"data.path : {one} {kind}.")
+            raise UserError(f"data.path : {one} {kind}.")
         found.update(dict.fromkeys(matches))
     return list(found)
 
@@ -55,7 +55,7 @@ def find_files(path: str | list[str] | None) -> list[Path]:
 def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
     """Le texte UTF-8 de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n.
 
-    ValueError sur un octet invalide, avec sa place, ou si le fichier est binaire.
+    UserError sur un octet invalide, avec sa place, ou si le fichier est binaire.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors)
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
@@ -63,8 +63,8 @@ def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             if b"\0" in block:
-                place = offset + block.index(b"\0")
-                raise ValueError(f"{path} n'est pas un fichier texte : octet nul à la position {place}.")
+                position = offset + block.index(b"\0")
+                raise UserError(f"{path} n'est pas un fichier texte : octet nul à la position {position}.")
             pending = len(decoder.getstate()[0])
             yield newlines.decode(_decode(decoder, block, path, offset - pending))
             offset += len(block)
@@ -76,7 +76,7 @@ def _decode(decoder, block: bytes, path: Path, offset: int, final: bool = False)
     try:
         return decoder.decode(block, final)
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} n'est pas de l'UTF-8 : octet invalide à la position {offset + error.start} ; "
             f"convertissez le fichier, ou data.errors=replace pour continuer."
         ) from None
@@ -125,12 +125,12 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
         try:
             text = json.loads(line)[key]
         except (json.JSONDecodeError, KeyError, TypeError):
-            raise ValueError(
+            raise UserError(
                 f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} "
                 f"(data.jsonl_key=... en choisit une autre)."
             ) from None
         if not isinstance(text, str):
-            raise ValueError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")
+            raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")
         yield from _documents_end(cut(text[i : i + BLOCK] for i in range(0, len(text), BLOCK)))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gpt_lightning.data.windows import SlidingWindowDataset, split_rows
+from gpt_lightning.errors import UserError
 
 BUNDLE = 32  # lots par message d'un processus de lecture
 
@@ -96,11 +97,11 @@ class TrainLoader(WindowLoader):
         return {"seed": order.seed, "epoch": order.epoch, "windows": windows, "n_windows": order.n_windows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Reprend après les fenêtres déjà lues. ValueError si la graine ou le corpus ne sont pas les mêmes."""
+        """Reprend après les fenêtres déjà lues. UserError si la graine ou le corpus ne sont pas les mêmes."""
         order = self.order
         for key, value in (("seed", order.seed), ("n_windows", order.n_windows)):
             if state[key] != value:
-                raise ValueError(
+                raise UserError(
                     f"Reprise impossible : {key} valait {state[key]}, il vaut {value} ; reprenez avec la même "
                     f"graine, le même corpus et les mêmes fenêtres, ou partez des poids avec init_from=."
                 )

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from gpt_lightning.data.files import BLOCK, Piece
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
 VERSION = 3
@@ -33,7 +34,7 @@ PARALLEL_CHARACTERS = 8 * BLOCK  # en deçà, un seul processus encode
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Une base ouverte : `meta` est lu, les jetons ne le sont qu'à l'usage. ValueError si elle est abîmée."""
+    """Une base ouverte : `meta` est lu, les jetons ne le sont qu'à l'usage. UserError si elle est abîmée."""
 
     folder: Path
     meta: dict[str, Any] = field(repr=False)
@@ -43,17 +44,17 @@ class TokenStore:
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
-            raise ValueError(
+            raise UserError(
                 f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible."
             ) from None
         if meta.get("version") != VERSION:
-            raise ValueError(f"{folder} : version {meta.get('version')} de la base, {VERSION} attendue.")
+            raise UserError(f"{folder} : version {meta.get('version')} de la base, {VERSION} attendue.")
         store = cls(folder, meta)
         for split in ("train", "val"):
             for path, count in zip(store.shards(split), meta["splits"][split]["shards"], strict=True):
                 size = path.stat().st_size if path.exists() else -1
                 if size != count * store.dtype.itemsize:
-                    raise ValueError(f"{path} est tronqué ou absent : effacez {folder}, il sera reconstruit.")
+                    raise UserError(f"{path} est tronqué ou absent : effacez {folder}, il sera reconstruit.")
         return store
 
     @property
@@ -89,7 +90,7 @@ def open_or_build(
 ) -> TokenStore:
     """La base de `splits` encodés par `tokenizer` ; réutilisée si `identity` (valeurs simples) est la même.
 
-    `report` reçoit le dossier d'une base à construire, `progress` les caractères déjà encodés. ValueError si le
+    `report` reçoit le dossier d'une base à construire, `progress` les caractères déjà encodés. UserError si le
     disque refuse l'écriture ; il n'en reste alors rien.
     """
     key = hashlib.sha256(json.dumps([VERSION, identity], sort_keys=True).encode()).hexdigest()[:16]
@@ -100,7 +101,7 @@ def open_or_build(
     try:
         _build_aside(cache_dir, folder, identity, splits, tokenizer, progress)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"La base de jetons ne s'écrit pas dans {cache_dir} ({error.strerror or error}) ; rien n'en est resté, "
             f"data.cache_dir=... en choisit un autre."
         ) from None
@@ -166,7 +167,7 @@ def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]
 def encode_pieces(
     pieces: Iterable[Piece], tokenizer: Tokenizer, dtype: np.dtype
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Par paquet de morceaux : les jetons (N,), et la place de ceux qui commencent un document.
+    """Par paquet de morceaux : les jetons (N,), et la position de ceux qui commencent un document.
 
     La fin de texte sépare les documents, rien ne suit le dernier. Un gros corpus est encodé par plusieurs
     processus, un paquet à la fois chacun, dans l'ordre.
@@ -175,13 +176,13 @@ def encode_pieces(
     for ids, lengths, lasts in _encoded(pieces, tokenizer):
         begins = np.flatnonzero([begins_next, *lasts[:-1]])
         begins_next = lasts[-1]
-        places = (np.cumsum(lengths) - lengths)[begins]
+        starts = (np.cumsum(lengths) - lengths)[begins]
         if tokenizer.eos_id is not None:
-            after = places[1:] if very_first and len(places) else places
+            after = starts[1:] if very_first and len(starts) else starts
             ids = np.insert(ids, after, tokenizer.eos_id)
-            places = places + np.arange(len(places)) + (0 if very_first else 1)
+            starts = starts + np.arange(len(starts)) + (0 if very_first else 1)
         very_first = False
-        yield ids.astype(dtype, copy=False), places
+        yield ids.astype(dtype, copy=False), starts
 
 
 def _encoded(

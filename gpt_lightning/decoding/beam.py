@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
+from gpt_lightning.errors import UserError
 
 NEVER = float("-inf")
 
@@ -26,27 +27,27 @@ class Hypothesis:
     reason: str
 
 
-def search(text: Reader, strategy: Strategy, ending, num_samples: int) -> list[Hypothesis]:
+def search(reader: Reader, strategy: Strategy, ending, num_samples: int) -> list[Hypothesis]:
     """Les `num_samples` meilleures suites de chaque texte, la meilleure d'abord : P x num_samples hypothèses.
 
     À chaque pas, les 2 F meilleures suites d'un jeton de plus sont triées ; une suite finie sort du faisceau, les
     autres le remplissent. Un texte est fini quand aucune suite en cours ne peut dépasser les F retenues à sa
-    longueur d'aujourd'hui. ValueError si num_samples dépasse num_beams.
+    longueur d'aujourd'hui. UserError si num_samples dépasse num_beams.
     """
-    width, n_texts = strategy.num_beams, text.n_rows
+    width, n_texts = strategy.num_beams, reader.n_rows
     if num_samples > width:
-        raise ValueError(
+        raise UserError(
             f"num_samples={num_samples} : un faisceau de decoding.num_beams={width} n'a que {width} textes."
         )
-    logits = text.read_prompts(width)  # (P F, V)
-    scores = torch.full((n_texts, width), NEVER, device=text.device)
+    logits = reader.prefill(width)  # (P F, V)
+    scores = torch.full((n_texts, width), NEVER, device=reader.device)
     scores[:, 0] = 0  # les F lignes d'un texte sont encore la même
     beams: list[list[int]] = [[] for _ in range(n_texts * width)]
     traces: list[list[float]] = [[] for _ in beams]
     done: list[list[Hypothesis]] = [[] for _ in range(n_texts)]
     for length in range(1, ending.max_new_tokens + 1):
         check_numbers(logits)
-        candidates = _best(strategy, text, logits, scores)
+        candidates = _best(strategy, reader, logits, scores)
         raw = logits.float().log_softmax(-1)
         kept: list[tuple[int, int, float]] = []
         for index in range(n_texts):
@@ -68,27 +69,27 @@ def search(text: Reader, strategy: Strategy, ending, num_samples: int) -> list[H
             break
         traces = [[*traces[row], float(raw[row, token])] for row, token, _ in kept]
         beams = [[*beams[row], token] for row, token, _ in kept]
-        scores = torch.tensor([total for _, _, total in kept], device=text.device).view(n_texts, width)
-        chosen = torch.tensor([token for _, token, _ in kept], device=text.device)
-        text.select(torch.tensor([row for row, _, _ in kept], device=text.device))
-        text.write(chosen)
-        logits = text.read(chosen, text.ids[:, :0])[:, 0]
+        scores = torch.tensor([total for _, _, total in kept], device=reader.device).view(n_texts, width)
+        chosen = torch.tensor([token for _, token, _ in kept], device=reader.device)
+        reader.select(torch.tensor([row for row, _, _ in kept], device=reader.device))
+        reader.write(chosen)
+        logits = reader.read(chosen, reader.ids[:, :0])[:, 0]
     return [one for hypotheses in done for one in hypotheses[:num_samples]]
 
 
 def _best(
-    strategy: Strategy, text: Reader, logits: Tensor, scores: Tensor
+    strategy: Strategy, reader: Reader, logits: Tensor, scores: Tensor
 ) -> list[list[tuple[int, int, float]]]:
     """Les 2 F meilleures suites possibles de chaque texte : (ligne, jeton, somme), la meilleure d'abord."""
     (n_texts, width), size = scores.shape, logits.shape[-1]
-    log_probs = strategy.penalised(logits.float().log_softmax(-1), text.ids if strategy.rereads else None)
+    log_probs = strategy.penalised(logits.float().log_softmax(-1), reader.ids if strategy.rereads else None)
     totals = (scores[..., None] + log_probs.view(n_texts, width, size)).flatten(1)  # (P, F V)
     best = totals.topk(min(2 * width, totals.shape[1]), dim=-1)
     return [
-        [(index * width + place // size, place % size, total) for place, total in pairs if total != NEVER]
+        [(index * width + flat // size, flat % size, total) for flat, total in pairs if total != NEVER]
         for index, pairs in enumerate(
-            zip(places, values, strict=True)
-            for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            zip(indices, values, strict=True)
+            for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         )
     ]
 

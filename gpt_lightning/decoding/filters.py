@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from gpt_lightning.errors import number, whole
+
 NEVER = float("-inf")
 
 
@@ -118,10 +120,9 @@ def forbid_repeated_ngrams(logits: Tensor, ids: Tensor, n: int) -> Tensor:
 def softmax_avec_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Les probabilités softmax(logits / temperature), sur la dernière dimension.
 
-    ValueError si la température n'est pas positive.
+    UserError si la température n'est pas positive.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature} : il faut un nombre positif (0 est le décodage greedy).")
+    number("temperature", temperature, above=0)
     return with_temperature(logits, temperature).softmax(-1)
 
 
@@ -132,15 +133,12 @@ def echantillonner_multinomial(probas: Tensor, generator: torch.Generator | None
 
 def top_k_sampling(logits: Tensor, k: int, temperature: float = 1.0) -> Tensor:
     """Les probabilités après top-k puis température : (..., V) -> (..., V), zéro hors des k premiers."""
-    if k < 1:
-        raise ValueError(f"top_k={k} : il faut un entier d'au moins 1.")
+    whole("top_k", k)
     return softmax_avec_temperature(keep_top_k(logits, k), temperature)
 
 
 def top_p_sampling(logits: Tensor, p: float, temperature: float = 1.0) -> Tensor:
     """Les probabilités après température puis top-p : (..., V) -> (..., V), zéro hors du noyau."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"top_p={p} : il faut un nombre entre 0 et 1.")
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature} : il faut un nombre positif (0 est le décodage greedy).")
+    number("top_p", p, 0, 1)
+    number("temperature", temperature, above=0)
     return keep_top_p(with_temperature(logits, temperature), p).softmax(-1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from gpt_lightning.decoding import beam
 from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy
+from gpt_lightning.errors import UserError, whole
 
 
 @dataclass(frozen=True)
@@ -65,42 +66,42 @@ def stream(
     ligne. Les clés et valeurs sont en cache tant que le texte tient dans context_length ; au-delà la fenêtre
     glisse, et comme les positions changent toutes, chaque pas relit la fenêtre entière. Le tirage de la ligne r ne
     dépend que de (seed, first_row + r). Un faisceau (strategy.num_beams > 1) ne connaît son texte qu'à la fin : ses
-    jetons viennent alors, et `num_samples` en demande les meilleurs. ValueError si un texte est vide, si un nombre
+    jetons viennent alors, et `num_samples` en demande les meilleurs. UserError si un texte est vide, si un nombre
     n'a pas de sens, ou si le modèle rend des NaN.
     """
-    _whole("max_new_tokens", max_new_tokens, 0)
-    _whole("num_samples", num_samples, 1)
+    whole("max_new_tokens", max_new_tokens, 0)
+    whole("num_samples", num_samples, 1)
     if seed is not None:
-        _whole("seed", seed, 0)
+        whole("seed", seed, 0)
     ending = Ending(max_new_tokens, eos_id, until)
-    text = Reader(model, prompts, max_new_tokens)
+    reader = Reader(model, prompts, max_new_tokens)
     if max_new_tokens == 0:
         return
     if strategy.num_beams > 1:
-        found = beam.search(text, strategy, ending, num_samples)
+        found = beam.search(reader, strategy, ending, num_samples)
         yield from _as_stream(found, logprobs)
     else:
-        n_rows = text.n_rows * num_samples
-        uniforms = _uniforms(seed, range(first_row, first_row + n_rows), max_new_tokens).to(text.device)
-        yield from _draw(text, strategy, ending, uniforms, num_samples, logprobs)
+        n_rows = reader.n_rows * num_samples
+        uniforms = _uniforms(seed, range(first_row, first_row + n_rows), max_new_tokens).to(reader.device)
+        yield from _decode_one_by_one(reader, strategy, ending, uniforms, num_samples, logprobs)
 
 
-def _draw(
-    text: Reader, strategy: Strategy, ending: Ending, uniforms: Tensor, num_samples: int, logprobs: bool
+def _decode_one_by_one(
+    reader: Reader, strategy: Strategy, ending: Ending, uniforms: Tensor, num_samples: int, logprobs: bool
 ) -> Iterator[list[Token]]:
     """Un jeton par ligne et par pas ; avec lookup_ngram, une passe en vérifie plusieurs."""
-    logits = text.read_prompts(num_samples)[:, None]  # (R, 1, V)
-    drafts = text.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
-    produced: list[list[int]] = [[] for _ in range(text.n_rows)]
-    active = list(range(text.n_rows))
+    logits = reader.prefill(num_samples)[:, None]  # (R, 1, V)
+    drafts = reader.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
+    produced: list[list[int]] = [[] for _ in range(reader.n_rows)]
+    active = list(range(reader.n_rows))
     step = 0
     while True:
-        for place in range(logits.shape[1]):
-            ids = text.ids if strategy.rereads else None
-            chosen = strategy.choose(logits[:, place], uniforms[:, step], ids)  # (R,)
+        for guess in range(logits.shape[1]):
+            ids = reader.ids if strategy.rereads else None
+            chosen = strategy.choose(logits[:, guess], uniforms[:, step], ids)  # (R,)
             step += 1
-            text.write(chosen)
-            scores = text.logprobs(logits[:, place], chosen) if logprobs else [None] * text.n_rows
+            reader.write(chosen)
+            scores = reader.logprobs(logits[:, guess], chosen) if logprobs else [None] * reader.n_rows
             values, tokens = chosen.tolist(), []
             for row in active:
                 produced[row].append(values[row])
@@ -110,11 +111,11 @@ def _draw(
             active = [token.row for token in tokens if token.reason is None]
             if not active:
                 return
-            if place < drafts.shape[1] and bool((chosen != drafts[:, place])[active].any()):
+            if guess < drafts.shape[1] and bool((chosen != drafts[:, guess])[active].any()):
                 break
-        text.forget(drafts.shape[1] - place)
-        drafts = text.guess(strategy.lookup_ngram, active)
-        logits = text.read(chosen, drafts)
+        reader.forget(drafts.shape[1] - guess)
+        drafts = reader.guess(strategy.lookup_ngram, active)
+        logits = reader.read(chosen, drafts)
 
 
 def _as_stream(found: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[Token]]:
@@ -147,10 +148,10 @@ def generate(
 
     Une ligne s'arrête après `eos_id`, quand `decode` de sa suite contient un des textes `stop`, ou à
     max_new_tokens. Dans un tenseur, une ligne finie plus tôt est complétée par `eos_id` (0 s'il n'y en a pas).
-    Les log-probabilités sont dans les `Token` de `stream(..., logprobs=True)`. ValueError : voir `stream`.
+    Les log-probabilités sont dans les `Token` de `stream(..., logprobs=True)`. UserError : voir `stream`.
     """
     if stop and decode is None:
-        raise ValueError("stop= cherche des textes : donnez decode=tokenizer.decode.")
+        raise UserError("stop= cherche des textes : donnez decode=tokenizer.decode.")
     until = (lambda row, new: any(text in decode(new) for text in stop)) if stop else None
     rows = [[int(token) for token in prompt] for prompt in ids for _ in range(num_samples)]
     for tokens in stream(
@@ -178,8 +179,3 @@ def _uniforms(seed: int | None, rows: range, n_steps: int) -> Tensor:
         return torch.rand(len(rows), n_steps)
     generators = (torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**63) for row in rows)
     return torch.stack([torch.rand(n_steps, generator=generator) for generator in generators])
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value!r} : il faut un entier d'au moins {least}.")

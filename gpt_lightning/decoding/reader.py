@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model.cache import KVCache
 
 GUESSES = 10  # jetons devinés à la fois
@@ -17,7 +18,7 @@ class Reader:
     """Donne les logits du jeton suivant, et sait oublier ou réordonner ce qui est lu.
 
     Les textes inégaux sont complétés à gauche ; un texte plus long que le contexte n'est lu que par sa fin.
-    ValueError si un texte est vide.
+    UserError si un texte est vide.
     """
 
     def __init__(self, model, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int):
@@ -26,7 +27,7 @@ class Reader:
         self.device, self.dtype = parameter.device, parameter.dtype
         rows = [list(map(int, row))[-self.context :] for row in prompts]
         if not rows or not all(rows):
-            raise ValueError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
+            raise UserError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
         width = max(map(len, rows))
         filled = [[-1] * (width - len(row)) + row for row in rows]
         self.ids = torch.tensor(filled, device=self.device)  # (R, T) les jetons écrits, -1 en remplissage
@@ -37,7 +38,7 @@ class Reader:
     def n_rows(self) -> int:
         return len(self.ids)
 
-    def read_prompts(self, times: int = 1) -> Tensor:
+    def prefill(self, times: int = 1) -> Tensor:
         """Lit les P textes une seule fois, puis compte chacun `times` fois : les logits suivants, (R, V)."""
         logits, self.cache = self._read_whole()
         if times > 1:
@@ -82,8 +83,8 @@ class Reader:
         same = (grams == self.ids[:, None, -ngram:]).all(-1)
         if not bool(same[active].any()):
             return nothing
-        places = torch.arange(1, same.shape[1] + 1, device=self.device)
-        start = (same * places).amax(-1) - 1 + ngram  # la place la plus récente
+        ranks = torch.arange(1, same.shape[1] + 1, device=self.device)
+        start = (same * ranks).amax(-1) - 1 + ngram  # la plus récente
         follow = (start[:, None] + torch.arange(room, device=self.device)).clamp(max=length - 1)
         return self.ids.gather(1, follow).clamp(min=0)
 
@@ -95,7 +96,7 @@ class Reader:
     def _read_whole(self) -> tuple[Tensor, KVCache]:
         window = self.ids[:, -self.context :]
         pads = (window < 0).sum(-1)
-        cache = KVCache(
+        cache = KVCache.empty(
             self.model.config,
             batch_size=self.n_rows,
             capacity=self.capacity,

@@ -4,19 +4,19 @@ Légende des formes : R lignes, V vocabulaire, T jetons déjà écrits.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding import filters
+from gpt_lightning.errors import UserError, number, whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """Quels filtres appliquer, dans l'ordre des champs ci-dessous, les deux qui relisent le texte d'abord.
 
-    `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. ValueError sur une
+    `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. UserError sur une
     valeur absurde, ou sur deux valeurs qui ne vont pas ensemble.
     """
 
@@ -32,24 +32,22 @@ class Strategy:
     lookup_ngram: int | None = None  # None : un jeton par passe
 
     def __post_init__(self):
-        _number("temperature", self.temperature, 0, None)
-        _number("top_k", self.top_k, 1, None, integer=True, optional=True)
-        _number("top_p", self.top_p, 0, 1, optional=True)
-        _number("min_p", self.min_p, 0, 1, optional=True)
-        _number("typical_p", self.typical_p, 0, 1, optional=True)
-        _number("repetition_penalty", self.repetition_penalty, 0, None)
-        if self.repetition_penalty == 0:
-            raise ValueError("decoding.repetition_penalty=0 : il faut plus de 0 ; 1 ne pénalise rien.")
-        _number("no_repeat_ngram", self.no_repeat_ngram, 1, None, integer=True, optional=True)
-        _number("num_beams", self.num_beams, 1, None, integer=True)
-        _number("length_penalty", self.length_penalty, None, None)
-        _number("lookup_ngram", self.lookup_ngram, 1, None, integer=True, optional=True)
+        number("decoding.temperature", self.temperature)
+        number("decoding.repetition_penalty", self.repetition_penalty, above=0)
+        number("decoding.length_penalty", self.length_penalty, None)
+        whole("decoding.num_beams", self.num_beams)
+        for name in ("top_k", "no_repeat_ngram", "lookup_ngram"):
+            if getattr(self, name) is not None:
+                whole(f"decoding.{name}", getattr(self, name))
+        for name in ("top_p", "min_p", "typical_p"):
+            if getattr(self, name) is not None:
+                number(f"decoding.{name}", getattr(self, name), 0, 1)
         if self.num_beams > 1 and not self.greedy:
-            raise ValueError(
+            raise UserError(
                 f"decoding.num_beams={self.num_beams} cherche sans tirer au sort : ajoutez decoding.temperature=0."
             )
         if self.lookup_ngram is not None and (not self.greedy or self.num_beams > 1):
-            raise ValueError(
+            raise UserError(
                 f"decoding.lookup_ngram={self.lookup_ngram} ne vérifie que le plus probable : "
                 f"il faut decoding.temperature=0 et decoding.num_beams=1."
             )
@@ -67,7 +65,7 @@ class Strategy:
         """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V)."""
         logits = logits.float()
         if self.rereads and ids is None:
-            raise ValueError("repetition_penalty et no_repeat_ngram relisent le texte : donnez ses jetons.")
+            raise UserError("repetition_penalty et no_repeat_ngram relisent le texte : donnez ses jetons.")
         if self.repetition_penalty != 1:
             logits = filters.penalise_repetitions(logits, ids, self.repetition_penalty)
         if self.no_repeat_ngram is not None:
@@ -94,7 +92,7 @@ class Strategy:
         """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1), (R, T) -> (R,) identifiants.
 
         Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
-        même jeton quels que soient le lot et la machine. ValueError si les logits ne sont pas des nombres.
+        même jeton quels que soient le lot et la machine. UserError si les logits ne sont pas des nombres.
         """
         check_numbers(logits)
         if self.greedy:
@@ -106,28 +104,8 @@ class Strategy:
 
 
 def check_numbers(logits: Tensor) -> None:
-    """ValueError si un logit est NaN : (R, V)."""
+    """UserError si un logit est NaN : (R, V)."""
     if bool(torch.isnan(logits.amax(-1)).any()):  # le maximum d'une ligne qui a un NaN est NaN
-        raise ValueError(
+        raise UserError(
             "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
         )
-
-
-def _number(
-    name: str,
-    value: Any,
-    least: float | None,
-    most: float | None,
-    *,
-    integer: bool = False,
-    optional: bool = False,
-) -> None:
-    if value is None and optional:
-        return
-    kinds = (int,) if integer else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or value != value:
-        wanted = "un entier" if integer else "un nombre"
-        raise ValueError(f"decoding.{name} doit être {wanted}, pas {value!r}.")
-    if (least is not None and value < least) or (most is not None and value > most):
-        limits = f"au moins {least}" if most is None else f"entre {least} et {most}"
-        raise ValueError(f"decoding.{name}={value} : il faut {limits}.")

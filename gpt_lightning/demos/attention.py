@@ -13,6 +13,7 @@ from torch import Tensor
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.demos.toy import shown
+from gpt_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Attention:
 def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
     """Les poids d'attention de la couche `layer` (comptée depuis 0, négative depuis la fin) sur `prompt`.
 
-    ValueError si la couche n'existe pas.
+    UserError si la couche n'existe pas.
     """
     n_layers = model.config.n_layers
     if not -n_layers <= layer < n_layers:
-        raise ValueError(f"layer={layer} : le modèle a {n_layers} couches, de 0 à {n_layers - 1}.")
+        raise UserError(f"layer={layer} : le modèle a {n_layers} couches, de 0 à {n_layers - 1}.")
     layer %= n_layers
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
     positions = torch.arange(len(ids))
@@ -79,9 +80,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine l'attention du modèle de `ckpt_path` sur `prompt`, dans `output_dir`."""
-    from gpt_lightning.weights import ready
+    from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     attention = compute(model, tokenizer, settings["prompt"], layer=settings["layer"])
     for path in render(attention, Path(settings["output_dir"])):
         print(path)

@@ -52,20 +52,20 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
     for panel, (title, found) in zip(
         figure.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True
     ):
-        places = torch.arange(len(found.words))
-        panel.bar(places, found.probabilities, color="0.75")
+        ticks = torch.arange(len(found.words))
+        panel.bar(ticks, found.probabilities, color="0.75")
         top = float(found.probabilities[0])
         for rank, ((name, kept), colour) in enumerate(zip(found.kept.items(), COLOURS, strict=True)):
             height = -top * 0.06 * (rank + 1)
             panel.scatter(
-                places[kept],
+                ticks[kept],
                 [height] * int(kept.sum()),
                 color=colour,
                 marker="so^"[rank],
                 s=28,
                 label=f"{name} : {_many(found.sizes[name])}",
             )
-        panel.set_xticks(places, found.words, rotation=90)
+        panel.set_xticks(ticks, found.words, rotation=90)
         panel.set(title=title, ylabel="probabilité", ylim=(-top * 0.24, top * 1.05))
         panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
@@ -88,9 +88,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
-    from gpt_lightning.weights import ready
+    from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     for path in render(
         _panels(model, tokenizer, settings["prompts"], settings), Path(settings["output_dir"])
     ):

@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt_lightning.demos.temperature import save
-from gpt_lightning.training.optim import SCHEDULES, OptimConfig
+from gpt_lightning.errors import whole
+from gpt_lightning.training.optim import OptimConfig
+from gpt_lightning.training.schedule import SCHEDULES
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 
@@ -13,7 +15,7 @@ def compute(optim: OptimConfig, *, total_steps: int, tokens_per_step: int) -> di
     """Le rythme de chaque pas, pour chaque forme de `SCHEDULES`, les autres réglages étant ceux de `optim`."""
     return {
         name: [
-            optim.lr * replace(optim, schedule=name).factor(step, total_steps, tokens_per_step)
+            optim.lr * replace(optim.schedule, schedule=name).factor(step, total_steps, tokens_per_step)
             for step in range(total_steps)
         ]
         for name in SCHEDULES
@@ -50,12 +52,13 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine les quatre formes, sur `total_steps` pas de `tokens_per_step` jetons."""
+    from gpt_lightning.cli.targets import resolve
+
     for key in ("total_steps", "tokens_per_step"):
-        if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
-            raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")
-    optim = OptimConfig.from_dict(settings["optim"])
+        whole(key, settings[key])
+    optim = OptimConfig.from_dict(settings["optim"], resolve("optim", settings["optim"]["_target_"]))
     sizes = {key: settings[key] for key in ("total_steps", "tokens_per_step")}
-    for path in render(compute(optim, **sizes), optim.schedule, Path(settings["output_dir"])):
+    for path in render(compute(optim, **sizes), optim.schedule.schedule, Path(settings["output_dir"])):
         print(path)
 
 

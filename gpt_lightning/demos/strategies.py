@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.errors import whole
 from gpt_lightning.messages import number
 
 
@@ -72,8 +73,8 @@ def _entropy(model, tokenizer, prompt: str, new: list[int], strategy: Strategy) 
     ids = ids[-model.config.context_length - 1 :]
     logits = model(torch.tensor([ids[:-1]]))[0, -len(new) :]  # (T, V)
     total = 0.0
-    for place, one in enumerate(logits):
-        before = torch.tensor([ids[: len(ids) - len(logits) + place]])
+    for index, one in enumerate(logits):
+        before = torch.tensor([ids[: len(ids) - len(logits) + index]])
         log_p = strategy(one[None], before if strategy.rereads else None).log_softmax(-1)
         total -= float((log_p.exp() * log_p.masked_fill(log_p.isinf(), 0)).sum())
     return total / len(logits)
@@ -113,14 +114,14 @@ def demo(settings: dict) -> None:
     """Compare les stratégies de `strategies` (des fichiers de conf/decoding) sur le modèle de `ckpt_path`."""
     from rich import get_console
 
-    from gpt_lightning import cli
-    from gpt_lightning.weights import ready
+    from gpt_lightning.cli.composition import group
+    from gpt_lightning.cli.targets import build
+    from gpt_lightning.weights import load_for_inference
 
-    strategies = {name: cli.instantiate(cli.group("decoding", name)) for name in settings["strategies"]}
+    strategies = {name: build("decoding", group("decoding", name)) for name in settings["strategies"]}
     for key in ("seeds", "max_new_tokens"):
-        if not isinstance(settings[key], int) or settings[key] < 2:
-            raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 2.")
-    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
+        whole(key, settings[key], 2)
+    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     options = {"seeds": settings["seeds"], "length": settings["max_new_tokens"]}
     rows = compute(model, tokenizer, settings["prompt"], strategies, **options)
     get_console().print(render(rows, settings["prompt"], settings["seeds"]))

@@ -45,12 +45,12 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
     figure = Figure(figsize=(10, 4 * len(panels) + 4), layout="constrained")
     axes = figure.subplots(len(panels) + 1, 1)
     for panel, (title, found) in zip(axes, panels.items(), strict=False):
-        places = torch.arange(len(found.words))
+        ticks = torch.arange(len(found.words))
         for rank, (temperature, colour) in enumerate(zip(TEMPERATURES, COLOURS, strict=True)):
             label = f"T = {temperature:g}".replace(".", ",")
             offset = (rank - 2) * 0.16
-            panel.bar(places + offset, found.probabilities[rank], 0.16, color=colour, label=label)
-        panel.set_xticks(places, found.words)
+            panel.bar(ticks + offset, found.probabilities[rank], 0.16, color=colour, label=label)
+        panel.set_xticks(ticks, found.words)
         panel.set(title=title, ylabel="probabilité (sans unité)", ylim=(0, 1))
         panel.legend(title="température")
     for (title, found), style, colour in zip(
@@ -88,9 +88,9 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
-    from gpt_lightning.weights import ready
+    from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     logits = toy.next_token(model, tokenizer, settings["prompt"])
     words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
     panels = {

@@ -42,15 +42,15 @@ def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int):
     table.add_column("mot")
     for name in ("1. logit", "2. parmi les k ?", "3. logit masqué", "softmax avant", "4. softmax après"):
         table.add_column(name, justify="right")
-    for place in steps.logits.argsort(descending=True)[:most].tolist():
-        kept = bool(steps.kept[place])
+    for token in steps.logits.argsort(descending=True)[:most].tolist():
+        kept = bool(steps.kept[token])
         table.add_row(
-            Text(word(place)),
-            number(steps.logits[place], 2),
+            Text(word(token)),
+            number(steps.logits[token], 2),
             "oui" if kept else "non",
-            number(steps.masked[place], 2) if kept else "-∞",
-            number(steps.before[place], 4),
-            number(steps.after[place], 4),
+            number(steps.masked[token], 2) if kept else "-∞",
+            number(steps.before[token], 4),
+            number(steps.after[token], 4),
             style="bold" if kept else "dim",
         )
     return table
@@ -67,10 +67,10 @@ def demo(settings: dict) -> None:
     """Montre les étapes sur le petit vocabulaire, puis sur le modèle de `ckpt_path`."""
     from rich import get_console
 
-    from gpt_lightning.weights import ready
+    from gpt_lightning.weights import load_for_inference
 
     small = compute(toy.LOGITS, k=settings["k"])
-    _, model, tokenizer = ready(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     steps = compute(toy.next_token(model, tokenizer, settings["prompt"]), k=settings["k"])
     console = get_console()
     console.print(render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9))

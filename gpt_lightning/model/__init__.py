@@ -1,5 +1,6 @@
 """Le modèle : un GPT-2 écrit à la main. Ne dépend que de torch."""
 
+from gpt_lightning.model import cost, reference
 from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
@@ -17,5 +18,7 @@ __all__ = [
     "MultiHeadAttention",
     "RMSNorm",
     "TransformerBlock",
+    "cost",
     "linear_cross_entropy",
+    "reference",
 ]

@@ -5,27 +5,30 @@ Source : Vaswani et al., « Attention Is All You Need », 2017, section 3.2.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt_lightning.model import reference
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.kernels import KERNELS
+from gpt_lightning.model.layers import Linear
 
 
 class MultiHeadAttention(nn.Module):
     """softmax(Q Kᵀ / √D) V, où la position t ne voit que les positions <= t.
 
-    Le calcul est `scaled_dot_product_attention` ; la formule écrite en toutes lettres est l'oracle du test.
+    Le calcul est celui de `config.kernels` : `scaled_dot_product_attention` de torch, ou la formule de reference.py.
     """
 
     def __init__(self, config: GPTConfig, layer: int = 0):
         super().__init__()
-        self.layer = layer  # rang du bloc : sa place dans le cache
+        self.layer = layer  # rang du bloc, et de ses clés dans le cache
         self.n_heads, self.head_dim, self.drop_rate = config.n_heads, config.head_dim, config.drop_rate
-        self.W_query = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.W_key = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.W_value = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.out_proj = nn.Linear(config.emb_dim, config.emb_dim, bias=config.bias)
+        self.W_query = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_key = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_value = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.out_proj = Linear(config.emb_dim, config.emb_dim, bias=config.bias)
+        self._attention = KERNELS[config.kernels].attention
         self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
 
     def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -38,9 +41,7 @@ class MultiHeadAttention(nn.Module):
             k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
             mask = cache.mask  # (B, 1, T, S)
         dropout = self.drop_rate if self.training else 0.0
-        context = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout
-        )
+        context = self._attention(q, k, v, mask, dropout)
         return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)
 
     def _heads(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, H, T, D)
@@ -50,9 +51,7 @@ class MultiHeadAttention(nn.Module):
         """Les poids d'attention softmax(Q Kᵀ / √D), masqués : (B, T, C) -> (B, H, T, T). Pour les images."""
         q = self.rotary(self._heads(self.W_query(x)), positions)
         k = self.rotary(self._heads(self.W_key(x)), positions)
-        scores = q @ k.transpose(-2, -1) / self.head_dim**0.5
-        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
-        return scores.masked_fill(future, float("-inf")).softmax(-1)
+        return reference.attention_weights(q, k)
 
 
 class NoRotation(nn.Module):

@@ -10,7 +10,7 @@ from gpt_lightning.model.config import GPTConfig
 
 
 class KVCache:
-    """Clés et valeurs déjà calculées, alloués une fois pour `capacity` jetons.
+    """Clés et valeurs déjà calculées, (L, B, H, S, D), et le nombre de jetons qu'elles contiennent.
 
     C'est un argument de la passe avant, pas un état du modèle : le modèle appelle `prepare` au début de la passe,
     chaque couche `append`, et le modèle `advance` à la fin. `pads` (B,) compte les jetons de remplissage à
@@ -18,8 +18,15 @@ class KVCache:
     tenseur, si bien que torch.compile voit des formes constantes.
     """
 
-    def __init__(
-        self,
+    def __init__(self, keys: Tensor, values: Tensor, position: Tensor, pads: Tensor | None = None):
+        self.keys, self.values, self.position, self.pads = keys, values, position, pads
+        self.slots = torch.arange(keys.shape[3], device=keys.device)
+        self.indices: Tensor  # (T,) rangs, dans le tampon, des jetons de la passe en cours
+        self.mask: Tensor  # (B ou 1, 1, T, S) vrai où le jeton peut regarder
+
+    @classmethod
+    def empty(
+        cls,
         config: GPTConfig,
         *,
         batch_size: int,
@@ -27,15 +34,11 @@ class KVCache:
         pads: Tensor | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ):
+    ) -> "KVCache":
+        """Un cache vide pour `batch_size` lignes de `capacity` jetons."""
         shape = (config.n_layers, batch_size, config.n_heads, capacity, config.head_dim)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.position = torch.zeros((), dtype=torch.int64, device=device)
-        self.pads = pads
-        self.slots = torch.arange(capacity, device=device)
-        self.indices: Tensor  # (T,) places des jetons de la passe en cours
-        self.mask: Tensor  # (B ou 1, 1, T, S) vrai où le jeton peut regarder
+        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        return cls(keys, values, torch.zeros((), dtype=torch.int64, device=device), pads)
 
     @property
     def capacity(self) -> int:
@@ -63,14 +66,7 @@ class KVCache:
         """Compte `length` jetons de plus ; un nombre négatif les oublie."""
         self.position += length
 
-    def repeat(self, times: int) -> "KVCache":
-        """Un cache où chaque ligne est répétée `times` fois à la suite (plusieurs suites d'un même texte)."""
-        return self.select(torch.arange(self.keys.shape[1], device=self.keys.device).repeat_interleave(times))
-
     def select(self, rows: Tensor) -> "KVCache":
         """Un cache fait des lignes `rows` (B',) de celui-ci."""
-        other = object.__new__(KVCache)
-        other.keys, other.values = self.keys[:, rows], self.values[:, rows]
-        other.position, other.slots = self.position.clone(), self.slots
-        other.pads = None if self.pads is None else self.pads[rows]
-        return other
+        pads = None if self.pads is None else self.pads[rows]
+        return KVCache(self.keys[:, rows], self.values[:, rows], self.position.clone(), pads)

@@ -9,11 +9,19 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.layers import NoPositions, build_feed_forward, build_norm
-from gpt_lightning.model.loss import cross_entropy, linear_cross_entropy
+from gpt_lightning.model.kernels import KERNELS
+from gpt_lightning.model.layers import (
+    Embedding,
+    Linear,
+    NoPositions,
+    build_feed_forward,
+    build_norm,
+    initialise,
+)
 
 
 class TransformerBlock(nn.Module):
@@ -34,27 +42,33 @@ class TransformerBlock(nn.Module):
 
 
 class GPTModel(nn.Module):
-    """Un GPT-2. Les noms de ses paramètres sont ceux du projet d'origine : c'est le format de fichier."""
+    """Un GPT-2. Les noms de ses paramètres sont ceux du projet d'origine : c'est le format de fichier.
 
-    def __init__(self, config: GPTConfig):
+    `draw=False` ne tire pas les poids de départ : ils viendront d'un fichier.
+    """
+
+    def __init__(self, config: GPTConfig, *, draw: bool = True):
         super().__init__()
         self.config = config
-        self.tok_emb = nn.Embedding(config.padded_vocab_size, config.emb_dim)
+        self._kernels = KERNELS[config.kernels]
+        self.tok_emb = Embedding(config.padded_vocab_size, config.emb_dim)
         learned = config.positions == "learned"
-        self.pos_emb = nn.Embedding(config.context_length, config.emb_dim) if learned else NoPositions()
+        self.pos_emb = Embedding(config.context_length, config.emb_dim) if learned else NoPositions()
         self.drop_emb = nn.Dropout(config.drop_rate)
         self.trf_blocks = nn.ModuleList(TransformerBlock(config, layer) for layer in range(config.n_layers))
         self.final_norm = build_norm(config)
-        self.out_head = nn.Linear(config.emb_dim, config.padded_vocab_size, bias=False)
-        if config.init == "gpt2":
-            self._initialise_like_gpt2()
+        self.out_head = Linear(config.emb_dim, config.padded_vocab_size, bias=False)
+        if draw:
+            initialise(self)
+            if config.init == "gpt2":
+                self._initialise_like_gpt2()
         if config.tie_weights:
             self.out_head.weight = self.tok_emb.weight
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Les logits du jeton suivant à chaque position : (B, T) entiers -> (B, T, V).
 
-        Avec un cache, `ids` continue les jetons qu'il contient. Sans lui, T <= context_length, sinon ValueError.
+        Avec un cache, `ids` continue les jetons qu'il contient. Sans lui, T <= context_length, sinon UserError.
         """
         x = self.hidden(ids, cache)  # (B, T, C)
         return self.out_head(x)[..., : self.config.vocab_size]  # (B, T, V)
@@ -67,7 +81,7 @@ class GPTModel(nn.Module):
         """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C)."""
         length = ids.shape[1]
         if length > self.config.context_length:
-            raise ValueError(
+            raise UserError(
                 f"{length} jetons pour un contexte de {self.config.context_length} : gardez la fin."
             )
         positions = torch.arange(length, device=ids.device) if cache is None else cache.prepare(length)
@@ -81,16 +95,14 @@ class GPTModel(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Entropie croisée moyenne en nats : (B, T), (B, T) -> ().
 
-        Sur CPU, tête et entropie croisée sont calculées ensemble, par morceaux ; ailleurs et compilées, séparément.
+        Sur CPU, tête et entropie croisée sont calculées ensemble, par morceaux ; ailleurs, compilées ou de référence,
+        séparément.
         """
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+        head_loss = self._kernels.head_loss
+        if head_loss and ids.device.type == "cpu" and not torch.compiler.is_compiling():
             x = self.hidden(ids).flatten(0, 1)
-            return linear_cross_entropy(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
-        return cross_entropy(self(ids), targets)
-
-    def n_parameters(self, *, trainable: bool = False) -> int:
-        """Nombre de paramètres, un partagé compté une fois ; `trainable` : ceux qui ne sont pas gelés."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable)
+            return head_loss(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
+        return self._kernels.cross_entropy(self(ids), targets)
 
     @torch.no_grad()
     def _initialise_like_gpt2(self) -> None:

@@ -7,6 +7,7 @@ valeurs simples, rangé dans le checkpoint ; `from_state` est le seul chemin de 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
 from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2, gpt2_merges, huggingface_files, named
 from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
@@ -27,12 +28,12 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
 def from_state(state: Mapping[str, Any]) -> Tokenizer:
     """Reconstruit le tokenizer décrit par `state` (le résultat de `Tokenizer.state()`).
 
-    ValueError si `kind` n'est pas un genre connu.
+    UserError si `kind` n'est pas un genre connu.
     """
     values = dict(state)
     kind = values.pop("kind", None)
     if kind not in _KINDS:
-        raise ValueError(f"Genre de tokenizer inconnu : {kind!r} (connus : {', '.join(_KINDS)}).")
+        raise UserError(f"Genre de tokenizer inconnu : {kind!r} (connus : {', '.join(_KINDS)}).")
     return _KINDS[kind](**values)
 
 

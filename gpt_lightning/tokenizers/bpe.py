@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -62,18 +63,18 @@ def gpt2() -> TiktokenTokenizer:
 def named(name: str) -> TiktokenTokenizer:
     """Un encodage de tiktoken par son nom (cl100k_base, o200k_base ...), téléchargé une fois par tiktoken.
 
-    ValueError si le nom est inconnu, ou s'il faut un réseau et qu'il n'y en a pas.
+    UserError si le nom est inconnu, ou s'il faut un réseau et qu'il n'y en a pas.
     """
     import requests
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
         known = ", ".join(tiktoken.list_encoding_names())
-        raise ValueError(f"tokenizer.name={name} : tiktoken ne connaît que {known}.")
+        raise UserError(f"tokenizer.name={name} : tiktoken ne connaît que {known}.")
     try:
         return TiktokenTokenizer(tiktoken.get_encoding(name), {"kind": "tiktoken", "name": name})
     except (requests.RequestException, OSError):
-        raise ValueError(
+        raise UserError(
             f"tokenizer.name={name} : sa table n'est pas dans le cache de tiktoken et le réseau ne répond pas ; "
             f"TIKTOKEN_CACHE_DIR désigne un cache déjà rempli, tokenizer=gpt2 n'a besoin de rien."
         ) from None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
 
 
@@ -31,14 +32,14 @@ class CharacterTokenizer:
         return len(self._characters)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Un identifiant par caractère ; ValueError si l'un d'eux n'est pas dans le corpus."""
+        """Un identifiant par caractère ; UserError si l'un d'eux n'est pas dans le corpus."""
         if special and END_OF_TEXT in text:
             first, *others = text.split(END_OF_TEXT)
             return [*self.encode(first), *(i for part in others for i in [self.eos_id, *self.encode(part)])]
         try:
             return [self._ids[character] for character in text]
         except KeyError as error:
-            raise ValueError(
+            raise UserError(
                 f"Le caractère {error.args[0]!r} n'est pas dans le vocabulaire du corpus ; tokenizer=bytes ou "
                 f"tokenizer=gpt2 encodent n'importe quel texte."
             ) from None

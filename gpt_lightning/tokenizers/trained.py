@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
 from gpt_lightning.tokenizers.bpe import (
     GPT2_PATTERN,
@@ -31,7 +32,7 @@ class TrainedTokenizer(TiktokenTokenizer):
 
     def __init__(self, size: int = 8192, merges: str | None = None):
         if isinstance(size, bool) or not isinstance(size, int) or size < 257:
-            raise ValueError(
+            raise UserError(
                 f"tokenizer.size={size!r} : il faut un entier d'au moins 257 (256 octets, fin de texte)."
             )
         self.size, self._merges = size, merges
@@ -44,13 +45,13 @@ class TrainedTokenizer(TiktokenTokenizer):
         return 0 if self._merges is None else super().vocab_size
 
     def fit(self, texts: Iterable[str]) -> Self:
-        """Le tokenizer appris sur `texts`. ValueError sans l'extra `tokenizers`."""
+        """Le tokenizer appris sur `texts`. UserError sans l'extra `tokenizers`."""
         return type(self)(self.size, fast_merges(texts, self.size - 257))
 
     def save(self, folder: Path) -> list[Path]:
         """Écrit tokenizer.json (Hugging Face) et vocab.tiktoken (rangs de tiktoken) dans `folder`.
 
-        ValueError sans l'extra `tokenizers`.
+        UserError sans l'extra `tokenizers`.
         """
         _need_tokenizers()
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -73,13 +74,13 @@ class TrainedTokenizer(TiktokenTokenizer):
 
 def _need_tokenizers() -> None:
     if importlib.util.find_spec("tokenizers") is None:
-        raise ValueError(
+        raise UserError(
             "tokenizer=trained demande l'extra tokenizers : pip install -c constraints.txt -e '.[tokenizers]'."
         )
 
 
 def fast_merges(texts: Iterable[str], n_merges: int) -> str:
-    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne. ValueError sans cet extra."""
+    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne. UserError sans cet extra."""
     _need_tokenizers()
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

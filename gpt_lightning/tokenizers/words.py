@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
 
 UNKNOWN = "<|unk|>"
@@ -47,14 +48,14 @@ class SimpleTokenizerV1:
 
     def _id(self, piece: str) -> int:
         if piece not in self._ids:
-            raise ValueError(
+            raise UserError(
                 f"Le mot « {piece} » n'est pas dans le vocabulaire de words_v1 ; tokenizer=words_v2 en fait "
                 f"{UNKNOWN}, tokenizer=gpt2 encode n'importe quel texte."
             )
         return self._ids[piece]
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Les identifiants des mots de `text` ; ValueError si un mot est inconnu."""
+        """Les identifiants des mots de `text` ; UserError si un mot est inconnu."""
         return [self._id(piece) for piece in _split(text)]
 
     def decode(self, ids: Sequence[int]) -> str:

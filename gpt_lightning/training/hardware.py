@@ -1,15 +1,14 @@
-"""La machine : ce qu'elle peut calculer, ce qu'elle a retenu, ce qu'elle est."""
+"""La machine : ses appareils, la précision qu'ils calculent, leur crête, la mémoire employée."""
 
-import os
-import platform
 import re
-import subprocess
 import sys
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+
+from gpt_lightning.errors import UserError, number
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
 PEAKS = (
@@ -40,27 +39,105 @@ PEAKS = (
     ("MI300X", 1307),
     ("MI250X", 383),
 )
-PACKAGES = (
-    "torch",
-    "lightning",
-    "hydra-core",
-    "omegaconf",
-    "tiktoken",
-    "tensorboard",
-    "numpy",
-    "gpt_lightning",
-)
+
+
+class Launcher(Protocol):
+    """Ce que torchrun ou srun disent des processus qu'ils ont lancés."""
+
+    name: str
+    per_node: int
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Ce sur quoi l'entraînement a lieu : appareils (par machine) et machines, précision résolue."""
+
+    device: torch.device  # celui du premier processus
+    devices: int | str | list[int]  # tels que Lightning les prend
+    num_nodes: int
+    world_size: int  # processus en tout
+    precision: str
+
+
+def resolve(values: dict[str, Any], launcher: Launcher | None = None) -> Machine:
+    """La machine que `accelerator`, `devices`, `num_nodes` et `precision` de `trainer` désignent.
+
+    Sous torchrun ou srun, c'est `launcher` qui dit combien de processus il y a. UserError si la configuration
+    en demande d'autres, ou un appareil qui n'est pas là.
+    """
+    device, devices, num_nodes = _device(values["accelerator"]), values["devices"], values["num_nodes"]
+    if launcher is not None:
+        for key, given in (("devices", launcher.per_node), ("num_nodes", launcher.nodes)):
+            if values[key] not in (1, "auto", -1, given, str(given)):
+                raise UserError(
+                    f"trainer.{key}={values[key]}, mais {launcher.name} en a lancé {given} : retirez trainer.{key}."
+                )
+        devices, num_nodes = launcher.per_node, launcher.nodes
+    precision = values["precision"]
+    if precision == "auto":
+        precision = automatic_precision(device)
+    return Machine(device, devices, num_nodes, _count(devices, device.type) * num_nodes, precision)
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        mps = accelerator == "gpu" and torch.backends.mps.is_available()
+        if not mps:
+            raise UserError(
+                f"trainer.accelerator={accelerator}, mais aucun GPU n'est visible : essayez trainer.accelerator=auto."
+            )
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator=mps, mais cet appareil n'est pas là : essayez accelerator=auto.")
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps", 0)
+    return torch.device("cpu")
+
+
+def _count(devices: Any, kind: str) -> int:
+    """Le nombre d'appareils d'une machine, dit comme Lightning le prend : 2, -1, auto, "0,1", [0, 1]."""
+    if isinstance(devices, list):
+        return len(devices)
+    text = str(devices).replace(" ", "").strip(",")
+    if text in ("auto", "-1"):
+        return torch.cuda.device_count() if kind == "cuda" else 1
+    return len(text.split(",")) if "," in str(devices) else int(text)
+
+
+def automatic_precision(device: torch.device) -> str:
+    """bf16-mixed là où le matériel le calcule vraiment (CUDA 8.0, CPU avec AMX ou AVX512-BF16), sinon 32-true."""
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
+    if device.type == "mps":
+        return "32-true"
+    native = [
+        getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    ]
+    return "bf16-mixed" if any(probe() for probe in native if probe) else "32-true"
+
+
+def matmul_rate(device: torch.device) -> float | None:
+    """Le débit d'un produit de matrices en float32, en FLOP/s, mesuré à l'instant ; None sur un appareil qu'on ne
+    sait pas attendre."""
+    if device.type not in ("cpu", "cuda"):
+        return None
+    size = 1024 if device.type == "cpu" else 4096
+    a = torch.randn(size, size, device=device)
+    a @ a
+    began = time.perf_counter()
+    float((a @ a)[0, 0])
+    return 2 * size**3 / (time.perf_counter() - began)
 
 
 def peak_flops(device: torch.device, precision: str, given: float | None = None) -> float | None:
     """La crête d'un appareil en FLOP/s : `given`, ou la table ; None plutôt qu'un nombre faux.
 
-    La table ne vaut que pour les produits en 16 bits d'un GPU connu. ValueError si `given` n'est pas positif.
+    La table ne vaut que pour les produits en 16 bits d'un GPU connu. UserError si `given` n'est pas positif.
     """
     if given is not None:
-        if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
-            raise ValueError(f"peak_flops={given!r} : il faut des FLOP par seconde, comme 989e12.")
-        return float(given)
+        return float(number("peak_flops", given, above=0))
     if device.type != "cuda" or precision == "32-true":
         return None
     name = torch.cuda.get_device_name(device)
@@ -75,44 +152,3 @@ def peak_memory(device: torch.device) -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)  # macOS compte en octets, Linux en Kio
-
-
-def environment() -> dict[str, Any]:
-    """De quoi refaire la course : commande, versions, commit, machine."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-        "git": _git(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "gpus": gpus,
-        "cuda": torch.version.cuda if gpus else None,
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """Le commit du projet et s'il a des changements ; None hors d'un dépôt ou sans git."""
-    root = str(Path(__file__).resolve().parents[2])
-
-    def ask(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line for line in cpuinfo.read_text(errors="replace").splitlines() if line.startswith("model name")
-        ]
-        if names:
-            return names[0].partition(":")[2].strip()
-    return platform.processor() or platform.machine()

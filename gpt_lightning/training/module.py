@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.model import GPTModel
-from gpt_lightning.training.callbacks.metrics_csv import MetricsCSV
+from gpt_lightning.training.loggers.metrics_csv import MetricsCSV
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
-
-FORMAT_VERSION = 1
+from gpt_lightning.weights import format as form
 
 
 class GPTModule(lightning.LightningModule):
@@ -33,7 +32,10 @@ class GPTModule(lightning.LightningModule):
     ):
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
-        self.bytes_per_token = bytes_per_token  # de la validation ; None : pas de bits par octet
+        self.compiled, self.bytes_per_token = (
+            compile_model,
+            bytes_per_token,
+        )  # de la validation ; None : pas de bits par octet
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
@@ -70,15 +72,14 @@ class GPTModule(lightning.LightningModule):
         optimizer = build_optimizer(self.model, self.optim, fused=not scaled)
         total, tokens = self.plan.total_steps or 0, self.plan.tokens_per_step
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.optim.factor(step, total, tokens)
+            optimizer, lambda step: self.optim.schedule.factor(step, total, tokens)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, *args, **kwargs) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.zero_grad(
-            set_to_none=True
-        )  # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
+        # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
+        self.zero_grad(set_to_none=True)
         self.tokens_seen += self.plan.tokens_per_step
 
     def configure_gradient_clipping(
@@ -95,17 +96,12 @@ class GPTModule(lightning.LightningModule):
         checkpoint["rng_state"] = torch.get_rng_state()
         if self.device.type == "cuda":
             checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
-        checkpoint["gpt_lightning"] = {
-            "format_version": FORMAT_VERSION,
-            "model": self.model.config.to_dict(),
-            "tokenizer": self.tokenizer.state(),
-            "tokens": self.tokens_seen,
-            "metrics": dict(self.metrics),
-        }
+        form.write_progress(
+            checkpoint, self.model.config, self.tokenizer, tokens=self.tokens_seen, metrics=self.metrics
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.tokens_seen = checkpoint["gpt_lightning"]["tokens"]
-        self.metrics = dict(checkpoint["gpt_lightning"]["metrics"])
+        self.tokens_seen, self.metrics = form.read_progress(checkpoint)
         torch.set_rng_state(checkpoint["rng_state"].cpu())
         if self.device.type == "cuda" and "cuda_rng_state" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["cuda_rng_state"].cpu(), self.device)

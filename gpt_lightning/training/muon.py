@@ -1,11 +1,16 @@
 """Muon pour les matrices cachées, AdamW pour le reste : un seul optimiseur, un seul état.
 
 Source : Jordan et al., « Muon: An optimizer for hidden layers in neural networks », 2024 ; l'échelle qui permet de
-garder le rythme d'AdamW vient de Liu et al., « Muon is Scalable for LLM Training », 2025.
+garder le taux d'apprentissage d'AdamW vient de Liu et al., « Muon is Scalable for LLM Training », 2025.
 """
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from gpt_lightning.errors import UserError, number, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs singulières près de 1
 
@@ -13,13 +18,36 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs 
 class MuonAdamW(torch.optim.AdamW):
     """AdamW, dont les groupes marqués `muon=True` suivent la règle de Muon.
 
-    Leurs paramètres sont des matrices ; leurs clés sont `momentum`, `momentum_start`, `momentum_warmup` (pas) et
-    `ns_steps`. Le gradient, lissé par un moment de Nesterov, est orthogonalisé, puis mis à l'échelle d'un pas d'AdamW :
-    `lr` est donc le même pour tous.
+    Leurs paramètres sont des matrices. Le gradient, lissé par un moment de Nesterov qui monte de 0,85 à `momentum`
+    pendant `momentum_warmup` pas, est orthogonalisé en `ns_steps` itérations, puis mis à l'échelle d'un pas d'AdamW :
+    `lr` est donc le même pour tous. UserError sur une valeur impossible.
     """
 
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        momentum: float = 0.95,
+        momentum_warmup: int = 300,
+        ns_steps: int = 5,
+        fused: bool | None = None,
+    ):
+        if number("optim.momentum", momentum) >= 1:
+            raise UserError(f"optim.momentum={momentum} : il faut moins de 1.")
+        rule = {
+            "momentum": momentum,
+            "momentum_start": min(0.85, momentum),
+            "momentum_warmup": whole("optim.momentum_warmup", momentum_warmup, 0),
+            "ns_steps": whole("optim.ns_steps", ns_steps),
+        }
+        groups = [{**group, **rule} if group.get("muon") else group for group in params]
+        super().__init__(groups, lr=lr, betas=betas, eps=eps, fused=fused)
+
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,85 +1,102 @@
-"""Le plan d'une course : combien de pas, combien de jetons, avant que rien ne commence."""
+"""Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from gpt_lightning.errors import UserError, whole
+from gpt_lightning.training.schedule import Schedule
 
 DEFAULT_EPOCHS = 3  # quand ni max_epochs, ni max_steps, ni max_tokens, ni max_time n'est donné
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Les nombres de la course ; `total_steps` compte des pas d'optimiseur, None si seul le temps l'arrête."""
+    """Les nombres de l'entraînement ; `total_steps` compte des pas d'optimiseur, None si seul le temps l'arrête."""
 
     steps_per_epoch: int
     tokens_per_step: int
     total_steps: int | None
-    eval_every: int
+    eval_every: int  # pas d'optimiseur entre deux évaluations
+    accumulate: int = 1  # lots par pas d'optimiseur, sur chaque processus
 
     @property
     def epochs(self) -> float | None:
+        """Le nombre d'époques, à virgule."""
         return None if self.total_steps is None else self.total_steps / self.steps_per_epoch
 
+    @property
+    def total_tokens(self) -> int | None:
+        """Le nombre de jetons lus en tout, tous processus compris."""
+        return None if self.total_steps is None else self.total_steps * self.tokens_per_step
 
-def accumulation(
-    global_batch_tokens: int | None = None,
-    global_batch_size: int | None = None,
-    *,
-    batch_size: int,
-    max_length: int,
-    world_size: int,
-    given: int = 1,
-) -> int:
-    """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon `given`.
 
-    ValueError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
+def accumulation(settings: Mapping[str, Any], world_size: int) -> int:
+    """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon le nombre donné.
+
+    UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
     """
-    asked = {
-        "global_batch_tokens": (global_batch_tokens, "jetons", batch_size * max_length * world_size),
-        "global_batch_size": (global_batch_size, "fenêtres", batch_size * world_size),
+    data, given = settings["data"], settings["trainer"]["accumulate_grad_batches"]
+    one_batch = whole("data.batch_size", data["batch_size"]) * world_size
+    sizes = {
+        "global_batch_tokens": ("jetons", one_batch * data["max_length"]),
+        "global_batch_size": ("fenêtres", one_batch),
     }
-    names = [name for name, (value, _, _) in asked.items() if value is not None]
-    if not names:
+    asked = [name for name in sizes if settings[name] is not None]
+    if not asked:
         return given
     if given != 1:
-        names.append("trainer.accumulate_grad_batches")
-    if len(names) > 1:
-        raise ValueError(f"{names[0]} et {names[1]} se contredisent : gardez-en un.")
-    wanted, unit, one = asked[names[0]]
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
-        raise ValueError(f"{names[0]}={wanted!r} : il faut un nombre entier de {unit}.")
+        asked.append("trainer.accumulate_grad_batches")
+    if len(asked) > 1:
+        raise UserError(f"{asked[0]} et {asked[1]} se contredisent : gardez-en un.")
+    wanted, (unit, one) = settings[asked[0]], sizes[asked[0]]
     below = wanted // one
     if below * one == wanted:
         return below
     near = " ou ".join(str(n * one) for n in (below, below + 1) if n)
-    raise ValueError(
-        f"{names[0]}={wanted} n'est pas un multiple de {one} {unit} ({world_size} appareil{'s' * (world_size > 1)}, "
-        f"data.batch_size={batch_size}, data.max_length={max_length}) : essayez {near}."
+    raise UserError(
+        f"{asked[0]}={wanted} n'est pas un multiple de {one} {unit} ({world_size} appareil{'s' * (world_size > 1)}, "
+        f"data.batch_size={data['batch_size']}, data.max_length={data['max_length']}) : essayez {near}."
     )
 
 
 def make_plan(
-    *,
-    batches_per_epoch: int,
-    accumulate: int,
-    tokens_per_batch: int,
-    max_epochs: int | None,
-    max_steps: int,
-    max_tokens: int | None,
-    timed: bool,
-    eval_every: int,
+    settings: Mapping[str, Any], world_size: int, batches_per_epoch: int, schedule: Schedule
 ) -> Plan:
-    """La course la plus courte que ces limites permettent. `tokens_per_batch` compte tous les processus."""
-    for name, value in (("eval_every", eval_every), ("max_tokens", max_tokens)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}={value!r} : il faut un entier d'au moins 1.")
-    steps_per_epoch = batches_per_epoch // accumulate
-    tokens_per_step = tokens_per_batch * accumulate
+    """L'entraînement le plus court que les limites de `settings` permettent.
+
+    `batches_per_epoch` compte les lots d'un processus. UserError s'il ne reste pas un pas, ou si `schedule` n'y
+    tient pas.
+    """
+    trainer, data, max_tokens = settings["trainer"], settings["data"], settings["max_tokens"]
+    accumulate = accumulation(settings, world_size)
+    tokens_per_step = data["batch_size"] * data["max_length"] * world_size * accumulate
+    max_epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
+    if trainer["fast_dev_run"]:
+        max_epochs, max_steps, max_tokens = None, int(trainer["fast_dev_run"]), None
+    batches = _limited(batches_per_epoch, trainer["limit_train_batches"], accumulate)
+    steps_per_epoch = batches // accumulate
     limits = []
     if max_epochs is not None and max_epochs >= 0:
-        limits.append(max_epochs * steps_per_epoch)
-    if max_steps is not None and max_steps >= 0:
+        limits.append(int(max_epochs * steps_per_epoch))
+    if max_steps >= 0:
         limits.append(max_steps)
     if max_tokens is not None:
         limits.append(-(-max_tokens // tokens_per_step))
-    if not limits and not timed and max_epochs is None:
+    if not limits and max_epochs is None and trainer["max_time"] is None:
         limits.append(DEFAULT_EPOCHS * steps_per_epoch)
-    return Plan(steps_per_epoch, tokens_per_step, min(limits) if limits else None, eval_every)
+    total = min(limits) if limits else None
+    schedule.fits(total, tokens_per_step)
+    return Plan(steps_per_epoch, tokens_per_step, total, settings["eval_every"], accumulate)
+
+
+def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:
+    """Les lots d'une époque sous trainer.limit_train_batches (un nombre, ou une fraction), en pas entiers."""
+    if limit is None:
+        return n_batches
+    kept = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    if kept < accumulate:
+        raise UserError(
+            f"trainer.limit_train_batches={limit} laisse {kept} lots, et un pas en lit {accumulate} : augmentez-le."
+        )
+    return kept // accumulate * accumulate

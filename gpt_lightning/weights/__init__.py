@@ -1,7 +1,16 @@
 """Les poids : `load` est le seul chemin d'un fichier à un modèle, `export` celui d'un modèle à d'autres outils."""
 
+from gpt_lightning.weights.device import load_for_inference, to_device
 from gpt_lightning.weights.loading import load, resumable_step
-from gpt_lightning.weights.placing import place, ready
 from gpt_lightning.weights.sources import find_checkpoint
+from gpt_lightning.weights.start import StartingPoint, starting_point
 
-__all__ = ["find_checkpoint", "load", "place", "ready", "resumable_step"]
+__all__ = [
+    "StartingPoint",
+    "find_checkpoint",
+    "load",
+    "load_for_inference",
+    "resumable_step",
+    "starting_point",
+    "to_device",
+]

@@ -2,35 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, TrainedTokenizer, huggingface_files, merges_of
+from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
-from gpt_lightning.weights.loading import FORMAT_VERSION, OURS
 
 FORMATS = ("hf", "safetensors")
 
 
-def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, form: str) -> list[str]:
+def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, kind: str) -> list[str]:
     """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
 
-    ValueError si le format est inconnu, si le dossier contient déjà un modèle, ou si le modèle a une option que
+    UserError si le format est inconnu, si le dossier contient déjà un modèle, ou si le modèle a une option que
     le format n'a pas.
     """
-    if form not in FORMATS:
-        raise ValueError(f"format={form} : les choix sont {', '.join(FORMATS)}.")
+    choice("format", kind, FORMATS)
     if (to / huggingface.WEIGHTS).exists():
-        raise ValueError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
-    written = (_huggingface if form == "hf" else _safetensors)(model, tokenizer, to)
+        raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
+    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, to)
     if isinstance(tokenizer, TrainedTokenizer):
         written += [path.name for path in tokenizer.save(to)]
     return written
-
-
-def _description(model: GPTModel, tokenizer: Tokenizer | None) -> dict[str, Any]:
-    state = tokenizer.state() if tokenizer else None
-    return {"format_version": FORMAT_VERSION, "model": model.config.to_dict(), "tokenizer": state}
 
 
 def _tensors(model: GPTModel) -> dict:
@@ -43,18 +37,18 @@ def _tensors(model: GPTModel) -> dict:
 def _safetensors(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
     from safetensors.torch import save_file
 
-    description = json.dumps(_description(model, tokenizer), ensure_ascii=False, indent=1)
+    description = json.dumps(form.describe(model.config, tokenizer), ensure_ascii=False, indent=1)
     to.mkdir(parents=True, exist_ok=True)
-    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={OURS: description})
-    (to / f"{OURS}.json").write_text(description, encoding="utf-8")
-    return [huggingface.WEIGHTS, f"{OURS}.json"]
+    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={form.KEY: description})
+    (to / f"{form.KEY}.json").write_text(description, encoding="utf-8")
+    return [huggingface.WEIGHTS, f"{form.KEY}.json"]
 
 
 def _huggingface(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
     from safetensors.torch import save_file
 
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None)
-    files = {huggingface.CONFIG: config, f"{OURS}.json": _description(model, tokenizer)}
+    files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(model.config, tokenizer)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
     if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from gpt_lightning.errors import UserError
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Traduit en une ValueError toute erreur de lecture de `path`."""
+    """Traduit en une UserError toute erreur de lecture de `path`."""
     from safetensors import SafetensorError
 
     try:
@@ -26,7 +28,7 @@ def reading(path: Path) -> Iterator[None]:
         UnicodeDecodeError,
     ) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(
+        raise UserError(
             f"{path} n'est pas lisible sans risque : ce n'est pas un fichier de poids, il est abîmé, ou il contient "
             f"du code, qui ne sera jamais exécuté ({why})."
         ) from None
@@ -41,11 +43,11 @@ def read_torch(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Un objet JSON. ValueError s'il manque ou n'en est pas un."""
+    """Un objet JSON. UserError s'il manque ou n'en est pas un."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        raise ValueError(f"{path} manque ou n'est pas du JSON.") from None
+        raise UserError(f"{path} manque ou n'est pas du JSON.") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} n'est pas un objet JSON.")
+        raise UserError(f"{path} n'est pas un objet JSON.")
     return values

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 
 CONFIG, WEIGHTS, INDEX, PICKLED = (
@@ -59,19 +60,19 @@ def names(config: GPTConfig) -> list[tuple[str, str, bool]]:
 
 
 def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
-    """La configuration de config.json. ValueError si ce n'est pas un GPT-2 que ce modèle sait être."""
+    """La configuration de config.json. UserError si ce n'est pas un GPT-2 que ce modèle sait être."""
     if values.get("model_type") != "gpt2":
-        raise ValueError(
+        raise UserError(
             f"{path} décrit une architecture {values.get('model_type')!r} : seul gpt2 se lit ici."
         )
     for key, only in _UNSUPPORTED.items():
         if values.get(key, only) != only:
-            raise ValueError(f"{path} : {key}={values[key]} n'existe pas dans ce modèle.")
+            raise UserError(f"{path} : {key}={values[key]} n'existe pas dans ce modèle.")
     activation = values.get("activation_function", "gelu_new")
     if activation not in _ACTIVATIONS:
-        raise ValueError(f"{path} : l'activation {activation} n'existe pas dans ce modèle.")
+        raise UserError(f"{path} : l'activation {activation} n'existe pas dans ce modèle.")
     if values.get("n_inner") not in (None, 4 * values["n_embd"]):
-        raise ValueError(f"{path} : n_inner={values['n_inner']}, ce modèle n'a que 4 x n_embd.")
+        raise UserError(f"{path} : n_inner={values['n_inner']}, ce modèle n'a que 4 x n_embd.")
     return GPTConfig(
         vocab_size=values["vocab_size"],
         context_length=values.get("n_positions", 1024),
@@ -85,7 +86,7 @@ def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
 
 
 def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
-    """config.json de cette configuration. ValueError qui nomme ce que GPT-2 n'a pas."""
+    """config.json de cette configuration. UserError qui nomme ce que GPT-2 n'a pas."""
     absent = [
         f"model.{key}={getattr(config, key)}"
         for key, values in (
@@ -96,7 +97,7 @@ def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
         if getattr(config, key) not in values
     ]
     if absent:
-        raise ValueError(
+        raise UserError(
             f"GPT-2 n'a pas {', '.join(absent)} : pas d'export format=hf ; format=safetensors garde tout."
         )
     return {
@@ -166,7 +167,7 @@ def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json et les tenseurs d'un dossier, fragments réunis. ValueError s'il manque un fichier."""
+    """config.json et les tenseurs d'un dossier, fragments réunis. UserError s'il manque un fichier."""
     from safetensors.torch import load_file
 
     from gpt_lightning.weights.files import read_json, read_torch, reading
@@ -179,7 +180,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     elif (folder / PICKLED).exists():
         return values, read_torch(folder / PICKLED)
     else:
-        raise ValueError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
+        raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         with reading(folder / shard):
@@ -188,12 +189,12 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def download(name: str) -> Path:
-    """Le dossier local du modèle `name` du hub (organisation/modèle). ValueError sans l'extra ou sans réseau."""
+    """Le dossier local du modèle `name` du hub (organisation/modèle). UserError sans l'extra ou sans réseau."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
-        raise ValueError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
+        raise UserError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
     wanted = [
         CONFIG,
         "*.safetensors",
@@ -206,7 +207,7 @@ def download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"hf:{name} ne se télécharge pas ({type(error).__name__}) : vérifiez le nom et le réseau, "
             f"ou donnez un dossier local."
         ) from None

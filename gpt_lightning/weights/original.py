@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 
 
@@ -27,7 +28,7 @@ def config_from(state: dict[str, Tensor], path: Path, n_heads: int | None) -> GP
     vocab_size, emb_dim = state["tok_emb.weight"].shape
     if n_heads is None:
         if emb_dim % 64:
-            raise ValueError(
+            raise UserError(
                 f"{path} ne dit pas son nombre de têtes, et emb_dim={emb_dim} n'est pas un multiple de 64 : "
                 f"donnez n_heads=."
             )

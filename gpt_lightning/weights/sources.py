@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpt_lightning import messages
+from gpt_lightning.errors import UserError
 
 OUTPUTS = "outputs"
 
@@ -11,7 +12,7 @@ def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "b
     """Le fichier que `source` désigne.
 
     None, `best` ou `last` : la course la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier de
-    course : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. ValueError sinon.
+    course : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. UserError sinon.
     """
     if source in (None, "best", "last"):
         return _of_run(newest_run(root), source or prefer)
@@ -20,7 +21,7 @@ def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "b
         return _of_run(path, prefer)
     if path.exists():
         return path
-    raise ValueError(messages.not_a_source(source))
+    raise UserError(messages.not_a_source(source))
 
 
 def newest_run(root: str = OUTPUTS) -> Path:
@@ -28,7 +29,7 @@ def newest_run(root: str = OUTPUTS) -> Path:
     found = Path(root).glob("**/checkpoints/*.ckpt")
     newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
     if newest is None:
-        raise ValueError(messages.no_run_yet())
+        raise UserError(messages.no_run_yet())
     return newest.parent.parent
 
 
@@ -38,4 +39,4 @@ def _of_run(run: Path, wanted: str) -> Path:
         path = run / "checkpoints" / f"{name}.ckpt"
         if path.exists():
             return path
-    raise ValueError(f"{run} n'a ni checkpoints/best.ckpt ni checkpoints/last.ckpt.")
+    raise UserError(f"{run} n'a ni checkpoints/best.ckpt ni checkpoints/last.ckpt.")

@@ -1,35 +1,26 @@
 import torch
 
-from gpt_lightning.model import GPTConfig, MultiHeadAttention
+from gpt_lightning.model import GPTConfig, MultiHeadAttention, reference
 from gpt_lightning.model.attention import RotaryPositions
+from gpt_lightning.model.layers import initialise
 
 
 def attention(**values) -> MultiHeadAttention:
     torch.manual_seed(0)
     config = GPTConfig(**{"vocab_size": 3, "emb_dim": 24, "n_heads": 3, **values})
-    return MultiHeadAttention(config).double().eval()
-
-
-def by_hand(layer: MultiHeadAttention, x: torch.Tensor) -> torch.Tensor:
-    """softmax(Q Kᵀ / √D) V, tête par tête, position par position."""
-    q, k, v = layer.W_query(x), layer.W_key(x), layer.W_value(x)
-    size = layer.head_dim
-    out = torch.zeros_like(x)
-    for h in range(layer.n_heads):
-        part = slice(h * size, (h + 1) * size)
-        for b in range(x.shape[0]):
-            for t in range(x.shape[1]):
-                scores = k[b, : t + 1, part] @ q[b, t, part] / size**0.5
-                weights = scores.exp() / scores.exp().sum()
-                out[b, t, part] = weights @ v[b, : t + 1, part]
-    return layer.out_proj(out)
+    layer = MultiHeadAttention(config)
+    initialise(layer)
+    return layer.double().eval()
 
 
 def test_attention_is_its_formula():
     x = torch.randn(2, 7, 24, dtype=torch.float64)
     for values in ({}, {"qkv_bias": False, "bias": False}):
         layer = attention(**values)
-        torch.testing.assert_close(layer(x, torch.arange(7)), by_hand(layer, x))
+        q, k, v = (layer._heads(project(x)) for project in (layer.W_query, layer.W_key, layer.W_value))
+        heads = reference.attention(q, k, v, None, 0.0)
+        expected = layer.out_proj(heads.transpose(1, 2).flatten(2))
+        torch.testing.assert_close(layer(x, torch.arange(7)), expected)
 
 
 def test_the_future_changes_nothing():

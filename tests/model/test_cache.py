@@ -14,7 +14,7 @@ def model(**values) -> GPTModel:
 @pytest.mark.parametrize("parts", [[20], [1] * 20, [7, 1, 1, 11], [13, 7]])
 def test_logits_by_parts_are_those_of_the_whole(positions, parts):
     one, ids = model(positions=positions), torch.randint(61, (3, 20))
-    cache = KVCache(one.config, batch_size=3, capacity=24)
+    cache = KVCache.empty(one.config, batch_size=3, capacity=24)
     found = torch.cat([one(part, cache) for part in ids.split(parts, dim=1)], dim=1)
     torch.testing.assert_close(found, one(ids), atol=1e-5, rtol=1e-5)
     assert int(cache.position) == 20
@@ -25,7 +25,7 @@ def test_padded_rows_give_what_they_give_alone(positions):
     one = model(positions=positions)
     rows = [torch.randint(61, (1, n)) for n in (9, 4, 1)]
     padded = torch.cat([torch.cat((torch.zeros(1, 9 - r.shape[1], dtype=torch.long), r), 1) for r in rows])
-    cache = KVCache(one.config, batch_size=3, capacity=12, pads=torch.tensor([0, 5, 8]))
+    cache = KVCache.empty(one.config, batch_size=3, capacity=12, pads=torch.tensor([0, 5, 8]))
     logits = one(padded, cache)[:, -1]
     following = torch.randint(61, (3, 1))
     after = one(following, cache)[:, -1]
@@ -38,7 +38,7 @@ def test_padded_rows_give_what_they_give_alone(positions):
 
 def test_forgetting_tokens():
     one, ids = model(), torch.randint(61, (1, 10))
-    cache = KVCache(one.config, batch_size=1, capacity=16)
+    cache = KVCache.empty(one.config, batch_size=1, capacity=16)
     one(ids, cache)
     cache.advance(-4)
     torch.testing.assert_close(one(ids[:, 6:], cache), one(ids)[:, 6:], atol=1e-5, rtol=1e-5)
@@ -46,9 +46,9 @@ def test_forgetting_tokens():
 
 def test_repeated_rows_then_go_their_own_way():
     one, ids = model(), torch.randint(61, (2, 5))
-    cache = KVCache(one.config, batch_size=2, capacity=8)
+    cache = KVCache.empty(one.config, batch_size=2, capacity=8)
     one(ids, cache)
-    many, following = cache.repeat(3), torch.randint(61, (6, 1))
+    many, following = cache.select(torch.arange(2).repeat_interleave(3)), torch.randint(61, (6, 1))
     expected = one(torch.cat((ids.repeat_interleave(3, 0), following), 1))[:, -1]
     torch.testing.assert_close(one(following, many)[:, -1], expected, atol=1e-5, rtol=1e-5)
     assert int(cache.position) == 5
@@ -58,7 +58,7 @@ def test_repeated_rows_then_go_their_own_way():
 def test_compiled_steps_never_recompile(positions):
     """La position est un tenseur : vingt pas compilés sont un seul graphe, sans rupture."""
     one, ids = model(positions=positions), torch.randint(61, (2, 25))
-    cache = KVCache(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
+    cache = KVCache.empty(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
     compilations = []
 
     def backend(graph, inputs):
@@ -69,7 +69,7 @@ def test_compiled_steps_never_recompile(positions):
     with torch.no_grad():
         one(ids[:, :5], cache)
         found = torch.cat([step(ids[:, i : i + 1], cache) for i in range(5, 25)], 1)
-        again = KVCache(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
+        again = KVCache.empty(one.config, batch_size=2, capacity=32, pads=torch.tensor([0, 2]))
         expected = one(ids, again)[:, 5:]
     assert len(compilations) == 1
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from gpt_lightning.cli.processes import Launcher
+from gpt_lightning.errors import UserError
 from gpt_lightning.training import hardware
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -38,10 +40,45 @@ def test_no_figure_rather_than_a_wrong_one(monkeypatch):
             hardware.peak_flops(CPU, "32-true", wrong)
 
 
-def test_the_environment_says_what_ran():
-    import yaml
-
-    found = hardware.environment()
-    assert found["packages"]["torch"] == torch.__version__ and found["cores"] >= 1
-    assert yaml.safe_load(yaml.safe_dump(found)) == found
+def test_the_peak_of_memory_counts_this_process():
     assert hardware.peak_memory(CPU) > 50e6
+
+
+VALUES = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"}
+
+
+@pytest.mark.parametrize(
+    "devices, count", [(1, 1), (3, 3), ("auto", 1), (-1, 1), ("2", 2), ("0,1", 2), ([0, 1], 2)], ids=str
+)
+def test_devices_may_be_said_as_lightning_takes_them(devices, count):
+    machine = hardware.resolve({**VALUES, "devices": devices, "num_nodes": 2})
+    assert (machine.devices, machine.world_size) == (devices, 2 * count)
+
+
+def test_the_count_is_the_one_of_lightning():
+    import lightning
+
+    for devices in (1, 3, "auto", "2"):
+        trainer = lightning.Trainer(accelerator="cpu", devices=devices, logger=False)
+        assert hardware.resolve({**VALUES, "devices": devices}).world_size == trainer.world_size
+
+
+def test_the_precision_is_the_one_the_hardware_computes():
+    assert hardware.resolve(VALUES).precision in ("32-true", "bf16-mixed")
+    assert hardware.resolve({**VALUES, "precision": "bf16-true"}).precision == "bf16-true"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="ce test est celui d'une machine sans GPU")
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(accelerator):
+    with pytest.raises(UserError, match=f"accelerator={accelerator}"):
+        hardware.resolve({**VALUES, "accelerator": accelerator})
+
+
+def test_the_launcher_says_how_many_processes_there_are():
+    launcher = Launcher("torchrun", 0, 4, 2, 2)
+    for values in ({}, {"devices": 2}, {"devices": "auto", "num_nodes": 2}):
+        machine = hardware.resolve({**VALUES, **values}, launcher)
+        assert (machine.devices, machine.num_nodes, machine.world_size) == (2, 2, 4)
+    with pytest.raises(UserError, match="trainer.devices=3, mais torchrun"):
+        hardware.resolve({**VALUES, "devices": 3}, launcher)

@@ -1,20 +1,26 @@
 """Le chemin de Lightning donne les pertes d'une boucle écrite à la main."""
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.loggers import Logger
 
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.targets import build
 from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
-from gpt_lightning.training import setup
-from gpt_lightning.training.callbacks import Finish, Monitor, TrainLossEval
+from gpt_lightning.training.callbacks import Monitor, TrainLossEval
+from gpt_lightning.training.hardware import resolve
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig
-from gpt_lightning.training.plan import make_plan
+from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.schedule import Schedule
+from gpt_lightning.training.trainer import arguments, chosen
 
 STEPS = 50
+VALUES = compose(
+    "train", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"
+)["trainer"]
 
 
 class Memory(Logger):
@@ -38,7 +44,7 @@ def model(**values) -> GPTModel:
     return GPTModel(GPTConfig(vocab_size=257, context_length=32, emb_dim=32, n_heads=2, n_layers=2, **values))
 
 
-def data_of(path, tmp_path) -> SlidingWindowDataModule:
+def data_of(path, tmp_path, accumulate=1) -> SlidingWindowDataModule:
     data = SlidingWindowDataModule(
         tokenizer=ByteTokenizer(),
         path=str(path),
@@ -46,51 +52,32 @@ def data_of(path, tmp_path) -> SlidingWindowDataModule:
         stride=32,
         batch_size=4,
         cache_dir=str(tmp_path),
+        accumulate=accumulate,
     )
     data.prepare()
     return data
 
 
-def trained(path, tmp_path, *, accumulate=1, callbacks=(), one=None, **optim) -> tuple[dict, GPTModel]:
-    setup.quiet()
-    data = data_of(path, tmp_path)
-    data.accumulate = accumulate
-    plan = make_plan(
-        batches_per_epoch=len(data.order()),
-        accumulate=accumulate,
-        tokens_per_batch=4 * 32,
-        max_epochs=None,
-        max_steps=STEPS,
-        max_tokens=None,
-        timed=False,
-        eval_every=25,
-    )
+def trained(path, tmp_path, *, accumulate=1, callbacks=(), one=None, **schedule) -> tuple[dict, GPTModel]:
+    data = data_of(path, tmp_path, accumulate)
+    plan = Plan(len(data.order()) // accumulate, 4 * 32 * accumulate, STEPS, 25, accumulate)
     memory, one = Memory(), one or model()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    values = {**VALUES, "gradient_clip_val": 1.0, "log_every_n_steps": 1, "enable_checkpointing": False}
+    trainer = build(
+        "trainer",
+        arguments(values, resolve(values), plan),
         logger=memory,
-        callbacks=[Monitor(), Finish({}), *callbacks],
-        max_epochs=-1,
-        gradient_clip_val=1.0,
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        callbacks=chosen([Monitor(), *callbacks], values, {}),
     )
-    setup.follow(trainer, plan, accumulate)
-    module = GPTModule(
-        one, tokenizer=data.tokenizer, optim=OptimConfig(lr=1e-3, **optim), plan=plan, bytes_per_token=1.0
-    )
+    optim = OptimConfig(lr=1e-3, arguments={"betas": [0.9, 0.95]}, schedule=Schedule(**schedule))
+    module = GPTModule(one, tokenizer=data.tokenizer, optim=optim, plan=plan, bytes_per_token=1.0)
     trainer.fit(module, data)
     return memory.rows, one
 
 
 def by_hand(path, tmp_path, accumulate: int) -> list[float]:
-    """La même course en une boucle de PyTorch nu."""
-    data, one = data_of(path, tmp_path), model()
-    data.accumulate = accumulate
+    """Le même entraînement en une boucle de PyTorch nu."""
+    data, one = data_of(path, tmp_path, accumulate), model()
     matrices = [p for p in one.parameters() if p.dim() >= 2]
     others = [p for p in one.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]

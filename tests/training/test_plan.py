@@ -1,13 +1,32 @@
 import pytest
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.training.plan import accumulation, make_plan
+from gpt_lightning.training.schedule import Schedule
+
+TRAINER = {
+    "max_epochs": None,
+    "max_steps": -1,
+    "max_time": None,
+    "fast_dev_run": False,
+    "limit_train_batches": None,
+    "accumulate_grad_batches": 2,
+}
+CONSTANT = Schedule(schedule="constant", warmup=0)
 
 
-def plan(**values):
-    limits = {"max_epochs": None, "max_steps": -1, "max_tokens": None, "timed": False, "eval_every": 5}
-    return make_plan(
-        **{"batches_per_epoch": 40, "accumulate": 2, "tokens_per_batch": 100, **limits, **values}
-    )
+def settings(**values) -> dict:
+    known = {"max_tokens": None, "eval_every": 5, "global_batch_tokens": None, "global_batch_size": None}
+    return {
+        **known,
+        **{key: value for key, value in values.items() if key in known},
+        "data": {"batch_size": 4, "max_length": 25},
+        "trainer": {**TRAINER, **{key: value for key, value in values.items() if key in TRAINER}},
+    }
+
+
+def plan(schedule=CONSTANT, **values):
+    return make_plan(settings(**values), 1, 40, schedule)
 
 
 @pytest.mark.parametrize(
@@ -20,9 +39,9 @@ def plan(**values):
         ({"max_tokens": 401}, 3),
         ({"max_epochs": 3, "max_steps": 7}, 7),
         ({"max_epochs": 1, "max_tokens": 10**9}, 20),
-        ({"timed": True}, None),
-        ({"timed": True, "max_steps": 9}, 9),
-        ({"max_epochs": -1, "timed": True}, None),
+        ({"max_time": "00:01"}, None),
+        ({"max_time": "00:01", "max_steps": 9}, 9),
+        ({"max_epochs": -1, "max_time": "00:01"}, None),
     ],
 )
 def test_the_shortest_limit_wins(values, steps):
@@ -33,21 +52,43 @@ def test_a_step_counts_its_accumulated_tokens():
     assert (plan().tokens_per_step, plan().steps_per_epoch, plan().epochs) == (200, 20, 3.0)
 
 
-@pytest.mark.parametrize("values", [{"max_tokens": 0}, {"eval_every": 0}, {"eval_every": "souvent"}])
-def test_impossible_values_are_refused_by_name(values):
-    with pytest.raises(ValueError, match=next(iter(values))):
-        plan(**values)
-
-
 def test_accumulation_follows_the_global_batch():
-    shape = {"batch_size": 4, "max_length": 32, "world_size": 2}
-    assert accumulation(None, **shape, given=3) == 3
-    assert accumulation(1024, **shape) == 4
-    with pytest.raises(ValueError, match="768 ou 1024"):
-        accumulation(1000, **shape)
-    with pytest.raises(ValueError, match="essayez 256"):
-        accumulation(100, **shape)
-    with pytest.raises(ValueError, match="se contredisent"):
-        accumulation(1024, **shape, given=2)
-    with pytest.raises(ValueError, match="entier"):
-        accumulation("beaucoup", **shape)
+    assert accumulation(settings(accumulate_grad_batches=3), 2) == 3
+    one = {"accumulate_grad_batches": 1}
+    assert accumulation(settings(global_batch_tokens=800, **one), 2) == 4
+    assert accumulation(settings(global_batch_size=16, **one), 2) == 2
+    with pytest.raises(UserError, match="600 ou 800"):
+        accumulation(settings(global_batch_tokens=700, **one), 2)
+    with pytest.raises(UserError, match="essayez 200"):
+        accumulation(settings(global_batch_tokens=100, **one), 2)
+    with pytest.raises(UserError, match="se contredisent"):
+        accumulation(settings(global_batch_tokens=800), 2)
+    with pytest.raises(UserError, match="se contredisent"):
+        accumulation(settings(global_batch_tokens=800, global_batch_size=16, **one), 2)
+
+
+def test_fast_dev_run_is_a_few_steps():
+    assert plan(fast_dev_run=True, max_tokens=10**9).total_steps == 1
+    assert plan(fast_dev_run=3).total_steps == 3
+
+
+@pytest.mark.parametrize("limit, steps", [(None, 20), (10, 5), (9, 4), (100, 20), (0.5, 10), (0.49, 9)])
+def test_a_limited_epoch_is_made_of_whole_steps(limit, steps):
+    assert plan(limit_train_batches=limit).steps_per_epoch == steps
+    with pytest.raises(UserError, match="limit_train_batches=1"):
+        plan(limit_train_batches=1)
+
+
+def test_a_schedule_longer_than_the_plan_is_refused():
+    plan(Schedule(warmup=20), max_steps=20)
+    plan(Schedule(schedule="wsd", warmup="1ktok", decay=10), max_steps=20)
+    for schedule in (Schedule(warmup=21), Schedule(schedule="wsd", warmup=5, decay="4ktok")):
+        with pytest.raises(UserError, match="dépassent les 20 pas"):
+            plan(schedule, max_steps=20)
+
+
+def test_a_limit_of_time_alone_needs_a_constant_rate():
+    timed = {"max_time": "00:00:01:00"}
+    with pytest.raises(UserError, match="trainer.max_steps"):
+        plan(Schedule(schedule="linear"), **timed)
+    assert plan(CONSTANT, **timed).total_steps is None

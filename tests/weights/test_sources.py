@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpt_lightning import Strategy, generate, tokenizers, weights
-from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model import GPTConfig, GPTModel, cost
 from gpt_lightning.weights.exporting import export
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -63,7 +63,7 @@ def test_the_original_checkpoints(name, bare, golden, tmp_path):
         path = tmp_path / "gpt-model.pt"
         torch.save(content, path)
     one, _ = weights.load(str(path), n_heads=4)
-    assert one.config.n_parameters() == expected["n_params"] and one.config.drop_rate == 0.1
+    assert cost.n_parameters(one.config) == expected["n_params"] and one.config.drop_rate == 0.1
     ids, targets = torch.tensor(expected["input_ids"]), torch.tensor(expected["target_ids"])
     logits = one(ids)
     assert logits.abs().sum().item() == pytest.approx(expected["logits_sum_abs"], rel=1e-5)

@@ -2,7 +2,6 @@
 
 from gpt_lightning.training.callbacks.checkpoint import StepCheckpoint
 from gpt_lightning.training.callbacks.finish import Finish
-from gpt_lightning.training.callbacks.metrics_csv import MetricsCSV
 from gpt_lightning.training.callbacks.monitor import Monitor
 from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Progress
@@ -12,7 +11,6 @@ from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 __all__ = [
     "Finish",
     "LossPlot",
-    "MetricsCSV",
     "Monitor",
     "Progress",
     "SampleText",

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import Checkpoint
 
+from gpt_lightning.errors import whole
+
 
 class StepCheckpoint(Checkpoint):
     """Écrit `dirpath`/step_N.ckpt, et last.ckpt avec lui ; `every` null : rien."""
 
     def __init__(self, *, dirpath: str, every: int | None):
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise ValueError(f"save_every={every!r} : il faut un entier d'au moins 1, ou null.")
+        if every is not None:
+            whole("save_every", every)
         self.dirpath, self.every, self._saved = Path(dirpath), every, 0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:

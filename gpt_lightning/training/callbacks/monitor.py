@@ -4,6 +4,7 @@ import time
 
 from lightning import Callback
 
+from gpt_lightning.model import cost
 from gpt_lightning.training.hardware import peak_flops, peak_memory
 
 
@@ -57,7 +58,9 @@ class Monitor(Callback):
             "memory_gb": peak_memory(trainer.strategy.root_device) / 1e9,
         }
         if self._peak:
-            flops = metrics["tokens_per_second"] * pl_module.model.config.flops_per_token(batch[0].shape[1])
+            flops = metrics["tokens_per_second"] * cost.flops_per_token(
+                pl_module.model.config, batch[0].shape[1]
+            )
             metrics["mfu"] = flops / (self._peak * trainer.world_size)
         self._tokens, self._since = pl_module.tokens_seen, now
         pl_module.metrics |= metrics

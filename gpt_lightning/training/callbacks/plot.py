@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning import Callback
 
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 
 class LossPlot(Callback):

@@ -5,6 +5,8 @@ from itertools import islice
 import torch
 from lightning import Callback
 
+from gpt_lightning.errors import whole
+
 
 class TrainLossEval(Callback):
     """Écrit `train/loss_eval`, la moyenne sur `batches` lots d'entraînement sans dropout, à chaque évaluation.
@@ -14,9 +16,7 @@ class TrainLossEval(Callback):
     """
 
     def __init__(self, *, batches: int = 5):
-        if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
-            raise ValueError(f"batches={batches!r} : il faut un entier d'au moins 1.")
-        self.batches, self._first = batches, False
+        self.batches, self._first = whole("batches", batches), False
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == 1 and not self._first:

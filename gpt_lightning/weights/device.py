@@ -1,46 +1,48 @@
-"""Un modèle prêt à servir : trouvé, chargé, mis sur un appareil dans une précision."""
+"""Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
 
 import torch
 
 from gpt_lightning import messages
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.model import GPTModel
+from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.loading import HUB, load
 from gpt_lightning.weights.sources import find_checkpoint
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def place(model, device: str = "auto", dtype: str = "auto"):
+def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPTModel:
     """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16).
 
     `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon.
-    ValueError si l'appareil n'est pas là ou si le choix n'existe pas.
+    UserError si l'appareil n'est pas là ou si le choix n'existe pas.
     """
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if present[name])
     kind = str(device).partition(":")[0]
     if kind not in present:
-        raise ValueError(f"device={device} : les choix sont auto, cpu, cuda, mps.")
+        raise UserError(f"device={device} : les choix sont auto, cpu, cuda, mps.")
     index = str(device).partition(":")[2] or "0"
     if kind == "cuda" and present[kind] and not (index.isdigit() and int(index) < torch.cuda.device_count()):
-        raise ValueError(
-            f"device={device} : il y a {torch.cuda.device_count()} GPU, numérotés à partir de 0."
-        )
+        raise UserError(f"device={device} : il y a {torch.cuda.device_count()} GPU, numérotés à partir de 0.")
     if not present[kind]:
-        raise ValueError(f"device={device}, mais cet appareil n'est pas visible ici : essayez device=auto.")
+        raise UserError(f"device={device}, mais cet appareil n'est pas visible ici : essayez device=auto.")
+    choice("dtype", dtype, ("auto", *DTYPES))
     if dtype == "auto":
         native = kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
         dtype = "bf16" if native else "fp32"
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype} : les choix sont auto, {', '.join(DTYPES)}.")
     return model.to(device, DTYPES[dtype])
 
 
-def ready(source: str | None, *, n_heads: int | None = None, device: str = "auto", dtype: str = "auto"):
-    """(nom de la source, modèle placé, tokenizer) de `source`, comme `load`. ValueError sans tokenizer."""
+def load_for_inference(
+    source: str | None, *, n_heads: int | None = None, device: str = "auto", dtype: str = "auto"
+) -> tuple[str, GPTModel, Tokenizer]:
+    """(nom de la source, modèle sur son appareil, tokenizer) de `source`, comme `load`. UserError sans tokenizer."""
     if not (source and source.startswith(HUB)):
         source = str(find_checkpoint(source))
     model, tokenizer = load(source, n_heads=n_heads)
     if tokenizer is None:
-        raise ValueError(messages.no_tokenizer(source))
-    return source, place(model, device, dtype), tokenizer
+        raise UserError(messages.no_tokenizer(source))
+    return source, to_device(model, device, dtype), tokenizer

@@ -1,4 +1,4 @@
-"""Les autres processus d'une course : ceux que Lightning lance, ceux de torchrun, ceux de SLURM.
+"""Les autres processus d'une exécution : ceux que Lightning lance, ceux de torchrun, ceux de SLURM.
 
 Un seul lit la ligne de commande : le premier. Il compose la configuration et choisit le dossier ; les autres reçoivent
 ses réglages, par un fichier s'il les lance lui-même, par le réseau sinon.
@@ -12,58 +12,60 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning.errors import UserError
+
 CHILD = "--child"  # un processus que Lightning a lancé : le fichier des réglages suit
 CONNECTION = timedelta(minutes=5)  # le temps de se trouver
-PATIENCE = timedelta(days=30)  # entre deux courses d'un balayage, il y a une course
-FAREWELL = timedelta(seconds=30)  # le temps que les autres lisent qu'il n'y a plus rien
+PATIENCE = timedelta(days=30)  # entre deux tâches d'un balayage, il y a un entraînement
+FAREWELL = timedelta(seconds=30)  # délai laissé aux autres pour lire que tout est fini
 _PR_SET_PDEATHSIG = 1  # prctl.h
 
 
 @dataclass(frozen=True)
-class Place:
-    """La place de ce processus parmi ceux d'un lanceur : torchrun ou srun."""
+class Launcher:
+    """Ce que torchrun ou srun disent de ce processus et de ceux qu'ils ont lancés avec lui."""
 
-    launcher: str
+    name: str
     rank: int
     world_size: int
     per_node: int
     nodes: int
 
 
-def place(environment: dict[str, str] | None = None) -> Place | None:
-    """La place que torchrun ou srun donnent par les variables d'environnement ; None sans eux.
+def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
+    """Le lanceur de ce processus, d'après les variables d'environnement ; None sans torchrun ni srun.
 
-    ValueError si SLURM ne dit pas combien de tâches chaque machine a.
+    UserError si SLURM ne dit pas combien de tâches chaque machine a.
     """
     env = os.environ if environment is None else environment
     if "TORCHELASTIC_RUN_ID" in env:
         names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
-        return Place("torchrun", *(int(env[name]) for name in names))
+        return Launcher("torchrun", *(int(env[name]) for name in names))
     interactive = env.get("SLURM_JOB_NAME") in ("bash", "interactive")
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and not interactive:
         if "SLURM_NTASKS_PER_NODE" not in env:
-            raise ValueError(
+            raise UserError(
                 "SLURM : dites combien de tâches par machine, avec --ntasks-per-node (une par appareil)."
             )
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
-        return Place("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes)
+        return Launcher("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes)
     return None
 
 
-class Shared:
-    """Les réglages du premier processus, course après course, pour tous ceux du lanceur."""
+class SharedSettings:
+    """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur."""
 
-    def __init__(self, where: Place):
+    def __init__(self, where: Launcher):
         from torch.distributed import TCPStore
 
-        self._place, self._count = where, 0
+        self._launcher, self._count = where, 0
         agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun en tient déjà un
         host, port = _address(where)
         self._store = TCPStore(
@@ -77,21 +79,23 @@ class Shared:
         self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
     def send(self, settings: dict[str, Any] | None) -> None:
-        """Donne les réglages d'une course ; None : il n'y en aura plus."""
+        """Donne les réglages d'une tâche ; None : il n'y en aura plus."""
         port = _free_port() if self._count else None
         self._store.set(self._key(), json.dumps([settings, port]))
         self._next(port)
         if settings is None:  # ce processus tient peut-être le magasin : il attend que les autres l'aient lu
-            others = [f"gpt_lightning/{self._try}/adieu/{rank}" for rank in range(1, self._place.world_size)]
+            others = [
+                f"gpt_lightning/{self._try}/adieu/{rank}" for rank in range(1, self._launcher.world_size)
+            ]
             with contextlib.suppress(RuntimeError):
                 self._store.wait(others, FAREWELL)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Les réglages des courses, dès que le premier processus les donne."""
+        """Les réglages des tâches, dès que le premier processus les donne."""
         while True:
             settings, port = json.loads(self._store.get(self._key()))
             if settings is None:
-                self._store.set(f"gpt_lightning/{self._try}/adieu/{self._place.rank}", "")
+                self._store.set(f"gpt_lightning/{self._try}/adieu/{self._launcher.rank}", "")
                 return
             self._next(port)
             yield settings
@@ -100,10 +104,23 @@ class Shared:
         return f"gpt_lightning/{self._try}/{self._count}"
 
     def _next(self, port: int | None) -> None:
-        """La course suivante d'un balayage se retrouve sur un autre port : le premier garde les adresses d'avant."""
+        """La tâche suivante d'un balayage se retrouve sur un autre port : le premier garde les adresses d'avant."""
         self._count += 1
         if port is not None:
             os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+
+
+@contextmanager
+def shared_with(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Rend ce qui donne des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
+    if where is None:
+        yield lambda settings: None
+        return
+    shared = SharedSettings(where)
+    try:
+        yield shared.send
+    finally:
+        shared.send(None)
 
 
 def _free_port() -> int:
@@ -112,8 +129,8 @@ def _free_port() -> int:
         return one.getsockname()[1]
 
 
-def _address(where: Place) -> tuple[str, int]:
-    if where.launcher == "torchrun":
+def _address(where: Launcher) -> tuple[str, int]:
+    if where.name == "torchrun":
         return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
@@ -122,25 +139,29 @@ def _address(where: Place) -> tuple[str, int]:
 
 
 @contextmanager
-def launched_by_lightning(config_file: Path) -> Iterator[None]:
-    """Pendant ce bloc, Lightning lance les autres processus sur la configuration écrite dans `config_file`.
+def children_run(command: str, settings_file: Path) -> Iterator[None]:
+    """Pendant ce bloc, Lightning lance les autres processus sur `command` et les réglages de `settings_file`.
 
     Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
-    détruit et l'environnement rendu, pour que la course suivante d'un balayage reparte de zéro.
+    détruit et l'environnement rendu, pour que la tâche suivante d'un balayage reparte de zéro.
     """
     from lightning.pytorch.strategies.launchers import subprocess_script
 
     original = subprocess_script._hydra_subprocess_cmd
     before = dict(os.environ)
-    command = [sys.executable, os.path.abspath(sys.argv[0]), CHILD, str(config_file.absolute())]
-    subprocess_script._hydra_subprocess_cmd = lambda local_rank: (command, os.getcwd())
+    child = [sys.executable, "-m", "gpt_lightning", command, CHILD, str(settings_file.absolute())]
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # le projet peut ne pas être installé
+    subprocess_script._hydra_subprocess_cmd = lambda local_rank: (child, os.getcwd())
     try:
         yield
     finally:
         subprocess_script._hydra_subprocess_cmd = original
         _leave_process_group()
-        for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
-            if name not in before:
+        for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "PYTHONPATH"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
                 os.environ.pop(name, None)
 
 
@@ -151,8 +172,8 @@ def _leave_process_group() -> None:
         dist.destroy_process_group()
 
 
-def be_a_follower(rank: str) -> None:
-    """Règle un processus qui n'est pas le premier : ses seuls problèmes, sur stderr, et la mort de son parent."""
+def become_follower(rank: str) -> None:
+    """Règle un processus qui n'est pas le premier : il ne dit que ses problèmes, et meurt avec son parent."""
     logging.basicConfig(level=logging.WARNING, format=f"[processus {rank}] %(message)s")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from gpt_lightning import messages
-from gpt_lightning.decoding import Strategy
+from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.errors import UserError, whole
 
 INVITE = "» "
 
@@ -24,12 +25,12 @@ class Session:
 
 
 def changed(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
-    """La séance après la commande `line` ; `named` rend la stratégie d'un nom. ValueError si elle n'existe pas."""
+    """La séance après la commande `line` ; `named` rend la stratégie d'un nom. UserError si elle n'existe pas."""
     command, _, argument = line[1:].partition(" ")
     if command == "reset":
         return start
     if not argument.strip():
-        raise ValueError(f"« /{command} » ne se comprend pas seul : /aide donne les commandes.")
+        raise UserError(f"« /{command} » ne se comprend pas seul : /aide donne les commandes.")
     if command == "decoding":
         return replace(session, strategy=named(argument.strip()))
     try:
@@ -37,14 +38,16 @@ def changed(session: Session, line: str, start: Session, named: Callable[[str], 
     except yaml.YAMLError:
         value = argument
     if command in ("seed", "longueur"):
-        return replace(session, **{"seed" if command == "seed" else "max_new_tokens": _whole(command, value)})
+        return replace(
+            session, **{"seed" if command == "seed" else "max_new_tokens": _number_or_null(command, value)}
+        )
     if command in {field.name for field in fields(Strategy)}:
         return replace(session, strategy=Strategy(**{**asdict(session.strategy), command: value}))
-    raise ValueError(f"« /{command} » n'existe pas : /aide donne les commandes.")
+    raise UserError(f"« /{command} » n'existe pas : /aide donne les commandes.")
 
 
-def talk(start: Session, continued: Callable[[str, Session], Any], named: Callable[[str], Strategy]) -> None:
-    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued(texte, séance)` rend un TextStream."""
+def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[str], Strategy]) -> None:
+    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
     with contextlib.suppress(AttributeError):  # un octet invalide ne finit pas la séance
@@ -66,7 +69,7 @@ def talk(start: Session, continued: Callable[[str, Session], Any], named: Callab
         elif line.startswith("/"):
             try:
                 session = changed(session, line.strip(), start, named)
-            except ValueError as error:
+            except UserError as error:
                 print(error, file=sys.stderr)
             else:
                 print(_described(session), file=sys.stderr)
@@ -74,14 +77,14 @@ def talk(start: Session, continued: Callable[[str, Session], Any], named: Callab
             _answer(line, session, continued)
 
 
-def _answer(line: str, session: Session, continued: Callable[[str, Session], Any]) -> None:
+def _answer(line: str, session: Session, continued: Callable[..., TextStream]) -> None:
     try:
         print(line, end="", flush=True)
-        for _, text in continued(line, session):
+        for _, text in continued([line], **vars(session)):
             print(text, end="", flush=True)
     except KeyboardInterrupt:
         pass
-    except ValueError as error:
+    except UserError as error:
         print(f"\n{error}", end="", file=sys.stderr)
     print(flush=True)
 
@@ -93,9 +96,5 @@ def _described(session: Session) -> str:
     return f"[{values} ; {session.max_new_tokens} jetons au plus ; seed={session.seed}]"
 
 
-def _whole(name: str, value: Any) -> int | None:
-    if value is None and name == "seed":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"/{name} {value} : il faut un entier positif.")
-    return value
+def _number_or_null(name: str, value: Any) -> int | None:
+    return None if value is None and name == "seed" else whole(f"/{name}", value, 0)

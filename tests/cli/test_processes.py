@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from gpt_lightning import processes
-from gpt_lightning.processes import Place
+from gpt_lightning.cli import processes
+from gpt_lightning.cli.processes import Launcher
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x",
@@ -27,21 +27,21 @@ SLURM = {
     "environment, expected",
     [
         ({}, None),
-        (TORCHRUN, Place("torchrun", 3, 4, 2, 2)),
-        (SLURM, Place("srun", 5, 8, 4, 2)),
+        (TORCHRUN, Launcher("torchrun", 3, 4, 2, 2)),
+        (SLURM, Launcher("srun", 5, 8, 4, 2)),
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, None),
         ({**SLURM, "SLURM_NTASKS": "1"}, None),
         ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, None),  # un enfant de Lightning
     ],
     ids=str,
 )
-def test_the_place_is_the_one_the_launcher_gives(environment, expected):
-    assert processes.place(environment) == expected
+def test_the_launcher_is_read_from_the_environment(environment, expected):
+    assert processes.launcher(environment) == expected
 
 
 def test_slurm_must_say_its_tasks_per_node():
     with pytest.raises(ValueError, match="ntasks-per-node"):
-        processes.place({key: value for key, value in SLURM.items() if key != "SLURM_NTASKS_PER_NODE"})
+        processes.launcher({key: value for key, value in SLURM.items() if key != "SLURM_NTASKS_PER_NODE"})
 
 
 def test_followers_receive_the_settings_of_the_first(monkeypatch):
@@ -49,9 +49,9 @@ def test_followers_receive_the_settings_of_the_first(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(processes._free_port() - 1))
-    first = processes.Shared(Place("torchrun", 0, 2, 2, 1))
+    first = processes.SharedSettings(Launcher("torchrun", 0, 2, 2, 1))
     received = []
-    other = processes.Shared(Place("torchrun", 1, 2, 2, 1))
+    other = processes.SharedSettings(Launcher("torchrun", 1, 2, 2, 1))
     follower = threading.Thread(target=lambda: received.extend(other))
     follower.start()
     sent = [{"seed": 1, "nom": "été"}, {"seed": 2, "liste": [1, None]}]

@@ -1,7 +1,7 @@
 import csv
 
-from gpt_lightning.training.callbacks import MetricsCSV
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers import MetricsCSV
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 
 def test_one_row_per_step_one_column_per_metric(tmp_path):

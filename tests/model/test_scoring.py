@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from gpt_lightning.evaluate import Score, score
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.scoring import Score, score
 
 
 def model() -> GPTModel:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gpt_lightning import messages
+from gpt_lightning.errors import UserError, whole
 
 PROMPT = "The with statement is"  # le corpus de « python train.py » parle ainsi
 SEPARATOR = "---"
@@ -18,26 +19,25 @@ SOURCES = ("prompt", "prompt_file", "prompts_file")
 
 
 def check(settings: dict[str, Any]) -> None:
-    """ValueError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
+    """UserError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
     given = [key for key in SOURCES if settings[key] is not None]
     if len(given) > 1 or (given and settings["interactive"]):
         both = given[:2] if len(given) > 1 else [*given, "interactive"]
-        raise ValueError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
+        raise UserError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
     if settings["output"] is not None and settings["prompts_file"] is None:
-        raise ValueError(
+        raise UserError(
             "output= reçoit les suites de prompts_file= ; pour un seul texte, redirigez : ... > fichier."
         )
     if settings["output"] is not None and Path(settings["output"]).exists():
-        raise ValueError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
+        raise UserError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
     if settings["output"] is not None and not Path(settings["output"]).absolute().parent.is_dir():
-        raise ValueError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
+        raise UserError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
     if settings["interactive"] and settings["num_samples"] != 1:
-        raise ValueError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
+        raise UserError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
     if "" in (settings["stop"] or ()):
-        raise ValueError("stop= est vide : il faut le texte devant lequel s'arrêter.")
+        raise UserError("stop= est vide : il faut le texte devant lequel s'arrêter.")
     for key in ("batch_size", "num_samples"):
-        if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < 1:
-            raise ValueError(f"{key}={settings[key]!r} : il faut un entier d'au moins 1.")
+        whole(key, settings[key])
 
 
 def read_prompt(settings: dict[str, Any], tokenizer) -> str:
@@ -56,7 +56,7 @@ def _nothing_given(settings: dict[str, Any]) -> bool:
 def _default(tokenizer) -> str:
     try:
         tokenizer.encode(PROMPT)
-    except ValueError:
+    except UserError:
         return ""
     return PROMPT
 
@@ -68,7 +68,7 @@ def _given_prompt(settings: dict[str, Any]) -> str:
         return _without_last_newline(_read(settings["prompt_file"]))
     if not _may_be_piped():
         return ""
-    if not _ready():
+    if not _stdin_has_text():
         print(messages.nothing_piped(), file=sys.stderr)
         return ""
     return _without_last_newline(_read("-"))
@@ -109,10 +109,10 @@ def write_text(stream, *, source: str, context: int, live: bool) -> None:
 
 
 def read_prompts(path: str) -> list[str]:
-    """Un texte par ligne. ValueError s'il n'y en a aucun."""
+    """Un texte par ligne. UserError s'il n'y en a aucun."""
     content = _without_last_newline(_read(path))
     if not content:
-        raise ValueError(f"prompts_file={path} est vide : il faut un texte par ligne.")
+        raise UserError(f"prompts_file={path} est vide : il faut un texte par ligne.")
     return content.split("\n")
 
 
@@ -173,9 +173,7 @@ def _read(path: str) -> str:
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} n'est pas du texte UTF-8 (octet {error.start}) : convertissez-le."
-        ) from None
+        raise UserError(f"{name} n'est pas du texte UTF-8 (octet {error.start}) : convertissez-le.") from None
 
 
 def _without_last_newline(text: str) -> str:
@@ -185,12 +183,12 @@ def _without_last_newline(text: str) -> str:
 def _may_be_piped() -> bool:
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):  # fermée
+    except (AttributeError, OSError, UserError):  # fermée
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _ready() -> bool:
+def _stdin_has_text() -> bool:
     """Un tuyau que personne ne remplit ne doit pas bloquer : on l'attend une seconde."""
     if sys.platform == "win32":
         return True

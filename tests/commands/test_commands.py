@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from gpt_lightning.training.callbacks.metrics_csv import read_metrics
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 SMALL = ("data.max_length=32", "data.stride=32", "data.batch_size=4")
 
@@ -114,12 +114,12 @@ def test_generating_in_a_sweep_leaves_nothing(finished_run, command):
 
 
 def test_the_help_of_generate_fits_on_a_screen(command, tmp_path):
-    from gpt_lightning import cli
+    from gpt_lightning.cli.composition import CONF
 
     done = command("generate.py", "--help", cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and len(lines) <= 24 and max(map(len, lines)) <= 100
-    assert all(path.stem in done.stdout for path in (cli.CONF / "decoding").glob("*.yaml"))
+    assert all(path.stem in done.stdout for path in (CONF / "decoding").glob("*.yaml"))
 
 
 def test_generating_before_training_says_so(command, tmp_path):
@@ -247,7 +247,7 @@ def test_resuming_continues_in_the_same_folder(command, tmp_path, text_file):
     over = command("train.py", "ckpt_path=last", "trainer.max_steps=8", cwd=tmp_path)
     assert over.returncode == 1 and "dernier pas (8)" in over.stderr
     again = command("train.py", *common, "output_dir=entier", cwd=tmp_path)
-    assert again.returncode == 1 and re.search("contient déjà une course", again.stderr)
+    assert again.returncode == 1 and re.search("contient déjà une exécution", again.stderr)
 
 
 @pytest.mark.slow
@@ -265,7 +265,7 @@ def test_starting_from_exported_weights(finished_run, command, tmp_path, text_fi
     """export, puis init_from : l'architecture et le tokenizer viennent des poids, et la perte de là où elle était."""
     cwd, folder, _ = finished_run
     done = command(
-        "gpt_lightning.weights",
+        "gpt_lightning",
         "export",
         "format=hf",
         f"ckpt_path={folder}",
@@ -303,7 +303,7 @@ class Bomb:
     "typed",
     [
         ("generate.py", "ckpt_path=piege/checkpoints/last.ckpt"),
-        ("gpt_lightning.weights", "export", "ckpt_path=piege/checkpoints/last.ckpt", "to=sortie"),
+        ("gpt_lightning", "export", "ckpt_path=piege/checkpoints/last.ckpt", "to=sortie"),
         ("train.py", "init_from=piege/checkpoints/last.ckpt", "model=tiny"),
         ("train.py", "ckpt_path=piege", "model=tiny"),
     ],

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.weights import place, ready
+from gpt_lightning.weights import load_for_inference, to_device
 
 
 def model() -> GPTModel:
@@ -10,8 +10,8 @@ def model() -> GPTModel:
 
 
 def test_a_model_is_placed_in_a_precision():
-    assert next(place(model(), "cpu", "auto").parameters()).dtype == torch.float32
-    assert next(place(model(), "cpu", "bf16").parameters()).dtype == torch.bfloat16
+    assert next(to_device(model(), "cpu", "auto").parameters()).dtype == torch.float32
+    assert next(to_device(model(), "cpu", "bf16").parameters()).dtype == torch.bfloat16
 
 
 def test_rope_keeps_its_angles_in_float32():
@@ -21,7 +21,7 @@ def test_rope_keeps_its_angles_in_float32():
     exact = GPTModel(config).eval()
     rotary, x = exact.trf_blocks[0].att.rotary, torch.randn(1, 1, 512, 8)
     expected = rotary(x, torch.arange(512))
-    found = place(exact, "cpu", "bf16").trf_blocks[0].att.rotary(x.bfloat16(), torch.arange(512))
+    found = to_device(exact, "cpu", "bf16").trf_blocks[0].att.rotary(x.bfloat16(), torch.arange(512))
     torch.testing.assert_close(found.float(), expected, atol=0.06, rtol=0.02)
 
 
@@ -31,13 +31,13 @@ def test_rope_keeps_its_angles_in_float32():
 )
 def test_what_is_not_there_is_refused(device, dtype):
     with pytest.raises(ValueError, match="device=|dtype="):
-        place(model(), device, dtype)
+        to_device(model(), device, dtype)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="demande une carte CUDA")
 def test_auto_takes_the_gpu_in_bf16():
-    placed = next(place(model()).parameters())
+    placed = next(to_device(model()).parameters())
     assert placed.is_cuda and placed.dtype in (torch.bfloat16, torch.float32)
 
 
@@ -46,4 +46,4 @@ def test_a_source_without_a_tokenizer_is_refused(tmp_path):
     config = GPTConfig(vocab_size=97, context_length=4, emb_dim=64, n_heads=1, n_layers=1, tie_weights=False)
     torch.save(GPTModel(config).state_dict(), path)
     with pytest.raises(ValueError, match="tokenizer"):
-        ready(str(path))
+        load_for_inference(str(path))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gpt_lightning import writing
+from gpt_lightning.commands import writing
 from gpt_lightning.decoding import Continuation
 from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
 
@@ -50,7 +50,7 @@ class Stream:
         ({"num_samples": 0}, "num_samples=0"),
         ({"num_samples": 2, "interactive": True}, "interactive=true"),
         ({"stop": ["fin", ""]}, "stop="),
-        ({"batch_size": "huit"}, "batch_size='huit'"),
+        ({"batch_size": "huit"}, "batch_size=huit"),
     ],
     ids=str,
 )

@@ -4,15 +4,17 @@ import builtins
 
 import pytest
 
-from gpt_lightning import cli, dialogue
+from gpt_lightning.cli.composition import group
+from gpt_lightning.cli.targets import build
+from gpt_lightning.commands import dialogue
+from gpt_lightning.commands.dialogue import Session, changed
 from gpt_lightning.decoding import Strategy
-from gpt_lightning.dialogue import Session, changed
 
 START = Session(Strategy(temperature=0.8, top_p=0.9), 50, None)
 
 
 def named(name: str) -> Strategy:
-    return cli.instantiate(cli.group("decoding", name))
+    return build("decoding", group("decoding", name))
 
 
 def after(*lines: str) -> Session:
@@ -59,8 +61,9 @@ def test_a_session(monkeypatch, capsys):
             raise KeyboardInterrupt
         return line
 
-    def continued(line, session):
-        asked.append((line, session.seed))
+    def continued(texts, seed, **session):
+        (line,) = texts
+        asked.append((line, seed))
         yield 0, " mot"
         if line == "Un":
             raise KeyboardInterrupt  # Ctrl-C pendant le texte

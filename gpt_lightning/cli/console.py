@@ -1,0 +1,55 @@
+"""Le journal à l'écran et dans un fichier, et l'avancement d'un long travail."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("gpt_lightning")
+
+
+class RichHandler(logging.StreamHandler):
+    """Le message seul sur la sortie standard, d'accord avec la barre de progression."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Écrit par la console de rich, qui sait où est la barre."""
+        import rich
+
+        rich.get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_log(*, on_stdout: bool) -> None:
+    """Montre le journal : sur la sortie standard si c'est ce que la commande produit, sur l'erreur standard sinon."""
+    handler = RichHandler(sys.stdout) if on_stdout else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+@contextmanager
+def written_to(path: Path) -> Iterator[None]:
+    """Pendant ce bloc, écrit aussi le journal dans `path`, daté, à la suite de ce qu'il contient."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+class Progress:
+    """Dit où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
+
+    def __init__(self, sentence: Callable[..., str], every: float = 5.0):
+        self._sentence, self._every = sentence, every
+        self._began = time.monotonic()
+        self._next = self._began + every
+
+    def __call__(self, *counts: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._every
+            log.info(self._sentence(*counts, now - self._began))

@@ -1,0 +1,104 @@
+"""Une erreur devient une phrase si c'est une faute de la personne ; toute autre garde sa trace."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from gpt_lightning import messages
+from gpt_lightning.cli.composition import CONF, choices, compose
+from gpt_lightning.errors import UserError
+
+
+def leave(error: Exception, config_name: str) -> NoReturn:
+    """Finit sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
+    if type(error).__name__ == "SIGTERMException":  # de Lightning, qui sinon finirait sur zéro
+        sys.exit(143)
+    sentence = explain(error, config_name)
+    if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
+        raise error
+    print(sentence, file=sys.stderr)
+    sys.exit(1)
+
+
+def explain(error: BaseException, config_name: str) -> str | None:
+    """La phrase qui explique une faute de la personne ; None si l'erreur est une faute du programme."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return messages.not_an_override(error.override or str(error).splitlines()[0])
+    if isinstance(error, MissingConfigException):
+        return _explain_missing(error)
+    if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
+        return _explain_composition(error, config_name)
+    if "Config group override must be a string" in str(error):
+        return "Un groupe ne peut pas valoir null : choisissez un de ses fichiers (logger=none ...)."
+    if isinstance(error, HydraException):
+        return f"Hydra : {str(error).splitlines()[0]}"
+    if type(error).__name__ == "MisconfigurationException":
+        return f"Lightning refuse cette configuration du Trainer : {' '.join(str(error).split())}"
+    if isinstance(error, OSError) and error.filename:
+        return messages.os_error(str(error.filename), error.errno or 0, error.strerror or "")
+    return None
+
+
+def _explain_missing(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    group, _, choice = missing.rpartition("/")
+    known = choices(group) if group else []
+    if not known:
+        return f"La configuration {missing} n'existe pas dans {CONF}."
+    return messages.unknown_choice(group, choice, known, difflib.get_close_matches(choice, known))
+
+
+def _explain_composition(error: BaseException, config_name: str) -> str:
+    """Une clé qui n'existe pas, ou une valeur que la configuration refuse."""
+    text = str(error)
+    chain: BaseException | None = error
+    while chain is not None:
+        key = getattr(chain, "full_key", None)
+        if key and "not in struct" in str(chain):
+            return messages.unknown_key(key, _closest(key, config_name))
+        chain = chain.__cause__ or chain.__context__
+    if "Could not override" in text and "'" in text:
+        key = text.split("'")[1].split("=")[0].lstrip("+~").split("@")[0]
+        return messages.unknown_key(key, _closest(key, config_name))
+    return f"Configuration refusée : {text.splitlines()[0]}"
+
+
+def _closest(key: str, config_name: str) -> list[str]:
+    keys = known_keys(config_name)
+    last = key.rpartition(".")[2]
+    by_last = [k for k in keys if k.rpartition(".")[2] == last]  # la bonne clé, sous un autre groupe
+    return difflib.get_close_matches(key, keys, n=2, cutoff=0.6) or by_last[:2]
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
+    cfg = compose(config_name)
+    groups = [name for name in cfg if choices(str(name))]
+    return sorted({*_flat(cfg), *groups, "experiment"} if groups else {*_flat(cfg)})
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def refuse_unread_keys(keys: Iterable[str], config_name: str) -> None:
+    """UserError sur une clé du premier niveau ajoutée avec « + » : personne ne la lirait."""
+    known = {key.partition(".")[0] for key in known_keys(config_name)}
+    for key in keys:
+        if key not in known:
+            raise UserError(messages.unknown_key(key, difflib.get_close_matches(key, known)))

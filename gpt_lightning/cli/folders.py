@@ -1,0 +1,137 @@
+"""Le dossier d'une exécution : créé par une seule, jamais celui d'une autre, et retiré si rien n'a commencé.
+
+Hydra n'écrit rien. Ce fichier seul crée outputs/<date>/<heure>/ (ou `output_dir=`), y écrit .hydra/ et config.yaml, et
+ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans celui du balayage.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gpt_lightning.cli import console
+from gpt_lightning.cli.arguments import Texts, quoted
+from gpt_lightning.errors import UserError
+
+OUTPUTS = Path("outputs")
+RECORD, SWEEP = (
+    ".hydra",
+    "multirun.yaml",
+)  # leur création réserve le dossier d'une exécution, ou d'un balayage
+SETTINGS = "config.yaml"
+
+
+class RunFolders:
+    """Ouvre le dossier de chaque tâche d'une ligne de commande : la seule, ou celles d'un balayage."""
+
+    def __init__(self) -> None:
+        self._sweep: Path | None = None  # le dossier du balayage en cours
+
+    @contextmanager
+    def opened(self, cfg: DictConfig, texts: Texts) -> Iterator[dict[str, Any]]:
+        """Réserve le dossier, y ouvre le journal, et rend les réglages résolus.
+
+        Une reprise rouvre le dossier qu'elle continue. Si la tâche échoue avant ses premières mesures, il ne reste
+        rien de ce qu'elle a écrit. UserError si `output_dir` est le dossier d'une autre exécution.
+        """
+        resumed, created = cfg.ckpt_path is not None, []
+        if not resumed:
+            folder, created = self._reserved(cfg.output_dir)
+        elif cfg.output_dir is None:
+            raise UserError("ckpt_path= se donne sur la ligne de commande, pas dans un fichier de conf/.")
+        else:
+            folder = Path(cfg.output_dir)
+        before = {path.name for path in folder.iterdir()} - {RECORD}
+        try:
+            with open_dict(cfg):
+                cfg.output_dir = str(folder)
+            settings = {**OmegaConf.to_container(cfg, resolve=True), **texts}
+            _write_record(folder, cfg, settings, texts)
+            with console.written_to(folder / "train.log"):
+                yield settings
+        except BaseException:
+            if not resumed and not _has_begun(folder):
+                _remove(folder, before, created)
+            raise
+
+    def _reserved(self, output_dir: str | None) -> tuple[Path, list[Path]]:
+        """Un dossier à cette tâche seule, et ceux qu'il a fallu créer."""
+        hydra, asked = HydraConfig.get(), None if output_dir is None else Path(output_dir)
+        if hydra.mode != RunMode.MULTIRUN:
+            return _claim(asked, RECORD)
+        created: list[Path] = []
+        if self._sweep is None:
+            self._sweep, created = _claim(asked, SWEEP)
+            shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
+        job, more = _claim(self._sweep / str(hydra.job.num), RECORD)
+        return job, [*created, *more]
+
+
+def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
+    """Réserve `asked`, ou le premier nom libre de cette seconde, en y créant `mark` ; rend aussi les dossiers créés."""
+    now = time.strftime("%Y-%m-%d/%H-%M-%S")
+    names = (OUTPUTS / (now if n == 1 else f"{now}_{n}") for n in count(1))
+    for folder in names if asked is None else [asked]:
+        created = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{folder} est un fichier : choisissez un autre output_dir=.") from None
+        if not any((folder / one).exists() for one in (RECORD, SWEEP, "checkpoints")):
+            with contextlib.suppress(FileExistsError):  # une autre exécution vient de le prendre
+                (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
+                return folder, created
+    raise UserError(
+        f"{asked} contient déjà une exécution : choisissez un autre output_dir=, ou reprenez-la avec ckpt_path={asked}."
+    )
+
+
+def _write_record(folder: Path, cfg: DictConfig, settings: dict[str, Any], texts: Texts) -> None:
+    """Écrit .hydra/ comme Hydra le fait, et config.yaml, que lisent les autres processus."""
+    hydra = HydraConfig.instance().cfg
+    typed = [
+        one for one in hydra.hydra.overrides.task if one.partition("=")[0] not in ("output_dir", "ckpt_path")
+    ]
+    typed += [f"{key}={quoted(text)}" for key, text in texts.items() if isinstance(text, str)]
+    record = folder / RECORD
+    record.mkdir(exist_ok=True)
+    OmegaConf.save(cfg, record / "config.yaml")
+    OmegaConf.save(hydra, record / "hydra.yaml")
+    OmegaConf.save(OmegaConf.create(typed), record / "overrides.yaml")
+    save_yaml(settings, folder / SETTINGS)
+
+
+def typed_overrides(folder: Path) -> list[str] | None:
+    """Les surcharges d'une exécution, telles que Hydra les lit ; None si ce dossier n'en est pas une."""
+    path = folder / RECORD / "overrides.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def save_yaml(values: dict[str, Any], path: Path) -> None:
+    """Écrit des valeurs simples."""
+    path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / "metrics.csv").exists() or any(folder.glob("checkpoints/*.ckpt"))
+
+
+def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
+    """Retire ce qui n'était pas là avant, et les dossiers créés s'ils sont vides."""
+    for path in list(folder.iterdir()):
+        if path.name not in before:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for one in reversed(created):
+        if [path.name for path in one.iterdir()] == [SWEEP]:
+            (one / SWEEP).unlink()
+        with contextlib.suppress(OSError):  # une autre exécution s'en sert
+            one.rmdir()

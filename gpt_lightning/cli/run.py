@@ -1,0 +1,101 @@
+"""Lancer une tâche : composer conf/, ouvrir le dossier, prévenir les autres processus, répondre en français."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gpt_lightning.cli import console, processes
+from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
+from gpt_lightning.cli.composition import CONF
+from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys
+from gpt_lightning.cli.folders import RunFolders
+from gpt_lightning.cli.resume import resume_overrides
+
+Task = Callable[[dict[str, Any]], Any]
+
+
+def run(task: Task, config_name: str, *, opens_run: bool = False) -> None:
+    """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
+
+    Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
+    sans lui, la commande ne laisse rien derrière elle. Une faute de la personne donne une phrase sur stderr et le
+    code de sortie 1.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
+    try:
+        if sys.argv[1:2] == [processes.CHILD]:
+            processes.become_follower(os.environ["LOCAL_RANK"])
+            task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
+            return
+        launcher = processes.launcher() if opens_run else None
+        if launcher is not None and launcher.rank:
+            _follow(task, launcher, config_name)
+        else:
+            _lead(task, config_name, launcher, RunFolders() if opens_run else None)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # « | head » : plus personne ne lit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        leave(error, config_name)
+
+
+def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
+    """Exécute ce que le premier processus exécute ; dit sa propre faute en une ligne, s'il en a une."""
+    processes.become_follower(str(launcher.rank))
+    for settings in processes.SharedSettings(launcher):
+        try:
+            task(settings)
+        except Exception as error:
+            sentence = explain(error, config_name)
+            if sentence is None:
+                raise
+            print(f"[processus {launcher.rank}] {sentence}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _lead(
+    task: Task, config_name: str, launcher: processes.Launcher | None, folders: RunFolders | None
+) -> None:
+    """Lit la ligne de commande et exécute la tâche, en donnant ses réglages aux processus du lanceur."""
+    overrides, texts = take_free_text(sys.argv[1:])
+    console.show_log(on_stdout=folders is not None)
+    if folders is not None:
+        overrides = resume_overrides(overrides)
+    with tempfile.TemporaryDirectory() as scratch, processes.shared_with(launcher) as share:
+        if is_sweep(overrides):
+            overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
+        sys.argv[1:] = overrides
+        job = _job(task, config_name, texts, folders, share)
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+
+
+def _job(
+    task: Task,
+    config_name: str,
+    texts: Texts,
+    folders: RunFolders | None,
+    share: Callable[[dict[str, Any]], None],
+) -> Callable[[DictConfig], Any]:
+    def job(cfg: DictConfig) -> Any:
+        try:
+            refuse_unread_keys([*map(str, cfg), *texts], config_name)
+            if folders is None:
+                return task({**OmegaConf.to_container(cfg, resolve=True), **texts})
+            with folders.opened(cfg, texts) as settings:
+                share(settings)
+                return task(settings)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase
+            leave(error, config_name)
+
+    return job

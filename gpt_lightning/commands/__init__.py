@@ -1,0 +1,9 @@
+"""Ce que l'on peut lancer : `python -m gpt_lightning <commande>`. Chaque commande tient en un écran, sur sa pièce."""
+
+COMMANDS = {
+    "train": "entraîner un modèle (train.py)",
+    "generate": "continuer un texte (generate.py)",
+    "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
+    "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
+    "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",
+}

@@ -1,0 +1,42 @@
+"""Mesurer un modèle : `python -m gpt_lightning evaluate ckpt_path=best data=text data.path=texte.txt`."""
+
+from typing import Any
+
+from gpt_lightning import cli, messages
+from gpt_lightning.cli import console
+from gpt_lightning.cli.targets import build
+from gpt_lightning.errors import choice
+
+SPLITS = ("val", "train", "all")
+
+
+def evaluate(settings: dict[str, Any]) -> float:
+    """Écrit la perte, la perplexité et les bits par octet du modèle de `ckpt_path` sur `data` ; rend la perte."""
+    choice("split", settings["split"], SPLITS)
+
+    import numpy as np
+
+    from gpt_lightning.model.scoring import score
+    from gpt_lightning.weights import load_for_inference
+
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    source, model, tokenizer = load_for_inference(settings["ckpt_path"], **where)
+    data = build("data", settings["data"], tokenizer=tokenizer, progress=console.Progress(messages.encoding))
+    data.prepare()
+    splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
+    found = score(
+        model,
+        np.concatenate([data.tokens(split) for split in splits]),
+        sum(data.store.meta["splits"][split]["bytes"] for split in splits),
+        max_length=data.max_length,
+        stride=data.stride,
+        batch_size=data.batch_size,
+        progress=console.Progress(messages.tokens_done),
+    )
+    print(messages.evaluated(source, f"{data.name}, {settings['split']}", found))
+    return found.loss
+
+
+def main() -> None:
+    """La commande : compose conf/evaluate.yaml, puis appelle `evaluate`."""
+    cli.run(evaluate, "evaluate")

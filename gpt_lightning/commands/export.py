@@ -1,0 +1,31 @@
+"""Emporter des poids : `python -m gpt_lightning export ckpt_path=best format=hf to=mon_modele`."""
+
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning import cli, messages
+from gpt_lightning.cli import console
+from gpt_lightning.errors import UserError
+
+
+def export(settings: dict[str, Any]) -> None:
+    """Écrit le modèle de `ckpt_path` dans le dossier `to`, au format `format`."""
+    if not settings["to"]:
+        raise UserError("Il manque le dossier à écrire : to=mon_modele.")
+
+    from gpt_lightning import weights
+    from gpt_lightning.model import cost
+    from gpt_lightning.weights import exporting
+
+    model, tokenizer = weights.load(settings["ckpt_path"], n_heads=settings["n_heads"])
+    files = exporting.export(model, tokenizer, Path(settings["to"]), settings["format"])
+    parameters = cost.n_parameters(model.config)
+    console.log.info(messages.exported(settings["to"], settings["format"], parameters))
+    if settings["format"] == "hf" and "vocab.json" not in files:
+        kind = tokenizer.state()["kind"] if tokenizer else "absent"
+        console.log.info(messages.tokenizer_stays(kind))
+
+
+def main() -> None:
+    """La commande : compose conf/export.yaml, puis appelle `export`."""
+    cli.run(export, "export")

@@ -1,0 +1,48 @@
+"""Continuer un texte : `python generate.py decoding=nucleus prompt="Il était une fois"`."""
+
+from typing import Any
+
+from gpt_lightning import cli
+from gpt_lightning.cli.composition import group
+from gpt_lightning.cli.targets import build
+from gpt_lightning.commands import writing
+
+
+def generate(settings: dict[str, Any]) -> None:
+    """Continue un texte, les lignes d'un fichier, ou un dialogue : les suites sur stdout, le reste sur stderr."""
+    writing.check(settings)
+    strategy = build("decoding", settings["decoding"])
+    prompts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
+
+    from gpt_lightning.commands import dialogue
+    from gpt_lightning.decoding import TextStream
+    from gpt_lightning.weights import load_for_inference
+
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    source, model, tokenizer = load_for_inference(settings["ckpt_path"], **where)
+    options = {key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")}
+    options |= {"strategy": strategy, "stop": settings["stop"] or ()}
+
+    def continued(texts: list[str], **changed: Any) -> TextStream:
+        return TextStream(model, tokenizer, texts, **{**options, **changed})
+
+    if settings["interactive"]:
+        start = dialogue.Session(strategy, options["max_new_tokens"], options["seed"])
+        dialogue.talk(start, continued, named=lambda name: build("decoding", group("decoding", name)))
+    elif prompts is not None:
+        writing.write_lines(
+            prompts,
+            lambda batch, start: continued(batch, first_row=start * options["num_samples"]),
+            output=settings["output"],
+            batch_size=settings["batch_size"],
+            source=source,
+        )
+    else:
+        stream = continued([writing.read_prompt(settings, tokenizer)])
+        context = model.config.context_length
+        writing.write_text(stream, source=source, context=context, live=settings["stream"])
+
+
+def main() -> None:
+    """La commande : compose conf/generate.yaml, puis appelle `generate`."""
+    cli.run(generate, "generate")

@@ -1,0 +1,69 @@
+"""Ce qu'un modèle coûtera, calculé avant qu'il n'existe : paramètres, opérations, mémoire."""
+
+from gpt_lightning.errors import choice
+from gpt_lightning.model.config import GPTConfig
+
+# octets par paramètre : poids, gradient, deux moments d'AdamW
+BYTES_PER_PARAMETER = {"32-true": 16, "bf16-mixed": 16, "16-mixed": 16, "bf16-true": 8}
+
+
+def n_parameters(config: GPTConfig) -> int:
+    """Nombre de paramètres ; une matrice que la tête et l'embedding partagent est comptée une fois."""
+    return n_parameters_without_embeddings(config) + _embedding_parameters(config)
+
+
+def n_parameters_without_embeddings(config: GPTConfig) -> int:
+    """Les paramètres des blocs et de la norme finale : ni embeddings, ni tête."""
+    c, bias = config.emb_dim, int(config.bias)
+    norm = c * (1 + (bias if config.norm == "layernorm" else 0))
+    attention = 4 * c * c + 3 * c * int(config.qkv_bias) + c * bias
+    matrices = 3 if config.activation == "swiglu" else 2
+    feed_forward = matrices * c * config.hidden_dim + bias * (c + (matrices - 1) * config.hidden_dim)
+    return config.n_layers * (attention + feed_forward + 2 * norm) + norm
+
+
+def _embedding_parameters(config: GPTConfig) -> int:
+    positions = config.context_length * config.emb_dim if config.positions == "learned" else 0
+    return positions + config.padded_vocab_size * config.emb_dim * (1 if config.tie_weights else 2)
+
+
+def flops_per_token(config: GPTConfig, length: int | None = None) -> int:
+    """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L H Q T.
+
+    N compte les matrices qui multiplient (blocs et tête ; les tables qu'on lit par indice ne coûtent
+    rien), L les couches, H Q la largeur, T = `length` jetons (défaut : context_length).
+    Source : Chowdhery et al., « PaLM », 2022, annexe B.
+    """
+    length = length or config.context_length
+    multiplied = n_parameters_without_embeddings(config) + config.padded_vocab_size * config.emb_dim
+    return 6 * multiplied + 12 * config.n_layers * config.emb_dim * length
+
+
+def training_memory(
+    config: GPTConfig,
+    *,
+    batch_size: int,
+    length: int,
+    precision: str = "32-true",
+    fused_attention: bool = True,
+) -> dict[str, int]:
+    """Octets qu'un pas d'entraînement AdamW demande : `parameters` (poids, gradients, moments),
+    `activations` (gardées pour la passe arrière), `logits` (un tampon et sa copie).
+
+    Les activations sont comptées opération par opération. Sans noyau d'attention fusionné (c'est le cas du
+    dropout sur CPU), les poids d'attention, T par tête et par jeton, s'y ajoutent.
+    UserError si la précision est inconnue.
+    """
+    choice("precision", precision, BYTES_PER_PARAMETER)
+    size = 4 if precision == "32-true" else 2
+    tokens, c, h = batch_size * length, config.emb_dim, config.hidden_dim
+    dropout = 3 if config.drop_rate else 0
+    # normes (2 C), Q K V et sortie de l'attention (5 C), résidus, puis la couche cachée et son activation
+    hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[config.activation]
+    scores = 0 if fused_attention else 2.25 * config.n_heads * length  # softmax, dropout, masque d'un octet
+    per_layer = (9 + dropout) * c + hidden * h + scores
+    return {
+        "parameters": BYTES_PER_PARAMETER[precision] * n_parameters(config),
+        "activations": int(size * tokens * (config.n_layers * per_layer + 3 * c)),
+        "logits": 2 * size * tokens * config.padded_vocab_size,
+    }

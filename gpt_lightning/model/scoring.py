@@ -1,0 +1,91 @@
+"""La perte d'un modèle sur un texte entier, chaque jeton prédit une fois.
+
+Légende des formes : B lot, T jetons, C emb_dim.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.model.gpt import GPTModel
+from gpt_lightning.model.loss import linear_cross_entropy
+
+
+@dataclass(frozen=True)
+class Score:
+    """`loss` en nats par jeton prédit, `tokens` prédits, `bytes` de texte UTF-8."""
+
+    loss: float
+    tokens: int
+    bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.loss * self.tokens / math.log(2) / self.bytes
+
+
+def score(
+    model: GPTModel,
+    ids: Sequence[int],
+    n_bytes: int,
+    *,
+    max_length: int,
+    stride: int,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Score:
+    """La perte de `model` sur un texte de (N,) jetons et `n_bytes` octets, en fenêtres qui avancent de `stride`.
+
+    Chaque jeton sauf le premier est prédit une fois, avec max_length - stride jetons devant lui, sauf au début.
+    `progress` reçoit les jetons prédits et leur total. UserError si la fenêtre ne va pas au modèle ou au texte.
+    """
+    if max_length > model.config.context_length:
+        context = model.config.context_length
+        raise UserError(f"data.max_length={max_length} dépasse le contexte du modèle : essayez {context}.")
+    if not 1 <= stride <= max_length:
+        raise UserError(
+            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}."
+        )
+    if len(ids) < 2:
+        raise UserError("Le texte a moins de deux jetons : il n'y a rien à prédire.")
+    device, total, scored = next(model.parameters()).device, 0.0, 0
+    with torch.inference_mode():
+        for group in _batches(_windows(len(ids), max_length, stride), batch_size):
+            length = group[0][1] - group[0][0]
+            rows = torch.stack([torch.as_tensor(ids[start : end + 1]).long() for start, end, _ in group])
+            x, y = rows[:, :-1].to(device), rows[:, 1:].to(device)  # (B, T), (B, T)
+            new = torch.tensor([length - count for _, _, count in group], device=device)
+            fresh = torch.arange(length, device=device) >= new[:, None]  # (B, T) pas encore prédits
+            hidden, wanted = model.hidden(x)[fresh], y[fresh]
+            mean = linear_cross_entropy(hidden, model.out_head.weight, wanted, model.config.vocab_size)
+            total, scored = total + float(mean) * len(wanted), scored + len(wanted)
+            progress(scored, len(ids) - 1)
+    return Score(total / scored, scored, n_bytes)
+
+
+def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """(début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
+    seen, start = 0, 0
+    while seen < n_tokens - 1:
+        end = min(start + max_length, n_tokens - 1)
+        yield start, end, end - seen
+        seen, start = end, start + stride
+
+
+def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Par lots de même longueur."""
+    batch: list[tuple[int, int, int]] = []
+    for window in windows:
+        if batch and (len(batch) == size or window[1] - window[0] != batch[0][1] - batch[0][0]):
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch

@@ -1,0 +1,63 @@
+"""Ce qui se refuse : des valeurs simples, vérifiées avant de lire le corpus."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.model import GPTConfig
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """UserError si un réglage de train.py est impossible, seul ou avec un autre."""
+    GPTConfig.for_vocabulary(settings["model"], 1)
+    whole("seed", settings["seed"], 0, 2**32 - 1)
+    choice("compile", settings["compile"], ("auto", True, False))
+    whole("eval_every", settings["eval_every"])
+    for key in ("max_tokens", "save_every", "global_batch_tokens", "global_batch_size"):
+        if settings[key] is not None:
+            whole(key, settings[key])
+    check_trainer(settings["trainer"])
+
+
+def check_trainer(values: Mapping[str, Any]) -> None:
+    """UserError si une valeur de `trainer` est impossible."""
+    choice("trainer.accelerator", values["accelerator"], ACCELERATORS)
+    choice("trainer.precision", values["precision"], PRECISIONS)
+    for key in ("log_every_n_steps", "num_nodes", "accumulate_grad_batches"):
+        whole(f"trainer.{key}", values[key])
+    whole("trainer.max_steps", values["max_steps"], -1)
+    for key, least in (("max_epochs", -1), ("gradient_clip_val", 0)):
+        if values[key] is not None:
+            number(f"trainer.{key}", values[key], least)
+    for key in ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches"):
+        if values[key] == 0 and not isinstance(values[key], bool):
+            raise UserError(f"trainer.{key}=0 : un entraînement fait au moins un pas et une évaluation.")
+    _check_devices(values["devices"])
+
+
+def _check_devices(devices: Any) -> None:
+    wrong_number = isinstance(devices, bool) or (isinstance(devices, int) and (devices == 0 or devices < -1))
+    text = devices.replace(",", "").replace(" ", "") if isinstance(devices, str) else "auto"
+    if wrong_number or not (text in ("auto", "-1") or text.isdigit()):
+        raise UserError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
+
+
+def check_window(max_length: Any, context_length: int) -> None:
+    """UserError si la fenêtre (jetons) dépasse le contexte du modèle."""
+    if whole("data.max_length", max_length) > context_length:
+        raise UserError(
+            f"data.max_length={max_length} dépasse model.context_length={context_length} : "
+            f"essayez data.max_length={context_length} data.stride={context_length}."
+        )
+
+
+def check_validation(n_windows: int, world_size: int) -> None:
+    """UserError si chaque processus n'a pas une fenêtre de validation au moins."""
+    if n_windows < world_size:
+        raise UserError(
+            f"Le texte de validation n'a que {n_windows} fenêtres pour {world_size} processus : "
+            f"essayez data.max_length plus court, ou moins de processus."
+        )

@@ -1,0 +1,115 @@
+"""Ce qui est dit avant et après un entraînement."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTConfig, cost
+from gpt_lightning.training.hardware import Machine, peak_memory
+from gpt_lightning.training.module import GPTModule
+from gpt_lightning.training.plan import Plan
+from gpt_lightning.weights import StartingPoint, resumable_step
+
+FILES = (
+    "checkpoints",
+    "plots",
+    "samples",
+    "metrics.csv",
+    "tensorboard",
+    "config.yaml",
+    "environment.yaml",
+)
+log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
+
+
+def before(
+    settings: Mapping[str, Any],
+    machine: Machine,
+    module: GPTModule,
+    *,
+    corpus: str,
+    start: StartingPoint,
+    rate: float | None,
+) -> None:
+    """Dit ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée, point de départ ou de reprise.
+
+    `rate` est le débit mesuré de la machine, en FLOP/s, d'où la durée se déduit.
+    UserError si l'exécution reprise est déjà à la fin de son plan.
+    """
+    config, plan, data = module.model.config, module.plan, settings["data"]
+    memory = cost.training_memory(
+        config,
+        batch_size=data["batch_size"],
+        length=data["max_length"],
+        precision=machine.precision,
+        fused_attention=config.kernels == "fused" and (machine.device.type != "cpu" or config.drop_rate == 0),
+    )
+    seconds = estimated_seconds(config, plan, length=data["max_length"], rate=rate)
+    flops = cost.flops_per_token(config, data["max_length"])
+    log.info(messages.device(machine.device.type, machine.world_size, machine.precision, module.compiled))
+    log.info(corpus)
+    log.info(messages.model(cost.n_parameters(config), flops, memory))
+    log.info(messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    if start.source:
+        own = start.tokenizer is not None
+        log.info(messages.starting_from(start.source, cost.n_parameters(config), own))
+    if settings["ckpt_path"]:
+        step = resumable_step(settings["ckpt_path"])
+        log.info(messages.resuming(settings["ckpt_path"], step))
+        if plan.total_steps is not None and step >= plan.total_steps:
+            raise UserError(messages.nothing_left_to_do(step))
+
+
+def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, rate: float | None) -> float | None:
+    """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
+    if plan.total_tokens is None or rate is None:
+        return None
+    return cost.flops_per_token(config, length) * plan.total_tokens / rate / 0.5
+
+
+def hyperparameters(settings: Mapping[str, Any]) -> dict[str, int | float | str]:
+    """Les réglages qui distinguent un entraînement, {"optim.lr": 0.002 ...}, tels que TensorBoard les montre."""
+    chosen = {key: settings[key] for key in ("seed", "global_batch_tokens", "max_tokens", "init_from")}
+    for group in ("model", "data", "optim", "trainer"):
+        chosen |= {
+            f"{group}.{key}": value for key, value in settings[group].items() if not key.startswith("_")
+        }
+    return {
+        key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items() if v is not None
+    }
+
+
+def after(trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float) -> None:
+    """La table de la fin : pertes, coût, fichiers écrits, commandes à taper ensuite."""
+    results = {
+        **module.metrics,
+        "best": best_score(trainer),
+        "tokens": module.tokens_seen,
+        "memory": peak_memory(trainer.strategy.root_device),
+    }
+    log.info(messages.finished(str(folder), results, seconds, written(folder)))
+
+
+def written(folder: Path) -> list[str]:
+    """Les fichiers d'un dossier d'exécution, tels qu'on les nomme à la fin."""
+    found = []
+    for name in FILES:
+        path = folder / name
+        inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+        if path.exists():
+            few = inside if 0 < len(inside) <= 3 and name != "tensorboard" else []
+            found.append(f"{name}/{{{', '.join(few)}}}" if len(few) > 1 else f"{name}/" if inside else name)
+    return found
+
+
+def best_score(trainer: lightning.Trainer) -> float | None:
+    """La meilleure perte de validation que les checkpoints ont retenue."""
+    scores = [getattr(c, "best_model_score", None) for c in trainer.checkpoint_callbacks]
+    found = [float(score) for score in scores if score is not None and not math.isnan(float(score))]
+    return min(found, default=None)

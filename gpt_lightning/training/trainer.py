@@ -1,0 +1,107 @@
+"""Tous les arrangements avec Lightning : ce que le Trainer reçoit, et les contournements, chacun avec sa raison."""
+
+import ctypes
+import itertools
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from gpt_lightning.errors import choice
+from gpt_lightning.training.callbacks import Finish
+from gpt_lightning.training.checkpoint_io import DirectCheckpointIO
+from gpt_lightning.training.hardware import Machine
+from gpt_lightning.training.plan import Plan
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def prepare_process(seed: int) -> None:
+    """Prépare ce processus : la graine de python, numpy et torch, la mémoire, le silence de Lightning."""
+    _quiet()
+    keep_memory()
+    lightning.seed_everything(seed, verbose=False)
+
+
+def _quiet() -> None:
+    """Fait taire ce que Lightning dit à chaque fois et que nos messages disent déjà, en français."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning)\.")
+    warnings.filterwarnings(
+        "ignore", message=".*(isinstance\\(treespec, LeafSpec\\)|does not have many workers).*"
+    )
+
+
+def keep_memory() -> None:
+    """Demande à la glibc de garder la mémoire libérée : rendre puis reprendre les grands tampons à chaque pas coûte
+    de 10 à 25 % d'un pas sur CPU (benchmarks/RESULTS.md). Sans effet ailleurs que sous Linux."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def compiled(wanted: Any, device: str) -> bool:
+    """Faut-il compiler le modèle ? `auto` : sur CUDA seulement, où le gain paie l'attente."""
+    choice("compile", wanted, ("auto", True, False))
+    return device == "cuda" if wanted == "auto" else wanted
+
+
+def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[str, Any]:
+    """Le nœud `trainer` de la configuration, accordé à la machine et au plan : ce que `lightning.Trainer` reçoit.
+
+    Nos intervalles sont en pas d'optimiseur, ceux de Lightning en lots. Le plan compte les pas et Finish arrête
+    l'entraînement : Lightning n'a pas d'époque à compter. Le chargeur partage lui-même les fenêtres.
+    """
+    given = {
+        **values,
+        "devices": machine.devices,
+        "num_nodes": machine.num_nodes,
+        "precision": machine.precision,
+        "max_epochs": -1,
+        "max_steps": -1 if plan.total_steps is None else plan.total_steps,
+        "accumulate_grad_batches": plan.accumulate,
+        "use_distributed_sampler": False,
+        "plugins": _plugins(values["plugins"]),
+    }
+    if values["limit_train_batches"] is not None:
+        given["limit_train_batches"] = plan.steps_per_epoch * plan.accumulate
+    if values["val_check_interval"] is None and values["check_val_every_n_epoch"] is None:
+        given["val_check_interval"] = plan.eval_every * plan.accumulate
+    return given
+
+
+def _plugins(given: Any) -> list[Any]:
+    plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+    has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+    return plugins if has_io else [*plugins, DirectCheckpointIO()]
+
+
+def chosen(
+    callbacks: Iterable[lightning.Callback], values: Mapping[str, Any], hyperparameters: dict[str, Any]
+) -> list[lightning.Callback]:
+    """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit."""
+    unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
+    refused = tuple(kind for key, kind in unwanted.items() if not values[key])
+    kept = [one for one in callbacks if not isinstance(one, refused)]
+    return [*kept, AskLessOften(), Finish(hyperparameters)]
+
+
+class AskLessOften(lightning.Callback):
+    """Lightning 2.6 demande à chaque lot si un processus doit s'arrêter, et attend l'appareil pour le savoir ; une fois
+    par `log_every_n_steps` suffit, et tous les processus comptent de même."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Espace la question, si cette version de Lightning la pose."""
+        loop, count = trainer.fit_loop.epoch_loop, itertools.count()
+        ask = getattr(loop, "_broadcast_sigterm_tensor", None)
+        if ask is not None:
+            every = trainer.log_every_n_steps
+            loop._broadcast_sigterm_tensor = lambda: ask() if next(count) % every == 0 else None

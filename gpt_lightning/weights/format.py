@@ -1,0 +1,76 @@
+"""Le format d'un checkpoint : le seul endroit qui connaît ses clés et sa version.
+
+    {"gpt_lightning": {"format_version": 1, "model": {...}, "tokenizer": {...}, "tokens": ..., "metrics": {...}},
+     "state_dict": {"model.tok_emb.weight": ...}, ...}
+
+Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la description, sous la même clé.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTConfig
+from gpt_lightning.tokenizers import Tokenizer, from_state
+
+VERSION = 1
+KEY = "gpt_lightning"
+_PREFIX = "model."  # le nom du GPTModel dans le LightningModule
+
+
+def describe(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
+    state = tokenizer.state() if tokenizer else None
+    return {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
+
+
+def read(description: Any, path: Path) -> tuple[GPTConfig, Tokenizer | None]:
+    """La configuration et le tokenizer d'une description. UserError si elle est d'un autre format."""
+    version = description.get("format_version") if isinstance(description, dict) else None
+    if version != VERSION:
+        raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
+    tokenizer = description["tokenizer"]
+    return GPTConfig.from_dict(description["model"]), from_state(tokenizer) if tokenizer else None
+
+
+def is_ours(content: Any) -> bool:
+    """Vrai pour le contenu d'un checkpoint du projet."""
+    return isinstance(content, dict) and KEY in content
+
+
+def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Les tenseurs d'un checkpoint sous les noms du `GPTModel`."""
+    state = checkpoint.get("state_dict", {})
+    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+
+
+def write_progress(
+    checkpoint: dict[str, Any],
+    config: GPTConfig,
+    tokenizer: Tokenizer,
+    *,
+    tokens: int,
+    metrics: dict[str, float],
+) -> None:
+    """Ajoute à un checkpoint de Lightning la description du modèle, les jetons vus et les dernières mesures."""
+    checkpoint[KEY] = {**describe(config, tokenizer), "tokens": tokens, "metrics": dict(metrics)}
+
+
+def read_progress(checkpoint: dict[str, Any]) -> tuple[int, dict[str, float]]:
+    """(jetons vus, dernières mesures) d'un checkpoint d'entraînement."""
+    return checkpoint[KEY]["tokens"], dict(checkpoint[KEY]["metrics"])
+
+
+def resumable_step(content: Any, path: str) -> int:
+    """Le pas d'optimiseur d'un checkpoint complet. UserError s'il n'a que les poids, ou n'est pas des nôtres."""
+    if not is_ours(content):
+        raise UserError(
+            f"{path} n'est pas un checkpoint de gpt_lightning : init_from= part des poids d'ailleurs."
+        )
+    if "optimizer_states" not in content:
+        raise UserError(
+            f"{path} n'a que les poids : reprenez last.ckpt, ou partez de ces poids avec init_from=."
+        )
+    return content["global_step"]

@@ -1,0 +1,39 @@
+"""Le point de départ d'un entraînement : un modèle neuf, ou les poids d'une source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.weights.loading import load
+
+CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """L'architecture (clés de `model`), et si les poids viennent d'une source : leur tokenizer, leurs tenseurs."""
+
+    architecture: dict[str, Any]
+    source: str | None = None
+    tokenizer: Tokenizer | None = None
+    state: dict[str, Tensor] | None = None
+
+    def build(self, config: GPTConfig) -> GPTModel:
+        """Le modèle de départ."""
+        model = GPTModel(config)
+        if self.state is not None:
+            model.load_state_dict(self.state)
+        return model
+
+
+def starting_point(source: str | None, architecture: Mapping[str, Any]) -> StartingPoint:
+    """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`."""
+    if not source:
+        return StartingPoint(dict(architecture))
+    model, tokenizer = load(source)
+    chosen = {key: architecture[key] for key in CHOSEN}
+    return StartingPoint({**model.config.to_dict(), **chosen}, source, tokenizer, dict(model.state_dict()))

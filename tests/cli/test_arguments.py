@@ -1,0 +1,64 @@
+import pytest
+
+from gpt_lightning.cli.arguments import take_free_text, value_of
+from gpt_lightning.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "text", ["Il était, l'eau = 1984", "1984", "1e3", "null", "true", "${x}", "a=b", "[1, 2]", "", "-m"]
+)
+def test_a_prompt_is_taken_as_it_is(text):
+    assert take_free_text([f"prompt={text}", "seed=1"]) == (["seed=1"], {"prompt": text})
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [('"Il était"', "Il était"), ("'a=b'", "a=b"), ('"a", dit-il, "b"', '"a", dit-il, "b"'), ('"', '"')],
+)
+def test_a_value_already_quoted_for_hydra_loses_its_quotes(typed, meant):
+    assert take_free_text([f"prompt={typed}"])[1] == {"prompt": meant}
+
+
+def test_several_stop_texts_and_the_standard_input():
+    assert take_free_text(["stop=1984", "stop=\n", "-"]) == (
+        ["prompt_file='-'"],
+        {"stop": ["1984", "\n"]},
+    )
+
+
+def parsed(override: str):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(override).value()
+
+
+@pytest.mark.parametrize(
+    "path", ["à lire/mon texte.txt", "l'eau.txt", "a=b,c.txt", "${x}.txt", "C:\\x\\y.txt", "1984"]
+)
+def test_a_path_is_quoted_for_hydra(path):
+    from omegaconf import OmegaConf
+
+    (override,), texts = take_free_text([f"data.path={path}"])
+    assert texts == {} and OmegaConf.create({"v": parsed(override)}).v == path
+
+
+def test_lists_quoted_and_null_paths_are_left_to_hydra():
+    for argument in ("data.path=[a,b]", "data.path='a b'", "ckpt_path=null", "ckpt_path="):
+        assert take_free_text([argument]) == ([argument], {})
+
+
+def test_several_paths_in_a_sweep():
+    assert take_free_text(["-m", "data.path=a b.txt,c.txt"])[0] == ["-m", "data.path='a b.txt','c.txt'"]
+
+
+def test_a_sweep_has_one_folder():
+    with pytest.raises(UserError, match="tout le balayage"):
+        take_free_text(["-m", "output_dir=a,b"])
+
+
+@pytest.mark.parametrize(
+    "given, value",
+    [([], None), (["ckpt_path=null"], None), (["ckpt_path="], None), (["ckpt_path='a b'"], "a b")],
+)
+def test_the_value_of_a_key(given, value):
+    assert value_of("ckpt_path", ["seed=1", *given]) == value
