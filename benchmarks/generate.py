@@ -189,7 +189,7 @@ def lookup(arguments) -> None:
 
 
 def first_token(arguments) -> None:
-    """De la commande au premier jeton affiché, sur un petit modèle ; il faut une course sous outputs/."""
+    """De la commande au premier jeton affiché, sur un petit modèle ; il faut une exécution sous outputs/."""
     times = {"import torch": [], "generate.py": []}
     for _ in range(arguments.rounds + 1):
         began = time.perf_counter()
@@ -210,7 +210,9 @@ def first_token(arguments) -> None:
             times["generate.py"].append(time.perf_counter() - began)
             one.communicate()
             if one.returncode:
-                print("\ngenerate.py demande une course finie sous outputs/ : « python train.py » d'abord.")
+                print(
+                    "\ngenerate.py demande une exécution finie sous outputs/ : « python train.py » d'abord."
+                )
                 return
     torch_s, ours_s = (statistics.median(values[1:]) for values in times.values())
     print(

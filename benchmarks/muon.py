@@ -1,7 +1,8 @@
 """Muon contre AdamW, à jetons égaux : `python benchmarks/muon.py tinyshakespeare.txt`.
 
-Les deux sont réglés par le même petit balayage de rythmes sur une graine, puis courus sur trois. On cherche en combien
-de jetons Muon atteint la perte finale d'AdamW. La courbe va dans docs/images/muon.png.
+Les deux sont réglés par le même petit balayage de taux d'apprentissage sur une graine, puis
+entraînés sur trois. On cherche en combien de jetons Muon atteint la perte finale d'AdamW. La courbe va dans
+docs/images/muon.png.
 """
 
 import argparse
@@ -21,12 +22,16 @@ COLOURS = {"adamw": "#0072B2", "muon": "#D55E00"}
 Curve = dict[int, float]  # jetons -> perte de validation
 
 
-def sweep(folder: Path, text: str, steps: int, *overrides: str) -> list[tuple[str, str, int, Curve]]:
-    """Court un balayage ; rend (règle, rythme, graine, courbe) par course."""
+def sweep(
+    folder: Path, text: str, steps: int, rule: str, *overrides: str
+) -> list[tuple[str, str, int, Curve]]:
+    """Lance un balayage ; rend (règle, taux, graine, courbe) par entraînement."""
     command = [
         sys.executable,
         str(ROOT / "train.py"),
         "-m",
+        f"optim={rule}",
+        *(["optim.momentum_warmup=100"] if rule == "muon" else []),
         *overrides,
         "model=mini",
         "tokenizer=characters",
@@ -35,7 +40,6 @@ def sweep(folder: Path, text: str, steps: int, *overrides: str) -> list[tuple[st
         f"trainer.max_steps={steps}",
         f"eval_every={steps // 20}",
         "trainer.limit_val_batches=12",
-        "optim.momentum_warmup=100",
         "callbacks.sample=null",
         f"output_dir={folder}",
     ]
@@ -46,7 +50,7 @@ def sweep(folder: Path, text: str, steps: int, *overrides: str) -> list[tuple[st
         rows = read_metrics(run.parent / "metrics.csv").values()
         curve = {int(row["tokens"]): row["val/loss"] for row in rows if "val/loss" in row}
         optim = settings["optim"]
-        found.append((optim["rule"], optim["lr"], settings["seed"], curve))
+        found.append((rule, optim["lr"], settings["seed"], curve))
     return found
 
 
@@ -76,7 +80,7 @@ def draw(curves: dict[str, list[Curve]], rates: dict[str, str], path: Path) -> N
         for curve in several:
             axes.plot(list(curve), list(curve.values()), color=COLOURS[rule], alpha=0.3, linewidth=1)
         average, style = mean(several), "-" if rule == "muon" else "--"
-        label = f"{rule}, rythme {rates[rule]:g}, moyenne de {len(several)} graines"
+        label = f"{rule}, taux {rates[rule]:g}, moyenne de {len(several)} graines"
         axes.plot(
             list(average), list(average.values()), style, color=COLOURS[rule], linewidth=2.5, label=label
         )
@@ -100,15 +104,13 @@ def main() -> None:
     arguments = parser.parse_args()
     text = str(Path(arguments.text).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        tried = sweep(
-            Path(folder) / "rythmes",
-            text,
-            arguments.steps,
-            "optim=adamw,muon",
-            f"optim.lr={','.join(RATES)}",
-            "seed=1",
-        )
-        print("| règle | rythme | perte de validation (graine 1) |\n|---|---|---|")
+        rates_swept = (f"optim.lr={','.join(RATES)}", "seed=1")
+        tried = [
+            one
+            for rule in COLOURS
+            for one in sweep(Path(folder) / f"taux-{rule}", text, arguments.steps, rule, *rates_swept)
+        ]
+        print("| règle | taux | perte de validation (graine 1) |\n|---|---|---|")
         for rule, rate, _, curve in tried:
             print(f"| {rule} | {rate:g} | {last(curve):.4f} |", flush=True)
         rates = {
@@ -117,13 +119,12 @@ def main() -> None:
         }
         curves = {}
         for rule, rate in rates.items():
-            runs = sweep(
-                Path(folder) / rule, text, arguments.steps, f"optim={rule}", f"optim.lr={rate}", "seed=1,2,3"
-            )
+            seeds = (f"optim.lr={rate}", "seed=1,2,3")
+            runs = sweep(Path(folder) / rule, text, arguments.steps, rule, *seeds)
             curves[rule] = [curve for *_, curve in runs]
     finals = {rule: [last(curve) for curve in several] for rule, several in curves.items()}
     for rule, values in finals.items():
-        print(f"\n{rule}, rythme {rates[rule]:g} : " + ", ".join(f"{value:.4f}" for value in values))
+        print(f"\n{rule}, taux {rates[rule]:g} : " + ", ".join(f"{value:.4f}" for value in values))
     wanted, total = statistics.mean(finals["adamw"]), max(curves["adamw"][0])
     tokens = reached(mean(curves["muon"]), wanted)
     print(

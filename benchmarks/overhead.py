@@ -12,16 +12,22 @@ import time
 import lightning
 import torch
 
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.targets import build
 from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import gpt2
-from gpt_lightning.training import setup
-from gpt_lightning.training.callbacks import Finish, MetricsCSV, Monitor, Progress
+from gpt_lightning.training.callbacks import Monitor, Progress
+from gpt_lightning.training.hardware import resolve
+from gpt_lightning.training.loggers import MetricsCSV
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
-from gpt_lightning.training.plan import make_plan
+from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.trainer import arguments, chosen, prepare_process
 
 SHAPE = {"context_length": 256, "emb_dim": 128, "n_heads": 4, "n_layers": 4, "tie_weights": False}
+VALUES = compose("train", "trainer.accelerator=cpu", "trainer.precision=32-true")["trainer"]
+ADAMW = OptimConfig(lr=1e-3, arguments={"betas": (0.9, 0.95)})
 
 
 class Clock(lightning.Callback):
@@ -40,40 +46,24 @@ def model() -> GPTModel:
 
 
 def by_lightning(data, steps: int, folder: str) -> list[float]:
-    plan = make_plan(
-        batches_per_epoch=len(data.order()),
-        accumulate=1,
-        tokens_per_batch=data.batch_size * data.max_length,
-        max_epochs=None,
-        max_steps=steps,
-        max_tokens=None,
-        timed=False,
-        eval_every=10**9,
-    )
+    plan = Plan(len(data.order()), data.batch_size * data.max_length, steps, 10**9)
     clock = Clock()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    values = {**VALUES, "enable_checkpointing": False, "limit_val_batches": 0}
+    trainer = build(
+        "trainer",
+        arguments(values, resolve(values), plan),
         logger=MetricsCSV(f"{folder}/metrics.csv"),
-        callbacks=[Monitor(), Progress(), Finish({}), clock],
-        max_epochs=-1,
-        gradient_clip_val=1.0,
-        log_every_n_steps=10,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
+        callbacks=chosen([Monitor(), Progress(), clock], values, {}),
         default_root_dir=folder,
     )
-    setup.follow(trainer, plan, 1)
-    module = GPTModule(model(), tokenizer=data.tokenizer, optim=OptimConfig(lr=1e-3), plan=plan)
+    module = GPTModule(model(), tokenizer=data.tokenizer, optim=ADAMW, plan=plan)
     trainer.fit(module, data)
     return clock.times
 
 
 def by_hand(data, steps: int) -> list[float]:
     one = model()
-    optimizer = build_optimizer(one, OptimConfig(lr=1e-3))
+    optimizer = build_optimizer(one, ADAMW)
     times, batches = [], iter(data.train_dataloader())
     for _ in range(steps):
         x, y = (part.long() for part in next(batches))
@@ -98,8 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
     arguments = parser.parse_args()
-    setup.quiet()
-    setup.keep_memory()
+    prepare_process(0)
     data = SlidingWindowDataModule(
         tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=arguments.batch
     )

@@ -1,7 +1,7 @@
 """Un pas d'entraînement de GPT-2 124M, à côté de transformers : `python benchmarks/train_step.py`.
 
 Passe avant, passe arrière, AdamW, dropout 0 ; les deux modèles alternent dans un même processus, on donne la médiane.
-Le pic de mémoire vient de processus à part. `--original` compare la course de experiment=original (163 M, dropout 0,1)
+Le pic de mémoire vient de processus à part. `--original` compare le pas de experiment=original (163 M, dropout 0,1)
 à la façon du livre : attention en toutes lettres, logits entiers, AdamW sans noyau fusionné.
 """
 
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.training import setup
 from gpt_lightning.training.hardware import peak_memory
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
+from gpt_lightning.training.trainer import keep_memory
 
 ORIGINAL = {"context_length": 256, "drop_rate": 0.1, "qkv_bias": False, "tie_weights": False, "init": "torch"}
 
@@ -43,7 +43,12 @@ class ByTheBook(nn.Module):
 def our_step(device: str, precision: str, compiled: bool, **shape):
     model = GPTModel(GPTConfig(vocab_size=50257, **shape)).to(device).train()
     loss_of = torch.compile(model.loss) if compiled else model.loss
-    return _step(loss_of, build_optimizer(model, OptimConfig(lr=1e-4)), device, precision)
+    return _step(
+        loss_of,
+        build_optimizer(model, OptimConfig(lr=1e-4, arguments={"betas": (0.9, 0.95)})),
+        device,
+        precision,
+    )
 
 
 def their_step(device: str, precision: str, compiled: bool):
@@ -119,7 +124,7 @@ def main() -> None:
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() and not arguments.original else "cpu"
-    setup.keep_memory()
+    keep_memory()
     x, y = batch_of(arguments, device)
     if arguments.alone:
         step = makers(arguments, device, arguments.precision[0])[arguments.alone]()

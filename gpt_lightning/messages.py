@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def device(name: str, count: int, precision: str, compiled: bool) -> str:
-    """L'appareil, le nombre de processus et la précision de la course."""
+    """L'appareil, le nombre de processus et la précision."""
     line = f"Appareil   : {name}, précision {precision}" + (", compilé" if compiled else "")
     if count > 1 and name == "cpu":
         line += f"\n             {count} processus sur CPU (gloo) : pour essayer, pas pour aller plus vite"
@@ -63,8 +63,8 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
 def plan(
     steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
 ) -> str:
-    """La longueur de la course, en pas, époques et jetons, et sa durée estimée (secondes)."""
-    if steps is None:
+    """La longueur de l'entraînement, en pas, époques et jetons, et sa durée estimée (secondes)."""
+    if steps is None or epochs is None:
         length = "jusqu'à la limite de temps"
     else:
         length = f"{number(steps)} pas, {number(epochs, 1)} époques, {number(steps * tokens_per_step)} jetons"
@@ -72,7 +72,12 @@ def plan(
     if accumulate > 1:
         batch += f" ({accumulate} lots accumulés)"
     time = "" if seconds is None else f"\n             environ {duration(seconds)} au débit mesuré"
-    return f"Course     : {length} ; {batch}{time}"
+    return f"Plan       : {length} ; {batch}{time}"
+
+
+def sweep_job(number: int, overrides: Sequence[str]) -> str:
+    """La tâche d'un balayage qui commence."""
+    return f"Balayage   : tâche {number}, {' '.join(overrides)}"
 
 
 def building(folder: str) -> str:
@@ -101,7 +106,7 @@ def tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> st
 
 
 def starting(output_dir: str) -> str:
-    """Le dossier de la course."""
+    """Le dossier de l'exécution."""
     return f"Dossier    : {output_dir}"
 
 
@@ -133,7 +138,7 @@ def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left:
 def unknown_prompt(prompt: str) -> str:
     """Le tokenizer ne connaît pas le texte d'exemple."""
     return (
-        f"Exemple    : le tokenizer ne sait pas lire « {prompt} », les textes d'exemple partent de rien "
+        f"Exemple    : le tokenizer ne sait pas lire « {prompt} », les textes d'exemple commencent sans lui "
         f"(callbacks.sample.prompt=... en donne un autre)"
     )
 
@@ -170,10 +175,10 @@ def finished(output_dir: str, results: Mapping[str, Any], seconds: float, files:
 
 
 def nothing_left_to_do(step: int) -> str:
-    """La course reprise est déjà à son dernier pas."""
+    """L'entraînement repris est déjà à son dernier pas."""
     return (
-        f"Cette course est déjà à son dernier pas ({number(step)}) : "
-        f"donnez-lui une suite, par exemple trainer.max_steps={2 * step}."
+        f"Cet entraînement est déjà à son dernier pas ({number(step)}) : "
+        f"prolongez-le, par exemple trainer.max_steps={2 * step}."
     )
 
 
@@ -208,7 +213,7 @@ def no_run_yet() -> str:
 
 def not_a_source(source: str) -> str:
     """`ckpt_path` ne désigne rien de connu."""
-    return f"ckpt_path={source} : ni dossier de course, ni fichier de poids, ni last, ni best."
+    return f"ckpt_path={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best."
 
 
 def guessed_heads(path: str, n_heads: int) -> str:

@@ -1,4 +1,4 @@
-"""Ce que plusieurs tests partagent : les nombres de l'original, la commande comme on la tape, une course finie."""
+"""Ce que plusieurs tests partagent : les nombres de l'original, la commande comme on la tape, une exécution finie."""
 
 import json
 import os
@@ -20,10 +20,7 @@ def golden() -> dict:
 
 @pytest.fixture(scope="session")
 def verdict() -> str:
-    path = CORPORA / "the-verdict.txt"
-    if not path.exists():
-        pytest.skip(f"{path.name} n'est pas là : ce test compare au texte de l'original")
-    return path.read_text(encoding="utf-8")
+    return (ROOT / "tests" / "data" / "the-verdict.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +68,8 @@ def text_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(command, text_file, tmp_path_factory):
-    """Une course de `model=tiny` finie par la ligne de commande : (dossier de travail, dossier de course, sortie)."""
-    cwd = tmp_path_factory.mktemp("course")
+    """Une exécution de `model=tiny` finie par la ligne de commande : (dossier de travail, dossier d'exécution, sortie)."""
+    cwd = tmp_path_factory.mktemp("execution")
     done = command(
         "train.py",
         "model=tiny",

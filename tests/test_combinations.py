@@ -1,4 +1,4 @@
-"""Chaque paire de réglages du moteur se rencontre dans une course de vingt pas."""
+"""Chaque paire de réglages du moteur se rencontre dans un entraînement de vingt pas."""
 
 import pytest
 import torch
@@ -67,15 +67,15 @@ def test_it_trains_twenty_steps_and_reloads(
         "trainer.max_steps=20",
         "trainer.log_every_n_steps=1",
         "eval_every=10",
-        "output_dir=course",
+        "output_dir=execution",
         cwd=tmp_path,
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
-    rows = read_metrics(tmp_path / "course" / "metrics.csv")
+    rows = read_metrics(tmp_path / "execution" / "metrics.csv")
     assert max(rows) == 20 and rows[20]["train/loss"] < 0.9 * rows[1]["train/loss"]
     assert rows[20]["tokens"] == 20 * 16 * 4 * accumulate * devices
-    written = command("generate.py", "ckpt_path=course", "max_new_tokens=2", "prompt=Le chat", cwd=tmp_path)
+    written = command("generate.py", "ckpt_path=execution", "max_new_tokens=2", "prompt=Le chat", cwd=tmp_path)
     assert written.returncode == 0, written.stderr
-    last = torch.load(tmp_path / "course" / "checkpoints" / "last.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "execution" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 20 and last["optimizer_states"]

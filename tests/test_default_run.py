@@ -1,4 +1,4 @@
-"""La course par défaut apprend vraiment : mieux qu'un bigramme interpolé, l'oracle le plus dur sur ce corpus."""
+"""L'entraînement par défaut apprend vraiment : mieux qu'un bigramme interpolé, l'oracle le plus dur sur ce corpus."""
 
 from collections import Counter
 
@@ -38,5 +38,5 @@ def test_the_default_run_beats_the_bigram(command, cache, tmp_path):
     data.prepare()
     train, val = (data.tokens(split).astype(np.int64) for split in ("train", "val"))
     oracle = interpolated_bigram(train, val, 50257)
-    print(f"course par défaut {final:.4f} nats, bigramme interpolé {oracle:.4f} nats")
+    print(f"entraînement par défaut {final:.4f} nats, bigramme interpolé {oracle:.4f} nats")
     assert final < oracle

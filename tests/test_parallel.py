@@ -24,7 +24,7 @@ COMMON = (
     "eval_every=25",
     "optim.lr=1e-3",
     "callbacks.sample=null",
-    "output_dir=course",
+    "output_dir=execution",
 )
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
@@ -68,7 +68,7 @@ def alone(command, text_file, cache, tmp_path_factory) -> dict[int, float]:
 
 
 def losses(cwd) -> dict[int, dict[str, float]]:
-    rows = read_metrics(cwd / "course" / "metrics.csv")
+    rows = read_metrics(cwd / "execution" / "metrics.csv")
     return {step: {k: v for k, v in row.items() if k.endswith("/loss")} for step, row in rows.items()}
 
 
@@ -113,7 +113,7 @@ def test_every_launcher_gives_the_losses_of_one(launcher, alone, cache, text_fil
         )
     assert same(losses(tmp_path), alone)
     assert sum(output.count("Corpus     :") for output in outputs) == 1  # un seul processus parle
-    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+    assert [path.name for path in tmp_path.iterdir()] == ["execution"]
 
 
 @pytest.mark.slow
@@ -131,8 +131,8 @@ def test_a_sweep_under_torchrun(cache, text_file, tmp_path):
         tmp_path,
         [environment(cache)],
     )
-    jobs = sorted(path.name for path in (tmp_path / "course").iterdir() if path.is_dir())
-    assert jobs == ["0", "1"] and all((tmp_path / "course" / job / "metrics.csv").exists() for job in jobs)
+    jobs = sorted(path.name for path in (tmp_path / "execution").iterdir() if path.is_dir())
+    assert jobs == ["0", "1"] and all((tmp_path / "execution" / job / "metrics.csv").exists() for job in jobs)
 
 
 def children(pid: int) -> list[int]:

@@ -5,9 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from gpt_lightning import cli
+from gpt_lightning.cli.arguments import take_free_text
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,17 +21,31 @@ def commands(name: str) -> list[str]:
 
 FRENCH = commands("README.md")
 SCRIPTS = [line for line in FRENCH if re.search(r"python (train\.py|generate\.py|-m gpt_lightning)", line)]
-CONFIGS = {
-    "train.py": "train",
-    "generate.py": "generate",
-    "gpt_lightning.weights": "export",
-    "gpt_lightning.data": "prepare",
-    "gpt_lightning.evaluate": "evaluate",
-    **{
-        f"gpt_lightning.demos.{path.stem}": f"demos/{path.stem}"
-        for path in (cli.CONF / "demos").glob("*.yaml")
-    },
-}
+
+
+def parsed(line: str) -> tuple[str, list[str]]:
+    """(nom dans conf/, arguments) d'une commande telle qu'on la tape."""
+    words = shlex.split(line.partition("|")[2] or line)
+    start = next(i for i, word in enumerate(words) if re.match(r"(train|generate)\.py$|gpt_lightning\b", word))
+    script, typed = words[start], words[start + 1 :]
+    if script.endswith(".py"):
+        return script.removesuffix(".py"), typed
+    if script.startswith("gpt_lightning.demos."):
+        return f"demos/{script.rpartition('.')[2]}", typed
+    return (typed[0], typed[1:]) if typed else ("", [])
+
+
+def composes(line: str) -> bool:
+    """La commande se compose, avec la première valeur de chaque clé d'un balayage."""
+    name, typed = parsed(line)
+    if not name:
+        return line.split()[-1] == "gpt_lightning"  # la liste des commandes
+    overrides, texts = take_free_text(typed)
+    values = [o for o in overrides if not o.startswith("-")]
+    sweep = "-m" in overrides
+    singles = [re.sub(r"=([^'\[{,]*),.*", r"=\1", value) if sweep else value for value in values]
+    cfg = compose(name, *singles)
+    return all(key in cfg for key in texts)
 
 
 def test_both_languages_have_the_same_commands():
@@ -41,15 +56,7 @@ def test_both_languages_have_the_same_commands():
 @pytest.mark.parametrize("line", SCRIPTS)
 def test_each_command_composes(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    script, *typed = [word for word in shlex.split(line)[1:] if word not in ("export", "prepare")]
-    if script == "-m":
-        script, *typed = typed
-    overrides, texts = cli.take_free_text(typed)
-    values = [o for o in overrides if not o.startswith("-")]
-    singles = [value.split(",")[0] if "-m" in overrides else value for value in values]
-    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
-        cfg = compose(CONFIGS[script], singles)
-    assert all(key in cfg for key in texts)
+    assert composes(line)
 
 
 @pytest.mark.parametrize("line", [line for line in FRENCH if line.startswith("make ")])
@@ -63,3 +70,18 @@ def test_each_target_exists(line):
 )
 def test_each_file_named_exists(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(
+    "old, new", [("evaluate", "evaluate"), ("data", "prepare"), ("weights", "export")]
+)
+def test_an_old_form_answers_with_the_new_one(command, tmp_path, old, new):
+    done = command(f"gpt_lightning.{old}", new, "ckpt_path=best", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"-m gpt_lightning {new}" in done.stderr
+
+
+def test_without_a_command_they_are_listed_and_a_mistake_is_answered(command, tmp_path):
+    done = command("gpt_lightning", cwd=tmp_path)
+    assert done.returncode == 0 and all(f"  {name} " in done.stdout for name in COMMANDS)
+    wrong = command("gpt_lightning", "evaluer", cwd=tmp_path)
+    assert wrong.returncode == 1 and "evaluate" in wrong.stderr and wrong.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""TensorBoard sur une course finie : ce qu'une personne y verrait, lu par sa propre interface HTTP."""
+"""TensorBoard sur une exécution finie : ce qu'une personne y verrait, lu par sa propre interface HTTP."""
 
 import json
 import subprocess

@@ -49,7 +49,12 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
             overrides.append(f"{key}=" + ",".join(map(quoted, parts)))
         else:
             overrides.append(argument)
-    return overrides, texts
+    # argparse ne veut pas d'une option entre deux surcharges : « model=tiny -m seed=1,2 »
+    return sorted(overrides, key=_is_override), texts
+
+
+def _is_override(argument: str) -> bool:
+    return argument.startswith("~") or ("=" in argument and not argument.startswith("-"))
 
 
 def is_sweep(argv: list[str]) -> bool:

@@ -3,11 +3,11 @@
 import difflib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
@@ -27,7 +27,12 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
     ready = GlobalHydra.instance().is_initialized()
     door = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
     with door:
-        return OmegaConf.to_container(hydra.compose(config_name, list(overrides)))  # type: ignore[return-value]
+        return plain(hydra.compose(config_name, list(overrides)))
+
+
+def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
 
 
 def group(name: str, choice: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def show_log(*, on_stdout: bool) -> None:
     handler = RichHandler(sys.stdout) if on_stdout else logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("hydra").setLevel(logging.WARNING)  # ce que Hydra dit d'un balayage, nous le disons en français
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def written_to(path: Path) -> Iterator[None]:
 class Progress:
     """Dit où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
 
-    def __init__(self, sentence: Callable[..., str], every: float = 5.0):
+    def __init__(self, sentence: Callable[..., str], every: float = 5.0) -> None:
         self._sentence, self._every = sentence, every
         self._began = time.monotonic()
         self._next = self._began + every

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import Texts, quoted
+from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -43,7 +44,8 @@ class RunFolders:
         Une reprise rouvre le dossier qu'elle continue. Si la tâche échoue avant ses premières mesures, il ne reste
         rien de ce qu'elle a écrit. UserError si `output_dir` est le dossier d'une autre exécution.
         """
-        resumed, created = cfg.ckpt_path is not None, []
+        resumed = cfg.ckpt_path is not None
+        created: list[Path] = []
         if not resumed:
             folder, created = self._reserved(cfg.output_dir)
         elif cfg.output_dir is None:
@@ -54,7 +56,7 @@ class RunFolders:
         try:
             with open_dict(cfg):
                 cfg.output_dir = str(folder)
-            settings = {**OmegaConf.to_container(cfg, resolve=True), **texts}
+            settings = {**plain(cfg, resolve=True), **texts}
             _write_record(folder, cfg, settings, texts)
             with console.written_to(folder / "train.log"):
                 yield settings
@@ -97,7 +99,7 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
 
 def _write_record(folder: Path, cfg: DictConfig, settings: dict[str, Any], texts: Texts) -> None:
     """Écrit .hydra/ comme Hydra le fait, et config.yaml, que lisent les autres processus."""
-    hydra = HydraConfig.instance().cfg
+    hydra = cast(DictConfig, HydraConfig.instance().cfg)
     typed = [
         one for one in hydra.hydra.overrides.task if one.partition("=")[0] not in ("output_dir", "ckpt_path")
     ]

@@ -62,7 +62,7 @@ def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
 class SharedSettings:
     """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur."""
 
-    def __init__(self, where: Launcher):
+    def __init__(self, where: Launcher) -> None:
         from torch.distributed import TCPStore
 
         self._launcher, self._count = where, 0

@@ -19,9 +19,9 @@ def resume_overrides(overrides: list[str]) -> list[str]:
         raise UserError(
             "ckpt_path= continue une seule exécution : dans un balayage, init_from= part de ses poids."
         )
-    from gpt_lightning.weights.sources import find_checkpoint
+    from gpt_lightning import weights
 
-    checkpoint = find_checkpoint(source, prefer="last")
+    checkpoint = weights.find_checkpoint(source, prefer="last")
     run = checkpoint.parent.parent
     saved = typed_overrides(run)
     if saved is None:
@@ -34,6 +34,7 @@ def resume_overrides(overrides: list[str]) -> list[str]:
             f"ckpt_path= continue l'exécution dans son dossier, {run} : retirez output_dir={asked}, "
             f"ou partez de ses poids avec init_from=."
         )
+    weights.resumable_step(str(checkpoint))  # refuse ce qui ne se reprend pas
     here = ("ckpt_path", "output_dir")
     new_keys = {one.partition("=")[0] for one in overrides} | set(here)
     old = [one for one in saved if one.partition("=")[0] not in new_keys]

@@ -9,11 +9,14 @@ from typing import Any
 
 import hydra
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
+from gpt_lightning import messages
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
-from gpt_lightning.cli.composition import CONF
+from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.resume import resume_overrides
@@ -87,9 +90,12 @@ def _job(
 ) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
         try:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                hydra_job = HydraConfig.get()
+                console.log.info(messages.sweep_job(hydra_job.job.num, hydra_job.overrides.task))
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
-                return task({**OmegaConf.to_container(cfg, resolve=True), **texts})
+                return task({**plain(cfg, resolve=True), **texts})
             with folders.opened(cfg, texts) as settings:
                 share(settings)
                 return task(settings)

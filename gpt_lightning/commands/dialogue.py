@@ -1,10 +1,10 @@
 """`generate.py interactive=true` : une ligne, sa suite, et des commandes qui commencent par « / »."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 import yaml
 
@@ -37,10 +37,10 @@ def changed(session: Session, line: str, start: Session, named: Callable[[str], 
         value = yaml.safe_load(argument)
     except yaml.YAMLError:
         value = argument
-    if command in ("seed", "longueur"):
-        return replace(
-            session, **{"seed" if command == "seed" else "max_new_tokens": _number_or_null(command, value)}
-        )
+    if command == "seed":
+        return replace(session, seed=None if value is None else whole("/seed", value, 0))
+    if command == "longueur":
+        return replace(session, max_new_tokens=whole("/longueur", value, 0))
     if command in {field.name for field in fields(Strategy)}:
         return replace(session, strategy=Strategy(**{**asdict(session.strategy), command: value}))
     raise UserError(f"« /{command} » n'existe pas : /aide donne les commandes.")
@@ -50,7 +50,7 @@ def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[
     """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
-    with contextlib.suppress(AttributeError):  # un octet invalide ne finit pas la séance
+    if isinstance(sys.stdin, io.TextIOWrapper):  # un octet invalide ne finit pas la séance
         sys.stdin.reconfigure(errors="replace")
     print(messages.dialogue_help(), file=sys.stderr)
     session = start
@@ -94,7 +94,3 @@ def _described(session: Session) -> str:
         f"{key}={value}" for key, value in asdict(session.strategy).items() if value is not None
     )
     return f"[{values} ; {session.max_new_tokens} jetons au plus ; seed={session.seed}]"
-
-
-def _number_or_null(name: str, value: Any) -> int | None:
-    return None if value is None and name == "seed" else whole(f"/{name}", value, 0)

@@ -1,6 +1,7 @@
 """Mesurer un modèle : `python -m gpt_lightning evaluate ckpt_path=best data=text data.path=texte.txt`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
@@ -26,7 +27,7 @@ def evaluate(settings: dict[str, Any]) -> float:
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
     found = score(
         model,
-        np.concatenate([data.tokens(split) for split in splits]),
+        cast(Sequence[int], np.concatenate([data.tokens(split) for split in splits])),
         sum(data.store.meta["splits"][split]["bytes"] for split in splits),
         max_length=data.max_length,
         stride=data.stride,

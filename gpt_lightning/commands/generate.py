@@ -1,5 +1,6 @@
 """Continuer un texte : `python generate.py decoding=nucleus prompt="Il était une fois"`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gpt_lightning import cli
@@ -23,7 +24,7 @@ def generate(settings: dict[str, Any]) -> None:
     options = {key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")}
     options |= {"strategy": strategy, "stop": settings["stop"] or ()}
 
-    def continued(texts: list[str], **changed: Any) -> TextStream:
+    def continued(texts: Sequence[str], **changed: Any) -> TextStream:
         return TextStream(model, tokenizer, texts, **{**options, **changed})
 
     if settings["interactive"]:

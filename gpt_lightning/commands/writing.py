@@ -6,12 +6,16 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, whole
+
+if TYPE_CHECKING:
+    from gpt_lightning.decoding import Continuation, TextStream
+    from gpt_lightning.tokenizers import Tokenizer
 
 PROMPT = "The with statement is"  # le corpus de « python train.py » parle ainsi
 SEPARATOR = "---"
@@ -40,7 +44,7 @@ def check(settings: dict[str, Any]) -> None:
         whole(key, settings[key])
 
 
-def read_prompt(settings: dict[str, Any], tokenizer) -> str:
+def read_prompt(settings: dict[str, Any], tokenizer: "Tokenizer") -> str:
     """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, ou le texte par défaut.
 
     Le retour à la ligne qui finit un fichier n'est pas du texte. Si `tokenizer` ne sait pas lire le texte par défaut,
@@ -53,7 +57,7 @@ def _nothing_given(settings: dict[str, Any]) -> bool:
     return settings["prompt"] is None and settings["prompt_file"] is None
 
 
-def _default(tokenizer) -> str:
+def _default(tokenizer: "Tokenizer") -> str:
     try:
         tokenizer.encode(PROMPT)
     except UserError:
@@ -74,7 +78,7 @@ def _given_prompt(settings: dict[str, Any]) -> str:
     return _without_last_newline(_read("-"))
 
 
-def write_text(stream, *, source: str, context: int, live: bool) -> None:
+def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -> None:
     """Écrit chaque texte et sa suite sur stdout, séparés par « --- », le premier au fur et à mesure si `live`.
 
     Le résumé va sur stderr, même si l'on interrompt.
@@ -117,7 +121,12 @@ def read_prompts(path: str) -> list[str]:
 
 
 def write_lines(
-    prompts: Sequence[str], continued, *, output: str | None, batch_size: int, source: str
+    prompts: Sequence[str],
+    continued: "Callable[[Sequence[str], int], TextStream]",
+    *,
+    output: str | None,
+    batch_size: int,
+    source: str,
 ) -> None:
     """Une ligne JSON par suite : prompt, text (la suite), tokens, reason, et logprobs si elles sont demandées.
 
@@ -144,7 +153,7 @@ def write_lines(
         print(summary, file=sys.stderr)
 
 
-def _write_record(file: IO[str], row) -> None:
+def _write_record(file: IO[str], row: "Continuation") -> None:
     record = {"prompt": row.prompt, "text": row.text, "tokens": len(row.ids), "reason": row.reason}
     if row.logprobs:
         record["logprobs"] = [round(value, 4) for value in row.logprobs]

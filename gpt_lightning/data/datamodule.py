@@ -65,7 +65,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
         progress: Callable[[int], None] = lambda characters: None,
-    ):
+    ) -> None:
         super().__init__()
         for name, value, least in (
             ("max_length", max_length, 1),
@@ -81,7 +81,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             )
         choice("data.split", split, SPLITS)
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
-        reading = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
+        reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
             source=source, path=path, url=url, sha256=sha256, cache_dir=self.cache_dir, **reading
         )
@@ -130,22 +130,28 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return self._statistics(documents)
 
     def _fit(self, train: Callable, val: Callable) -> None:
-        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
-            pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
-            self.tokenizer = self.tokenizer.fit(text for text, _ in pieces)
+        tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
+        if hasattr(tokenizer, "fit") and not tokenizer.vocab_size:
+            pieces = chain(train(), val()) if tokenizer.fit_on == "all" else train()
+            self.tokenizer = tokenizer.fit(text for text, _ in pieces)
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """Un nom court pour le corpus : celui de la source, ou du fichier."""
         path = self.source.path or self.source.url
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source
 
+    @property
+    def _opened(self) -> store.TokenStore:
+        assert self.store is not None, "prepare() ouvre la base"
+        return self.store
+
     def _statistics(self, documents: int) -> Statistics:
-        splits = self.store.meta["splits"]
+        splits = self._opened.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
-            tokens = self.store.n_tokens(split)
+            tokens = self._opened.n_tokens(split)
             if count == 0:
                 which = "d'entraînement" if split == "train" else "de validation"
                 advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
@@ -156,8 +162,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return Statistics(
             documents=documents,
             characters=sum(split["characters"] for split in splits.values()),
-            train_tokens=self.store.n_tokens("train"),
-            val_tokens=self.store.n_tokens("val"),
+            train_tokens=self._opened.n_tokens("train"),
+            val_tokens=self._opened.n_tokens("val"),
             train_windows=windows["train"],
             val_windows=windows["val"],
             val_bytes=splits["val"]["bytes"],
@@ -166,17 +172,17 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     def dataset(self, split: str) -> SlidingWindowDataset:
         """Les fenêtres de `split` (train ou val)."""
         return SlidingWindowDataset(
-            self.store.shards(split),
+            self._opened.shards(split),
             max_length=self.max_length,
             stride=self.stride,
-            dtype=self.store.dtype,
-            documents=None if self.cross_documents else self.store.documents(split),
+            dtype=self._opened.dtype,
+            documents=None if self.cross_documents else self._opened.documents(split),
         )
 
     def tokens(self, split: str) -> np.ndarray:
         """Tous les jetons de `split`, (N,)."""
         return np.concatenate(
-            [np.fromfile(path, dtype=self.store.dtype) for path in self.store.shards(split)]
+            [np.fromfile(path, dtype=self._opened.dtype) for path in self._opened.shards(split)]
         )
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:

@@ -55,7 +55,7 @@ def find_files(path: str | list[str] | None) -> list[Path]:
 def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
     """Le texte UTF-8 de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n.
 
-    UserError sur un octet invalide, avec sa place, ou si le fichier est binaire.
+    UserError sur un octet invalide, avec sa position, ou si le fichier est binaire.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors)
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
@@ -72,7 +72,9 @@ def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
     yield newlines.decode(tail, final=True)
 
 
-def _decode(decoder, block: bytes, path: Path, offset: int, final: bool = False) -> str:
+def _decode(
+    decoder: codecs.IncrementalDecoder, block: bytes, path: Path, offset: int, final: bool = False
+) -> str:
     try:
         return decoder.decode(block, final)
     except UnicodeDecodeError as error:

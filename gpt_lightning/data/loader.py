@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from gpt_lightning.data.windows import SlidingWindowDataset, split_rows
 from gpt_lightning.errors import UserError
@@ -31,7 +31,7 @@ class BatchOrder:
         world_size: int = 1,
         rank: int = 0,
         accumulate: int = 1,
-    ):
+    ) -> None:
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
         self.epoch, self.start = 0, 0  # époque, et lots à sauter au début de la prochaine lecture
@@ -53,7 +53,14 @@ class WindowLoader(DataLoader):
     `BUNDLE` à la fois.
     """
 
-    def __init__(self, dataset: SlidingWindowDataset, batches, *, num_workers: int = 0, pin: bool = False):
+    def __init__(
+        self,
+        dataset: SlidingWindowDataset,
+        batches: list[list[int]] | BatchOrder,
+        *,
+        num_workers: int = 0,
+        pin: bool = False,
+    ) -> None:
         self.batches, self.bundle = batches, BUNDLE if num_workers else 1
         super().__init__(
             _Rows(dataset),
@@ -66,7 +73,7 @@ class WindowLoader(DataLoader):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
         for rows, sizes in super().__iter__():
             for batch in rows.split(sizes):
                 yield split_rows(batch)
@@ -78,12 +85,12 @@ class TrainLoader(WindowLoader):
     Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
     """
 
-    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, **options):
+    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, **options: Any) -> None:
         super().__init__(dataset, order, **options)
         self.order = order
         self.position = 0  # lots rendus dans l'époque en cours
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
         if self.position >= len(self.order):
             self.order.epoch, self.position = self.order.epoch + 1, 0
         self.order.start = self.position
@@ -112,7 +119,7 @@ class TrainLoader(WindowLoader):
 class _Bundles:
     """Les lots, `size` à la fois."""
 
-    def __init__(self, batches, size: int):
+    def __init__(self, batches: list[list[int]] | BatchOrder, size: int) -> None:
         self.batches, self.size = batches, size
 
     def __len__(self) -> int:
@@ -124,10 +131,10 @@ class _Bundles:
             yield bundle
 
 
-class _Rows:
+class _Rows(Dataset):
     """Le jeu de données vu par le DataLoader : un seul tenseur par message, et la taille de ses lots."""
 
-    def __init__(self, dataset: SlidingWindowDataset):
+    def __init__(self, dataset: SlidingWindowDataset) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -138,5 +145,5 @@ class _Rows:
         return self.dataset.rows(indices), [len(batch) for batch in bundle]
 
 
-def _as_is(batch):
+def _as_is(batch: Any) -> Any:
     return batch

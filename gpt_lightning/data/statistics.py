@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gpt_lightning.data.datamodule import SlidingWindowDataModule
 
 CHUNK = 1 << 22
 
@@ -16,9 +20,10 @@ class Contents:
     lengths: np.ndarray
 
 
-def compute(data) -> Contents:
+def compute(data: "SlidingWindowDataModule") -> Contents:
     """Parcourt la base préparée de `data` (un SlidingWindowDataModule), en mémoire constante."""
     store = data.store
+    assert store is not None  # préparée
     counts = np.zeros(data.tokenizer.vocab_size, dtype=np.int64)
     lengths = []
     for split in ("train", "val"):
@@ -37,7 +42,7 @@ def render(contents: Contents, folder: Path) -> list[Path]:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     lengths = contents.lengths[contents.lengths > 0]
-    axes.hist(lengths, bins=np.geomspace(1, max(2, lengths.max()), 40), color="#0072B2")
+    axes.hist(lengths, bins=np.geomspace(1, max(2, lengths.max()), 40).tolist(), color="#0072B2")
     axes.axvline(
         np.median(lengths), color="#D55E00", ls="--", label=f"médiane : {np.median(lengths):.0f} jetons"
     )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -108,7 +108,14 @@ def open_or_build(
     return TokenStore.open(folder)
 
 
-def _build_aside(cache_dir: Path, folder: Path, identity, splits, tokenizer, progress) -> None:
+def _build_aside(
+    cache_dir: Path,
+    folder: Path,
+    identity: dict[str, Any],
+    splits: dict[str, Callable[[], Iterator[Piece]]],
+    tokenizer: Tokenizer,
+    progress: Callable[[int], None],
+) -> None:
     """Construit dans un dossier provisoire, puis renomme ; le provisoire est effacé quoi qu'il arrive."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
@@ -124,7 +131,11 @@ def _build_aside(cache_dir: Path, folder: Path, identity, splits, tokenizer, pro
 
 
 def _build(
-    folder: Path, identity: dict, splits: dict[str, Callable], tokenizer: Tokenizer, progress: Callable
+    folder: Path,
+    identity: dict[str, Any],
+    splits: dict[str, Callable[[], Iterator[Piece]]],
+    tokenizer: Tokenizer,
+    progress: Callable[[int], None],
 ) -> None:
     dtype = dtype_for(tokenizer.vocab_size)
     meta = {
@@ -146,7 +157,12 @@ def _build(
         _sync(file)
 
 
-def _marked(encoded: Iterable, starts, counts: dict, progress: Callable) -> Iterator[np.ndarray]:
+def _marked(
+    encoded: Iterable[tuple[np.ndarray, np.ndarray]],
+    starts: IO[bytes],
+    counts: dict[str, Any],
+    progress: Callable[[int], None],
+) -> Iterator[np.ndarray]:
     """Les jetons, en notant au passage dans `starts` (int64) où chaque document commence."""
     position = 0
     for ids, begins in encoded:
@@ -176,7 +192,7 @@ def encode_pieces(
     for ids, lengths, lasts in _encoded(pieces, tokenizer):
         begins = np.flatnonzero([begins_next, *lasts[:-1]])
         begins_next = lasts[-1]
-        starts = (np.cumsum(lengths) - lengths)[begins]
+        starts: np.ndarray = (np.cumsum(lengths) - lengths)[begins]
         if tokenizer.eos_id is not None:
             after = starts[1:] if very_first and len(starts) else starts
             ids = np.insert(ids, after, tokenizer.eos_id)
@@ -267,11 +283,11 @@ def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> lis
     return counts
 
 
-def _close_synced(file) -> None:
+def _close_synced(file: IO[Any]) -> None:
     _sync(file)
     file.close()
 
 
-def _sync(file) -> None:
+def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())

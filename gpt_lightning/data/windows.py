@@ -30,7 +30,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         stride: int,
         dtype: np.dtype | None = None,
         documents: np.ndarray | None = None,
-    ):
+    ) -> None:
         self.max_length, self.stride = max_length, stride
         self._view: np.ndarray | None = None
         if dtype is None:
@@ -44,8 +44,8 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         self.n_tokens = int(self._starts[-1])
         self._documents = documents
         if documents is not None:  # dans chaque document, autant de fenêtres que sa longueur permet
-            lengths = np.diff(documents, append=self.n_tokens)
-            self._until = np.cumsum(np.maximum(0, -(-(lengths - max_length) // stride)))
+            sizes = np.diff(documents, append=self.n_tokens)
+            self._until = np.cumsum(np.maximum(0, -(-(sizes - max_length) // stride)))
 
     def __len__(self) -> int:
         if self._documents is not None:
@@ -93,6 +93,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
 
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
+            assert self._dtype is not None  # des fragments ont un type
             self._shards = [np.asarray(np.memmap(path, self._dtype, "r")) for path in self._paths]
         return self._shards
 

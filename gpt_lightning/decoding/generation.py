@@ -5,6 +5,7 @@ Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons,
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class Ending:
 
 @torch.inference_mode()
 def stream(
-    model,
+    model: Any,
     prompts: Tensor | Sequence[Sequence[int]],
     *,
     strategy: Strategy,
@@ -133,7 +134,7 @@ def _as_stream(found: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[To
 
 
 def generate(
-    model,
+    model: Any,
     ids: Tensor | Sequence[Sequence[int]],
     *,
     strategy: Strategy,
@@ -152,7 +153,9 @@ def generate(
     """
     if stop and decode is None:
         raise UserError("stop= cherche des textes : donnez decode=tokenizer.decode.")
-    until = (lambda row, new: any(text in decode(new) for text in stop)) if stop else None
+    until = (
+        (lambda row, new: any(text in decode(new) for text in stop)) if stop and decode is not None else None
+    )
     rows = [[int(token) for token in prompt] for prompt in ids for _ in range(num_samples)]
     for tokens in stream(
         model,

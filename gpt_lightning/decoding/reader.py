@@ -4,6 +4,7 @@ Légende des formes : P textes de départ, R lignes, T jetons, K jetons devinés
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Reader:
     UserError si un texte est vide.
     """
 
-    def __init__(self, model, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int):
+    def __init__(self, model: Any, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int) -> None:
         self.model, self.context = model, model.config.context_length
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -32,7 +33,7 @@ class Reader:
         filled = [[-1] * (width - len(row)) + row for row in rows]
         self.ids = torch.tensor(filled, device=self.device)  # (R, T) les jetons écrits, -1 en remplissage
         self.capacity = min(self.context, width + max_new_tokens)
-        self.cache: KVCache | None = None
+        self.cache: KVCache  # ce qui est lu ; prefill l'ouvre
 
     @property
     def n_rows(self) -> int:

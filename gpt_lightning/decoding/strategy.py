@@ -31,7 +31,7 @@ class Strategy:
     length_penalty: float = 1.0  # score d'un faisceau : log-probabilité / longueur ** length_penalty
     lookup_ngram: int | None = None  # None : un jeton par passe
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         number("decoding.temperature", self.temperature)
         number("decoding.repetition_penalty", self.repetition_penalty, above=0)
         number("decoding.length_penalty", self.length_penalty, None)
@@ -64,7 +64,9 @@ class Strategy:
     def penalised(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V)."""
         logits = logits.float()
-        if self.rereads and ids is None:
+        if not self.rereads:
+            return logits
+        if ids is None:
             raise UserError("repetition_penalty et no_repeat_ngram relisent le texte : donnez ses jetons.")
         if self.repetition_penalty != 1:
             logits = filters.penalise_repetitions(logits, ids, self.repetition_penalty)

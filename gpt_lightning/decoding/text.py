@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gpt_lightning.decoding.generation import stream
 from gpt_lightning.decoding.strategy import Strategy
@@ -50,7 +51,7 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
 
 
-def prompt_ids(tokenizer, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """Les jetons d'un texte de départ ; vide, il commence par la fin de texte (ou le premier jeton)."""
     return tokenizer.encode(prompt) or [tokenizer.eos_id if tokenizer.eos_id is not None else 0]
 
@@ -80,8 +81,8 @@ class TextStream:
 
     def __init__(
         self,
-        model,
-        tokenizer,
+        model: Any,
+        tokenizer: Any,
         prompts: Sequence[str],
         *,
         strategy: Strategy,
@@ -91,9 +92,9 @@ class TextStream:
         stop: Sequence[str] = (),
         logprobs: bool = False,
         first_row: int = 0,
-    ):
+    ) -> None:
         self._model, self._eos_id, self._stop = model, tokenizer.eos_id, stop
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "strategy": strategy,
             "max_new_tokens": max_new_tokens,
             "seed": seed,
@@ -134,7 +135,7 @@ class TextStream:
         return any(stop in text for stop in self._stop)
 
 
-def _continuation_decoder(tokenizer, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
+def _continuation_decoder(tokenizer: Any, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
     """Décode une suite dans son texte : un mot qui suit un autre prend une espace, une apostrophe non."""
     if not prompt:
         return tokenizer.decode

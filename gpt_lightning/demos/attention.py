@@ -14,6 +14,8 @@ from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.demos.toy import shown
 from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTModel, TransformerBlock
+from gpt_lightning.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Attention:
 
 
 @torch.no_grad()
-def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
+def compute(model: GPTModel, tokenizer: Tokenizer, prompt: str, *, layer: int) -> Attention:
     """Les poids d'attention de la couche `layer` (comptée depuis 0, négative depuis la fin) sur `prompt`.
 
     UserError si la couche n'existe pas.
@@ -41,6 +43,7 @@ def compute(model, tokenizer, prompt: str, *, layer: int) -> Attention:
     for block in model.trf_blocks[:layer]:
         x = block(x, positions)
     block = model.trf_blocks[layer]
+    assert isinstance(block, TransformerBlock)
     weights = block.att.weights(block.norm1(x), positions)[0]
     return Attention([shown(tokenizer, token) for token in ids], layer, weights)
 

@@ -14,6 +14,8 @@ from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.messages import number
+from gpt_lightning.model import GPTModel
+from gpt_lightning.tokenizers import Tokenizer
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
 
@@ -97,7 +99,9 @@ def demo(settings: dict) -> None:
         print(path)
 
 
-def _panels(model, tokenizer, prompts: Sequence[str], settings: dict) -> dict[str, Survivors]:
+def _panels(
+    model: GPTModel, tokenizer: Tokenizer, prompts: Sequence[str], settings: dict
+) -> dict[str, Survivors]:
     values = {key: settings[key] for key in ("k", "p", "min_p")}
     return {
         f"après « {prompt} »": compute(

@@ -1,4 +1,4 @@
-"""Le rythme d'apprentissage en image : `python -m gpt_lightning.demos.schedule optim.schedule=wsd optim.warmup=200`."""
+"""Le taux d'apprentissage en image : `python -m gpt_lightning.demos.schedule optim.schedule=wsd optim.warmup=200`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 
 
 def compute(optim: OptimConfig, *, total_steps: int, tokens_per_step: int) -> dict[str, list[float]]:
-    """Le rythme de chaque pas, pour chaque forme de `SCHEDULES`, les autres réglages étant ceux de `optim`."""
+    """Le taux d'apprentissage de chaque pas, pour chaque forme de `SCHEDULES` ; le reste est réglé par `optim`."""
     return {
         name: [
             optim.lr * replace(optim.schedule, schedule=name).factor(step, total_steps, tokens_per_step)
@@ -32,9 +32,9 @@ def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Pat
         width, label = (3.0, f"{name} (choisie)") if name == chosen else (1.6, name)
         axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=width, label=label)
     axes.set(
-        title="Le rythme d'apprentissage au fil de la course",
+        title="Le taux d'apprentissage au fil de l'entraînement",
         xlabel="pas d'optimiseur",
-        ylabel="rythme (sans unité)",
+        ylabel="taux d'apprentissage (sans unité)",
         ylim=(0, None),
     )
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

@@ -5,12 +5,18 @@ Un modèle, un texte de départ, plusieurs graines ; des nombres calculés à la
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import whole
 from gpt_lightning.messages import number
+from gpt_lightning.model import GPTModel
+from gpt_lightning.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,13 @@ class Row:
 
 
 def compute(
-    model, tokenizer, prompt: str, strategies: dict[str, Strategy], *, seeds: int, length: int
+    model: GPTModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    strategies: dict[str, Strategy],
+    *,
+    seeds: int,
+    length: int,
 ) -> list[Row]:
     """Une ligne par stratégie. Un faisceau, sans hasard, n'est couru qu'une fois pour toutes les graines."""
     return [
@@ -40,11 +52,28 @@ def compute(
     ]
 
 
-def _measure(model, tokenizer, prompt: str, name: str, strategy: Strategy, *, seeds: int, length: int) -> Row:
+def _measure(
+    model: GPTModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    name: str,
+    strategy: Strategy,
+    *,
+    seeds: int,
+    length: int,
+) -> Row:
     samples = 1 if strategy.num_beams > 1 else seeds
-    options = {"max_new_tokens": length, "seed": 0, "num_samples": samples, "logprobs": True}
     began = time.perf_counter()
-    stream = TextStream(model, tokenizer, [prompt], strategy=strategy, **options)
+    stream = TextStream(
+        model,
+        tokenizer,
+        [prompt],
+        strategy=strategy,
+        max_new_tokens=length,
+        seed=0,
+        num_samples=samples,
+        logprobs=True,
+    )
     for _ in stream:
         pass
     seconds = time.perf_counter() - began
@@ -63,7 +92,7 @@ def _measure(model, tokenizer, prompt: str, name: str, strategy: Strategy, *, se
 
 
 @torch.no_grad()
-def _entropy(model, tokenizer, prompt: str, new: list[int], strategy: Strategy) -> float:
+def _entropy(model: GPTModel, tokenizer: Tokenizer, prompt: str, new: list[int], strategy: Strategy) -> float:
     """L'entropie moyenne, en nats, de la distribution où chaque jeton de `new` a été tiré."""
     from gpt_lightning.decoding.text import prompt_ids
 
@@ -80,7 +109,7 @@ def _entropy(model, tokenizer, prompt: str, new: list[int], strategy: Strategy) 
     return total / len(logits)
 
 
-def render(rows: list[Row], prompt: str, seeds: int):
+def render(rows: list[Row], prompt: str, seeds: int) -> "Table":
     """Une table rich : une stratégie par ligne."""
     from rich import box
     from rich.table import Table

@@ -3,15 +3,19 @@
 La même distribution à cinq températures, sur les neuf mots du livre et sur un vrai modèle, et son entropie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPERATURES = (0.2, 0.5, 1.0, 2.0, 5.0)
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")  # Okabe et Ito : lisibles par tous
@@ -28,7 +32,7 @@ class Temperatures:
     vocabulary: int
 
 
-def compute(logits: Tensor, words: Sequence[str], *, most: int = 9) -> Temperatures:
+def compute(logits: Tensor, words: Sequence[str] | Mapping[int, str], *, most: int = 9) -> Temperatures:
     """Pour (V,) logits et leurs mots : les `most` premiers à cinq températures, et l'entropie de 0,05 à 10."""
     first = logits.argsort(descending=True)[:most]
     probabilities = torch.stack([softmax_avec_temperature(logits, t)[first] for t in TEMPERATURES])
@@ -70,7 +74,7 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
     return save(figure, folder, "temperature")
 
 
-def save(figure, folder: Path, name: str) -> list[Path]:
+def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Écrit la figure en PDF et en PNG dans `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]

@@ -5,12 +5,16 @@ D'abord sur les neuf mots du livre, puis sur le jeton suivant d'un vrai modèle.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
 from gpt_lightning.messages import number
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def compute(logits: Tensor, *, k: int) -> Steps:
     return Steps(k, logits, masked > filters.NEVER, masked, logits.softmax(-1), after)
 
 
-def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int):
+def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int) -> "Table":
     """Une table rich : un mot par ligne, une étape par colonne, les `most` plus probables d'abord."""
     from rich import box
     from rich.table import Table
@@ -46,11 +50,11 @@ def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int):
         kept = bool(steps.kept[token])
         table.add_row(
             Text(word(token)),
-            number(steps.logits[token], 2),
+            number(float(steps.logits[token]), 2),
             "oui" if kept else "non",
-            number(steps.masked[token], 2) if kept else "-∞",
-            number(steps.before[token], 4),
-            number(steps.after[token], 4),
+            number(float(steps.masked[token]), 2) if kept else "-∞",
+            number(float(steps.before[token]), 4),
+            number(float(steps.after[token]), 4),
             style="bold" if kept else "dim",
         )
     return table

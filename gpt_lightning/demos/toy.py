@@ -1,13 +1,19 @@
 """Le petit vocabulaire du livre : neuf mots, et les logits d'un modèle qui vient de lire « every effort moves you »."""
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from gpt_lightning.model import GPTModel
+    from gpt_lightning.tokenizers import Tokenizer
 
 VOCABULARY = ("closer", "every", "effort", "forward", "inches", "moves", "pizza", "toward", "you")
 LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
 
 
 @torch.no_grad()
-def next_token(model, tokenizer, prompt: str) -> torch.Tensor:
+def next_token(model: "GPTModel", tokenizer: "Tokenizer", prompt: str) -> torch.Tensor:
     """Les logits du jeton qui suit `prompt`, (V,)."""
     from gpt_lightning.decoding.text import prompt_ids
 
@@ -15,6 +21,6 @@ def next_token(model, tokenizer, prompt: str) -> torch.Tensor:
     return model.next_logits(torch.tensor([ids]))[0].float()
 
 
-def shown(tokenizer, token: int) -> str:
+def shown(tokenizer: "Tokenizer", token: int) -> str:
     """Un jeton lisible dans une figure : « · » est une espace, « ↵ » un retour à la ligne."""
     return tokenizer.decode([token]).replace("\n", "↵").replace(" ", "·").replace("$", r"\$") or "∅"

@@ -20,7 +20,7 @@ class MultiHeadAttention(nn.Module):
     Le calcul est celui de `config.kernels` : `scaled_dot_product_attention` de torch, ou la formule de reference.py.
     """
 
-    def __init__(self, config: GPTConfig, layer: int = 0):
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
         self.layer = layer  # rang du bloc, et de ses clés dans le cache
         self.n_heads, self.head_dim, self.drop_rate = config.n_heads, config.head_dim, config.drop_rate
@@ -67,12 +67,12 @@ class RotaryPositions(nn.Module):
     Le produit Q K ne dépend alors que de l'écart des positions. Source : Su et al., « RoFormer », 2021.
     """
 
-    def __init__(self, config: GPTConfig, base: float = 10_000.0):
+    def __init__(self, config: GPTConfig, base: float = 10_000.0) -> None:
         super().__init__()
-        self.half, self.base = config.head_dim // 2, base
+        self._half, self.base = config.head_dim // 2, base
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # (B, H, T, D), (T,) ou (B, T)
-        steps = torch.arange(self.half, device=x.device) / self.half
+        steps = torch.arange(self._half, device=x.device) / self._half
         angles = positions.unsqueeze(-1) * self.base**-steps  # (..., T, D/2), en float32 quelle que soit x
         if angles.dim() == 3:
             angles = angles.unsqueeze(1)  # (B, 1, T, D/2)

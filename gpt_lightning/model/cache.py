@@ -18,7 +18,7 @@ class KVCache:
     tenseur, si bien que torch.compile voit des formes constantes.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, position: Tensor, pads: Tensor | None = None):
+    def __init__(self, keys: Tensor, values: Tensor, position: Tensor, pads: Tensor | None = None) -> None:
         self.keys, self.values, self.position, self.pads = keys, values, position, pads
         self.slots = torch.arange(keys.shape[3], device=keys.device)
         self.indices: Tensor  # (T,) rangs, dans le tampon, des jetons de la passe en cours

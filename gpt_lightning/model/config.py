@@ -35,7 +35,7 @@ class GPTConfig:
     init: str = "gpt2"  # gpt2 (0,02 et résidus réduits) | torch (défauts de PyTorch, comme le livre)
     kernels: str = "fused"  # fused (noyaux de torch) | reference (formules de reference.py) : les mêmes poids
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "vocab_padding"):
             whole(f"model.{name}", getattr(self, name))
         for name in ("qkv_bias", "bias", "tie_weights"):

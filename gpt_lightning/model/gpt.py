@@ -27,7 +27,7 @@ from gpt_lightning.model.layers import (
 class TransformerBlock(nn.Module):
     """Attention puis réseau, chacun normalisé avant et ajouté au flux résiduel."""
 
-    def __init__(self, config: GPTConfig, layer: int = 0):
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
         self.att = MultiHeadAttention(config, layer)
         self.ff = build_feed_forward(config)
@@ -47,7 +47,7 @@ class GPTModel(nn.Module):
     `draw=False` ne tire pas les poids de départ : ils viendront d'un fichier.
     """
 
-    def __init__(self, config: GPTConfig, *, draw: bool = True):
+    def __init__(self, config: GPTConfig, *, draw: bool = True) -> None:
         super().__init__()
         self.config = config
         self._kernels = KERNELS[config.kernels]

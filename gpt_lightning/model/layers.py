@@ -40,7 +40,7 @@ class LayerNorm(nn.Module):
     Source : Ba, Kiros et Hinton, « Layer Normalization », 2016.
     """
 
-    def __init__(self, config: GPTConfig, eps: float = 1e-5):
+    def __init__(self, config: GPTConfig, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps, self._norm = eps, KERNELS[config.kernels].layer_norm
         self.scale = nn.Parameter(torch.ones(config.emb_dim))
@@ -56,7 +56,7 @@ class RMSNorm(nn.Module):
     Source : Zhang et Sennrich, « Root Mean Square Layer Normalization », 2019.
     """
 
-    def __init__(self, config: GPTConfig, eps: float = 1e-5):
+    def __init__(self, config: GPTConfig, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps, self._norm = eps, KERNELS[config.kernels].rms_norm
         self.scale = nn.Parameter(torch.ones(config.emb_dim))
@@ -71,7 +71,7 @@ class GELU(nn.Module):
     Source : Hendrycks et Gimpel, « Gaussian Error Linear Units », 2016.
     """
 
-    def __init__(self, config: GPTConfig):
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         kernels = KERNELS[config.kernels]
         self._gelu = kernels.gelu if config.activation == "gelu" else kernels.gelu_tanh
@@ -83,7 +83,7 @@ class GELU(nn.Module):
 class FeedForward(nn.Module):
     """C -> 4 C -> C, à chaque position séparément."""
 
-    def __init__(self, config: GPTConfig):
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             Linear(config.emb_dim, config.hidden_dim, bias=config.bias),
@@ -102,7 +102,7 @@ class SwiGLU(nn.Module):
     Source : Shazeer, « GLU Variants Improve Transformer », 2020.
     """
 
-    def __init__(self, config: GPTConfig):
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self._silu = KERNELS[config.kernels].silu
         self.gate = Linear(config.emb_dim, config.hidden_dim, bias=config.bias)

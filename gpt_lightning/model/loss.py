@@ -3,6 +3,8 @@
 Légende des formes : N jetons, C emb_dim, V vocabulaire.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +35,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, vocab_size:
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
         head = weight.detach()[:vocab_size].to(x.dtype)
         grad_x = torch.empty_like(x)
         grad_weight = torch.zeros_like(weight)
@@ -61,7 +63,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total / len(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
         if grad.item() != 1:  # déjà le gradient de la moyenne : rien à faire sans accumulation
             grad_x, grad_weight = grad_x * grad.to(grad_x.dtype), grad_weight * grad

@@ -39,7 +39,7 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
 
 def merges_of(tokenizer: Tokenizer | None) -> str | None:
     """Les fusions d'un BPE d'octets au découpage de GPT-2 ; None pour un autre tokenizer."""
-    state = tokenizer.state() if tokenizer else {"kind": None}
+    state: dict[str, Any] = tokenizer.state() if tokenizer else {"kind": None}
     return {"gpt2": gpt2_merges, "trained": lambda: state["merges"]}.get(state["kind"], lambda: None)()
 
 

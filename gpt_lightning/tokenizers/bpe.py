@@ -27,7 +27,7 @@ class TiktokenTokenizer:
     `state` est le dictionnaire qui permet de le retrouver (il ne contient pas la table des rangs).
     """
 
-    def __init__(self, encoding: "tiktoken.Encoding", state: dict[str, Any]):
+    def __init__(self, encoding: "tiktoken.Encoding", state: dict[str, Any]) -> None:
         self._encoding = encoding
         self._state = state
 
@@ -44,7 +44,7 @@ class TiktokenTokenizer:
             return self._encoding.encode(text, allowed_special="all")
         return self._encoding.encode_ordinary(text)
 
-    def encode_to_numpy(self, text: str):
+    def encode_to_numpy(self, text: str) -> Any:
         """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""
         return self._encoding.encode_to_numpy(text, disallowed_special=())
 

@@ -15,7 +15,7 @@ class CharacterTokenizer:
 
     fit_on = "all"
 
-    def __init__(self, characters: str = ""):
+    def __init__(self, characters: str = "") -> None:
         self._characters = characters
         self._ids = {character: index for index, character in enumerate(characters)}
 

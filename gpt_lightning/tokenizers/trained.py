@@ -30,7 +30,7 @@ class TrainedTokenizer(TiktokenTokenizer):
 
     fit_on = "train"
 
-    def __init__(self, size: int = 8192, merges: str | None = None):
+    def __init__(self, size: int = 8192, merges: str | None = None) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 257:
             raise UserError(
                 f"tokenizer.size={size!r} : il faut un entier d'au moins 257 (256 octets, fin de texte)."
@@ -54,12 +54,14 @@ class TrainedTokenizer(TiktokenTokenizer):
         UserError sans l'extra `tokenizers`.
         """
         _need_tokenizers()
+        assert self._merges is not None  # il a appris
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
         character_of = {byte: character for character, byte in byte_of_character().items()}
         ranks = ranks_from_merges(self._merges)
         vocabulary = {"".join(character_of[byte] for byte in token): rank for token, rank in ranks.items()}
-        pairs = [tuple(line.split(" ")) for line in self._merges.split("\n") if line]
+        halves = (line.partition(" ") for line in self._merges.split("\n") if line)
+        pairs = [(left, right) for left, _, right in halves]
         fast = Tokenizer(models.BPE(vocabulary, pairs))
         fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         fast.decoder = decoders.ByteLevel()

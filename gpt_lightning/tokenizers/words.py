@@ -29,7 +29,7 @@ class SimpleTokenizerV1:
     special_tokens: tuple[str, ...] = ()
     fit_on = "all"  # le livre apprend le vocabulaire sur tout le corpus
 
-    def __init__(self, vocabulary: Sequence[str] = ()):
+    def __init__(self, vocabulary: Sequence[str] = ()) -> None:
         self._words = list(vocabulary)
         self._ids = {word: index for index, word in enumerate(self._words)}
 

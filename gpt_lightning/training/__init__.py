@@ -1,1 +1,1 @@
-"""L'entraînement : le LightningModule, les optimiseurs, le plan de la course, les callbacks."""
+"""L'entraînement : le LightningModule, les optimiseurs, le plan, les callbacks."""

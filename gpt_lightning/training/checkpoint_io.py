@@ -15,7 +15,9 @@ class DirectCheckpointIO(TorchCheckpointIO):
     chemin qui n'est pas local lui reste confié.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options=None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return

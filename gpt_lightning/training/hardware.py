@@ -44,9 +44,14 @@ PEAKS = (
 class Launcher(Protocol):
     """Ce que torchrun ou srun disent des processus qu'ils ont lancés."""
 
-    name: str
-    per_node: int
-    nodes: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def per_node(self) -> int: ...
+
+    @property
+    def nodes(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from gpt_lightning.model import GPTModel
@@ -24,12 +25,12 @@ class GPTModule(lightning.LightningModule):
         self,
         model: GPTModel,
         *,
-        tokenizer,
+        tokenizer: Any,
         optim: OptimConfig,
         plan: Plan,
         compile_model: bool = False,
         bytes_per_token: float | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
         self.compiled, self.bytes_per_token = (
@@ -67,7 +68,7 @@ class GPTModule(lightning.LightningModule):
             for logger in self.trainer.loggers:
                 logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.trainer.global_step)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
         optimizer = build_optimizer(self.model, self.optim, fused=not scaled)
         total, tokens = self.plan.total_steps or 0, self.plan.tokens_per_step
@@ -76,18 +77,22 @@ class GPTModule(lightning.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer_step(self, *args, **kwargs) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.zero_grad(set_to_none=True)
         self.tokens_seen += self.plan.tokens_per_step
 
     def configure_gradient_clipping(
-        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+        self,
+        optimizer: Any,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
         parameters = [p for p in self.parameters() if p.grad is not None]
         if gradient_clip_algorithm is not None and str(gradient_clip_algorithm) == "value":
+            assert gradient_clip_val is not None
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
             gradient_clip_val = None
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
@@ -119,7 +124,7 @@ class GPTModule(lightning.LightningModule):
 class Running:
     """Une moyenne pondérée tenue sur l'accélérateur : rien n'est lu avant `mean`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._sum: Tensor | None = None
         self._weight = 0
 
@@ -128,7 +133,7 @@ class Running:
         self._sum = weighted if self._sum is None else self._sum + weighted
         self._weight += weight
 
-    def mean(self, strategy) -> float:
+    def mean(self, strategy: Any) -> float:
         """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
         dtype = torch.float32 if strategy.root_device.type == "mps" else torch.float64
         total = torch.zeros(2, device=strategy.root_device, dtype=dtype)

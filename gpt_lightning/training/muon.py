@@ -34,7 +34,7 @@ class MuonAdamW(torch.optim.AdamW):
         momentum_warmup: int = 300,
         ns_steps: int = 5,
         fused: bool | None = None,
-    ):
+    ) -> None:
         if number("optim.momentum", momentum) >= 1:
             raise UserError(f"optim.momentum={momentum} : il faut moins de 1.")
         rule = {
@@ -77,6 +77,7 @@ class MuonAdamW(torch.optim.AdamW):
             momentum = _momentum(float(self.state[same[0]]["step"]), group)
             updates = []
             for p in same:
+                assert p.grad is not None  # les autres sont écartés plus haut
                 buffer = self.state[p]["momentum_buffer"]
                 buffer.lerp_(p.grad, 1 - momentum)
                 updates.append(p.grad.lerp(buffer, momentum))  # Nesterov

@@ -1,7 +1,7 @@
 """L'optimiseur : sa classe, ses arguments, et quels paramètres il fait décroître."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -26,7 +26,7 @@ class OptimConfig:
     schedule: Schedule = field(default_factory=Schedule)
     arguments: Mapping[str, Any] = field(default_factory=dict)  # les autres arguments de `optimizer`
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         number("optim.lr", self.lr, above=0)
         number("optim.weight_decay", self.weight_decay)
         choice("optim.decayed", self.decayed, DECAYED)
@@ -74,11 +74,12 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
 
 
 def _construct(config: OptimConfig, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
+    build: Callable[..., torch.optim.Optimizer] = config.optimizer  # chaque classe a ses arguments
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.arguments.items()}
     if issubclass(config.optimizer, torch.optim.AdamW):
         arguments["fused"] = fused
     try:
-        return config.optimizer(groups, lr=config.lr, **arguments)
+        return build(groups, lr=config.lr, **arguments)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
@@ -86,7 +87,7 @@ def _construct(config: OptimConfig, groups: list[dict[str, Any]], fused: bool) -
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Les paramètres qui apprennent : ceux qui décroissent, les autres, et pour Muon les matrices des blocs."""
+    """Les paramètres à entraîner, par groupes : ceux que le weight decay réduit, les autres, les matrices de Muon."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     muon = issubclass(config.optimizer, MuonAdamW)
     hidden = [p for name, p in named if muon and "trf_blocks" in name and p.dim() == 2]

@@ -24,7 +24,7 @@ class Schedule:
     decay: Length = 0.2  # descente de wsd
     min_lr_ratio: float = 0.0  # valeur finale de linear, cosine et wsd, en fraction de lr
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("optim.schedule", self.schedule, SCHEDULES)
         number("optim.min_lr_ratio", self.min_lr_ratio, 0, 1)
         for name in ("warmup", "decay"):

@@ -15,7 +15,8 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
-VERSION = 1
+VERSION = 1  # des poids : ils se chargent pour toujours
+TRAINING_VERSION = 2  # de ce qu'il faut pour reprendre : l'optimiseur et ses réglages
 KEY = "gpt_lightning"
 _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 
@@ -55,7 +56,8 @@ def write_progress(
     metrics: dict[str, float],
 ) -> None:
     """Ajoute à un checkpoint de Lightning la description du modèle, les jetons vus et les dernières mesures."""
-    checkpoint[KEY] = {**describe(config, tokenizer), "tokens": tokens, "metrics": dict(metrics)}
+    progress = {"training_version": TRAINING_VERSION, "tokens": tokens, "metrics": dict(metrics)}
+    checkpoint[KEY] = {**describe(config, tokenizer), **progress}
 
 
 def read_progress(checkpoint: dict[str, Any]) -> tuple[int, dict[str, float]]:
@@ -64,7 +66,7 @@ def read_progress(checkpoint: dict[str, Any]) -> tuple[int, dict[str, float]]:
 
 
 def resumable_step(content: Any, path: str) -> int:
-    """Le pas d'optimiseur d'un checkpoint complet. UserError s'il n'a que les poids, ou n'est pas des nôtres."""
+    """Le pas d'optimiseur d'un checkpoint que l'on peut reprendre. UserError, qui dit quoi faire, pour tout autre."""
     if not is_ours(content):
         raise UserError(
             f"{path} n'est pas un checkpoint de gpt_lightning : init_from= part des poids d'ailleurs."
@@ -72,5 +74,11 @@ def resumable_step(content: Any, path: str) -> int:
     if "optimizer_states" not in content:
         raise UserError(
             f"{path} n'a que les poids : reprenez last.ckpt, ou partez de ces poids avec init_from=."
+        )
+    version = content[KEY].get("training_version", 1) if isinstance(content[KEY], dict) else None
+    if version != TRAINING_VERSION:
+        raise UserError(
+            f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
+            f"pas ; init_from= part de ses poids."
         )
     return content["global_step"]

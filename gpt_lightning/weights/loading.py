@@ -25,7 +25,7 @@ log = logging.getLogger("gpt_lightning")
 def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTModel, Tokenizer | None]:
     """Le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
-    `source` : None ou `best` (meilleur checkpoint de la course la plus récente), `last`, un dossier de course, un
+    `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier GPT-2 de Hugging Face, ou `hf:nom` ; le
     gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
@@ -74,7 +74,7 @@ def _from_folder(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
     if len(ours) == 1 and _has_metadata(ours[0]):
         return _from_safetensors(ours[0])
     raise UserError(
-        f"{folder} n'est ni une course (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "
+        f"{folder} n'est ni une exécution (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "
         f"safetensors."
     )
 
@@ -89,7 +89,7 @@ def _has_metadata(path: Path) -> bool:
 def _from_huggingface(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
-    tokenizer = gpt2() if config.vocab_size == 50257 else None
+    tokenizer: Tokenizer | None = gpt2() if config.vocab_size == 50257 else None
     if (
         folder / f"{form.KEY}.json"
     ).exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas

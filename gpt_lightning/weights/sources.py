@@ -1,4 +1,4 @@
-"""Trouver un checkpoint : le plus récent, celui d'une course, ou un fichier."""
+"""Trouver un checkpoint : le plus récent, celui d'une exécution, ou un fichier."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ OUTPUTS = "outputs"
 def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "best") -> Path:
     """Le fichier que `source` désigne.
 
-    None, `best` ou `last` : la course la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier de
-    course : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. UserError sinon.
+    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier
+    d'exécution : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. UserError sinon.
     """
     if source in (None, "best", "last"):
         return _of_run(newest_run(root), source or prefer)
@@ -25,7 +25,7 @@ def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "b
 
 
 def newest_run(root: str = OUTPUTS) -> Path:
-    """Le dossier de la course dont un checkpoint est le plus récent, balayages compris."""
+    """Le dossier de l'exécution dont un checkpoint est le plus récent, balayages compris."""
     found = Path(root).glob("**/checkpoints/*.ckpt")
     newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
     if newest is None:

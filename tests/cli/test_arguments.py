@@ -51,6 +51,11 @@ def test_several_paths_in_a_sweep():
     assert take_free_text(["-m", "data.path=a b.txt,c.txt"])[0] == ["-m", "data.path='a b.txt','c.txt'"]
 
 
+def test_an_option_may_stand_between_two_overrides():
+    overrides, _ = take_free_text(["model=tiny", "-m", "seed=1,2", "--cfg", "job", "~logger", "+a=1"])
+    assert overrides == ["-m", "--cfg", "job", "model=tiny", "seed=1,2", "~logger", "+a=1"]
+
+
 def test_a_sweep_has_one_folder():
     with pytest.raises(UserError, match="tout le balayage"):
         take_free_text(["-m", "output_dir=a,b"])

@@ -178,7 +178,7 @@ atexit.register(note)
 
 
 def test_a_sweep_over_two_processes_is_one_folder_and_both_ranks_agree(command, tmp_path):
-    """Deux courses de deux processus, avec des graines tirées au hasard par le balayeur."""
+    """Deux tâches de deux processus, avec des graines tirées au hasard par le balayeur."""
     plugins, witness, cwd = tmp_path / "plugins", tmp_path / "temoins", tmp_path / "travail"
     (plugins / "hydra_plugins" / "hasard").mkdir(parents=True)
     witness.mkdir(), cwd.mkdir()

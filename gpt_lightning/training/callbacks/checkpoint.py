@@ -1,6 +1,7 @@
 """Garder un checkpoint tous les `every` pas d'optimiseur."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -10,12 +11,14 @@ from gpt_lightning.errors import whole
 class StepCheckpoint(Checkpoint):
     """Écrit `dirpath`/step_N.ckpt, et last.ckpt avec lui ; `every` null : rien."""
 
-    def __init__(self, *, dirpath: str, every: int | None):
+    def __init__(self, *, dirpath: str, every: int | None) -> None:
         if every is not None:
             whole("save_every", every)
         self.dirpath, self.every, self._saved = Path(dirpath), every, 0
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if self.every and step % self.every == 0 and step != self._saved:
             self._saved = step

@@ -1,6 +1,7 @@
-"""Mesurer : perte, rythme d'apprentissage, norme du gradient, débit, part de la crête (MFU), mémoire."""
+"""Mesurer : perte, taux d'apprentissage, norme du gradient, débit, part de la crête (MFU), mémoire."""
 
 import time
+from typing import Any
 
 from lightning import Callback
 
@@ -17,31 +18,34 @@ class Monitor(Callback):
     `memory_gb` est le pic du premier processus, en Go.
     """
 
-    def __init__(self, peak_flops: float | None = None):
-        self.peak_flops, self._peak = peak_flops, None
+    def __init__(self, peak_flops: float | None = None) -> None:
+        self.peak_flops = peak_flops
+        self._peak: float | None = None
         self._step = 0
         self._tokens = 0
         self._since = 0.0
         self._paused = 0.0
         self._lr = 0.0
 
-    def on_train_start(self, trainer, pl_module) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._peak = peak_flops(trainer.strategy.root_device, trainer.precision, self.peak_flops)
         self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
         self._since = time.perf_counter()
 
-    def on_validation_start(self, trainer, pl_module) -> None:
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._paused = time.perf_counter()
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._paused:  # évaluation, texte et checkpoint sont finis
             self._since += time.perf_counter() - self._paused
             self._paused = 0.0
 
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self._lr = optimizer.param_groups[0]["lr"]  # celui de ce pas : le calendrier avance aussitôt après
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._step:
             return  # lot d'accumulation : pas encore de pas d'optimiseur

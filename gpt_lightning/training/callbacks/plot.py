@@ -1,26 +1,30 @@
-"""Dessiner les courbes de perte à la fin de la course, à partir de metrics.csv."""
+"""Dessiner les courbes de perte à la fin, à partir de metrics.csv."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
 
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 class LossPlot(Callback):
     """Écrit `folder`/loss.pdf et loss.png d'après `metrics` (metrics.csv), à la fin ou à l'interruption."""
 
-    def __init__(self, *, metrics: str, folder: str):
+    def __init__(self, *, metrics: str, folder: str) -> None:
         self.metrics, self.folder = Path(metrics), Path(folder)
 
-    def teardown(self, trainer, pl_module, stage: str) -> None:
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             self._draw(trainer)
 
-    def on_exception(self, trainer, pl_module, exception) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._draw(trainer)
 
-    def _draw(self, trainer) -> None:
+    def _draw(self, trainer: Any) -> None:
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
@@ -29,7 +33,7 @@ class LossPlot(Callback):
 
 
 def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
-    """Les pertes (celle d'entraînement lissée), le minimum marqué, le rythme dessous ; époques et jetons."""
+    """Les pertes (celle d'entraînement lissée), le minimum marqué, et le taux d'apprentissage dessous."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
@@ -55,7 +59,7 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     above.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.legend()
     below.plot(*_in_epochs(curves["lr"], scale), color="0.3")
-    below.set(xlabel="époques", ylabel="rythme", ylim=(0, None))
+    below.set(xlabel="époques", ylabel="taux\nd'apprentissage", ylim=(0, None))
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for panel in (axes, below):
         panel.grid(alpha=0.3)
@@ -64,7 +68,7 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
         figure.savefig(folder / f"loss.{suffix}", dpi=150)
 
 
-def _draw_training(axes, curves: dict[str, list], scale: float) -> None:
+def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:
     """La perte mesurée, pâle, et lissée ; celle en mode évaluation si elle est là."""
     x, raw = _in_epochs(curves["train/loss"], scale)
     smooth = smoothed(raw)

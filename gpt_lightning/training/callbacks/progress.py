@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 import rich
 from lightning.pytorch.callbacks import ProgressBar
@@ -13,13 +14,13 @@ log = logging.getLogger("gpt_lightning")
 
 
 class Progress(ProgressBar):
-    """La course entière, en pas d'optimiseur : perte, jetons par seconde, temps restant."""
+    """L'entraînement entier, en pas d'optimiseur : perte, jetons par seconde, temps restant."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._enabled = True
         self._bar: bars.Progress | None = None
-        self._task = None
+        self._task: bars.TaskID  # celle de la barre
         self._began, self._first = 0.0, 0
 
     def disable(self) -> None:
@@ -29,7 +30,7 @@ class Progress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
-    def on_train_start(self, trainer, pl_module) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
         self._began, self._first = time.monotonic(), trainer.global_step
         if not (self._enabled and trainer.is_global_zero and rich.get_console().is_terminal):
@@ -48,13 +49,15 @@ class Progress(ProgressBar):
         self._task = self._bar.add_task("", total=total, completed=trainer.global_step)
         self._bar.start()
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._bar is not None:
             description = messages.speed(pl_module.metrics)
             self._bar.update(self._task, completed=trainer.global_step, description=description)
 
-    def on_validation_end(self, trainer, pl_module) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_validation_end(trainer, pl_module)
         if trainer.sanity_checking or not self._began:
             return
@@ -65,11 +68,11 @@ class Progress(ProgressBar):
         if trainer.is_global_zero:
             log.info(messages.evaluation(trainer.global_step, total, pl_module.metrics, left))
 
-    def on_train_end(self, trainer, pl_module) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_end(trainer, pl_module)
         self._stop()
 
-    def on_exception(self, trainer, pl_module, exception) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._stop()
 
     def _stop(self) -> None:

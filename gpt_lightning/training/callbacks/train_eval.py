@@ -1,9 +1,12 @@
 """La perte d'entraînement en mode évaluation, comme le projet d'origine la donne."""
 
+from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 import torch
 from lightning import Callback
+from torch import Tensor
 
 from gpt_lightning.errors import whole
 
@@ -15,21 +18,23 @@ class TrainLossEval(Callback):
     partir de zéro.
     """
 
-    def __init__(self, *, batches: int = 5):
+    def __init__(self, *, batches: int = 5) -> None:
         self.batches, self._first = whole("batches", batches), False
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step == 1 and not self._first:
             self._first = True
             validation = mean_loss(pl_module, trainer.datamodule.val_dataloader())
             pl_module.write({"val/loss": validation})
             self._measure(trainer, pl_module)
 
-    def on_validation_end(self, trainer, pl_module) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
             self._measure(trainer, pl_module)
 
-    def _measure(self, trainer, pl_module) -> None:
+    def _measure(self, trainer: Any, pl_module: Any) -> None:
         loader = trainer.datamodule.train_dataloader()
         value = mean_loss(pl_module, islice(loader, self.batches))
         pl_module.metrics["train/loss_eval"] = value
@@ -37,7 +42,7 @@ class TrainLossEval(Callback):
 
 
 @torch.no_grad()
-def mean_loss(pl_module, batches) -> float:
+def mean_loss(pl_module: Any, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus."""
     from gpt_lightning.training.module import Running
 

@@ -3,6 +3,7 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
@@ -11,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 class MetricsCSV(Logger):
     """Un journal Lightning dans `path`. À la reprise, les lignes d'après le pas repris sont oubliées."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         super().__init__()
         self.path = Path(path)
         self._rows: dict[int, dict[str, float]] = {}
@@ -24,7 +25,7 @@ class MetricsCSV(Logger):
     def version(self) -> str:
         return "csv"
 
-    def log_hyperparams(self, params, *args, **kwargs) -> None:
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Les réglages sont dans config.yaml ; ce journal n'a que des mesures."""
 
     @rank_zero_only
@@ -36,7 +37,7 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._rows.setdefault(step or 0, {}).update(metrics)
-        if "val/loss" in metrics:  # sur le disque à chaque évaluation : une course tuée garde ses mesures
+        if "val/loss" in metrics:  # sur le disque à chaque évaluation : un entraînement tué garde ses mesures
             self.save()
 
     @rank_zero_only

@@ -1,0 +1,147 @@
+"""Écrit docs/configuration.md d'après conf/ : `make docs`. Les valeurs viennent de la composition, les phrases des YAML."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.cli.composition import CONF, choices, compose
+from gpt_lightning.commands import COMMANDS
+
+PAGE = Path(__file__).with_name("configuration.md")
+GROUPS = ("model", "data", "tokenizer", "optim", "decoding", "trainer", "callbacks", "logger")
+BASE = {"model": "mini", "data": "text", "tokenizer": "trained", "optim": "adamw", "decoding": "greedy"}
+BASE |= {"trainer": "default", "callbacks": "default", "logger": "tensorboard"}  # le fichier complet de chaque groupe
+INTRODUCTION = """# La configuration
+
+<!-- Page écrite par « make docs » d'après les commentaires de conf/ : ne la changez pas à la main. -->
+
+Toute clé se change par `clé=valeur` sur la ligne de commande ; `groupe=choix` prend un autre fichier de
+`conf/<groupe>/`. `python train.py --cfg job` montre la configuration composée, et le dossier de l'exécution la garde dans
+config.yaml. Une faute de frappe reçoit la clé la plus proche.
+
+```bash
+python train.py model=mini optim.lr=1e-3 data.max_length=64 data.stride=64
+python train.py experiment=original
+python train.py -m optim=adamw,muon seed=1,2
+```
+
+Dans chaque groupe, un fichier liste toutes les clés, et les autres en héritent : la table des choix dit ce qu'ils changent.
+"""
+
+
+def comments(path: Path) -> dict[str, str]:
+    """{clé avec des points: commentaire de fin de ligne} d'un fichier YAML."""
+    found, above = {}, []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"^(\s*)([\w]+):(.*?)(?:\s# (.*))?$", line)
+        if match:
+            depth = len(match[1]) // 2
+            above = [*above[:depth], match[2]]
+            found[".".join(above)] = match[4] or ""
+    return found
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Les feuilles d'un dictionnaire, par clé avec des points."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def shown(value: Any) -> str:
+    """Une valeur comme on la tape."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return "" if value == "" else str(value)
+
+
+def row(key: str, value: Any, sentence: str) -> str:
+    """Une ligne de la table des clés."""
+    typed = f"`{shown(value)}`" if shown(value) else ""
+    return f"| `{key}` | {typed} | {escaped(sentence)} |"
+
+
+def escaped(text: str) -> str:
+    """Le texte d'une case de table."""
+    return text.replace("|", "\\|")
+
+
+def headline(path: Path) -> str:
+    """La phrase qui ouvre un fichier de conf/."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(line[2:] for line in lines if line.startswith("# ") and "@package" not in line)
+
+
+def table(values: dict[str, Any], said: dict[str, str], prefix: str = "") -> list[str]:
+    """La table des clés. ValueError si une clé n'a pas de commentaire."""
+    lines = ["| Clé | Valeur | Ce qu'elle fait |", "|---|---|---|"]
+    for key, value in values.items():
+        sentence = said.get(key, "")
+        if key.endswith("_target_") and not sentence:
+            continue
+        if not sentence:
+            raise ValueError(f"conf/ : la clé {prefix}{key} n'a pas de commentaire.")
+        lines.append(row(prefix + key, value, sentence))
+    return lines
+
+
+def group_section(group: str) -> list[str]:
+    """La page d'un groupe : les clés du fichier complet, celles que d'autres ajoutent, puis les choix."""
+    composed = {choice: flat(compose(f"{group}/{choice}").get(group, {})) for choice in choices(group)}
+    said: dict[str, str] = {}
+    for choice in (BASE[group], *choices(group)):
+        said = {**comments(CONF / group / f"{choice}.yaml"), **{k: v for k, v in said.items() if v}}
+    base = composed[BASE[group]]
+    keys = dict(base)
+    for values in composed.values():
+        keys = {**values, **keys}
+    ordered = {key: keys[key] for key in (*base, *(key for key in keys if key not in base))}
+    lines = ["", f"## {group}", "", *table(ordered, said, f"{group}.")]
+    lines += ["", f"| `{group}=` | Ce que c'est | Ce qu'il change |", "|---|---|---|"]
+    for choice, values in composed.items():
+        changed = [f"`{k}={shown(v)}`" for k, v in values.items() if base.get(k, ...) != v and "." not in k]
+        hidden = ("sha256=", "url=", *(["_target_="] if group == "tokenizer" else []))
+        changed = [one for one in changed if not one.startswith(tuple(f"`{key}" for key in hidden))]
+        said_changed = "le fichier complet" if choice == BASE[group] else ", ".join(changed)
+        lines.append(f"| `{choice}` | {escaped(headline(CONF / group / f'{choice}.yaml'))} | {said_changed} |")
+    return lines
+
+
+def command_section(config_name: str, title: str, typed: str) -> list[str]:
+    """La page d'une commande : ses clés du premier niveau, et les groupes qu'elle compose."""
+    values = compose(config_name)
+    own = {key: value for key, value in values.items() if key not in GROUPS}
+    used = [f"`{key}`" for key in values if key in GROUPS]
+    groups = f", avec {'le groupe' if len(used) == 1 else 'les groupes'} {', '.join(used)}" if used else ""
+    lines = ["", f"## {title}", "", f"`{typed}`{groups}.", ""]
+    return lines + table(own, comments(CONF / f"{config_name}.yaml"))
+
+
+def page() -> str:
+    """Le contenu de docs/configuration.md."""
+    lines = [INTRODUCTION.rstrip()]
+    for name in COMMANDS:
+        script = name in ("train", "generate")
+        typed = f"python {name}.py" if script else f"python -m gpt_lightning {name}"
+        lines += command_section(name, f"{name}.py" if script else name, typed)
+    for group in GROUPS:
+        lines += group_section(group)
+    lines += ["", "## experiment", "", "Un fichier de `conf/experiment/` change plusieurs groupes à la fois.", ""]
+    lines += ["| `experiment=` | Ce que c'est |", "|---|---|"]
+    lines += [f"| `{one}` | {headline(CONF / 'experiment' / f'{one}.yaml')} |" for one in choices("experiment")]
+    for name in choices("demos"):
+        lines += command_section(f"demos/{name}", f"demos.{name}", f"python -m gpt_lightning.demos.{name}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else "docs/configuration.md est périmé : make docs.")
+    PAGE.write_text(page(), encoding="utf-8")
