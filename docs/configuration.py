@@ -1,4 +1,4 @@
-"""Écrit docs/configuration.md d'après conf/ : `make docs`. Les valeurs viennent de la composition, les phrases des YAML."""
+"""Écrit docs/configuration.md d'après conf/ : `make docs`. Les valeurs sont composées, les phrases sont celles des YAML."""
 
 import re
 import sys
@@ -11,7 +11,11 @@ from gpt_lightning.commands import COMMANDS
 PAGE = Path(__file__).with_name("configuration.md")
 GROUPS = ("model", "data", "tokenizer", "optim", "decoding", "trainer", "callbacks", "logger")
 BASE = {"model": "mini", "data": "text", "tokenizer": "trained", "optim": "adamw", "decoding": "greedy"}
-BASE |= {"trainer": "default", "callbacks": "default", "logger": "tensorboard"}  # le fichier complet de chaque groupe
+BASE |= {
+    "trainer": "default",
+    "callbacks": "default",
+    "logger": "tensorboard",
+}  # le fichier complet de chaque groupe
 INTRODUCTION = """# La configuration
 
 <!-- Page écrite par « make docs » d'après les commentaires de conf/ : ne la changez pas à la main. -->
@@ -94,7 +98,7 @@ def table(values: dict[str, Any], said: dict[str, str], prefix: str = "") -> lis
 
 def group_section(group: str) -> list[str]:
     """La page d'un groupe : les clés du fichier complet, celles que d'autres ajoutent, puis les choix."""
-    composed = {choice: flat(compose(f"{group}/{choice}").get(group, {})) for choice in choices(group)}
+    composed = {choice: flat(compose("train", f"{group}={choice}")[group]) for choice in choices(group)}
     said: dict[str, str] = {}
     for choice in (BASE[group], *choices(group)):
         said = {**comments(CONF / group / f"{choice}.yaml"), **{k: v for k, v in said.items() if v}}
@@ -110,7 +114,9 @@ def group_section(group: str) -> list[str]:
         hidden = ("sha256=", "url=", *(["_target_="] if group == "tokenizer" else []))
         changed = [one for one in changed if not one.startswith(tuple(f"`{key}" for key in hidden))]
         said_changed = "le fichier complet" if choice == BASE[group] else ", ".join(changed)
-        lines.append(f"| `{choice}` | {escaped(headline(CONF / group / f'{choice}.yaml'))} | {said_changed} |")
+        lines.append(
+            f"| `{choice}` | {escaped(headline(CONF / group / f'{choice}.yaml'))} | {said_changed} |"
+        )
     return lines
 
 
@@ -133,9 +139,17 @@ def page() -> str:
         lines += command_section(name, f"{name}.py" if script else name, typed)
     for group in GROUPS:
         lines += group_section(group)
-    lines += ["", "## experiment", "", "Un fichier de `conf/experiment/` change plusieurs groupes à la fois.", ""]
+    lines += [
+        "",
+        "## experiment",
+        "",
+        "Un fichier de `conf/experiment/` change plusieurs groupes à la fois.",
+        "",
+    ]
     lines += ["| `experiment=` | Ce que c'est |", "|---|---|"]
-    lines += [f"| `{one}` | {headline(CONF / 'experiment' / f'{one}.yaml')} |" for one in choices("experiment")]
+    lines += [
+        f"| `{one}` | {headline(CONF / 'experiment' / f'{one}.yaml')} |" for one in choices("experiment")
+    ]
     for name in choices("demos"):
         lines += command_section(f"demos/{name}", f"demos.{name}", f"python -m gpt_lightning.demos.{name}")
     return "\n".join(lines) + "\n"
@@ -143,5 +157,9 @@ def page() -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else "docs/configuration.md est périmé : make docs.")
+        sys.exit(
+            0
+            if PAGE.read_text(encoding="utf-8") == page()
+            else "docs/configuration.md est périmé : make docs."
+        )
     PAGE.write_text(page(), encoding="utf-8")

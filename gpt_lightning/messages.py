@@ -75,6 +75,14 @@ def plan(
     return f"Plan       : {length} ; {batch}{time}"
 
 
+def optimizer(name: str, lr: float, tokens_per_step: int) -> str:
+    """L'optimiseur, son taux d'apprentissage au sommet, et le lot auquel il s'applique."""
+    rate = f"{lr:.4g}".replace(".", ",")
+    return (
+        f"Optimiseur : {name}, taux d'apprentissage {rate} pour des pas de {number(tokens_per_step)} jetons"
+    )
+
+
 def sweep_job(number: int, overrides: Sequence[str]) -> str:
     """La tâche d'un balayage qui commence."""
     return f"Balayage   : tâche {number}, {' '.join(overrides)}"
@@ -139,7 +147,7 @@ def unknown_prompt(prompt: str) -> str:
     """Le tokenizer ne connaît pas le texte d'exemple."""
     return (
         f"Exemple    : le tokenizer ne sait pas lire « {prompt} », les textes d'exemple commencent sans lui "
-        f"(callbacks.sample.prompt=... en donne un autre)"
+        f"(prompt=... en donne un autre)"
     )
 
 
@@ -148,8 +156,14 @@ def sample(text: str) -> str:
     return "    « " + " ".join(text.split()) + " »"
 
 
-def finished(output_dir: str, results: Mapping[str, Any], seconds: float, files: Sequence[str]) -> str:
-    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit."""
+def finished(
+    output_dir: str,
+    results: Mapping[str, Any],
+    seconds: float,
+    files: Sequence[str],
+    following: Sequence[str],
+) -> str:
+    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit, les commandes suivantes."""
     last, best = results["val/loss"], results["best"]
     best = last if best is None else best
     lines = [
@@ -165,12 +179,8 @@ def finished(output_dir: str, results: Mapping[str, Any], seconds: float, files:
         lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
     lines += [("pic de mémoire", magnitude(results["memory"], "o")), ("fichiers", ", ".join(files))]
     table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
-    return (
-        f"\nFini.\n{table}\n"
-        f"Dossier    : {output_dir}\n"
-        f"Et maintenant :\n"
-        f"    python generate.py decoding=nucleus\n"
-        f"    tensorboard --logdir outputs"
+    return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
+        f"    {line}" for line in following
     )
 
 

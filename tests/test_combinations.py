@@ -75,7 +75,9 @@ def test_it_trains_twenty_steps_and_reloads(
     rows = read_metrics(tmp_path / "execution" / "metrics.csv")
     assert max(rows) == 20 and rows[20]["train/loss"] < 0.9 * rows[1]["train/loss"]
     assert rows[20]["tokens"] == 20 * 16 * 4 * accumulate * devices
-    written = command("generate.py", "ckpt_path=execution", "max_new_tokens=2", "prompt=Le chat", cwd=tmp_path)
+    written = command(
+        "generate.py", "ckpt_path=execution", "max_new_tokens=2", "prompt=Le chat", cwd=tmp_path
+    )
     assert written.returncode == 0, written.stderr
     last = torch.load(tmp_path / "execution" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 20 and last["optimizer_states"]

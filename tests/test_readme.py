@@ -26,7 +26,9 @@ SCRIPTS = [line for line in FRENCH if re.search(r"python (train\.py|generate\.py
 def parsed(line: str) -> tuple[str, list[str]]:
     """(nom dans conf/, arguments) d'une commande telle qu'on la tape."""
     words = shlex.split(line.partition("|")[2] or line)
-    start = next(i for i, word in enumerate(words) if re.match(r"(train|generate)\.py$|gpt_lightning\b", word))
+    start = next(
+        i for i, word in enumerate(words) if re.match(r"(train|generate)\.py$|gpt_lightning\b", word)
+    )
     script, typed = words[start], words[start + 1 :]
     if script.endswith(".py"):
         return script.removesuffix(".py"), typed
@@ -72,9 +74,7 @@ def test_each_file_named_exists(path):
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize(
-    "old, new", [("evaluate", "evaluate"), ("data", "prepare"), ("weights", "export")]
-)
+@pytest.mark.parametrize("old, new", [("evaluate", "evaluate"), ("data", "prepare"), ("weights", "export")])
 def test_an_old_form_answers_with_the_new_one(command, tmp_path, old, new):
     done = command(f"gpt_lightning.{old}", new, "ckpt_path=best", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"-m gpt_lightning {new}" in done.stderr

@@ -25,7 +25,9 @@ def show_log(*, on_stdout: bool) -> None:
     handler = RichHandler(sys.stdout) if on_stdout else logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("hydra").setLevel(logging.WARNING)  # ce que Hydra dit d'un balayage, nous le disons en français
+    logging.getLogger("hydra").setLevel(
+        logging.WARNING
+    )  # ce que Hydra dit d'un balayage, nous le disons en français
 
 
 @contextmanager

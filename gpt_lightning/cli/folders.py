@@ -5,7 +5,9 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 """
 
 import contextlib
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,8 +116,24 @@ def _write_record(folder: Path, cfg: DictConfig, settings: dict[str, Any], texts
 
 def typed_overrides(folder: Path) -> list[str] | None:
     """Les surcharges d'une exécution, telles que Hydra les lit ; None si ce dossier n'en est pas une."""
-    path = folder / RECORD / "overrides.yaml"
+    return load_yaml(folder / RECORD / "overrides.yaml")
+
+
+def load_yaml(path: Path) -> Any:
+    """Le contenu d'un fichier YAML ; None s'il n'existe pas."""
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def following(folder: Path) -> list[str]:
+    """Les deux commandes à taper après un entraînement, telles qu'elles marchent une fois collées."""
+    script = Path(sys.argv[0])
+    beside = (
+        str(script.with_name("generate.py")) if script.name == "train.py" else "-m gpt_lightning generate"
+    )
+    newest = OUTPUTS.absolute() in folder.absolute().parents  # generate.py prend la plus récente
+    source = "" if newest else f" ckpt_path={shlex.quote(str(folder))}"
+    logs = OUTPUTS if newest else folder
+    return [f"python {beside} decoding=nucleus{source}", f"tensorboard --logdir {shlex.quote(str(logs))}"]
 
 
 def save_yaml(values: dict[str, Any], path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpt_lightning.cli.arguments import is_sweep, quoted, value_of
-from gpt_lightning.cli.folders import typed_overrides
+from gpt_lightning.cli.folders import SETTINGS, load_yaml, typed_overrides
 from gpt_lightning.errors import UserError
 
 
@@ -38,5 +38,11 @@ def resume_overrides(overrides: list[str]) -> list[str]:
     here = ("ckpt_path", "output_dir")
     new_keys = {one.partition("=")[0] for one in overrides} | set(here)
     old = [one for one in saved if one.partition("=")[0] not in new_keys]
+    settings = load_yaml(run / SETTINGS)
+    if not {"optim", "optim.lr"} & new_keys and settings:  # « auto » a été résolu une fois
+        old = [
+            *(one for one in old if not one.startswith("optim.lr=")),
+            f"optim.lr={settings['optim']['lr']}",
+        ]
     kept = [one for one in overrides if one.partition("=")[0] not in here]
     return [*old, f"output_dir={quoted(str(run))}", f"ckpt_path={quoted(str(checkpoint))}", *kept]

@@ -21,7 +21,7 @@ def evaluate(settings: dict[str, Any]) -> float:
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
-    source, model, tokenizer = load_for_inference(settings["ckpt_path"], **where)
+    source, model, tokenizer, _ = load_for_inference(settings["ckpt_path"], **where)
     data = build("data", settings["data"], tokenizer=tokenizer, progress=console.Progress(messages.encoding))
     data.prepare()
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)

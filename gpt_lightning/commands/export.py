@@ -13,12 +13,12 @@ def export(settings: dict[str, Any]) -> None:
     if not settings["to"]:
         raise UserError("Il manque le dossier à écrire : to=mon_modele.")
 
-    from gpt_lightning import weights
     from gpt_lightning.model import cost
     from gpt_lightning.weights import exporting
+    from gpt_lightning.weights.loading import load_described
 
-    model, tokenizer = weights.load(settings["ckpt_path"], n_heads=settings["n_heads"])
-    files = exporting.export(model, tokenizer, Path(settings["to"]), settings["format"])
+    model, tokenizer, prompts = load_described(settings["ckpt_path"], n_heads=settings["n_heads"])
+    files = exporting.export(model, tokenizer, Path(settings["to"]), settings["format"], prompts)
     parameters = cost.n_parameters(model.config)
     console.log.info(messages.exported(settings["to"], settings["format"], parameters))
     if settings["format"] == "hf" and "vocab.json" not in files:

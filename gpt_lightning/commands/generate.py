@@ -20,7 +20,7 @@ def generate(settings: dict[str, Any]) -> None:
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
-    source, model, tokenizer = load_for_inference(settings["ckpt_path"], **where)
+    source, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], **where)
     options = {key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")}
     options |= {"strategy": strategy, "stop": settings["stop"] or ()}
 
@@ -39,7 +39,7 @@ def generate(settings: dict[str, Any]) -> None:
             source=source,
         )
     else:
-        stream = continued([writing.read_prompt(settings, tokenizer)])
+        stream = continued([writing.read_prompt(settings, prompt)])
         context = model.config.context_length
         writing.write_text(stream, source=source, context=context, live=settings["stream"])
 

@@ -14,14 +14,14 @@ def train(settings: dict[str, Any]) -> float:
 
     Chaque étape appelle une pièce, de haut en bas ; aucune valeur ne remonte.
     """
-    began, folder = time.monotonic(), Path(settings["output_dir"])
+    began, folder, settings = time.monotonic(), Path(settings["output_dir"]), dict(settings)
 
     # 1. Refuser ce qui se refuse sans rien lire, avant d'attendre lightning.
     from gpt_lightning.training import checks, hardware
-    from gpt_lightning.training.optim import OptimConfig
+    from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
-    checks.check(settings)
-    optim = OptimConfig.from_dict(settings["optim"], resolve("optim", settings["optim"]["_target_"]))
+    optimizer = resolve("optim", settings["optim"]["_target_"])
+    checks.check(settings, optimizer)
     machine = hardware.resolve(settings["trainer"], processes.launcher())
 
     # 2. Ouvrir l'exécution : la graine, les journaux, les callbacks.
@@ -32,14 +32,14 @@ def train(settings: dict[str, Any]) -> float:
 
     trainer.prepare_process(settings["seed"])
     console.log.info(messages.starting(str(folder)))
-    loggers, callbacks = (
-        build_all("logger", settings["logger"]),
-        build_all("callbacks", settings["callbacks"]),
-    )
+    loggers = build_all("logger", settings["logger"])
+    callbacks = build_all("callbacks", settings["callbacks"])
 
     # 3. Le point de départ : un modèle neuf, ou des poids avec leur tokenizer.
     start = weights.starting_point(settings["init_from"], settings["model"])
     checks.check_window(settings["data"]["max_length"], start.architecture["context_length"])
+    settings |= {"optim": resolve_lr(settings["optim"], optimizer, start.architecture["emb_dim"])}
+    optim = OptimConfig.from_dict(settings["optim"], optimizer)
 
     # 4. Les données, puis le plan : combien de pas, de quelle taille.
     data = build(
@@ -64,6 +64,7 @@ def train(settings: dict[str, Any]) -> float:
         plan=planned,
         compile_model=trainer.compiled(settings["compile"], machine.device.type),
         bytes_per_token=corpus.val_bytes / corpus.val_tokens,
+        prompts=data.openings() if settings["prompt"] is None else [settings["prompt"]],
     )
     engine = build(
         "trainer",
@@ -77,10 +78,11 @@ def train(settings: dict[str, Any]) -> float:
     told = messages.corpus(corpus, data.name)
     report.before(settings, machine, module, corpus=told, start=start, rate=rate)
     if engine.is_global_zero:
+        folders.save_yaml(settings, folder / folders.SETTINGS)
         folders.save_yaml(provenance.environment(), folder / "environment.yaml")
     with processes.children_run("train", folder / folders.SETTINGS):
         engine.fit(module, data, ckpt_path=settings["ckpt_path"], weights_only=True)
-    report.after(engine, module, folder, time.monotonic() - began)
+    report.after(engine, module, folder, time.monotonic() - began, folders.following(folder))
     return module.metrics["val/loss"]
 
 

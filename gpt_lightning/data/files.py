@@ -15,10 +15,11 @@ TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 
 
 class Piece(NamedTuple):
-    """Un bout de document ; `last` est vrai sur le dernier bout de chaque document."""
+    """Un bout de document ; `last` est vrai sur le dernier bout de chaque document, `key` le nomme s'il a un nom."""
 
     text: str
     last: bool
+    key: str = ""
 
 
 def read_files(paths: Iterable[Path], *, jsonl_key: str = "text", errors: str = "strict") -> Iterator[Piece]:

@@ -1,6 +1,6 @@
 """Le chargeur : un ordre qui ne dépend que de (graine, époque, position), et qui se reprend où il en était."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -46,6 +46,22 @@ class BatchOrder:
             yield order[first : first + self.batch_size].tolist()
 
 
+class ValidationBatches:
+    """Les lots d'une évaluation : tous si `whole()`, sinon ceux de `some`, répartis sur toute la validation.
+
+    La longueur est toujours celle de l'ensemble : Lightning ne la demande qu'une fois.
+    """
+
+    def __init__(self, everything: list[list[int]], some: list[list[int]], whole: Callable[[], bool]):
+        self.everything, self.some, self.whole = everything, some, whole
+
+    def __len__(self) -> int:
+        return len(self.everything)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.everything if self.whole() else self.some)
+
+
 class WindowLoader(DataLoader):
     """Les lots (B, T), (B, T) d'une suite de listes d'indices.
 
@@ -56,7 +72,7 @@ class WindowLoader(DataLoader):
     def __init__(
         self,
         dataset: SlidingWindowDataset,
-        batches: list[list[int]] | BatchOrder,
+        batches: list[list[int]] | BatchOrder | ValidationBatches,
         *,
         num_workers: int = 0,
         pin: bool = False,
@@ -119,7 +135,7 @@ class TrainLoader(WindowLoader):
 class _Bundles:
     """Les lots, `size` à la fois."""
 
-    def __init__(self, batches: list[list[int]] | BatchOrder, size: int) -> None:
+    def __init__(self, batches: list[list[int]] | BatchOrder | ValidationBatches, size: int) -> None:
         self.batches, self.size = batches, size
 
     def __len__(self) -> int:

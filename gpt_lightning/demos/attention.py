@@ -85,8 +85,9 @@ def demo(settings: dict) -> None:
     """Dessine l'attention du modèle de `ckpt_path` sur `prompt`, dans `output_dir`."""
     from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    attention = compute(model, tokenizer, settings["prompt"], layer=settings["layer"])
+    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    attention = compute(model, tokenizer, prompt, layer=settings["layer"])
     for path in render(attention, Path(settings["output_dir"])):
         print(path)
 

@@ -92,9 +92,9 @@ def demo(settings: dict) -> None:
     """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
     from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
     for path in render(
-        _panels(model, tokenizer, settings["prompts"], settings), Path(settings["output_dir"])
+        _panels(model, tokenizer, settings["prompts"] or [prompt, ""], settings), Path(settings["output_dir"])
     ):
         print(path)
 
@@ -104,7 +104,7 @@ def _panels(
 ) -> dict[str, Survivors]:
     values = {key: settings[key] for key in ("k", "p", "min_p")}
     return {
-        f"après « {prompt} »": compute(
+        (f"après « {prompt} »" if prompt else "au début d'un texte"): compute(
             toy.next_token(model, tokenizer, prompt), lambda token: toy.shown(tokenizer, token), **values
         )
         for prompt in prompts

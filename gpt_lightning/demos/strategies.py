@@ -150,10 +150,11 @@ def demo(settings: dict) -> None:
     strategies = {name: build("decoding", group("decoding", name)) for name in settings["strategies"]}
     for key in ("seeds", "max_new_tokens"):
         whole(key, settings[key], 2)
-    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    prompt = prompt if settings["prompt"] is None else settings["prompt"]
     options = {"seeds": settings["seeds"], "length": settings["max_new_tokens"]}
-    rows = compute(model, tokenizer, settings["prompt"], strategies, **options)
-    get_console().print(render(rows, settings["prompt"], settings["seeds"]))
+    rows = compute(model, tokenizer, prompt, strategies, **options)
+    get_console().print(render(rows, prompt, settings["seeds"]))
 
 
 if __name__ == "__main__":

@@ -94,12 +94,13 @@ def demo(settings: dict) -> None:
     """Dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
     from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    logits = toy.next_token(model, tokenizer, settings["prompt"])
+    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    logits = toy.next_token(model, tokenizer, prompt)
     words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
     panels = {
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
-        f"Le modèle, après « {settings['prompt']} »": compute(logits, words),
+        f"Le modèle, après « {prompt} »": compute(logits, words),
     }
     for path in render(panels, Path(settings["output_dir"])):
         print(path)

@@ -74,11 +74,12 @@ def demo(settings: dict) -> None:
     from gpt_lightning.weights import load_for_inference
 
     small = compute(toy.LOGITS, k=settings["k"])
-    _, model, tokenizer = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    steps = compute(toy.next_token(model, tokenizer, settings["prompt"]), k=settings["k"])
+    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    steps = compute(toy.next_token(model, tokenizer, prompt), k=settings["k"])
     console = get_console()
     console.print(render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9))
-    title, most = f"Après « {settings['prompt']} », les {settings['rows']} premiers jetons", settings["rows"]
+    title, most = f"Après « {prompt} », les {settings['rows']} premiers jetons", settings["rows"]
     console.print(render(steps, lambda token: toy.shown(tokenizer, token), title, most=most))
     left = float(steps.before[~steps.kept].sum())
     console.print(

@@ -5,14 +5,16 @@ from typing import Any
 
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
-def check(settings: Mapping[str, Any]) -> None:
-    """UserError si un réglage de train.py est impossible, seul ou avec un autre."""
-    GPTConfig.for_vocabulary(settings["model"], 1)
+def check(settings: Mapping[str, Any], optimizer: type) -> None:
+    """UserError si un réglage de train.py est impossible, seul ou avec un autre ; `optimizer` est celui de `optim`."""
+    width = GPTConfig.for_vocabulary(settings["model"], 1).emb_dim
+    OptimConfig.from_dict(resolve_lr(settings["optim"], optimizer, width), optimizer)
     whole("seed", settings["seed"], 0, 2**32 - 1)
     choice("compile", settings["compile"], ("auto", True, False))
     whole("eval_every", settings["eval_every"])

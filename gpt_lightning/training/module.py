@@ -1,6 +1,7 @@
 """Le LightningModule : le pas d'entraînement, l'évaluation, ce que le checkpoint emporte."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -18,7 +19,8 @@ from gpt_lightning.weights import format as form
 class GPTModule(lightning.LightningModule):
     """Entraîne un `GPTModel`.
 
-    `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent.
+    `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent. `prompts` sont les débuts
+    des textes d'exemple ; le checkpoint les garde.
     """
 
     def __init__(
@@ -30,13 +32,12 @@ class GPTModule(lightning.LightningModule):
         plan: Plan,
         compile_model: bool = False,
         bytes_per_token: float | None = None,
+        prompts: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
-        self.compiled, self.bytes_per_token = (
-            compile_model,
-            bytes_per_token,
-        )  # de la validation ; None : pas de bits par octet
+        self.compiled, self.prompts = compile_model, tuple(prompts)
+        self.bytes_per_token = bytes_per_token  # de la validation ; None : pas de bits par octet
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
@@ -54,12 +55,15 @@ class GPTModule(lightning.LightningModule):
         self._val_sum.add(self._loss(x.long(), y.long()), y.numel())
 
     def on_validation_epoch_end(self) -> None:
-        loss = self._val_sum.mean(self.trainer.strategy)
+        self.record_validation(self._val_sum.mean(self.trainer.strategy))
+        self.log("val/loss", self.metrics["val/loss"], logger=False)  # pour les callbacks qui surveillent
+
+    def record_validation(self, loss: float) -> None:
+        """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit."""
         found = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
         if self.bytes_per_token:
             found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
         self.metrics |= found
-        self.log("val/loss", loss, logger=False)  # pour les callbacks qui surveillent
         self.write(found)
 
     def write(self, metrics: dict[str, float]) -> None:
@@ -101,9 +105,8 @@ class GPTModule(lightning.LightningModule):
         checkpoint["rng_state"] = torch.get_rng_state()
         if self.device.type == "cuda":
             checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
-        form.write_progress(
-            checkpoint, self.model.config, self.tokenizer, tokens=self.tokens_seen, metrics=self.metrics
-        )
+        description = form.Description(self.model.config, self.tokenizer, self.prompts)
+        form.write_progress(checkpoint, description, tokens=self.tokens_seen, metrics=self.metrics)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.tokens_seen, self.metrics = form.read_progress(checkpoint)

@@ -13,6 +13,8 @@ from gpt_lightning.training.muon import MuonAdamW
 from gpt_lightning.training.schedule import Schedule
 
 DECAYED = ("matrices", "all")
+ADAMW_LR_TIMES_WIDTH = 0.46
+MUON_LR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class OptimConfig:
     """Un optimiseur et son taux d'apprentissage. UserError, en une phrase, sur une valeur impossible."""
 
     optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW  # la classe que `_target_` nomme
-    lr: float = 1e-3  # taux d'apprentissage au sommet
+    lr: float = 1e-3  # taux d'apprentissage au sommet ; `auto` est résolu par `resolve_lr`
     weight_decay: float = 0.1  # Loshchilov et Hutter, « Decoupled Weight Decay Regularization », 2019
     decayed: str = "matrices"  # matrices : ni biais ni normes | all : tous, comme l'original
     schedule: Schedule = field(default_factory=Schedule)
@@ -46,6 +48,23 @@ class OptimConfig:
             if key not in (*shape, *ours, "_target_") and value is not None
         }
         return cls(optimizer=optimizer, schedule=Schedule(**shape), arguments=rest, **ours)
+
+
+def resolve_lr(values: Mapping[str, Any], optimizer: type, width: int) -> dict[str, Any]:
+    """Les réglages de `optim`, où `lr: auto` est devenu un nombre : une règle de la largeur C du modèle.
+
+    AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 (Brown et al., « Language Models are Few-Shot Learners », 2020,
+    table 2.1, en prend 6e-4 et 2e-4). Muon : MUON_LR à toutes les largeurs essayées (benchmarks/RESULTS.md), car son pas
+    est déjà à l'échelle de chaque matrice. UserError pour un autre optimiseur, dont on ne sait rien.
+    """
+    if values["lr"] != "auto":
+        return dict(values)
+    rules = {MuonAdamW: MUON_LR, torch.optim.AdamW: float(f"{ADAMW_LR_TIMES_WIDTH / width:.2g}")}
+    if optimizer not in rules:
+        raise UserError(
+            f"optim.lr=auto n'a pas de règle pour {optimizer.__name__} : donnez optim.lr=1e-3 par exemple."
+        )
+    return {**values, "lr": rules[optimizer]}
 
 
 def _check_arguments(optimizer: type, arguments: Mapping[str, Any]) -> None:

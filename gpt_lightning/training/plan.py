@@ -7,8 +7,6 @@ from typing import Any
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.training.schedule import Schedule
 
-DEFAULT_EPOCHS = 3  # quand ni max_epochs, ni max_steps, ni max_tokens, ni max_time n'est donné
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,7 +82,7 @@ def make_plan(
     if max_tokens is not None:
         limits.append(-(-max_tokens // tokens_per_step))
     if not limits and max_epochs is None and trainer["max_time"] is None:
-        limits.append(DEFAULT_EPOCHS * steps_per_epoch)
+        limits.append(whole("data.passes", data["passes"]) * steps_per_epoch)
     total = min(limits) if limits else None
     schedule.fits(total, tokens_per_step)
     return Plan(steps_per_epoch, tokens_per_step, total, settings["eval_every"], accumulate)

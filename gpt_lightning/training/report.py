@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def before(
     log.info(corpus)
     log.info(messages.model(cost.n_parameters(config), flops, memory))
     log.info(messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    log.info(messages.optimizer(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
         own = start.tokenizer is not None
         log.info(messages.starting_from(start.source, cost.n_parameters(config), own))
@@ -85,7 +86,9 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, int | float | str]
     }
 
 
-def after(trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float) -> None:
+def after(
+    trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float, following: Sequence[str]
+) -> None:
     """La table de la fin : pertes, coût, fichiers écrits, commandes à taper ensuite."""
     results = {
         **module.metrics,
@@ -93,7 +96,7 @@ def after(trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: 
         "tokens": module.tokens_seen,
         "memory": peak_memory(trainer.strategy.root_device),
     }
-    log.info(messages.finished(str(folder), results, seconds, written(folder)))
+    log.info(messages.finished(str(folder), results, seconds, written(folder), following))
 
 
 def written(folder: Path) -> list[str]:

@@ -1,12 +1,14 @@
 """Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
 
+from typing import NamedTuple
+
 import torch
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.weights.loading import HUB, load
+from gpt_lightning.weights.loading import HUB, load_described
 from gpt_lightning.weights.sources import find_checkpoint
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -36,13 +38,25 @@ def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPT
     return model.to(device, DTYPES[dtype])
 
 
+class Inference(NamedTuple):
+    """Le nom de la source, le modèle sur son appareil, son tokenizer, et un début de texte dans sa langue."""
+
+    source: str
+    model: GPTModel
+    tokenizer: Tokenizer
+    prompt: str
+
+
 def load_for_inference(
     source: str | None, *, n_heads: int | None = None, device: str = "auto", dtype: str = "auto"
-) -> tuple[str, GPTModel, Tokenizer]:
-    """(nom de la source, modèle sur son appareil, tokenizer) de `source`, comme `load`. UserError sans tokenizer."""
+) -> Inference:
+    """Ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
+
+    Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
+    """
     if not (source and source.startswith(HUB)):
         source = str(find_checkpoint(source))
-    model, tokenizer = load(source, n_heads=n_heads)
+    model, tokenizer, prompts = load_described(source, n_heads=n_heads)
     if tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
-    return source, to_device(model, device, dtype), tokenizer
+    return Inference(source, to_device(model, device, dtype), tokenizer, prompts[0] if prompts else "")

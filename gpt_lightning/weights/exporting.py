@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
@@ -12,7 +13,9 @@ from gpt_lightning.weights import huggingface
 FORMATS = ("hf", "safetensors")
 
 
-def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, kind: str) -> list[str]:
+def export(
+    model: GPTModel, tokenizer: Tokenizer | None, to: Path, kind: str, prompts: tuple[str, ...] = ()
+) -> list[str]:
     """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
 
     UserError si le format est inconnu, si le dossier contient déjà un modèle, ou si le modèle a une option que
@@ -21,7 +24,8 @@ def export(model: GPTModel, tokenizer: Tokenizer | None, to: Path, kind: str) ->
     choice("format", kind, FORMATS)
     if (to / huggingface.WEIGHTS).exists():
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
-    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, to)
+    description = form.describe(form.Description(model.config, tokenizer, prompts))
+    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, description, to)
     if isinstance(tokenizer, TrainedTokenizer):
         written += [path.name for path in tokenizer.save(to)]
     return written
@@ -34,21 +38,25 @@ def _tensors(model: GPTModel) -> dict:
     return state
 
 
-def _safetensors(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
+def _safetensors(
+    model: GPTModel, tokenizer: Tokenizer | None, description: dict[str, Any], to: Path
+) -> list[str]:
     from safetensors.torch import save_file
 
-    description = json.dumps(form.describe(model.config, tokenizer), ensure_ascii=False, indent=1)
+    text = json.dumps(description, ensure_ascii=False, indent=1)
     to.mkdir(parents=True, exist_ok=True)
-    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={form.KEY: description})
-    (to / f"{form.KEY}.json").write_text(description, encoding="utf-8")
+    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={form.KEY: text})
+    (to / f"{form.KEY}.json").write_text(text, encoding="utf-8")
     return [huggingface.WEIGHTS, f"{form.KEY}.json"]
 
 
-def _huggingface(model: GPTModel, tokenizer: Tokenizer | None, to: Path) -> list[str]:
+def _huggingface(
+    model: GPTModel, tokenizer: Tokenizer | None, description: dict[str, Any], to: Path
+) -> list[str]:
     from safetensors.torch import save_file
 
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None)
-    files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(model.config, tokenizer)}
+    files = {huggingface.CONFIG: config, f"{form.KEY}.json": description}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
     if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}

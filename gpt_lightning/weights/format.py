@@ -7,7 +7,7 @@ Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la des
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -21,19 +21,32 @@ KEY = "gpt_lightning"
 _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 
 
-def describe(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
+class Description(NamedTuple):
+    """Ce qu'un fichier de poids dit de lui-même ; `prompts` sont des débuts de texte dans la langue du modèle."""
+
+    config: GPTConfig
+    tokenizer: Tokenizer | None
+    prompts: tuple[str, ...] = ()
+
+
+def describe(description: Description) -> dict[str, Any]:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
+    config, tokenizer, prompts = description
     state = tokenizer.state() if tokenizer else None
-    return {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
+    known = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
+    return known | ({"prompts": list(prompts)} if prompts else {})
 
 
-def read(description: Any, path: Path) -> tuple[GPTConfig, Tokenizer | None]:
-    """La configuration et le tokenizer d'une description. UserError si elle est d'un autre format."""
+def read(description: Any, path: Path) -> Description:
+    """La description que `describe` a écrite. UserError si elle est d'un autre format."""
     version = description.get("format_version") if isinstance(description, dict) else None
     if version != VERSION:
         raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
     tokenizer = description["tokenizer"]
-    return GPTConfig.from_dict(description["model"]), from_state(tokenizer) if tokenizer else None
+    prompts = tuple(map(str, description.get("prompts", ())))
+    return Description(
+        GPTConfig.from_dict(description["model"]), from_state(tokenizer) if tokenizer else None, prompts
+    )
 
 
 def is_ours(content: Any) -> bool:
@@ -48,16 +61,11 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def write_progress(
-    checkpoint: dict[str, Any],
-    config: GPTConfig,
-    tokenizer: Tokenizer,
-    *,
-    tokens: int,
-    metrics: dict[str, float],
+    checkpoint: dict[str, Any], description: Description, *, tokens: int, metrics: dict[str, float]
 ) -> None:
     """Ajoute à un checkpoint de Lightning la description du modèle, les jetons vus et les dernières mesures."""
     progress = {"training_version": TRAINING_VERSION, "tokens": tokens, "metrics": dict(metrics)}
-    checkpoint[KEY] = {**describe(config, tokenizer), **progress}
+    checkpoint[KEY] = {**describe(description), **progress}
 
 
 def read_progress(checkpoint: dict[str, Any]) -> tuple[int, dict[str, float]]:

@@ -4,7 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ HUB = "hf:"
 log = logging.getLogger("gpt_lightning")
 
 
+class Loaded(NamedTuple):
+    """Un modèle, son tokenizer, et des débuts de texte dans sa langue si la source en garde."""
+
+    model: GPTModel
+    tokenizer: Tokenizer | None
+    prompts: tuple[str, ...] = ()
+
+
 def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTModel, Tokenizer | None]:
     """Le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
@@ -30,6 +38,11 @@ def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTM
     gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
+    return load_described(source, n_heads=n_heads)[:2]
+
+
+def load_described(source: str | None = None, *, n_heads: int | None = None) -> Loaded:
+    """Comme `load`, avec les débuts de texte que la source garde."""
     if source and source.startswith(HUB):
         return _from_huggingface(huggingface.download(source.removeprefix(HUB)))
     path = find_checkpoint(source)
@@ -51,23 +64,24 @@ def resumable_step(path: str) -> int:
     return form.resumable_step(read_torch(Path(path)), path)
 
 
-def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[GPTModel, Tokenizer | None]:
-    config, tokenizer = form.read(checkpoint[form.KEY], path)
-    return build(config, form.model_state(checkpoint), path), tokenizer
+def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> Loaded:
+    known = form.read(checkpoint[form.KEY], path)
+    return Loaded(build(known.config, form.model_state(checkpoint), path), known.tokenizer, known.prompts)
 
 
-def _from_safetensors(path: Path) -> tuple[GPTModel, Tokenizer | None]:
+def _from_safetensors(path: Path) -> Loaded:
     from safetensors import safe_open
 
     with reading(path), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if form.KEY in metadata:
-            config, tokenizer = form.read(json.loads(metadata[form.KEY]), path)
-            return build(config, {name: file.get_tensor(name) for name in file.keys()}, path), tokenizer  # noqa: SIM118
+            known = form.read(json.loads(metadata[form.KEY]), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Loaded(build(known.config, tensors, path), known.tokenizer, known.prompts)
     return _from_folder(path.parent)
 
 
-def _from_folder(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
+def _from_folder(folder: Path) -> Loaded:
     if (folder / huggingface.CONFIG).exists():
         return _from_huggingface(folder)
     ours = sorted(folder.glob("*.safetensors"))
@@ -86,25 +100,23 @@ def _has_metadata(path: Path) -> bool:
         return form.KEY in (file.metadata() or {})
 
 
-def _from_huggingface(folder: Path) -> tuple[GPTModel, Tokenizer | None]:
+def _from_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer: Tokenizer | None = gpt2() if config.vocab_size == 50257 else None
-    if (
-        folder / f"{form.KEY}.json"
-    ).exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
-        exported, tokenizer = form.read(read_json(folder / f"{form.KEY}.json"), folder / f"{form.KEY}.json")
+    prompts: tuple[str, ...] = ()
+    ours = folder / f"{form.KEY}.json"
+    if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
+        exported, tokenizer, prompts = form.read(read_json(ours), ours)
         config = replace(exported, vocab_padding=1)
-    return build(config, huggingface.state_from(tensors, config), folder), tokenizer
+    return Loaded(build(config, huggingface.state_from(tensors, config), folder), tokenizer, prompts)
 
 
-def _from_original(
-    path: Path, state: dict[str, Tensor], n_heads: int | None
-) -> tuple[GPTModel, Tokenizer | None]:
+def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
         log.warning(messages.guessed_heads(str(path), config.n_heads))
-    return build(config, state, path), gpt2() if config.vocab_size == 50257 else None
+    return Loaded(build(config, state, path), gpt2() if config.vocab_size == 50257 else None)
 
 
 def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:

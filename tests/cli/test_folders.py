@@ -90,7 +90,9 @@ def test_a_run_is_continued_in_its_own_folder_only(finished_run, command):
     assert swept.returncode == 1 and "init_from=" in swept.stderr
 
 
-def test_a_run_begun_with_the_old_optim_keys_is_not_resumed_but_its_weights_load(finished_run, command, tmp_path):
+def test_a_run_begun_with_the_old_optim_keys_is_not_resumed_but_its_weights_load(
+    finished_run, command, tmp_path
+):
     old = tmp_path / "ancienne"
     shutil.copytree(finished_run[1], old)
     path = old / "checkpoints" / "last.ckpt"

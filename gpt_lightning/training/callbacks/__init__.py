@@ -4,12 +4,13 @@ from gpt_lightning.training.callbacks.checkpoint import StepCheckpoint
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.monitor import Monitor
 from gpt_lightning.training.callbacks.plot import LossPlot
-from gpt_lightning.training.callbacks.progress import Progress
+from gpt_lightning.training.callbacks.progress import Lines, Progress
 from gpt_lightning.training.callbacks.sample import SampleText
 from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 
 __all__ = [
     "Finish",
+    "Lines",
     "LossPlot",
     "Monitor",
     "Progress",

@@ -1,12 +1,17 @@
-"""Finir : s'arrêter au dernier pas du plan, après une évaluation, et noter les réglages avec leur résultat."""
+"""Finir : s'arrêter au dernier pas du plan, après une évaluation entière, et noter les réglages avec leur résultat."""
 
 from typing import Any
 
 from lightning import Callback
 
+from gpt_lightning.training.callbacks.train_eval import mean_loss
+
 
 class Finish(Callback):
-    """Demande l'arrêt au dernier pas. Lightning évalue alors une dernière fois, d'où le texte et les checkpoints."""
+    """Demande l'arrêt au dernier pas. Lightning évalue alors une dernière fois, d'où le texte et les checkpoints.
+
+    La dernière évaluation lit toute la validation. Si un autre callback a demandé l'arrêt, elle est refaite en entier.
+    """
 
     def __init__(self, hyperparameters: dict[str, Any]) -> None:
         self.hyperparameters = hyperparameters
@@ -17,8 +22,14 @@ class Finish(Callback):
         total = pl_module.plan.total_steps
         if total is not None and trainer.global_step >= total:
             trainer.should_stop = True
+            trainer.datamodule.read_whole_validation()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        data = trainer.datamodule
+        if not data.reads_whole_validation:
+            data.read_whole_validation()
+            loss = mean_loss(pl_module, data.val_dataloader())
+            pl_module.record_validation(loss)
         if "val/loss" in pl_module.metrics:
             for logger in trainer.loggers:
                 logger.log_hyperparams(self.hyperparameters, {"hp/val_loss": pl_module.metrics["val/loss"]})

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import rich
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
 from gpt_lightning import messages
@@ -13,15 +13,33 @@ from gpt_lightning import messages
 log = logging.getLogger("gpt_lightning")
 
 
+class Lines(Callback):
+    """Une ligne dans le journal à chaque évaluation : pertes, débit, temps restant."""
+
+    def __init__(self) -> None:
+        self._began, self._first = 0.0, 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._began, self._first = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        done, total = trainer.global_step - self._first, pl_module.plan.total_steps
+        left = None
+        if done and total is not None:
+            left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
+        log.info(messages.evaluation(trainer.global_step, total, pl_module.metrics, left))
+
+
 class Progress(ProgressBar):
-    """L'entraînement entier, en pas d'optimiseur : perte, jetons par seconde, temps restant."""
+    """Une barre, sur un terminal : où en est l'entraînement, en pas d'optimiseur, sa perte et son débit."""
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
         self._bar: bars.Progress | None = None
         self._task: bars.TaskID  # celle de la barre
-        self._began, self._first = 0.0, 0
 
     def disable(self) -> None:
         """Lightning l'appelle sur les processus autres que le premier."""
@@ -32,7 +50,6 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
-        self._began, self._first = time.monotonic(), trainer.global_step
         if not (self._enabled and trainer.is_global_zero and rich.get_console().is_terminal):
             return
         self._bar = bars.Progress(
@@ -56,17 +73,6 @@ class Progress(ProgressBar):
         if self._bar is not None:
             description = messages.speed(pl_module.metrics)
             self._bar.update(self._task, completed=trainer.global_step, description=description)
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        super().on_validation_end(trainer, pl_module)
-        if trainer.sanity_checking or not self._began:
-            return
-        done, total = trainer.global_step - self._first, pl_module.plan.total_steps
-        left = None
-        if done and total is not None:
-            left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
-        if trainer.is_global_zero:
-            log.info(messages.evaluation(trainer.global_step, total, pl_module.metrics, left))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_end(trainer, pl_module)

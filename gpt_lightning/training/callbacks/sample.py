@@ -8,47 +8,65 @@ from lightning import Callback
 
 from gpt_lightning import messages
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.errors import UserError, whole
 
 log = logging.getLogger("gpt_lightning")
 
 
 class SampleText(Callback):
-    """Continue `prompt` de `max_new_tokens` jetons ; l'écrit dans `folder`, dans TensorBoard et à l'écran."""
+    """Continue chaque texte de `pl_module.prompts` de `max_new_tokens` jetons, toujours avec la même graine.
 
-    def __init__(
-        self, *, prompt: str, max_new_tokens: int, strategy: Strategy, folder: str, seed: int = 123
-    ) -> None:
-        self.prompt, self.max_new_tokens, self.strategy, self.seed = prompt, max_new_tokens, strategy, seed
-        self.folder = Path(folder)
+    Les textes vont dans `folder`, dans TensorBoard et à l'écran. Un texte que le tokenizer ne sait pas lire est dit,
+    et remplacé par un début de document.
+    """
+
+    def __init__(self, *, max_new_tokens: int, strategy: Strategy, folder: str, seed: int = 123) -> None:
+        self.max_new_tokens = whole("callbacks.sample.max_new_tokens", max_new_tokens, 0)
+        self.strategy, self.folder, self.seed = (
+            strategy,
+            Path(folder),
+            whole("callbacks.sample.seed", seed, 0),
+        )
+        self._prompts: list[str] = []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._prompts = [self._readable(pl_module.tokenizer, prompt) for prompt in pl_module.prompts or ("",)]
+
+    def _readable(self, tokenizer: Any, prompt: str) -> str:
         try:
-            pl_module.tokenizer.encode(self.prompt)
-        except ValueError:  # un mot ou un caractère que ce tokenizer n'a pas
-            log.info(messages.unknown_prompt(self.prompt))
-            self.prompt = ""
+            tokenizer.encode(prompt)
+        except UserError:  # un mot ou un caractère que ce tokenizer n'a pas
+            log.info(messages.unknown_prompt(prompt))
+            return ""
+        return prompt
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         was_training = pl_module.model.training
         pl_module.model.eval()
-        parts = TextStream(
+        stream = TextStream(
             pl_module.model,
             pl_module.tokenizer,
-            [self.prompt],
+            self._prompts,
             strategy=self.strategy,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
         )
-        continuation = "".join(text for _, text in parts)
+        for _ in stream:
+            pass
         pl_module.model.train(was_training)
-        text, step = self.prompt + continuation, trainer.global_step
+        self._write([row.prompt + row.text for row in stream.rows], trainer)
+
+    def _write(self, texts: list[str], trainer: Any) -> None:
+        step = trainer.global_step
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"step_{step:07d}.txt").write_text(text + "\n", encoding="utf-8")
-        log.info(messages.sample(text))
+        content = "\n---\n".join(texts) + "\n"
+        (self.folder / f"step_{step:07d}.txt").write_text(content, encoding="utf-8")
+        for text in texts:
+            log.info(messages.sample(text))
         for logger in trainer.loggers:
             experiment: Any = getattr(logger, "experiment", None)
             if hasattr(experiment, "add_text"):
-                quoted = "\n".join("    " + line for line in text.splitlines())  # Markdown : tel quel
+                quoted = "\n".join("    " + line for line in content.splitlines())  # Markdown : tel quel
                 experiment.add_text("sample", quoted, step)
