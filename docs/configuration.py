@@ -1,4 +1,4 @@
-"""Écrit docs/configuration.md d'après conf/ : `make docs`. Les valeurs sont composées, les phrases sont celles des YAML."""
+"""Écrit docs/configuration.md d'après conf/ : `make docs`."""
 
 import re
 import sys
@@ -21,8 +21,8 @@ INTRODUCTION = """# La configuration
 <!-- Page écrite par « make docs » d'après les commentaires de conf/ : ne la changez pas à la main. -->
 
 Toute clé se change par `clé=valeur` sur la ligne de commande ; `groupe=choix` prend un autre fichier de
-`conf/<groupe>/`. `python train.py --cfg job` montre la configuration composée, et le dossier de l'exécution la garde dans
-config.yaml. Une faute de frappe reçoit la clé la plus proche.
+`conf/<groupe>/`. `python train.py --cfg job` montre la configuration composée, et le dossier de l'exécution la garde
+dans config.yaml. Une faute de frappe reçoit la clé la plus proche.
 
 ```bash
 python train.py model=mini optim.lr=1e-3 data.max_length=64 data.stride=64
@@ -30,7 +30,7 @@ python train.py experiment=original
 python train.py -m optim=adamw,muon seed=1,2
 ```
 
-Dans chaque groupe, un fichier liste toutes les clés, et les autres en héritent : la table des choix dit ce qu'ils changent.
+Dans chaque groupe, un fichier liste toutes les clés, et les autres en héritent : une table dit ce qu'ils changent.
 """
 
 

@@ -68,7 +68,7 @@ def text_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(command, text_file, tmp_path_factory):
-    """Une exécution de `model=tiny` finie par la ligne de commande : (dossier de travail, dossier d'exécution, sortie)."""
+    """Une exécution de `model=tiny` finie : (dossier de travail, dossier d'exécution, sortie)."""
     cwd = tmp_path_factory.mktemp("execution")
     done = command(
         "train.py",

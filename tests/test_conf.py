@@ -15,7 +15,7 @@ from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig, cost
 from gpt_lightning.tokenizers import gpt2
-from gpt_lightning.training.optim import OptimConfig
+from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
 CHOICES = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "demos"
@@ -33,7 +33,9 @@ def composed(config_name: str, *overrides: str) -> dict:
 def test_each_file_composes_and_builds(group, choice):
     settings = composed("train", f"{group}={choice}")
     GPTConfig.from_dict({**settings["model"], "vocab_size": 10})
-    OptimConfig.from_dict(settings["optim"], resolve("optim", settings["optim"]["_target_"]))
+    optimizer = resolve("optim", settings["optim"]["_target_"])
+    if (group, choice) != ("optim", "target"):  # lui n'a pas de règle : il faut un nombre
+        OptimConfig.from_dict(resolve_lr(settings["optim"], optimizer, 128), optimizer)
     offline = settings["tokenizer"]["_target_"].endswith(".named")  # une table à télécharger
     tokenizer = gpt2() if offline else build("tokenizer", settings["tokenizer"])
     build("data", settings["data"], tokenizer=tokenizer)
@@ -135,3 +137,43 @@ def test_the_original_is_the_original():
     )
     own = composed("train", "experiment=original", "data=text", "data.path=a.txt")
     assert (own["data"]["path"], own["data"]["max_length"]) == ("a.txt", 256)
+
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", [None, *(path.stem for path in (CONF / "experiment").glob("*.yaml"))])
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_composes_with_every_experiment(model, experiment):
+    """La taille demandée, et le tokenizer qui va avec : celui de GPT-2 pour ses tailles et pour l'original."""
+    typed = [f"model={model}", *([f"experiment={experiment}"] if experiment else [])]
+    settings, alone = composed("train", *typed), composed("train", f"model={model}")
+    for key in ("emb_dim", "n_heads", "n_layers"):
+        assert settings["model"][key] == alone["model"][key]
+    of_gpt2 = model.startswith("gpt") or experiment == "original"
+    wanted = "gpt_lightning.tokenizers.gpt2" if of_gpt2 else "gpt_lightning.tokenizers.TrainedTokenizer"
+    assert settings["tokenizer"]["_target_"] == wanted
+    chosen = composed("train", *typed, "tokenizer=bytes", "data=text", "data.path=a.txt", "optim=muon")
+    assert chosen["tokenizer"]["_target_"].endswith("ByteTokenizer") and chosen["data"]["path"] == "a.txt"
+    assert chosen["optim"]["_target_"].endswith("MuonAdamW")
+
+
+@pytest.mark.parametrize(
+    "typed, expected",
+    [
+        (("experiment=original",), {"max_length": 256, "stride": 128, "batch_size": 4, "max_epochs": 10}),
+        (("model=gpt124m",), {"max_length": 128, "stride": 128, "batch_size": 4, "passes": 3}),
+        (("model=gpt124m", "data=text"), {"max_length": 128, "stride": 128, "batch_size": 16, "passes": 3}),
+        (("data=text",), {"max_length": 128, "stride": 128, "batch_size": 16, "passes": 3}),
+    ],
+    ids=str,
+)
+def test_these_plans_are_those_of_the_first_version(typed, expected):
+    """Le changement du défaut n'a touché ni les fenêtres, ni les lots, ni les limites de ces commandes."""
+    settings = composed("train", *typed, "data.path=a.txt" if "data=text" in typed else "seed=123")
+    found = {**settings["data"], "max_epochs": settings["trainer"]["max_epochs"]}
+    assert {key: found[key] for key in expected} == expected
+    assert settings["trainer"]["max_steps"] == -1 and settings["max_tokens"] is None
+    assert found["limit"] is None and found["eval_batches"] is None
+    if "experiment=original" not in typed:
+        assert found["max_epochs"] is None and settings["eval_every"] == 100

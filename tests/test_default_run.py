@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gpt_lightning.data.datamodule import SlidingWindowDataModule
-from gpt_lightning.tokenizers import gpt2
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.targets import build
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 
@@ -32,11 +32,12 @@ def test_the_default_run_beats_the_bigram(command, cache, tmp_path):
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.glob("outputs/**/metrics.csv")
     final = list(read_metrics(metrics).values())[-1]["val/loss"]
-    data = SlidingWindowDataModule(
-        tokenizer=gpt2(), source="pydoc", deduplicate=True, cache_dir=str(cache / "gpt_lightning")
-    )
+    values = {**compose("train")["data"], "seed": 123, "cache_dir": str(cache / "gpt_lightning")}
+    data = build("data", values, tokenizer=build("tokenizer", compose("train")["tokenizer"]))
     data.prepare()
     train, val = (data.tokens(split).astype(np.int64) for split in ("train", "val"))
-    oracle = interpolated_bigram(train, val, 50257)
+    oracle = interpolated_bigram(train, val, data.tokenizer.vocab_size)
     print(f"entraînement par défaut {final:.4f} nats, bigramme interpolé {oracle:.4f} nats")
     assert final < oracle
+    (sample,) = list(tmp_path.glob("outputs/**/samples/*.txt"))[-1:]
+    assert all(len(text.split()) > 3 for text in sample.read_text(encoding="utf-8").split("\n---\n"))

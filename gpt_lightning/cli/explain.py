@@ -15,6 +15,7 @@ from hydra.errors import (
 from omegaconf.errors import OmegaConfBaseException
 
 from gpt_lightning import messages
+from gpt_lightning.cli import habits
 from gpt_lightning.cli.composition import CONF, choices, compose
 from gpt_lightning.errors import UserError
 
@@ -35,7 +36,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        return messages.not_an_override(error.override or str(error).splitlines()[0])
+        word = error.override or str(error).splitlines()[0]
+        return habits.for_word(word) or messages.not_an_override(word)
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
@@ -57,7 +59,8 @@ def _explain_missing(error: MissingConfigException) -> str:
     known = choices(group) if group else []
     if not known:
         return f"La configuration {missing} n'existe pas dans {CONF}."
-    return messages.unknown_choice(group, choice, known, difflib.get_close_matches(choice, known))
+    close = difflib.get_close_matches(choice, known)
+    return habits.for_choice(group, choice) or messages.unknown_choice(group, choice, known, close)
 
 
 def _explain_composition(error: BaseException, config_name: str) -> str:
@@ -67,12 +70,17 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
     while chain is not None:
         key = getattr(chain, "full_key", None)
         if key and "not in struct" in str(chain):
-            return messages.unknown_key(key, _closest(key, config_name))
+            return _unknown_key(key, config_name)
         chain = chain.__cause__ or chain.__context__
     if "Could not override" in text and "'" in text:
         key = text.split("'")[1].split("=")[0].lstrip("+~").split("@")[0]
-        return messages.unknown_key(key, _closest(key, config_name))
+        return _unknown_key(key, config_name)
     return f"Configuration refusée : {text.splitlines()[0]}"
+
+
+def _unknown_key(key: str, config_name: str) -> str:
+    known = habits.for_key(key, config_name, known_keys(config_name))
+    return known or messages.unknown_key(key, _closest(key, config_name))
 
 
 def _closest(key: str, config_name: str) -> list[str]:

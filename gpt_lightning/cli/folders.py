@@ -5,11 +5,12 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 """
 
 import contextlib
+import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -17,27 +18,45 @@ from typing import Any, cast
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gpt_lightning import messages
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import Texts, quoted
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
-RECORD, SWEEP = (
-    ".hydra",
-    "multirun.yaml",
-)  # leur création réserve le dossier d'une exécution, ou d'un balayage
+# leur création réserve le dossier d'une exécution, ou d'un balayage
+RECORD, SWEEP = ".hydra", "multirun.yaml"
 SETTINGS = "config.yaml"
 
 
 class RunFolders:
     """Ouvre le dossier de chaque tâche d'une ligne de commande : la seule, ou celles d'un balayage."""
 
-    def __init__(self) -> None:
+    def __init__(self, overrides: Sequence[str] = ()) -> None:
         self._sweep: Path | None = None  # le dossier du balayage en cours
+        self._swept = swept_keys(overrides)
+        self._results: list[tuple[int, list[str], float]] = []
+
+    def finished(self, result: Any) -> None:
+        """Note le résultat de la tâche qui finit, si c'est une tâche de balayage."""
+        if self._sweep is not None and isinstance(result, float):
+            hydra = HydraConfig.get()
+            self._results.append((hydra.job.num, self._values(), result))
+
+    def sweep_table(self) -> str | None:
+        """La table d'un balayage ; None si ce n'en est pas un."""
+        if not self._results:
+            return None
+        return messages.sweep_table(self._swept, self._results, str(self._sweep))
+
+    def _values(self) -> list[str]:
+        given = dict(one.split("=", 1) for one in HydraConfig.get().overrides.task if "=" in one)
+        return [given.get(key, "") for key in self._swept]
 
     @contextmanager
     def opened(self, cfg: DictConfig, texts: Texts) -> Iterator[dict[str, Any]]:
@@ -58,6 +77,10 @@ class RunFolders:
         try:
             with open_dict(cfg):
                 cfg.output_dir = str(folder)
+                if self._sweep is not None and "run_name" in cfg and not cfg.run_name:
+                    pairs = zip(self._swept, self._values(), strict=True)
+                    name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
+                    cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
             settings = {**plain(cfg, resolve=True), **texts}
             _write_record(folder, cfg, settings, texts)
             with console.written_to(folder / "train.log"):
@@ -78,6 +101,13 @@ class RunFolders:
             shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
         job, more = _claim(self._sweep / str(hydra.job.num), RECORD)
         return job, [*created, *more]
+
+
+def swept_keys(overrides: Sequence[str]) -> list[str]:
+    """Les clés que ces surcharges font varier : celles qui ont plusieurs valeurs."""
+    typed = [one for one in overrides if "=" in one and not one.startswith(("-", "hydra."))]
+    parsed = OverridesParser.create().parse_overrides(typed)
+    return [one.get_key_element() for one in parsed if one.is_sweep_override()]
 
 
 def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
@@ -124,16 +154,39 @@ def load_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+@contextmanager
+def told_if_interrupted(folder: Path) -> Iterator[None]:
+    """Pendant ce bloc, Ctrl-C dit ce qui est gardé et comment continuer."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        last = folder / "checkpoints" / "last.ckpt"
+        kept = str(last) if last.exists() else None
+        console.log.info(
+            messages.interrupted(kept, f"{_script('train')} ckpt_path={shlex.quote(str(folder))}")
+        )
+        raise
+
+
+def _script(name: str) -> str:
+    """Comment lancer `name` : par son script à côté de celui qui tourne, ou par le paquet."""
+    script = Path(sys.argv[0])
+    return (
+        f"python {script.with_name(f'{name}.py')}"
+        if script.suffix == ".py"
+        else f"python -m gpt_lightning {name}"
+    )
+
+
 def following(folder: Path) -> list[str]:
     """Les deux commandes à taper après un entraînement, telles qu'elles marchent une fois collées."""
-    script = Path(sys.argv[0])
-    beside = (
-        str(script.with_name("generate.py")) if script.name == "train.py" else "-m gpt_lightning generate"
-    )
     newest = OUTPUTS.absolute() in folder.absolute().parents  # generate.py prend la plus récente
     source = "" if newest else f" ckpt_path={shlex.quote(str(folder))}"
     logs = OUTPUTS if newest else folder
-    return [f"python {beside} decoding=nucleus{source}", f"tensorboard --logdir {shlex.quote(str(logs))}"]
+    return [
+        f"{_script('generate')} decoding=nucleus{source}",
+        f"tensorboard --logdir {shlex.quote(str(logs))}",
+    ]
 
 
 def save_yaml(values: dict[str, Any], path: Path) -> None:

@@ -1,9 +1,11 @@
 """`ckpt_path=` : reprendre une exécution avec ses propres surcharges, dans son dossier."""
 
 from pathlib import Path
+from typing import Any
 
 from gpt_lightning.cli.arguments import is_sweep, quoted, value_of
-from gpt_lightning.cli.folders import SETTINGS, load_yaml, typed_overrides
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.folders import RECORD, SETTINGS, load_yaml, typed_overrides
 from gpt_lightning.errors import UserError
 
 
@@ -46,3 +48,40 @@ def resume_overrides(overrides: list[str]) -> list[str]:
         ]
     kept = [one for one in overrides if one.partition("=")[0] not in here]
     return [*old, f"output_dir={quoted(str(run))}", f"ckpt_path={quoted(str(checkpoint))}", *kept]
+
+
+def inherited_overrides(overrides: list[str], group: str) -> list[str]:
+    """Le groupe `group` de l'exécution que `ckpt_path` désigne, en surcharges, puis celles de la ligne de commande.
+
+    Rien si la commande choisit elle-même ce groupe, ou si les poids ne viennent pas d'une exécution.
+    """
+    from gpt_lightning.weights.sources import find_checkpoint
+
+    typed = {one.partition("=")[0] for one in overrides}
+    source = value_of("ckpt_path", overrides)
+    if group in typed or (source or "").startswith("hf:"):
+        return overrides
+    try:
+        run = find_checkpoint(source).parent.parent
+    except UserError:  # la tâche le dira mieux
+        return overrides
+    settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
+    if not settings or not record:
+        return overrides
+    choice = record["hydra"]["runtime"]["choices"][group]
+    usual = compose(f"{group}/{choice}")[group]
+    changed = [
+        f"{group}.{key}={literal(value)}"
+        for key, value in settings[group].items()
+        if key in usual and usual[key] != value and f"{group}.{key}" not in typed and key != "seed"
+    ]
+    return [f"{group}={choice}", *changed, *overrides]
+
+
+def literal(value: Any) -> str:
+    """Une valeur simple dans la grammaire de Hydra."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(literal, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

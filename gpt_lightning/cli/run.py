@@ -14,22 +14,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gpt_lightning import messages
-from gpt_lightning.cli import console, processes
+from gpt_lightning.cli import console, habits, processes
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
 from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys
 from gpt_lightning.cli.folders import RunFolders
-from gpt_lightning.cli.resume import resume_overrides
+from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
 
 Task = Callable[[dict[str, Any]], Any]
 
 
-def run(task: Task, config_name: str, *, opens_run: bool = False) -> None:
+def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str | None = None) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
-    sans lui, la commande ne laisse rien derrière elle. Une faute de la personne donne une phrase sur stderr et le
-    code de sortie 1.
+    sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
+    désigne, sauf ce que la commande en dit. Une faute de la personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     try:
@@ -40,8 +40,14 @@ def run(task: Task, config_name: str, *, opens_run: bool = False) -> None:
         launcher = processes.launcher() if opens_run else None
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
-        else:
-            _lead(task, config_name, launcher, RunFolders() if opens_run else None)
+            return
+        overrides, texts = take_free_text(habits.checked(sys.argv[1:], config_name))
+        console.show_log(on_stdout=opens_run)
+        if opens_run:
+            overrides = resume_overrides(overrides)
+        if inherits is not None:
+            overrides = inherited_overrides(overrides, inherits)
+        _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # « | head » : plus personne ne lit
@@ -66,19 +72,23 @@ def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
 
 
 def _lead(
-    task: Task, config_name: str, launcher: processes.Launcher | None, folders: RunFolders | None
+    task: Task,
+    config_name: str,
+    overrides: list[str],
+    texts: Texts,
+    launcher: processes.Launcher | None,
+    folders: RunFolders | None,
 ) -> None:
-    """Lit la ligne de commande et exécute la tâche, en donnant ses réglages aux processus du lanceur."""
-    overrides, texts = take_free_text(sys.argv[1:])
-    console.show_log(on_stdout=folders is not None)
-    if folders is not None:
-        overrides = resume_overrides(overrides)
+    """Exécute la tâche, en donnant ses réglages aux processus du lanceur."""
     with tempfile.TemporaryDirectory() as scratch, processes.shared_with(launcher) as share:
         if is_sweep(overrides):
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides
         job = _job(task, config_name, texts, folders, share)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+    table = folders.sweep_table() if folders is not None else None
+    if table:
+        console.log.info(table)
 
 
 def _job(
@@ -98,7 +108,9 @@ def _job(
                 return task({**plain(cfg, resolve=True), **texts})
             with folders.opened(cfg, texts) as settings:
                 share(settings)
-                return task(settings)
+                result = task(settings)
+            folders.finished(result)
+            return result
         except BrokenPipeError:
             raise
         except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase

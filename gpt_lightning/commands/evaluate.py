@@ -39,5 +39,5 @@ def evaluate(settings: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    """La commande : compose conf/evaluate.yaml, puis appelle `evaluate`."""
-    cli.run(evaluate, "evaluate")
+    """La commande : compose conf/evaluate.yaml, avec le corpus de l'exécution, puis appelle `evaluate`."""
+    cli.run(evaluate, "evaluate", inherits="data")

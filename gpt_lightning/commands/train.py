@@ -66,12 +66,13 @@ def train(settings: dict[str, Any]) -> float:
         bytes_per_token=corpus.val_bytes / corpus.val_tokens,
         prompts=data.openings() if settings["prompt"] is None else [settings["prompt"]],
     )
+    hyperparameters = report.hyperparameters(settings, folders.typed_overrides(folder) or [])
     engine = build(
         "trainer",
         trainer.arguments(settings["trainer"], machine, planned),
         default_root_dir=str(folder),
         logger=loggers or False,
-        callbacks=trainer.chosen(callbacks, settings["trainer"], report.hyperparameters(settings)),
+        callbacks=trainer.chosen(callbacks, settings["trainer"], hyperparameters),
     )
 
     # 6. Dire ce qui sera fait, le faire, dire ce qui a été fait.
@@ -80,8 +81,8 @@ def train(settings: dict[str, Any]) -> float:
     if engine.is_global_zero:
         folders.save_yaml(settings, folder / folders.SETTINGS)
         folders.save_yaml(provenance.environment(), folder / "environment.yaml")
-    with processes.children_run("train", folder / folders.SETTINGS):
-        engine.fit(module, data, ckpt_path=settings["ckpt_path"], weights_only=True)
+    with processes.children_run("train", folder / folders.SETTINGS), folders.told_if_interrupted(folder):
+        trainer.fit(engine, module, data, settings["ckpt_path"])
     report.after(engine, module, folder, time.monotonic() - began, folders.following(folder))
     return module.metrics["val/loss"]
 

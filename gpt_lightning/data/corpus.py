@@ -131,7 +131,10 @@ def _limited(pieces: Iterable[Piece], documents: float, size: float) -> Iterator
 
 def _downloaded(source: Source) -> Path:
     """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
-    assert source.url is not None
+    if source.url is None:
+        raise UserError(
+            "data.source=download demande data.url= et data.sha256= : l'adresse du texte et son empreinte."
+        )
     path = source.cache_dir / "downloads" / Path(urlsplit(source.url).path).name
     if not path.exists():
         from torch.hub import download_url_to_file

@@ -13,11 +13,17 @@ from torch import Tensor
 from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
-from gpt_lightning.messages import number
+from gpt_lightning.errors import number, whole
+from gpt_lightning.messages import number as written
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
+
+
+LESSON = """Les barres sont les jetons les plus probables ; chaque rangée de marques montre ceux qu'un filtre garde.
+
+À retenir : top-k garde toujours k jetons ; top-p et min-p en gardent peu si le modèle est sûr, beaucoup s'il hésite."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ def compute(
     first = logits.argsort(descending=True)[:most]
     filtered = {
         f"top-k, k = {k}": filters.keep_top_k(logits[None], k)[0],
-        f"top-p, p = {number(p, 2)}": filters.keep_top_p(logits[None], p)[0],
-        f"min-p, {number(min_p, 2)} du premier": filters.keep_min_p(logits[None], min_p)[0],
+        f"top-p, p = {written(p, 2)}": filters.keep_top_p(logits[None], p)[0],
+        f"min-p, {written(min_p, 2)} du premier": filters.keep_min_p(logits[None], min_p)[0],
     }
     kept = {name: (one > filters.NEVER)[first] for name, one in filtered.items()}
     sizes = {name: int((one > filters.NEVER).sum()) for name, one in filtered.items()}
@@ -90,13 +96,15 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
-    from gpt_lightning.weights import load_for_inference
-
-    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    for key in ("p", "min_p"):
+        number(key, settings[key], 0, 1)
+    whole("k", settings["k"])
+    model, tokenizer, prompt = toy.subject({**settings, "prompt": None})
     for path in render(
         _panels(model, tokenizer, settings["prompts"] or [prompt, ""], settings), Path(settings["output_dir"])
     ):
         print(path)
+    print(LESSON)
 
 
 def _panels(
@@ -104,7 +112,7 @@ def _panels(
 ) -> dict[str, Survivors]:
     values = {key: settings[key] for key in ("k", "p", "min_p")}
     return {
-        (f"après « {prompt} »" if prompt else "au début d'un texte"): compute(
+        toy.quoted(prompt): compute(
             toy.next_token(model, tokenizer, prompt), lambda token: toy.shown(tokenizer, token), **values
         )
         for prompt in prompts

@@ -60,6 +60,7 @@ def demo(settings: dict) -> None:
     sizes = {key: settings[key] for key in ("total_steps", "tokens_per_step")}
     for path in render(compute(optim, **sizes), optim.schedule.schedule, Path(settings["output_dir"])):
         print(path)
+    print("À retenir : on monte pour ne pas diverger au début, on descend pour finir au fond de la vallée.")
 
 
 if __name__ == "__main__":

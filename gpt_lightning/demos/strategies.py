@@ -3,13 +3,16 @@
 Un modèle, un texte de départ, plusieurs graines ; des nombres calculés à la place des impressions.
 """
 
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.demos import toy
 from gpt_lightning.errors import whole
 from gpt_lightning.messages import number
 from gpt_lightning.model import GPTModel
@@ -17,6 +20,14 @@ from gpt_lightning.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+LESSON = """entropie du tirage   ce que la stratégie laisse au hasard à chaque jeton : 0 pour greedy
+paires distinctes    la part des paires de jetons qui ne se répètent pas, toutes graines ensemble
+log-proba moyenne    ce que le modèle pense de ses propres textes : plus elle est haute, plus ils sont attendus
+
+À retenir : moins une stratégie laisse de hasard, plus le texte est probable, et plus il se répète ; top-p garde
+beaucoup de jetons quand le modèle hésite et peu quand il est sûr, ce que ni la température ni top-k ne font."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,17 @@ def compute(
     *,
     seeds: int,
     length: int,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Une ligne par stratégie. Un faisceau, sans hasard, n'est couru qu'une fois pour toutes les graines."""
-    return [
-        _measure(model, tokenizer, prompt, name, strategy, seeds=seeds, length=length)
-        for name, strategy in strategies.items()
-    ]
+    """Une ligne par stratégie. Un faisceau, qui ne tire rien au sort, n'est calculé qu'une fois.
+
+    `progress` reçoit le nom de chaque stratégie avant sa mesure.
+    """
+    rows = []
+    for name, strategy in strategies.items():
+        progress(name)
+        rows.append(_measure(model, tokenizer, prompt, name, strategy, seeds=seeds, length=length))
+    return rows
 
 
 def _measure(
@@ -115,7 +131,7 @@ def render(rows: list[Row], prompt: str, seeds: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    title = f"« {prompt} », {seeds} graines ; nats par jeton"
+    title = f"Une suite {toy.quoted(prompt)}, {seeds} graines ; nats par jeton"
     table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
     table.add_column("stratégie", style="bold")
     table.add_column("le texte de la première graine", ratio=1)
@@ -145,16 +161,22 @@ def demo(settings: dict) -> None:
 
     from gpt_lightning.cli.composition import group
     from gpt_lightning.cli.targets import build
-    from gpt_lightning.weights import load_for_inference
 
     strategies = {name: build("decoding", group("decoding", name)) for name in settings["strategies"]}
     for key in ("seeds", "max_new_tokens"):
         whole(key, settings[key], 2)
-    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    model, tokenizer, prompt = toy.subject(settings)
     options = {"seeds": settings["seeds"], "length": settings["max_new_tokens"]}
-    rows = compute(model, tokenizer, prompt, strategies, **options)
+    rows = compute(
+        model,
+        tokenizer,
+        prompt,
+        strategies,
+        progress=lambda name: print(f"{name} ...", file=sys.stderr),
+        **options,
+    )
     get_console().print(render(rows, prompt, settings["seeds"]))
+    print(LESSON)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,19 @@ from torch import Tensor
 
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
+from gpt_lightning.messages import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.table import Table
 
 TEMPERATURES = (0.2, 0.5, 1.0, 2.0, 5.0)
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")  # Okabe et Ito : lisibles par tous
+
+
+LESSON = """Chaque colonne est la probabilité des mêmes jetons, les scores étant divisés par T avant softmax.
+
+À retenir : T < 1 donne presque tout au premier jeton, T > 1 rapproche les probabilités ; l'ordre ne change jamais."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,21 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
     return save(figure, folder, "temperature")
 
 
+def table(title: str, found: Temperatures) -> "Table":
+    """Les mêmes nombres que l'image : une ligne par mot, une colonne par température."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    shown.add_column("mot")
+    for temperature in TEMPERATURES:
+        shown.add_column(f"T = {temperature:g}".replace(".", ","), justify="right")
+    for index, word in enumerate(found.words):
+        shown.add_row(Text(word), *(f"{number(100 * float(p[index]), 1)} %" for p in found.probabilities))
+    return shown
+
+
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Écrit la figure en PDF et en PNG dans `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,17 +113,19 @@ def main() -> None:
 
 
 def demo(settings: dict) -> None:
-    """Dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
-    from gpt_lightning.weights import load_for_inference
+    """Montre et dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
+    from rich import get_console
 
-    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    model, tokenizer, prompt = toy.subject(settings)
     logits = toy.next_token(model, tokenizer, prompt)
     words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
     panels = {
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
-        f"Le modèle, après « {prompt} »": compute(logits, words),
+        f"Le modèle, {toy.quoted(prompt)}": compute(logits, words),
     }
+    for title, found in panels.items():
+        get_console().print(table(title, found))
+    print(LESSON)
     for path in render(panels, Path(settings["output_dir"])):
         print(path)
 

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LESSON = """
+1 le score brut du modèle, 2 est-il parmi les k plus grands, 3 les autres deviennent -∞, 4 les probabilités recalculées
+
+À retenir : top-k coupe toujours au même rang. Quand le modèle est sûr de lui, il garde des jetons presque impossibles ;
+quand il hésite, il en jette de bons. La somme des colonnes softmax reste 1 : ce qui est coupé va aux jetons gardés."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """Chaque étape sur le même vocabulaire, (V,) : logits, masque, logits masqués, probabilités avant et après."""
@@ -71,20 +78,18 @@ def demo(settings: dict) -> None:
     """Montre les étapes sur le petit vocabulaire, puis sur le modèle de `ckpt_path`."""
     from rich import get_console
 
-    from gpt_lightning.weights import load_for_inference
-
     small = compute(toy.LOGITS, k=settings["k"])
-    _, model, tokenizer, prompt = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
-    prompt = prompt if settings["prompt"] is None else settings["prompt"]
+    model, tokenizer, prompt = toy.subject(settings)
     steps = compute(toy.next_token(model, tokenizer, prompt), k=settings["k"])
     console = get_console()
     console.print(render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9))
-    title, most = f"Après « {prompt} », les {settings['rows']} premiers jetons", settings["rows"]
+    title, most = f"Le jeton suivant {toy.quoted(prompt)}, les {settings['rows']} premiers", settings["rows"]
     console.print(render(steps, lambda token: toy.shown(tokenizer, token), title, most=most))
     left = float(steps.before[~steps.kept].sum())
     console.print(
         f"Les {number(int((~steps.kept).sum()))} jetons écartés pesaient ensemble {number(100 * left, 1)} %."
     )
+    print(LESSON)
 
 
 if __name__ == "__main__":

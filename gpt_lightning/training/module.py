@@ -95,8 +95,11 @@ class GPTModule(lightning.LightningModule):
     ) -> None:
         """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
         parameters = [p for p in self.parameters() if p.grad is not None]
-        if gradient_clip_algorithm is not None and str(gradient_clip_algorithm) == "value":
-            assert gradient_clip_val is not None
+        if (
+            gradient_clip_algorithm is not None
+            and str(gradient_clip_algorithm) == "value"
+            and gradient_clip_val
+        ):
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
             gradient_clip_val = None
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)

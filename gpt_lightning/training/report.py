@@ -21,9 +21,22 @@ FILES = (
     "plots",
     "samples",
     "metrics.csv",
-    "tensorboard",
     "config.yaml",
     "environment.yaml",
+)
+TELLING = (
+    "optim.lr",
+    "model.n_layers",
+    "model.emb_dim",
+    "model.context_length",
+    "model.drop_rate",
+    "data.source",
+    "data.batch_size",
+    "data.max_length",
+    "tokenizer.size",
+    "optim.schedule",
+    "optim.weight_decay",
+    "seed",
 )
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 
@@ -74,16 +87,18 @@ def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, rate: float
     return cost.flops_per_token(config, length) * plan.total_tokens / rate / 0.5
 
 
-def hyperparameters(settings: Mapping[str, Any]) -> dict[str, int | float | str]:
-    """Les réglages qui distinguent un entraînement, {"optim.lr": 0.002 ...}, tels que TensorBoard les montre."""
-    chosen = {key: settings[key] for key in ("seed", "global_batch_tokens", "max_tokens", "init_from")}
-    for group in ("model", "data", "optim", "trainer"):
-        chosen |= {
-            f"{group}.{key}": value for key, value in settings[group].items() if not key.startswith("_")
-        }
-    return {
-        key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items() if v is not None
-    }
+def hyperparameters(settings: Mapping[str, Any], typed: Sequence[str]) -> dict[str, int | float | str]:
+    """Les réglages qui distinguent un entraînement, {"optim.lr": 0.002 ...} : ceux que la commande donne (`typed`,
+    « clé=valeur ») d'abord, puis les plus parlants."""
+    chosen: dict[str, Any] = {}
+    for key in [*(one.partition("=")[0].lstrip("+") for one in typed), *TELLING]:
+        group, _, leaf = key.partition(".")
+        value = settings.get(group) if not leaf else (settings.get(group) or {}).get(leaf)
+        if isinstance(value, dict) or (value is None and key in TELLING):
+            value = next((one.partition("=")[2] for one in typed if one.startswith(f"{key}=")), None)
+        if value is not None:
+            chosen.setdefault(key, value)
+    return {key: v if isinstance(v, int | float | str) else str(v) for key, v in chosen.items()}
 
 
 def after(
@@ -106,7 +121,7 @@ def written(folder: Path) -> list[str]:
         path = folder / name
         inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
         if path.exists():
-            few = inside if 0 < len(inside) <= 3 and name != "tensorboard" else []
+            few = inside if 0 < len(inside) <= 3 else []
             found.append(f"{name}/{{{', '.join(few)}}}" if len(few) > 1 else f"{name}/" if inside else name)
     return found
 

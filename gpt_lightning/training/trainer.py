@@ -105,3 +105,13 @@ class AskLessOften(lightning.Callback):
         if ask is not None:
             every = trainer.log_every_n_steps
             loop._broadcast_sigterm_tensor = lambda: ask() if next(count) % every == 0 else None
+
+
+def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> None:
+    """Entraîne. Lightning 2.6 finit sur SystemExit(1) après Ctrl-C : ici, KeyboardInterrupt le reste."""
+    try:
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise

@@ -7,7 +7,7 @@ import pytest
 
 from gpt_lightning.commands import writing
 from gpt_lightning.decoding import Continuation
-from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
+from gpt_lightning.tokenizers import ByteTokenizer
 
 BYTES = ByteTokenizer()
 
@@ -69,10 +69,10 @@ def test_nothing_is_overwritten(tmp_path):
 def test_a_file_is_a_prompt_without_its_last_newline(tmp_path):
     path = tmp_path / "début.txt"
     path.write_bytes("Il était\r\nune fois\r\n".encode("utf-8-sig"))
-    assert writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, BYTES) == "Il était\nune fois"
+    assert writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, "licorne :") == "Il était\nune fois"
     path.write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match="UTF-8"):
-        writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, BYTES)
+        writing.read_prompt({**SETTINGS, "prompt_file": str(path)}, "licorne :")
 
 
 def test_samples_are_separated_and_the_first_is_live(capsys):
@@ -110,16 +110,10 @@ def test_an_empty_standard_input_is_no_prompt(monkeypatch, tmp_path):
     empty.touch()
     with open(empty) as file:
         monkeypatch.setattr("sys.stdin", file)
-        assert writing.read_prompt(SETTINGS, BYTES) == writing.PROMPT
+        assert writing.read_prompt(SETTINGS, "licorne :") == "licorne :"
     monkeypatch.setattr("sys.stdin", io.StringIO("pas un fichier"))
-    assert writing.read_prompt(SETTINGS, BYTES) == writing.PROMPT
-    assert writing.read_prompt({**SETTINGS, "prompt": ""}, BYTES) == ""
-
-
-def test_a_default_prompt_that_the_tokenizer_cannot_read_is_left_out(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    french = CharacterTokenizer().fit(["un chat"])
-    assert writing.read_prompt(SETTINGS, french) == ""
+    assert writing.read_prompt(SETTINGS, "licorne :") == "licorne :"
+    assert writing.read_prompt({**SETTINGS, "prompt": ""}, "licorne :") == ""
 
 
 def test_a_line_ends_at_a_newline_only(tmp_path):

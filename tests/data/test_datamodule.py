@@ -1,6 +1,6 @@
 import pytest
 
-from gpt_lightning.data.datamodule import SlidingWindowDataModule
+from gpt_lightning.data.datamodule import SlidingWindowDataModule, opening
 from gpt_lightning.tokenizers import SimpleTokenizerV1, SimpleTokenizerV2, gpt2
 
 TEXT = "Le chat dort. Le chien veille, et la nuit passe. "
@@ -107,10 +107,50 @@ def test_validation_reads_each_window_once_over_processes(tmp_path):
     data.prepare()
     seen = []
     for rank in range(2):
-        data._place = lambda rank=rank: {"world_size": 2, "rank": rank}
+        data._rank_and_world = lambda rank=rank: (rank, 2)
         seen += [tuple(row) for x, _ in data.val_dataloader() for row in x.tolist()]
     dataset = data.dataset("val")
     assert sorted(seen) == sorted(tuple(dataset[i][0].tolist()) for i in range(len(dataset)))
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_capped_evaluation_is_spread_and_the_last_one_is_whole(tmp_path, world_size):
+    text = "\n".join(
+        " ".join(f"d{d}m{w}" for w in range(40)) for d in range(40)
+    )  # aucune fenêtre n'est répétée
+    data = module(tmp_path, text, eval_batches=2, batch_size=4 // world_size)
+    data.prepare()
+    seen: list[int] = []
+    dataset = data.dataset("val")
+    names = {tuple(dataset[i][0].tolist()): i for i in range(len(dataset))}
+    for rank in range(world_size):
+        data._rank_and_world = lambda rank=rank: (rank, world_size)
+        loader = data.val_dataloader()
+        assert len(loader) >= len(list(loader))
+        seen += [names[tuple(row)] for x, _ in loader for row in x.tolist()]
+    assert len(dataset) > 8 and sorted(seen) == [i * len(dataset) // 8 for i in range(8)]
+    data.read_whole_validation()
+    assert data.reads_whole_validation and len(list(loader)) == len(loader)
+
+
+@pytest.mark.parametrize(
+    "text, begins",
+    [
+        ("licorne : Animal fabuleux.", "licorne :"),
+        ("jeu de tir : Jeu vidéo.", "jeu de tir :"),
+        ("Il était une fois un chat.", "Il était une"),
+        ("\nUn\nautre", "Un"),
+        ("", ""),
+    ],
+)
+def test_the_opening_of_a_text(text, begins):
+    assert opening(text) == begins
+
+
+def test_openings_come_from_the_validation(tmp_path):
+    data = module(tmp_path, TEXT * 100)
+    data.prepare()
+    assert data.openings(1) == [opening(data.tokenizer.decode(data.tokens("val")[:48].tolist()))]
 
 
 def numbered(n_documents: int, words: int) -> list[str]:

@@ -4,7 +4,7 @@ from torch import nn
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.muon import MuonAdamW
-from gpt_lightning.training.optim import OptimConfig, build_optimizer
+from gpt_lightning.training.optim import OptimConfig, build_optimizer, resolve_lr
 
 
 def adamw(**values) -> OptimConfig:
@@ -133,3 +133,19 @@ def test_any_optimizer_can_be_named():
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.2, 0.0]
     with pytest.raises(UserError, match="LBFGS refuse"):
         OptimConfig(optimizer=torch.optim.LBFGS)
+
+
+@pytest.mark.parametrize("width, published", [(768, 6e-4), (1024, 3e-4), (1536, 2.5e-4), (2048, 2e-4)])
+def test_the_automatic_rate_of_adamw_is_near_the_published_table(width, published):
+    """Brown et al., 2020, table 2.1 : à un facteur 1,6 près, la largeur seule ne dit pas plus."""
+    lr = resolve_lr({"lr": "auto"}, torch.optim.AdamW, width)["lr"]
+    assert published / 1.6 < lr < published * 1.6
+
+
+def test_an_automatic_rate_is_a_number_and_a_number_wins():
+    values = {"lr": "auto", "weight_decay": 0.1}
+    for optimizer in (torch.optim.AdamW, MuonAdamW):
+        assert isinstance(resolve_lr(values, optimizer, 128)["lr"], float)
+        assert resolve_lr({**values, "lr": 3e-3}, optimizer, 128)["lr"] == 3e-3
+    with pytest.raises(UserError, match="optim.lr=auto"):
+        resolve_lr(values, torch.optim.SGD, 128)

@@ -20,7 +20,7 @@ def settings(**values) -> dict:
     return {
         **known,
         **{key: value for key, value in values.items() if key in known},
-        "data": {"batch_size": 4, "max_length": 25},
+        "data": {"batch_size": 4, "max_length": 25, "passes": values.get("passes", 3)},
         "trainer": {**TRAINER, **{key: value for key, value in values.items() if key in TRAINER}},
     }
 
@@ -92,3 +92,8 @@ def test_a_limit_of_time_alone_needs_a_constant_rate():
     with pytest.raises(UserError, match="trainer.max_steps"):
         plan(Schedule(schedule="linear"), **timed)
     assert plan(CONSTANT, **timed).total_steps is None
+
+
+def test_the_passes_of_the_corpus_count_when_nothing_else_does():
+    assert plan(passes=1).total_steps == 20 and plan(passes=1, max_steps=30).total_steps == 30
+    assert plan(passes=1, max_epochs=2).total_steps == 40

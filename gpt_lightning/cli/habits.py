@@ -1,0 +1,136 @@
+"""Ce que l'on tape par habitude d'autres outils, et ce qu'il faut taper ici : une phrase, jamais de trace."""
+
+from pathlib import Path
+
+from gpt_lightning import __version__
+from gpt_lightning.errors import UserError
+
+# une clé d'ailleurs : la nôtre, avec la valeur qu'on donne
+KEYS = {
+    "dropout": "model.drop_rate",
+    "drop_rate": "model.drop_rate",
+    "n_layer": "model.n_layers",
+    "n_layers": "model.n_layers",
+    "n_head": "model.n_heads",
+    "n_heads": "model.n_heads",
+    "n_embd": "model.emb_dim",
+    "emb_dim": "model.emb_dim",
+    "block_size": "model.context_length",
+    "context_length": "model.context_length",
+    "vocab_size": "model.vocab_size",
+    "epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "max_epochs": "trainer.max_epochs",
+    "max_iters": "trainer.max_steps",
+    "max_steps": "trainer.max_steps",
+    "devices": "trainer.devices",
+    "precision": "trainer.precision",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "grad_clip": "trainer.gradient_clip_val",
+    "eval_interval": "eval_every",
+    "lr": "optim.lr",
+    "learning_rate": "optim.lr",
+    "weight_decay": "optim.weight_decay",
+    "warmup": "optim.warmup",
+    "batch_size": "data.batch_size",
+    "max_length": "data.max_length",
+    "stride": "data.stride",
+    "path": "data.path",
+    "dataset": "data",
+    "out_dir": "output_dir",
+    "temperature": "decoding.temperature",
+    "top_k": "decoding.top_k",
+    "top_p": "decoding.top_p",
+    "repetition_penalty": "decoding.repetition_penalty",
+    "num_beams": "decoding.num_beams",
+    "num_tokens": "max_new_tokens",
+    "max_tokens": "max_new_tokens",
+    "checkpoint": "ckpt_path",
+    "n": "num_samples",
+}
+# une clé qui n'a pas d'équivalent mot pour mot : la phrase entière
+SENTENCES = {
+    "resume": "Pour reprendre le dernier entraînement : ckpt_path=last.",
+    "debug": "Pour un essai de quelques pas, sans journal ni checkpoint : trainer.fast_dev_run=true.",
+    "cpu": "Pour rester sur le processeur : trainer.accelerator=cpu (device=cpu pour generate.py).",
+    "model": "Le modèle vient du checkpoint : ckpt_path=last, un dossier d'exécution, un fichier ou hf:nom.",
+    "tokenizer": "Le tokenizer vient du checkpoint, avec le modèle : il ne se choisit pas ici.",
+    "trainer.overfit_batches": "trainer.limit_train_batches limite une époque, dans l'ordre du chargeur.",
+    "trainer.use_distributed_sampler": "Le chargeur partage lui-même les fenêtres : retirez cette clé.",
+    "trainer.barebones": "Un entraînement écrit toujours ses mesures et ses checkpoints : retirez cette clé.",
+}
+# un choix d'ailleurs : le nôtre
+CHOICES = {
+    ("tokenizer", "bpe"): "tokenizer=trained (appris sur le corpus) ou tokenizer=gpt2 (celui de GPT-2)",
+    ("tokenizer", "char"): "tokenizer=characters",
+    ("tokenizer", "words"): "tokenizer=words_v2",
+    ("trainer", "cpu"): "trainer.accelerator=cpu",
+    ("trainer", "mps"): "trainer.accelerator=mps",
+    ("logger", "wandb"): "logger=tensorboard (metrics.csv contient les mêmes mesures) ou logger=none",
+    ("logger", "csv"): "logger=tensorboard (metrics.csv est toujours écrit avec lui)",
+    ("decoding", "top_p"): "decoding=nucleus",
+    ("decoding", "sampling"): "decoding=temperature",
+    ("optim", "adam"): "optim=adamw",
+    ("optim", "sgd"): "optim=target optim._target_=torch.optim.SGD optim.lr=0.1",
+}
+# les options que Hydra lit
+OPTIONS = {
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--cfg",
+    "-c",
+    "--resolve",
+    "--package",
+    "-p",
+    "--run",
+    "-r",
+    "--info",
+}
+OPTIONS |= {"--multirun", "-m", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+OPTIONS |= {"--shell-completion"}
+
+
+def checked(argv: list[str], config_name: str) -> list[str]:
+    """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
+
+    `--version` dit notre version, et finit.
+    """
+    for argument in argv:
+        if argument == "--version":
+            print(f"gpt_lightning {__version__}")
+            raise SystemExit(0)
+        if argument == "-i":
+            raise UserError("Pour dialoguer : python generate.py interactive=true.")
+        if argument.startswith("~"):
+            key = argument[1:].partition("=")[0]
+            raise UserError(f"Rien ne se retire avec « ~ » : {key}=none ou {key}=null le désactive.")
+        name = argument.partition("=")[0]
+        if argument.startswith("-") and argument != "-" and name not in OPTIONS:
+            key = name.lstrip("-").replace("-", "_")
+            raise UserError(
+                f"« {argument} » : les réglages s'écrivent sans tirets, {KEYS.get(key, key)}=valeur."
+            )
+    return argv
+
+
+def for_key(key: str, config_name: str, known: list[str]) -> str | None:
+    """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
+    if key in SENTENCES and key not in known:
+        return SENTENCES[key]
+    ours = KEYS.get(key)
+    return f"La clé « {key} » s'écrit ici {ours}=..." if ours in known else None
+
+
+def for_choice(group: str, choice: str) -> str | None:
+    """La phrase pour un choix pris d'un autre outil ; None si on ne le reconnaît pas."""
+    if (group, choice) in CHOICES:
+        return f"{group}={choice} n'existe pas : {CHOICES[group, choice]}."
+    if group == "data" and ("." in choice or "/" in choice or Path(choice).exists()):
+        return f"Pour lire ce texte : data=text data.path={choice}"
+    return None
+
+
+def for_word(word: str) -> str | None:
+    """La phrase pour un argument sans « = »."""
+    return f'Un texte à continuer se donne par prompt="{word}".' if " " in word.strip() else None
