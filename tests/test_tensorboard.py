@@ -27,7 +27,7 @@ def board(finished_run):
                 address = line.split("http://")[1].split("/")[0].split()[0]
                 break
         assert address, "TensorBoard n'a pas démarré"
-        yield f"http://{address}", str(folder.relative_to(cwd / "outputs") / "tensorboard")
+        yield f"http://{address}", str(folder.relative_to(cwd / "outputs"))
     finally:
         process.kill()
 
@@ -53,8 +53,8 @@ def test_one_run(board):
     [
         ("train/loss", [2, 4, 6, 8, 10, 12]),
         ("val/loss", [5, 10, 12]),
-        ("lr", [2, 4, 6, 8, 10, 12]),
-        ("tokens_per_second", [2, 4, 6, 8, 10, 12]),
+        ("voir aussi/lr", [2, 4, 6, 8, 10, 12]),
+        ("voir aussi/tokens_per_second", [2, 4, 6, 8, 10, 12]),
         ("hp/val_loss", [0]),
     ],
 )
@@ -67,7 +67,16 @@ def test_scalars_at_optimiser_steps(board, tag, steps):
 def test_sample_texts(board):
     texts = get(board, "plugin/text/text", run=board[1], tag="sample/text_summary")
     assert [text["step"] for text in texts] == [5, 10, 12]
-    assert "The with statement" in texts[-1]["text"]
+    assert texts[-1]["text"].strip()
+
+
+def test_the_losses_come_first_and_share_a_chart(board):
+    tags = get(board, "plugin/scalars/tags")[board[1]]
+    groups = sorted({tag.partition("/")[0] for tag in tags}, key=str.lower)
+    assert groups == ["hp", "train", "val", "voir aussi"]
+    layout = get(board, "plugin/custom_scalars/layout")
+    (chart,) = layout["category"][0]["chart"]
+    assert {"train/loss$", "val/loss$"} <= set(chart["multiline"]["tag"])
 
 
 def test_hyperparameters_come_with_the_final_loss(board):
@@ -81,6 +90,7 @@ def test_hyperparameters_come_with_the_final_loss(board):
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         (group,) = json.load(answer)["sessionGroups"]
-    assert group["hparams"]["model.n_layers"] == 2
+    assert group["hparams"]["model.n_layers"] == 2 and len(group["hparams"]) < 24
+    assert {"model", "data", "optim.lr"} <= set(group["hparams"])  # les surcharges, et les plus parlants
     loss = get(board, "plugin/scalars/scalars", run=run, tag="val/loss")[-1][2]
     assert group["metricValues"][0]["value"] == pytest.approx(loss)

@@ -25,7 +25,7 @@ from gpt_lightning.tokenizers.bpe import (
 class TrainedTokenizer(TiktokenTokenizer):
     """256 octets, `size` - 257 fusions apprises sur l'entraînement, et la fin de texte ; même découpage que GPT-2.
 
-    Seul l'apprentissage demande l'extra `tokenizers` : l'usage est celui de tiktoken.
+    L'apprentissage est celui de Hugging Face `tokenizers`, l'usage celui de tiktoken.
     """
 
     fit_on = "train"
@@ -45,7 +45,7 @@ class TrainedTokenizer(TiktokenTokenizer):
         return 0 if self._merges is None else super().vocab_size
 
     def fit(self, texts: Iterable[str]) -> Self:
-        """Le tokenizer appris sur `texts`. UserError sans l'extra `tokenizers`."""
+        """Le tokenizer appris sur `texts`."""
         return type(self)(self.size, fast_merges(texts, self.size - 257))
 
     def save(self, folder: Path) -> list[Path]:

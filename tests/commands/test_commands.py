@@ -1,14 +1,19 @@
 """Les commandes, comme un utilisateur les tape : de vrais processus, un dossier de travail neuf."""
 
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 import yaml
 
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
+from tests.conftest import ROOT
 
 SMALL = ("data.max_length=32", "data.stride=32", "data.batch_size=4")
 
@@ -61,7 +66,11 @@ def test_the_next_commands_work_when_pasted(finished_run, command):
     line = next(line for line in done.stdout.splitlines() if "generate.py" in line)
     script, *arguments = shlex.split(line)[1:]
     generated = command(script, *arguments, cwd=cwd)
-    assert generated.returncode == 0 and len(generated.stdout) > len("The with statement is")
+    (first, *_) = torch.load(finished_run[1] / "checkpoints" / "best.ckpt", weights_only=True)[
+        "gpt_lightning"
+    ]["prompts"]
+    assert generated.returncode == 0 and generated.stdout.startswith(first)
+    assert len(generated.stdout) > len(first)
 
 
 def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, command):
@@ -317,3 +326,106 @@ def test_code_in_a_weights_file_is_never_run(command, tmp_path, typed):
     done = command(*typed, cwd=tmp_path)
     assert done.returncode == 1 and "last.ckpt n'est pas lisible" in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "canari").exists()
+
+
+TRAIN = ("model=tiny", "data=text", "tokenizer=words_v2", *SMALL, "trainer.max_steps=2")
+
+
+def test_the_next_commands_work_when_pasted_whatever_the_folder(command, tmp_path, text_file):
+    done = command("train.py", *TRAIN, f"data.path={text_file}", "output_dir=l'été, enfin", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    generated, board = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")][-2:]
+    script, *arguments = shlex.split(generated)[1:]
+    again = command(script, *arguments, "max_new_tokens=2", cwd=tmp_path)
+    assert again.returncode == 0 and "l'été, enfin" in again.stderr, again.stderr
+    assert (tmp_path / shlex.split(board)[-1]).is_dir()
+
+
+def test_the_start_of_the_texts_is_chosen_and_kept(command, tmp_path, text_file):
+    typed = (
+        *TRAIN,
+        f"data.path={text_file}",
+        "prompt=Le chat, l'autre ${x}",
+        "tokenizer=bytes",
+        "output_dir=a",
+    )
+    done = command("train.py", *typed, cwd=tmp_path)
+    assert done.returncode == 0 and "Le chat, l'autre ${x}" in done.stdout, done.stderr
+    written = command("generate.py", "ckpt_path=a", "max_new_tokens=1", cwd=tmp_path)
+    assert written.stdout.startswith("Le chat, l'autre ${x}")
+    resumed = command(
+        "train.py", "ckpt_path=a", "trainer.max_steps=4", "optim.schedule=constant", cwd=tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert (
+        (tmp_path / "a" / "samples" / "step_0000004.txt")
+        .read_text("utf-8")
+        .startswith("Le chat, l'autre ${x}")
+    )
+
+
+def test_the_automatic_rate_is_resolved_once_and_kept(command, tmp_path, text_file):
+    done = command("train.py", *TRAIN, f"data.path={text_file}", "output_dir=a", cwd=tmp_path)
+    assert done.returncode == 0 and "MuonAdamW, taux d'apprentissage 0,0" in done.stdout, done.stderr
+    settings = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text("utf-8"))
+    assert isinstance(settings["optim"]["lr"], float)
+    settings["optim"]["lr"] = 0.0123  # une version qui aurait une autre règle
+    (tmp_path / "a" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    more = command("train.py", "ckpt_path=a", "trainer.max_steps=4", cwd=tmp_path)
+    assert more.returncode == 0 and "taux d'apprentissage 0,0123" in more.stdout, more.stderr
+
+
+def test_evaluating_takes_the_corpus_of_the_run(finished_run, command, text_file):
+    cwd, folder, _ = finished_run
+    last = list(read_metrics(folder / "metrics.csv").values())[-1]["val/loss"]
+    done = command("gpt_lightning", "evaluate", "ckpt_path=last", cwd=cwd)
+    assert done.returncode == 0 and text_file.stem in done.stdout, done.stderr
+    loss = float(re.search(r"Perte +([\d,]+)", done.stdout)[1].replace(",", "."))
+    assert loss == pytest.approx(last, abs=0.05)  # les mêmes fenêtres, plus le reste de la dernière
+    other = command("gpt_lightning", "evaluate", "data.max_length=16", "data.stride=8", cwd=cwd)
+    assert other.returncode == 0 and text_file.stem in other.stdout
+    chosen = command("gpt_lightning", "evaluate", "data=text", "data.path=absent.txt", cwd=cwd)
+    assert chosen.returncode == 1 and "absent.txt" in chosen.stderr
+
+
+def test_a_sweep_ends_with_its_table(command, tmp_path, text_file):
+    done = command("train.py", "-m", "optim.lr=1e-3,1e-1", *TRAIN, f"data.path={text_file}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[done.stdout.index("Balayage fini") :].splitlines()
+    assert table[1].split() == ["tâche", "optim.lr", "perte", "de", "validation"]
+    assert [line.split()[:2] for line in table[2:4]] == [["0", "1e-3"], ["1", "1e-1"]]
+    assert sum("la meilleure" in line for line in table) == 1
+    (sweep,) = tmp_path.glob("outputs/*/*")
+    assert {p.parent.name for p in sweep.glob("*/*/events.out*")} == {"lr 1e-3", "lr 1e-1"}
+
+
+def test_the_lines_of_losses_stay_without_the_bar(command, tmp_path, text_file):
+    done = command(
+        "train.py", *TRAIN, f"data.path={text_file}", "trainer.enable_progress_bar=false", cwd=tmp_path
+    )
+    assert done.returncode == 0 and "pas 2/2 |" in done.stdout, done.stderr
+
+
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(cache, tmp_path, text_file):
+    typed = [
+        *TRAIN[:-1],
+        f"data.path={text_file}",
+        "trainer.max_steps=100000",
+        "eval_every=5",
+        "output_dir=a",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *typed],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    for line in process.stdout:
+        if line.startswith("pas 10/"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(timeout=60) == 130
+    assert "Gardé : a/checkpoints/last.ckpt" in rest and "ckpt_path=a" in rest
