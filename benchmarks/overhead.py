@@ -26,7 +26,8 @@ from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.trainer import arguments, chosen, prepare_process
 
 SHAPE = {"context_length": 256, "emb_dim": 128, "n_heads": 4, "n_layers": 4, "tie_weights": False}
-VALUES = compose("train", "trainer.accelerator=cpu", "trainer.precision=32-true")["trainer"]
+SETTINGS = compose("train", "trainer.accelerator=cpu", "trainer.precision=32-true")
+VALUES = SETTINGS["trainer"]
 ADAMW = OptimConfig(lr=1e-3, arguments={"betas": (0.9, 0.95)})
 
 
@@ -53,10 +54,10 @@ def by_lightning(data, steps: int, folder: str) -> list[float]:
         "trainer",
         arguments(values, resolve(values), plan),
         logger=MetricsCSV(f"{folder}/metrics.csv"),
-        callbacks=chosen([Monitor(), Progress(), clock], values, {}),
+        callbacks=chosen([Monitor(), Progress(), clock], {**SETTINGS, "trainer": values}, []),
         default_root_dir=folder,
     )
-    module = GPTModule(model(), tokenizer=data.tokenizer, optim=ADAMW, plan=plan)
+    module = GPTModule(model(), data=data, optim=ADAMW, plan=plan)
     trainer.fit(module, data)
     return clock.times
 

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gpt_lightning import messages
-from gpt_lightning.cli import console
+from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.arguments import Texts, quoted
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
@@ -152,6 +152,15 @@ def typed_overrides(folder: Path) -> list[str] | None:
 def load_yaml(path: Path) -> Any:
     """Le contenu d'un fichier YAML ; None s'il n'existe pas."""
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def record(folder: Path, settings: dict[str, Any]) -> None:
+    """Écrit les réglages définitifs et l'environnement, depuis le premier processus seulement."""
+    from gpt_lightning.training.provenance import environment
+
+    if processes.is_first():
+        save_yaml(settings, folder / SETTINGS)
+        save_yaml(environment(), folder / "environment.yaml")
 
 
 @contextmanager

@@ -59,6 +59,12 @@ def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
     return None
 
 
+def is_first() -> bool:
+    """Vrai dans le processus qui lit la ligne de commande et écrit les fichiers."""
+    where = launcher()
+    return sys.argv[1:2] != [CHILD] and (where is None or where.rank == 0)
+
+
 class SharedSettings:
     """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur."""
 

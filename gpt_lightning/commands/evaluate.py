@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
-from gpt_lightning.cli.targets import build
+from gpt_lightning.commands.corpus import prepared
 from gpt_lightning.errors import choice
 
 SPLITS = ("val", "train", "all")
@@ -22,8 +22,7 @@ def evaluate(settings: dict[str, Any]) -> float:
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     source, model, tokenizer, _ = load_for_inference(settings["ckpt_path"], **where)
-    data = build("data", settings["data"], tokenizer=tokenizer, progress=console.Progress(messages.encoding))
-    data.prepare()
+    data = prepared(settings, tokenizer)
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
     found = score(
         model,

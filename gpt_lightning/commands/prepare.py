@@ -4,25 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli, messages
-from gpt_lightning.cli import console
-from gpt_lightning.cli.targets import build
+from gpt_lightning.commands.corpus import prepared
 
 
 def prepare(settings: dict[str, Any]) -> None:
     """Construit la base de jetons de `data` avec `tokenizer`, et montre ce qu'elle contient."""
     from gpt_lightning.data import statistics
 
-    data = build(
-        "data",
-        settings["data"],
-        tokenizer=build("tokenizer", settings["tokenizer"]),
-        report=lambda path: console.log.info(messages.building(path)),
-        progress=console.Progress(messages.encoding),
-    )
-    stats = data.prepare()
-    print(messages.corpus(stats, data.name))
+    data = prepared(settings)
+    print(messages.corpus(data.statistics, data.name))
     found = statistics.compute(data)
-    print(messages.tokens(found, stats.characters, data.tokenizer))
+    print(messages.tokens(found, data.statistics.characters, data.tokenizer))
     if settings["output_dir"]:
         for path in statistics.render(found, Path(settings["output_dir"])):
             print(path)

@@ -7,6 +7,7 @@ from typing import Any
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console, folders, processes
 from gpt_lightning.cli.targets import build, build_all, resolve
+from gpt_lightning.commands.corpus import prepared
 
 
 def train(settings: dict[str, Any]) -> float:
@@ -14,77 +15,51 @@ def train(settings: dict[str, Any]) -> float:
 
     Chaque étape appelle une pièce, de haut en bas ; aucune valeur ne remonte.
     """
-    began, folder, settings = time.monotonic(), Path(settings["output_dir"]), dict(settings)
+    from gpt_lightning.training import checks, hardware, optim
 
-    # 1. Refuser ce qui se refuse sans rien lire, avant d'attendre lightning.
-    from gpt_lightning.training import checks, hardware
-    from gpt_lightning.training.optim import OptimConfig, resolve_lr
-
+    # refuser ce qui se refuse sans rien lire, avant d'attendre lightning
+    began, folder = time.monotonic(), Path(settings["output_dir"])
     optimizer = resolve("optim", settings["optim"]["_target_"])
     checks.check(settings, optimizer)
     machine = hardware.resolve(settings["trainer"], processes.launcher())
 
-    # 2. Ouvrir l'exécution : la graine, les journaux, les callbacks.
     from gpt_lightning import weights
-    from gpt_lightning.model import GPTConfig
-    from gpt_lightning.training import plan, provenance, report, trainer
-    from gpt_lightning.training.module import GPTModule
+    from gpt_lightning.training import module, plan, report, trainer
 
+    # ouvrir l'exécution : la graine, les journaux, les callbacks
     trainer.prepare_process(settings["seed"])
     console.log.info(messages.starting(str(folder)))
-    loggers = build_all("logger", settings["logger"])
-    callbacks = build_all("callbacks", settings["callbacks"])
+    loggers, nodes = build_all("logger", settings["logger"]), build_all("callbacks", settings["callbacks"])
 
-    # 3. Le point de départ : un modèle neuf, ou des poids avec leur tokenizer.
+    # le point de départ, les données, le plan
     start = weights.starting_point(settings["init_from"], settings["model"])
-    checks.check_window(settings["data"]["max_length"], start.architecture["context_length"])
-    settings |= {"optim": resolve_lr(settings["optim"], optimizer, start.architecture["emb_dim"])}
-    optim = OptimConfig.from_dict(settings["optim"], optimizer)
-
-    # 4. Les données, puis le plan : combien de pas, de quelle taille.
-    data = build(
-        "data",
-        settings["data"],
-        tokenizer=start.tokenizer or build("tokenizer", settings["tokenizer"]),
-        accumulate=plan.accumulation(settings, machine.world_size),
-        report=lambda path: console.log.info(messages.building(path)),
-        progress=console.Progress(messages.encoding),
-    )
-    corpus = data.prepare()
-    checks.check_validation(corpus.val_windows, machine.world_size)
+    settings = checks.settled(settings, optimizer, start.architecture)
+    data = prepared(settings, start.tokenizer, accumulate=plan.accumulation(settings, machine.world_size))
+    checks.check_validation(data.statistics.val_windows, machine.world_size)
+    recipe = optim.OptimConfig.from_dict(settings["optim"], optimizer)
     batches = len(data.order(world_size=machine.world_size))
-    planned = plan.make_plan(settings, machine.world_size, batches, optim.schedule)
+    planned = plan.make_plan(settings, machine.world_size, batches, recipe.schedule)
     rate = hardware.matmul_rate(machine.device)  # pour annoncer la durée
 
-    # 5. Le modèle, son module, le Trainer.
-    module = GPTModule(
-        start.build(GPTConfig.for_vocabulary(start.architecture, data.tokenizer.vocab_size)),
-        tokenizer=data.tokenizer,
-        optim=optim,
-        plan=planned,
-        compile_model=trainer.compiled(settings["compile"], machine.device.type),
-        bytes_per_token=corpus.val_bytes / corpus.val_tokens,
-        prompts=data.openings() if settings["prompt"] is None else [settings["prompt"]],
+    # le modèle dans son module, et le Trainer
+    model = start.build(data.tokenizer.vocab_size)
+    compiled = trainer.compiled(settings["compile"], machine.device.type)
+    gpt = module.GPTModule(
+        model, data=data, optim=recipe, plan=planned, compiled=compiled, prompt=settings["prompt"]
     )
-    hyperparameters = report.hyperparameters(settings, folders.typed_overrides(folder) or [])
-    engine = build(
-        "trainer",
-        trainer.arguments(settings["trainer"], machine, planned),
-        default_root_dir=str(folder),
-        logger=loggers or False,
-        callbacks=trainer.chosen(callbacks, settings["trainer"], hyperparameters),
-    )
+    callbacks = trainer.chosen(nodes, settings, folders.typed_overrides(folder) or [])
+    options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}
+    engine = build("trainer", trainer.arguments(settings["trainer"], machine, planned), **options)
 
-    # 6. Dire ce qui sera fait, le faire, dire ce qui a été fait.
-    told = messages.corpus(corpus, data.name)
-    report.before(settings, machine, module, corpus=told, start=start, rate=rate)
-    if engine.is_global_zero:
-        folders.save_yaml(settings, folder / folders.SETTINGS)
-        folders.save_yaml(provenance.environment(), folder / "environment.yaml")
+    # dire ce qui sera fait, le faire, dire ce qui a été fait
+    report.before(
+        settings, machine, gpt, start, corpus=messages.corpus(data.statistics, data.name), rate=rate
+    )
+    folders.record(folder, settings)
     with processes.children_run("train", folder / folders.SETTINGS), folders.told_if_interrupted(folder):
-        trainer.fit(engine, module, data, settings["ckpt_path"])
-    report.after(engine, module, folder, time.monotonic() - began, folders.following(folder))
-    return module.metrics["val/loss"]
+        trainer.fit(engine, gpt, data, settings["ckpt_path"])
+    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder))
+    return gpt.metrics["val/loss"]
 
 
 def main() -> None:

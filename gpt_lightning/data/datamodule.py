@@ -110,6 +110,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         self.passes, self.eval_batches = passes, eval_batches
         self.store: store.TokenStore | None = None
         self._whole_validation = eval_batches is None
+        self.statistics: Statistics
 
     def prepare(self) -> Statistics:
         """Lit le corpus et ouvre sa base. UserError si le texte est vide ou plus court qu'une fenêtre."""
@@ -144,7 +145,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             report=self.report,
             progress=self.progress,
         )
-        return self._statistics(documents)
+        self.statistics = self._statistics(documents)
+        return self.statistics
 
     def _fit(self, train: Callable, val: Callable) -> None:
         tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
@@ -158,6 +160,12 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         path = self.source.path or self.source.url
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source
+
+    @property
+    def credit(self) -> str:
+        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
+        licence = corpus.LICENCES.get(self.source.source)
+        return f"{self.name}, {licence}" if licence else self.name
 
     @property
     def _opened(self) -> store.TokenStore:

@@ -24,6 +24,12 @@ def check(settings: Mapping[str, Any], optimizer: type) -> None:
     check_trainer(settings["trainer"])
 
 
+def settled(settings: Mapping[str, Any], optimizer: type, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Les réglages une fois l'architecture connue : `optim.lr` est un nombre. UserError si la fenêtre n'y tient pas."""
+    check_window(settings["data"]["max_length"], architecture["context_length"])
+    return {**settings, "optim": resolve_lr(settings["optim"], optimizer, architecture["emb_dim"])}
+
+
 def check_trainer(values: Mapping[str, Any]) -> None:
     """UserError si une valeur de `trainer` est impossible."""
     choice("trainer.accelerator", values["accelerator"], ACCELERATORS)

@@ -1,7 +1,6 @@
 """Le LightningModule : le pas d'entraînement, l'évaluation, ce que le checkpoint emporte."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -17,7 +16,7 @@ from gpt_lightning.weights import format as form
 
 
 class GPTModule(lightning.LightningModule):
-    """Entraîne un `GPTModel`.
+    """Entraîne un `GPTModel` sur `data`, un module de données préparé.
 
     `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent. `prompts` sont les débuts
     des textes d'exemple ; le checkpoint les garde.
@@ -27,22 +26,22 @@ class GPTModule(lightning.LightningModule):
         self,
         model: GPTModel,
         *,
-        tokenizer: Any,
+        data: Any,
         optim: OptimConfig,
         plan: Plan,
-        compile_model: bool = False,
-        bytes_per_token: float | None = None,
-        prompts: Sequence[str] = (),
+        compiled: bool = False,
+        prompt: str | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer, self.optim, self.plan = model, tokenizer, optim, plan
-        self.compiled, self.prompts = compile_model, tuple(prompts)
-        self.bytes_per_token = bytes_per_token  # de la validation ; None : pas de bits par octet
+        self.model, self.tokenizer, self.optim, self.plan = model, data.tokenizer, optim, plan
+        self.compiled, self.corpus, stats = compiled, data.credit, data.statistics
+        self.prompts = tuple(data.openings()) if prompt is None else (prompt,)
+        self.bytes_per_token = stats.val_bytes / stats.val_tokens  # de la validation
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
         self._val_sum = Running()
-        self._loss = torch.compile(model.loss) if compile_model else model.loss
+        self._loss = torch.compile(model.loss) if compiled else model.loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch  # (B, T), (B, T), entiers de la base
@@ -61,8 +60,7 @@ class GPTModule(lightning.LightningModule):
     def record_validation(self, loss: float) -> None:
         """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit."""
         found = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
-        if self.bytes_per_token:
-            found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
+        found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
         self.metrics |= found
         self.write(found)
 
@@ -108,7 +106,7 @@ class GPTModule(lightning.LightningModule):
         checkpoint["rng_state"] = torch.get_rng_state()
         if self.device.type == "cuda":
             checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
-        description = form.Description(self.model.config, self.tokenizer, self.prompts)
+        description = form.Description(self.model.config, self.tokenizer, self.prompts, self.corpus)
         form.write_progress(checkpoint, description, tokens=self.tokens_seen, metrics=self.metrics)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

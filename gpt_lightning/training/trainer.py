@@ -5,7 +5,7 @@ import itertools
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -16,6 +16,7 @@ from gpt_lightning.errors import choice
 from gpt_lightning.training.callbacks import Finish
 from gpt_lightning.training.checkpoint_io import DirectCheckpointIO
 from gpt_lightning.training.hardware import Machine
+from gpt_lightning.training.hyperparameters import hyperparameters
 from gpt_lightning.training.plan import Plan
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -85,13 +86,17 @@ def _plugins(given: Any) -> list[Any]:
 
 
 def chosen(
-    callbacks: Iterable[lightning.Callback], values: Mapping[str, Any], hyperparameters: dict[str, Any]
+    callbacks: Iterable[lightning.Callback], settings: Mapping[str, Any], typed: Sequence[str]
 ) -> list[lightning.Callback]:
-    """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit."""
+    """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit.
+
+    `typed` sont les surcharges de la commande, que TensorBoard montre d'abord.
+    """
+    values = settings["trainer"]
     unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
     refused = tuple(kind for key, kind in unwanted.items() if not values[key])
     kept = [one for one in callbacks if not isinstance(one, refused)]
-    return [*kept, AskLessOften(), Finish(hyperparameters)]
+    return [*kept, AskLessOften(), Finish(hyperparameters(settings, typed))]
 
 
 class AskLessOften(lightning.Callback):

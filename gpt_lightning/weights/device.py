@@ -56,7 +56,7 @@ def load_for_inference(
     """
     if not (source and source.startswith(HUB)):
         source = str(find_checkpoint(source))
-    model, tokenizer, prompts = load_described(source, n_heads=n_heads)
+    model, tokenizer, prompts, _ = load_described(source, n_heads=n_heads)
     if tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
     return Inference(source, to_device(model, device, dtype), tokenizer, prompts[0] if prompts else "")

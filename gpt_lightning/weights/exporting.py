@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.model import GPTModel
+from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, TrainedTokenizer, huggingface_files, merges_of
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
@@ -14,21 +15,38 @@ FORMATS = ("hf", "safetensors")
 
 
 def export(
-    model: GPTModel, tokenizer: Tokenizer | None, to: Path, kind: str, prompts: tuple[str, ...] = ()
+    model: GPTModel,
+    tokenizer: Tokenizer | None,
+    to: Path,
+    kind: str,
+    known: form.Description | None = None,
 ) -> list[str]:
     """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
 
-    UserError si le format est inconnu, si le dossier contient déjà un modèle, ou si le modèle a une option que
-    le format n'a pas.
+    `known` est ce que la source des poids disait d'elle. UserError si le format est inconnu, si le dossier contient
+    déjà un modèle, ou si le modèle a une option que le format n'a pas.
     """
     choice("format", kind, FORMATS)
     if (to / huggingface.WEIGHTS).exists():
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
-    description = form.describe(form.Description(model.config, tokenizer, prompts))
-    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, description, to)
+    known = known or form.Description(model.config, tokenizer)
+    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, form.describe(known), to)
     if isinstance(tokenizer, TrainedTokenizer):
         written += [path.name for path in tokenizer.save(to)]
-    return written
+    (to / "README.md").write_text(_card(known), encoding="utf-8")
+    return [*written, "README.md"]
+
+
+def _card(known: form.Description) -> str:
+    """La carte du modèle : ce qu'il est, ce qu'il a lu, et sous quelle licence."""
+    parameters = messages.magnitude(cost.n_parameters(known.config))
+    corpus = known.corpus or "inconnu de ce fichier"
+    return (
+        f"# Un GPT de {parameters} de paramètres\n\n"
+        f"Écrit par gpt_lightning : {known.config.n_layers} couches, largeur {known.config.emb_dim}, contexte de "
+        f"{known.config.context_length} jetons, vocabulaire de {known.config.vocab_size}.\n\n"
+        f"Corpus d'entraînement : {corpus}.\n"
+    )
 
 
 def _tensors(model: GPTModel) -> dict:

@@ -22,19 +22,21 @@ _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 
 
 class Description(NamedTuple):
-    """Ce qu'un fichier de poids dit de lui-même ; `prompts` sont des débuts de texte dans la langue du modèle."""
+    """Ce qu'un fichier de poids dit de lui-même ; `prompts` sont des débuts de texte dans la langue du modèle, `corpus`
+    le nom et la licence de ce qu'il a lu."""
 
     config: GPTConfig
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
+    corpus: str = ""
 
 
 def describe(description: Description) -> dict[str, Any]:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    config, tokenizer, prompts = description
+    config, tokenizer, prompts, corpus = description
     state = tokenizer.state() if tokenizer else None
     known = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
-    return known | ({"prompts": list(prompts)} if prompts else {})
+    return known | ({"prompts": list(prompts)} if prompts else {}) | ({"corpus": corpus} if corpus else {})
 
 
 def read(description: Any, path: Path) -> Description:
@@ -43,9 +45,11 @@ def read(description: Any, path: Path) -> Description:
     if version != VERSION:
         raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
     tokenizer = description["tokenizer"]
-    prompts = tuple(map(str, description.get("prompts", ())))
     return Description(
-        GPTConfig.from_dict(description["model"]), from_state(tokenizer) if tokenizer else None, prompts
+        GPTConfig.from_dict(description["model"]),
+        from_state(tokenizer) if tokenizer else None,
+        tuple(map(str, description.get("prompts", ()))),
+        str(description.get("corpus", "")),
     )
 
 

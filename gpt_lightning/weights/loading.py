@@ -28,6 +28,7 @@ class Loaded(NamedTuple):
     model: GPTModel
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
+    corpus: str = ""
 
 
 def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTModel, Tokenizer | None]:
@@ -66,7 +67,7 @@ def resumable_step(path: str) -> int:
 
 def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> Loaded:
     known = form.read(checkpoint[form.KEY], path)
-    return Loaded(build(known.config, form.model_state(checkpoint), path), known.tokenizer, known.prompts)
+    return Loaded(build(known.config, form.model_state(checkpoint), path), *known[1:])
 
 
 def _from_safetensors(path: Path) -> Loaded:
@@ -77,7 +78,7 @@ def _from_safetensors(path: Path) -> Loaded:
         if form.KEY in metadata:
             known = form.read(json.loads(metadata[form.KEY]), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Loaded(build(known.config, tensors, path), known.tokenizer, known.prompts)
+            return Loaded(build(known.config, tensors, path), *known[1:])
     return _from_folder(path.parent)
 
 
@@ -104,12 +105,13 @@ def _from_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer: Tokenizer | None = gpt2() if config.vocab_size == 50257 else None
-    prompts: tuple[str, ...] = ()
+    rest: tuple[Any, ...] = ()
     ours = folder / f"{form.KEY}.json"
     if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
-        exported, tokenizer, prompts = form.read(read_json(ours), ours)
+        exported, tokenizer, *more = form.read(read_json(ours), ours)
+        rest = tuple(more)
         config = replace(exported, vocab_padding=1)
-    return Loaded(build(config, huggingface.state_from(tensors, config), folder), tokenizer, prompts)
+    return Loaded(build(config, huggingface.state_from(tensors, config), folder), tokenizer, *rest)
 
 
 def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:

@@ -22,9 +22,9 @@ class StartingPoint:
     tokenizer: Tokenizer | None = None
     state: dict[str, Tensor] | None = None
 
-    def build(self, config: GPTConfig) -> GPTModel:
-        """Le modèle de départ."""
-        model = GPTModel(config)
+    def build(self, n_ids: int) -> GPTModel:
+        """Le modèle de départ, pour un tokenizer de `n_ids` identifiants."""
+        model = GPTModel(GPTConfig.for_vocabulary(self.architecture, n_ids))
         if self.state is not None:
             model.load_state_dict(self.state)
         return model

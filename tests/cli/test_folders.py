@@ -11,7 +11,14 @@ import yaml
 from gpt_lightning.cli import folders
 from gpt_lightning.errors import UserError
 
-TINY = ("model=tiny", "tokenizer=bytes", "data.max_length=16", "data.stride=16", "trainer.max_steps=2")
+TINY = (
+    "model=tiny",
+    "tokenizer=bytes",
+    "data.max_length=16",
+    "data.stride=16",
+    "trainer.max_steps=2",
+    "data.limit=200",
+)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from gpt_lightning.training.schedule import Schedule
 from gpt_lightning.training.trainer import arguments, chosen
 
 STEPS = 50
-VALUES = compose(
+SETTINGS = compose(
     "train", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"
-)["trainer"]
+)
+VALUES = SETTINGS["trainer"]
 
 
 class Memory(Logger):
@@ -67,10 +68,10 @@ def trained(path, tmp_path, *, accumulate=1, callbacks=(), one=None, **schedule)
         "trainer",
         arguments(values, resolve(values), plan),
         logger=memory,
-        callbacks=chosen([Monitor(), *callbacks], values, {}),
+        callbacks=chosen([Monitor(), *callbacks], {**SETTINGS, "trainer": values}, []),
     )
     optim = OptimConfig(lr=1e-3, arguments={"betas": [0.9, 0.95]}, schedule=Schedule(**schedule))
-    module = GPTModule(one, tokenizer=data.tokenizer, optim=optim, plan=plan, bytes_per_token=1.0)
+    module = GPTModule(one, data=data, optim=optim, plan=plan)
     trainer.fit(module, data)
     return memory.rows, one
 

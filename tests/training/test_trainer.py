@@ -7,7 +7,8 @@ from gpt_lightning.training import hardware, trainer
 from gpt_lightning.training.callbacks import Progress, StepCheckpoint
 from gpt_lightning.training.plan import Plan
 
-VALUES = compose("train", "trainer.accelerator=cpu")["trainer"]
+SETTINGS = compose("train", "trainer.accelerator=cpu")
+VALUES = SETTINGS["trainer"]
 PLAN = Plan(steps_per_epoch=10, tokens_per_step=64, total_steps=30, eval_every=5, accumulate=3)
 MACHINE = hardware.resolve(VALUES)
 
@@ -36,5 +37,6 @@ def test_a_limited_epoch_and_an_interval_of_ones_own():
 
 def test_what_the_trainer_forbids_is_left_out(tmp_path):
     steps, bar = StepCheckpoint(dirpath=str(tmp_path), every=None), Progress()
-    kept = trainer.chosen([steps, bar], {"enable_checkpointing": False, "enable_progress_bar": False}, {})
+    values = {**VALUES, "enable_checkpointing": False, "enable_progress_bar": False}
+    kept = trainer.chosen([steps, bar], {**SETTINGS, "trainer": values}, [])
     assert steps not in kept and bar not in kept and len(kept) == 2
