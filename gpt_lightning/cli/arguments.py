@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from gpt_lightning.errors import UserError
 
 TEXTS = ("prompt", "stop")  # pris tels quels
@@ -63,9 +65,12 @@ def is_sweep(argv: list[str]) -> bool:
 
 
 def value_of(key: str, overrides: list[str]) -> str | None:
-    """La dernière valeur donnée à `key`, sans ses guillemets ; None si elle n'est pas donnée, vide ou null."""
-    given = [one.partition("=")[2] for one in overrides if one.startswith(f"{key}=")]
-    return None if not given or given[-1] in ("null", "") else given[-1].strip("'\"")
+    """La dernière valeur donnée à `key`, telle que Hydra la lit ; None si elle n'est pas donnée, vide ou null."""
+    given = [one for one in overrides if one.startswith(f"{key}=")]
+    if not given or given[-1] in (f"{key}=", f"{key}=null"):
+        return None
+    value = OverridesParser.create().parse_override(given[-1]).value()
+    return str(value).replace("\\${", "${")
 
 
 def unquoted(value: str) -> str:

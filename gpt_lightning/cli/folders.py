@@ -164,15 +164,15 @@ def record(folder: Path, settings: dict[str, Any]) -> None:
 
 
 @contextmanager
-def told_if_interrupted(folder: Path) -> Iterator[None]:
-    """Pendant ce bloc, Ctrl-C dit ce qui est gardé et comment continuer."""
+def told_if_interrupted(folder: Path, command: str) -> Iterator[None]:
+    """Pendant ce bloc, Ctrl-C dit ce qui est gardé et comment continuer avec `command`."""
     try:
         yield
     except KeyboardInterrupt:
         last = folder / "checkpoints" / "last.ckpt"
         kept = str(last) if last.exists() else None
         console.log.info(
-            messages.interrupted(kept, f"{_script('train')} ckpt_path={shlex.quote(str(folder))}")
+            messages.interrupted(kept, f"{_script(command)} ckpt_path={shlex.quote(str(folder))}")
         )
         raise
 
@@ -187,13 +187,13 @@ def _script(name: str) -> str:
     )
 
 
-def following(folder: Path) -> list[str]:
-    """Les deux commandes à taper après un entraînement, telles qu'elles marchent une fois collées."""
+def following(folder: Path, command: str) -> list[str]:
+    """Les commandes à taper ensuite, telles qu'elles marchent une fois collées : `command`, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # generate.py prend la plus récente
     source = "" if newest else f" ckpt_path={shlex.quote(str(folder))}"
     logs = OUTPUTS if newest else folder
     return [
-        f"{_script('generate')} decoding=nucleus{source}",
+        f"{_script(command)} decoding=nucleus{source}",
         f"tensorboard --logdir {shlex.quote(str(logs))}",
     ]
 

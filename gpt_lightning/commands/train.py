@@ -56,9 +56,12 @@ def train(settings: dict[str, Any]) -> float:
         settings, machine, gpt, start, corpus=messages.corpus(data.statistics, data.name), rate=rate
     )
     folders.record(folder, settings)
-    with processes.children_run("train", folder / folders.SETTINGS), folders.told_if_interrupted(folder):
+    with (
+        processes.children_run("train", folder / folders.SETTINGS),
+        folders.told_if_interrupted(folder, "train"),
+    ):
         trainer.fit(engine, gpt, data, settings["ckpt_path"])
-    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder))
+    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, "generate"))
     return gpt.metrics["val/loss"]
 
 

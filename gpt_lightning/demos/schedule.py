@@ -25,6 +25,7 @@ def compute(optim: OptimConfig, *, total_steps: int, tokens_per_step: int) -> di
 def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Path]:
     """Écrit schedule.pdf et schedule.png : une courbe par forme, celle qui est choisie plus épaisse."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -37,7 +38,7 @@ def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Pat
         ylabel="taux d'apprentissage (sans unité)",
         ylim=(0, None),
     )
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",")))
     axes.grid(alpha=0.3)
     axes.legend()
     return save(figure, folder, "schedule")

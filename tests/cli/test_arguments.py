@@ -67,3 +67,11 @@ def test_a_sweep_has_one_folder():
 )
 def test_the_value_of_a_key(given, value):
     assert value_of("ckpt_path", ["seed=1", *given]) == value
+
+
+@pytest.mark.parametrize(
+    "path", ["à lire/mon texte.txt", "l'eau, déjà", "a=b", "${x}.txt", "C:\\x\\y", "1984"]
+)
+def test_a_path_taken_from_the_command_is_read_back(path):
+    overrides, _ = take_free_text([f"ckpt_path={path}"])
+    assert value_of("ckpt_path", overrides) == path

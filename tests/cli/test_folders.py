@@ -17,7 +17,7 @@ TINY = (
     "data.max_length=16",
     "data.stride=16",
     "trainer.max_steps=2",
-    "data.limit=200",
+    "data=pydoc",
 )
 
 

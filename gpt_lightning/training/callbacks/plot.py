@@ -35,7 +35,7 @@ class LossPlot(Callback):
 def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     """Les pertes (celle d'entraînement lissée), le minimum marqué, et le taux d'apprentissage dessous."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter
 
     keys = ("train/loss", "train/loss_eval", "val/loss", "lr")
     curves = {key: [(row["tokens"], row[key]) for row in rows.values() if key in row] for key in keys}
@@ -56,13 +56,16 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     axes.set(ylabel="perte (nats par jeton)", title="Perte d'entraînement et de validation")
     above = axes.secondary_xaxis("top", functions=(lambda e: e * scale, lambda t: t / scale))
     above.set_xlabel("jetons vus")
-    above.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    thousands = EngFormatter(sep=" ")
+    above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value).replace(".", ",")))
     axes.legend()
     below.plot(*_in_epochs(curves["lr"], scale), color="0.3")
     below.set(xlabel="époques", ylabel="taux\nd'apprentissage", ylim=(0, None))
-    below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    comma = FuncFormatter(lambda value, _: f"{value:g}".replace(".", ","))
     for panel in (axes, below):
         panel.grid(alpha=0.3)
+        panel.xaxis.set_major_formatter(comma)
+        panel.yaxis.set_major_formatter(comma)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("pdf", "png"):
         figure.savefig(folder / f"loss.{suffix}", dpi=150)
