@@ -14,6 +14,11 @@ def number(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}".replace(",", _NARROW).replace(".", ",")
 
 
+def tick(value: float, position: int | None = None) -> str:
+    """Le nombre d'une graduation, à virgule : la forme qu'attend `FuncFormatter` de matplotlib."""
+    return f"{value:g}".replace(".", ",").replace("-", "−")
+
+
 def magnitude(value: float, unit: str = "") -> str:
     """Un grand nombre en k, M, G, T : 124439808 -> « 124,4 M »."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -79,7 +79,10 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
         panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
         panel.axhline(0, color="0.3", linewidth=0.8)
         panel.legend(title="marques : les jetons gardés", loc="upper right")
-    figure.suptitle("Quels jetons survivent à chaque filtre ? (« · » est une espace)")
+    most = max(len(found.words) for found in panels.values())
+    figure.suptitle(
+        f"Quels jetons survivent à chaque filtre ? Les {most} premiers sont dessinés ; « · » est une espace"
+    )
     return save(figure, folder, "nucleus")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
-from gpt_lightning.training.optim import OptimConfig
+from gpt_lightning.messages import tick
+from gpt_lightning.training.optim import OptimConfig, resolve_lr
 from gpt_lightning.training.schedule import SCHEDULES
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
@@ -38,7 +39,7 @@ def render(rates: dict[str, list[float]], chosen: str, folder: Path) -> list[Pat
         ylabel="taux d'apprentissage (sans unité)",
         ylim=(0, None),
     )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",")))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.grid(alpha=0.3)
     axes.legend()
     return save(figure, folder, "schedule")
@@ -57,7 +58,9 @@ def demo(settings: dict) -> None:
 
     for key in ("total_steps", "tokens_per_step"):
         whole(key, settings[key])
-    optim = OptimConfig.from_dict(settings["optim"], resolve("optim", settings["optim"]["_target_"]))
+    optimizer = resolve("optim", settings["optim"]["_target_"])
+    values = resolve_lr(settings["optim"], optimizer, whole("emb_dim", settings["emb_dim"]))
+    optim = OptimConfig.from_dict(values, optimizer)
     sizes = {key: settings[key] for key in ("total_steps", "tokens_per_step")}
     for path in render(compute(optim, **sizes), optim.schedule.schedule, Path(settings["output_dir"])):
         print(path)

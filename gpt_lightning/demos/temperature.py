@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
-from gpt_lightning.messages import number
+from gpt_lightning.messages import number, tick
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
     from rich.table import Table
 
 TEMPERATURES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -63,6 +64,7 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
             panel.bar(ticks + offset, found.probabilities[rank], 0.16, color=colour, label=label)
         panel.set_xticks(ticks, found.words)
         panel.set(title=title, ylabel="probabilité (sans unité)", ylim=(0, 1))
+        panel.yaxis.set_major_formatter(FuncFormatter(tick))
         panel.legend(title="température")
     for (title, found), style, colour in zip(
         panels.items(), ("-", "--"), ("#0072B2", "#D55E00"), strict=False
@@ -76,6 +78,7 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
         xscale="log", xlabel="température (sans unité, échelle logarithmique)", ylabel="entropie (nats)"
     )
     axes[-1].set_title("L'incertitude croît avec la température : 0 est greedy, l'infini tire au hasard")
+    axes[-1].xaxis.set_major_formatter(FuncFormatter(tick))
     axes[-1].legend(loc="center right")
     axes[-1].margins(y=0.12)
     return save(figure, folder, "temperature")

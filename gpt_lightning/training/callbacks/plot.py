@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
 
+from gpt_lightning import messages
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 if TYPE_CHECKING:
@@ -61,11 +62,10 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     axes.legend()
     below.plot(*_in_epochs(curves["lr"], scale), color="0.3")
     below.set(xlabel="époques", ylabel="taux\nd'apprentissage", ylim=(0, None))
-    comma = FuncFormatter(lambda value, _: f"{value:g}".replace(".", ","))
     for panel in (axes, below):
         panel.grid(alpha=0.3)
-        panel.xaxis.set_major_formatter(comma)
-        panel.yaxis.set_major_formatter(comma)
+        panel.xaxis.set_major_formatter(FuncFormatter(messages.tick))
+        panel.yaxis.set_major_formatter(FuncFormatter(messages.tick))
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("pdf", "png"):
         figure.savefig(folder / f"loss.{suffix}", dpi=150)
