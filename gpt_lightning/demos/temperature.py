@@ -17,7 +17,6 @@ from gpt_lightning.messages import number, tick
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
     from rich.table import Table
 
 TEMPERATURES = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -53,6 +52,7 @@ def compute(logits: Tensor, words: Sequence[str] | Mapping[int, str], *, most: i
 def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
     """Écrit temperature.pdf et temperature.png : un panneau par distribution, puis les entropies."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(10, 4 * len(panels) + 4), layout="constrained")
     axes = figure.subplots(len(panels) + 1, 1)
