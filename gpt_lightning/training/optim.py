@@ -53,9 +53,9 @@ class OptimConfig:
 def resolve_lr(values: Mapping[str, Any], optimizer: type, width: int) -> dict[str, Any]:
     """Les réglages de `optim`, où `lr: auto` est devenu un nombre : une règle de la largeur C du modèle.
 
-    AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 (Brown et al., « Language Models are Few-Shot Learners », 2020,
-    AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 (Brown et al., « Language Models are Few-Shot Learners »,
-    2020, table 2.1, en prend 6e-4 et 2e-4). Muon : MUON_LR, essayé à 128 et 256 de large (benchmarks/RESULTS.md) ; son pas est
+    AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 ; Brown et al., « Language Models are Few-Shot Learners »,
+    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé à 128 et 256 de large (benchmarks/RESULTS.md) ;
+    son pas est déjà à l'échelle de chaque matrice. UserError pour un autre optimiseur, dont on ne sait rien.
     """
     if values["lr"] != "auto":
         return dict(values)
