@@ -79,7 +79,7 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
 
 
 def _unknown_key(key: str, config_name: str) -> str:
-    known = habits.for_key(key, config_name, known_keys(config_name))
+    known = habits.for_key(key, known_keys(config_name))
     return known or messages.unknown_key(key, _closest(key, config_name))
 
 

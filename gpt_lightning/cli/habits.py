@@ -91,7 +91,7 @@ OPTIONS |= {"--multirun", "-m", "--config-path", "-cp", "--config-name", "-cn", 
 OPTIONS |= {"--shell-completion"}
 
 
-def checked(argv: list[str], config_name: str) -> list[str]:
+def checked(argv: list[str]) -> list[str]:
     """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
 
     `--version` dit notre version, et finit.
@@ -114,7 +114,7 @@ def checked(argv: list[str], config_name: str) -> list[str]:
     return argv
 
 
-def for_key(key: str, config_name: str, known: list[str]) -> str | None:
+def for_key(key: str, known: list[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in known:
         return SENTENCES[key]

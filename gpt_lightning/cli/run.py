@@ -41,7 +41,7 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
             return
-        overrides, texts = take_free_text(habits.checked(sys.argv[1:], config_name))
+        overrides, texts = take_free_text(habits.checked(sys.argv[1:]))
         console.show_log(on_stdout=opens_run)
         if opens_run:
             overrides = resume_overrides(overrides)
