@@ -107,7 +107,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             seed,
             accumulate,
         )
-        self.passes, self.eval_batches = passes, eval_batches
+        self.eval_batches = eval_batches
         self.store: store.TokenStore | None = None
         self._whole_validation = eval_batches is None
         self.statistics: Statistics
