@@ -1,7 +1,9 @@
 """Écrire metrics.csv : une ligne par pas, une colonne par mesure, gardée d'une reprise à l'autre."""
 
 import csv
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,18 @@ from lightning.pytorch.loggers import Logger
 
 
 class MetricsCSV(Logger):
-    """Un journal Lightning dans `path`. À la reprise, les lignes d'après le pas repris sont oubliées."""
+    """Un journal Lightning dans `path`. Seule la dernière ligne, celle du pas courant, est jamais réécrite.
+
+    Chaque mesure est sur le disque aussitôt. À la reprise, les lignes d'après le pas repris sont oubliées.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = Path(path)
-        self._rows: dict[int, dict[str, float]] = {}
+        self._columns: list[str] = []
+        self._step = -1  # celui de la dernière ligne
+        self._row: dict[str, float] = {}
+        self._start = 0  # l'octet où elle commence
 
     @property
     def name(self) -> str:
@@ -30,36 +38,64 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Relit les lignes déjà écrites, jusqu'à `step` compris."""
+        """Relit les lignes déjà écrites, jusqu'à `step` compris, et efface les autres."""
         if self.path.exists():
-            self._rows = {row: values for row, values in read_metrics(self.path).items() if row <= step}
+            kept = {row: values for row, values in read_metrics(self.path).items() if row <= step}
+            self._columns = list(dict.fromkeys(key for row in kept.values() for key in row))
+            self._rewrite(iter(sorted(kept.items())))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._rows.setdefault(step or 0, {}).update(metrics)
-        if "val/loss" in metrics:  # sur le disque à chaque évaluation : un entraînement tué garde ses mesures
-            self.save()
+        if (step or 0) != self._step:
+            self._step, self._row = step or 0, {}
+            self._start = self.path.stat().st_size if self.path.exists() else 0
+        self._row |= metrics
+        new = [key for key in metrics if key not in self._columns]
+        if new or not self.path.exists():
+            self._columns += new
+            self._rewrite(self._with(self._step, self._row))
+        else:
+            with open(self.path, "r+b") as file:  # d'abord la ligne, puis ce qui dépasse : jamais sans elle
+                file.seek(self._start)
+                file.write(self._line(self._step, self._row))
+                file.truncate()
 
-    @rank_zero_only
-    def save(self) -> None:
-        columns = list(dict.fromkeys(key for row in self._rows.values() for key in row))
-        temporary = self.path.with_suffix(".csv.tmp")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["step", *columns])
-            writer.writeheader()
-            writer.writerows({"step": step, **self._rows[step]} for step in sorted(self._rows))
-        os.replace(temporary, self.path)
+    def _with(self, step: int, row: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:
+        past = _rows(self.path) if self.path.exists() else iter(())
+        yield from (one for one in past if one[0] != step)
+        yield step, row
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        if self._rows:
-            self.save()
+    def _rewrite(self, rows: Iterator[tuple[int, dict[str, float]]]) -> None:
+        """Réécrit tout, à côté puis à la place : pour une colonne nouvelle, ou une reprise."""
+        beside = self.path.with_suffix(".csv.tmp")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(_csv(["step", *self._columns]))
+            for self._step, self._row in rows:
+                self._start = file.tell()
+                file.write(self._line(self._step, self._row))
+        os.replace(beside, self.path)
+
+    def _line(self, step: int, row: dict[str, float]) -> bytes:
+        return _csv([step, *(row.get(key, "") for key in self._columns)])
+
+
+def _csv(values: list[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue().encode("utf-8")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(line for line in file if line[-1] in "\r\n"):
+            try:
+                step = int(row.pop("step"))
+                yield step, {key: float(value) for key, value in row.items() if value}
+            except (TypeError, ValueError, AttributeError):  # la fin d'une ligne que le disque n'a pas gardée
+                return
 
 
 def read_metrics(path: Path) -> dict[int, dict[str, float]]:
-    """Les mesures de metrics.csv, par pas ; une case vide est absente."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return {
-            int(row.pop("step")): {key: float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
+    """Les mesures de metrics.csv, par pas ; une case vide est absente, une fin abîmée est oubliée."""
+    return dict(_rows(path))
