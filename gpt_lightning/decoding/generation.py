@@ -83,24 +83,27 @@ def stream(
         yield from _as_stream(found, logprobs)
     else:
         n_rows = reader.n_rows * num_samples
-        uniforms = _uniforms(seed, range(first_row, first_row + n_rows), max_new_tokens).to(reader.device)
+        uniforms = Uniforms(seed, range(first_row, first_row + n_rows), reader.device)
         yield from _decode_one_by_one(reader, strategy, ending, uniforms, num_samples, logprobs)
 
 
 def _decode_one_by_one(
-    reader: Reader, strategy: Strategy, ending: Ending, uniforms: Tensor, num_samples: int, logprobs: bool
+    reader: Reader,
+    strategy: Strategy,
+    ending: Ending,
+    uniforms: "Uniforms",
+    num_samples: int,
+    logprobs: bool,
 ) -> Iterator[list[Token]]:
     """Un jeton par ligne et par pas ; avec lookup_ngram, une passe en vérifie plusieurs."""
     logits = reader.prefill(num_samples)[:, None]  # (R, 1, V)
     drafts = reader.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
     produced: list[list[int]] = [[] for _ in range(reader.n_rows)]
     active = list(range(reader.n_rows))
-    step = 0
     while True:
         for guess in range(logits.shape[1]):
             ids = reader.ids if strategy.rereads else None
-            chosen = strategy.choose(logits[:, guess], uniforms[:, step], ids)  # (R,)
-            step += 1
+            chosen = strategy.choose(logits[:, guess], uniforms.next(), ids)  # (R,)
             reader.write(chosen)
             scores = reader.logprobs(logits[:, guess], chosen) if logprobs else [None] * reader.n_rows
             values, tokens = chosen.tolist(), []
@@ -176,9 +179,31 @@ def generate(
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=ids.device)
 
 
-def _uniforms(seed: int | None, rows: range, n_steps: int) -> Tensor:
-    """(R, n_steps) nombres dans [0, 1) : la ligne r vient d'un générateur semé par (seed, r)."""
-    if seed is None:
-        return torch.rand(len(rows), n_steps)
-    generators = (torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**63) for row in rows)
-    return torch.stack([torch.rand(n_steps, generator=generator) for generator in generators])
+class Uniforms:
+    """Des nombres de [0, 1) : ceux de la ligne r viennent d'un générateur semé par (seed, r), un par pas.
+
+    Ils sont tirés par blocs de `BLOCK` pas ; sans graine, du générateur de torch.
+    """
+
+    BLOCK = 256
+
+    def __init__(self, seed: int | None, rows: range, device: torch.device) -> None:
+        self._device, self._n_rows, self._step = device, len(rows), 0
+        self._block: Tensor  # (R, BLOCK)
+        self._generators: list[torch.Generator] | None = None
+        if seed is not None:
+            seeds = ((seed * 1_000_003 + row) % 2**63 for row in rows)
+            self._generators = [torch.Generator().manual_seed(one) for one in seeds]
+
+    def next(self) -> Tensor:
+        """Les nombres du pas suivant, (R,)."""
+        place = self._step % self.BLOCK
+        if place == 0:
+            self._block = self._drawn().to(self._device)
+        self._step += 1
+        return self._block[:, place]
+
+    def _drawn(self) -> Tensor:
+        if self._generators is None:
+            return torch.rand(self._n_rows, self.BLOCK)
+        return torch.stack([torch.rand(self.BLOCK, generator=one) for one in self._generators])
