@@ -9,7 +9,14 @@ from typing import Any
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
-from gpt_lightning.tokenizers.bpe import TiktokenTokenizer, gpt2, gpt2_merges, huggingface_files, named
+from gpt_lightning.tokenizers.bpe import (
+    ByteLevelTokenizer,
+    TiktokenTokenizer,
+    gpt2,
+    gpt2_merges,
+    huggingface_files,
+    named,
+)
 from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
 from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
@@ -19,6 +26,7 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "tiktoken": named,
     "characters": CharacterTokenizer,
     "bytes": ByteTokenizer,
+    "byte_level": ByteLevelTokenizer,
     "trained": TrainedTokenizer,
     "words_v1": SimpleTokenizerV1,
     "words_v2": SimpleTokenizerV2,
@@ -45,6 +53,7 @@ def merges_of(tokenizer: Tokenizer | None) -> str | None:
 
 __all__ = [
     "END_OF_TEXT",
+    "ByteLevelTokenizer",
     "ByteTokenizer",
     "CharacterTokenizer",
     "SimpleTokenizerV1",

@@ -38,6 +38,10 @@ class Tokenizer(Protocol):
         """Le texte de `ids` ; une suite d'octets incomplète donne le caractère de remplacement U+FFFD."""
         ...
 
+    def token_bytes(self, index: int) -> bytes:
+        """Les octets UTF-8 de cet identifiant, qui peuvent n'être qu'un morceau de caractère."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """L'état complet en valeurs simples, avec son genre sous la clé `kind`."""
         ...

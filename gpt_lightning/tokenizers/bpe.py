@@ -51,8 +51,41 @@ class TiktokenTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(ids, errors="replace")
 
+    def token_bytes(self, index: int) -> bytes:
+        return self._encoding.decode_single_token_bytes(index)
+
     def state(self) -> dict[str, Any]:
         return dict(self._state)
+
+
+class ByteLevelTokenizer(TiktokenTokenizer):
+    """Un BPE d'octets au découpage de GPT-2, avec ses propres identifiants : celui d'un dossier de Hugging Face.
+
+    `vocabulary` donne l'identifiant de chaque jeton (ses octets, écrits par les caractères visibles de GPT-2), et c'est
+    aussi l'ordre des fusions ; `special` ceux des jetons spéciaux, dont `end` finit un texte.
+    """
+
+    def __init__(self, vocabulary: dict[str, int], special: dict[str, int], end: str | None) -> None:
+        import tiktoken
+
+        byte_of = byte_of_character()
+        ranks = {bytes(byte_of[char] for char in token): rank for token, rank in vocabulary.items()}
+        encoding = tiktoken.Encoding(
+            "byte_level", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=special
+        )
+        state = {"kind": "byte_level", "vocabulary": vocabulary, "special": special, "end": end}
+        super().__init__(encoding, state)
+        self._end = None if end is None else special[end]
+
+    @property
+    def eos_id(self) -> int | None:
+        return self._end
+
+    def same_as_gpt2(self) -> bool:
+        """Vrai si c'est exactement le tokenizer de GPT-2."""
+        theirs = _gpt2_encoding()
+        same = self._encoding._mergeable_ranks == theirs._mergeable_ranks
+        return same and self._encoding._special_tokens == theirs._special_tokens
 
 
 def gpt2() -> TiktokenTokenizer:

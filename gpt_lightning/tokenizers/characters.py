@@ -47,6 +47,9 @@ class CharacterTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(END_OF_TEXT if index == self.eos_id else self._characters[index] for index in ids)
 
+    def token_bytes(self, index: int) -> bytes:
+        return self.decode([index]).encode("utf-8")
+
     def state(self) -> dict[str, Any]:
         return {"kind": "characters", "characters": self._characters}
 
@@ -67,6 +70,9 @@ class ByteTokenizer:
         end = END_OF_TEXT.encode()
         raw = b"".join(end if index == self.eos_id else bytes([index]) for index in ids)
         return raw.decode("utf-8", errors="replace")
+
+    def token_bytes(self, index: int) -> bytes:
+        return END_OF_TEXT.encode() if index == self.eos_id else bytes([index])
 
     def state(self) -> dict[str, Any]:
         return {"kind": "bytes"}

@@ -61,6 +61,9 @@ class SimpleTokenizerV1:
     def decode(self, ids: Sequence[int]) -> str:
         return _SPACE_BEFORE_PUNCTUATION.sub(r"\1", " ".join(self._words[index] for index in ids))
 
+    def token_bytes(self, index: int) -> bytes:
+        return self._words[index].encode("utf-8")
+
     def state(self) -> dict[str, Any]:
         return {"kind": "words_v1", "vocabulary": list(self._words)}
 
