@@ -18,6 +18,7 @@ CONFIG, WEIGHTS, INDEX, PICKLED = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
 )
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
 # nom ici, nom chez Hugging Face, transposé (leur Conv1D range ses poids dans l'autre sens)
 _TOP = [
     ("tok_emb.weight", "transformer.wte.weight", False),
@@ -177,14 +178,19 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         shards = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
     elif (folder / WEIGHTS).exists():
         shards = [WEIGHTS]
+    elif (folder / f"{PICKLED}.index.json").exists():
+        shards = sorted(set(read_json(folder / f"{PICKLED}.index.json")["weight_map"].values()))
     elif (folder / PICKLED).exists():
-        return values, read_torch(folder / PICKLED)
+        shards = [PICKLED]
     else:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        with reading(folder / shard):
-            tensors |= load_file(folder / shard)
+        if shard.endswith(".bin"):
+            tensors |= read_torch(folder / shard)
+        else:
+            with reading(folder / shard):
+                tensors |= load_file(folder / shard)
     return values, tensors
 
 
@@ -195,17 +201,12 @@ def download(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise UserError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
-    wanted = [
-        CONFIG,
-        "*.safetensors",
-        INDEX,
-        "vocab.json",
-        "merges.txt",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    wanted = [CONFIG, "model*.safetensors", INDEX, *TOKENIZER_FILES]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        if not any(folder.glob("model*.safetensors")):  # un vieux dépôt n'a que des .bin
+            folder = Path(snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*.bin*"]))
+        return folder
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"hf:{name} ne se télécharge pas ({type(error).__name__}) : vérifiez le nom et le réseau, "

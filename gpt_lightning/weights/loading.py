@@ -14,7 +14,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import huggingface, original
+from gpt_lightning.weights import huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights.files import read_json, read_torch, reading
 from gpt_lightning.weights.sources import find_checkpoint
 
@@ -31,33 +31,40 @@ class Loaded(NamedTuple):
     corpus: str = ""
 
 
-def load(source: str | None = None, *, n_heads: int | None = None) -> tuple[GPTModel, Tokenizer | None]:
+def load(
+    source: str | None = None, *, n_heads: int | None = None, key: str = "ckpt_path"
+) -> tuple[GPTModel, Tokenizer | None]:
     """Le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier GPT-2 de Hugging Face, ou `hf:nom` ; le
-    gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration. Rien n'est jamais exécuté.
+    gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ; `key` est le réglage que les
+    phrases nomment. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
-    return load_described(source, n_heads=n_heads)[:2]
+    return load_described(source, n_heads=n_heads, key=key)[:2]
 
 
-def load_described(source: str | None = None, *, n_heads: int | None = None) -> Loaded:
+def load_described(
+    source: str | None = None, *, n_heads: int | None = None, key: str = "ckpt_path"
+) -> Loaded:
     """Comme `load`, avec les débuts de texte que la source garde."""
     if source and source.startswith(HUB):
-        return _from_huggingface(huggingface.download(source.removeprefix(HUB)))
-    path = find_checkpoint(source)
-    if path.is_dir():
-        return _from_folder(path)
-    if path.suffix == ".safetensors":
-        return _from_safetensors(path)
-    content = read_torch(path)
-    if form.is_ours(content):
-        return _from_checkpoint(path, content)
-    if original.is_original(content):
+        found = _from_huggingface(huggingface.download(source.removeprefix(HUB)))
+    elif (path := find_checkpoint(source, key=key)).is_dir():
+        found = _from_folder(path)
+    elif path.suffix == ".safetensors":
+        found = _from_safetensors(path)
+    elif form.is_ours(content := read_torch(path)):
+        found = _from_checkpoint(path, content)
+    elif original.is_original(content):
         return _from_original(path, original.state_of(content), n_heads)
-    seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-    raise UserError(f"{path} : architecture inconnue (on y trouve {seen}).")
+    else:
+        seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path} : architecture inconnue (on y trouve {seen}).")
+    if n_heads is not None:
+        raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
+    return found
 
 
 def resumable_step(path: str) -> int:
@@ -104,13 +111,15 @@ def _has_metadata(path: Path) -> bool:
 def _from_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
-    tokenizer: Tokenizer | None = gpt2() if config.vocab_size == 50257 else None
+    tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
     rest: tuple[Any, ...] = ()
     ours = folder / f"{form.KEY}.json"
     if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
         exported, tokenizer, *more = form.read(read_json(ours), ours)
         rest = tuple(more)
         config = replace(exported, vocab_padding=1)
+    elif tokenizer is None:
+        log.warning(messages.unread_tokenizer(str(folder), why_not))
     return Loaded(build(config, huggingface.state_from(tensors, config), folder), tokenizer, *rest)
 
 
@@ -118,7 +127,9 @@ def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
         log.warning(messages.guessed_heads(str(path), config.n_heads))
-    return Loaded(build(config, state, path), gpt2() if config.vocab_size == 50257 else None)
+    # ce format ne dit pas son tokenizer, et le projet d'origine n'entraîne qu'avec celui de GPT-2
+    tokenizer = gpt2() if config.vocab_size == gpt2().vocab_size else None
+    return Loaded(build(config, state, path), tokenizer)
 
 
 def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:

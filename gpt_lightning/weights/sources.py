@@ -8,8 +8,10 @@ from gpt_lightning.errors import UserError
 OUTPUTS = "outputs"
 
 
-def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "best") -> Path:
-    """Le fichier que `source` désigne.
+def find_checkpoint(
+    source: str | None, *, root: str = OUTPUTS, prefer: str = "best", key: str = "ckpt_path"
+) -> Path:
+    """Le fichier que `source`, la valeur de `key`, désigne.
 
     None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier
     d'exécution : son checkpoint `prefer`, l'autre s'il manque. Un fichier : lui-même. UserError sinon.
@@ -21,7 +23,7 @@ def find_checkpoint(source: str | None, *, root: str = OUTPUTS, prefer: str = "b
         return _of_run(path, prefer)
     if path.exists():
         return path
-    raise UserError(messages.not_a_source(source))
+    raise UserError(messages.not_a_source(key, source))
 
 
 def newest_run(root: str = OUTPUTS) -> Path:

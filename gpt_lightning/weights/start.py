@@ -34,6 +34,6 @@ def starting_point(source: str | None, architecture: Mapping[str, Any]) -> Start
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`."""
     if not source:
         return StartingPoint(dict(architecture))
-    model, tokenizer = load(source)
+    model, tokenizer = load(source, key="init_from")
     chosen = {key: architecture[key] for key in CHOSEN}
     return StartingPoint({**model.config.to_dict(), **chosen}, source, tokenizer, dict(model.state_dict()))

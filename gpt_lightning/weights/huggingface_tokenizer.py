@@ -1,0 +1,72 @@
+"""Le tokenizer d'un dossier de Hugging Face : celui de ses fichiers, jamais deviné d'après une taille."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning.tokenizers import ByteLevelTokenizer, Tokenizer, gpt2
+from gpt_lightning.weights.files import read_json
+
+JSON, VOCABULARY, MERGES, OPTIONS = "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"
+
+
+def read(folder: Path, vocab_size: int) -> tuple[Tokenizer | None, str]:
+    """(le tokenizer, "") ; ou (None, pourquoi) si le dossier n'en a pas, ou n'a pas un BPE d'octets comme GPT-2.
+
+    UserError si un des fichiers n'est pas du JSON.
+    """
+    options = read_json(folder / OPTIONS) if (folder / OPTIONS).exists() else {}
+    if options.get("add_prefix_space"):
+        return None, "il ajoute une espace au début du texte"
+    special: dict[str, int] = {}
+    if (folder / JSON).exists():
+        values = read_json(folder / JSON)
+        if why_not := _unlike_gpt2(values):
+            return None, why_not
+        vocabulary, merges = values["model"]["vocab"], values["model"]["merges"]
+        special = {one["content"]: one["id"] for one in values.get("added_tokens") or []}
+    elif (folder / VOCABULARY).exists() and (folder / MERGES).exists():
+        vocabulary = read_json(folder / VOCABULARY)
+        lines = (folder / MERGES).read_text(encoding="utf-8").split("\n")
+        merges = [line for line in lines if line.strip() and not line.startswith("#version")]
+    else:
+        return None, f"il n'y a ni {JSON}, ni {VOCABULARY} avec {MERGES}"
+    return _built(vocabulary, merges, special, options, vocab_size)
+
+
+def _built(
+    vocabulary: Any, merges: Any, special: dict[str, int], options: dict[str, Any], vocab_size: int
+) -> tuple[Tokenizer | None, str]:
+    try:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+        made = [left + right for left, right in pairs]
+        ids = [vocabulary[token] for token in made]
+        outside = set(vocabulary) - set(made)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None, "son vocabulaire et ses fusions ne vont pas ensemble"
+    if ids != sorted(ids):  # un jeton y vaut son rang : sans cela, les fusions changeraient d'ordre
+        return None, "ses fusions ne sont pas dans l'ordre de leurs identifiants"
+    special |= {token: vocabulary[token] for token in outside if len(token) > 1}
+    if max([*vocabulary.values(), *special.values()]) >= vocab_size:
+        return None, f"il a plus d'identifiants que le modèle ({vocab_size})"
+    pieces = {token: rank for token, rank in vocabulary.items() if token not in special}
+    ends = [_content(options.get(f"{role}_token")) for role in ("eos", "bos")]
+    end = next((one for one in [*ends, *special] if one in special), None)
+    tokenizer = ByteLevelTokenizer(pieces, special, end)
+    return (gpt2() if tokenizer.same_as_gpt2() else tokenizer), ""
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _unlike_gpt2(values: dict[str, Any]) -> str | None:
+    """Ce que ce tokenizer.json fait et que le découpage de GPT-2 ne fait pas ; None s'il est le même."""
+    model, before = values.get("model") or {}, values.get("pre_tokenizer") or {}
+    if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
+        return f"c'est un {model.get('type') or 'genre inconnu'}, pas un BPE"
+    if values.get("normalizer"):
+        return "il normalise le texte"
+    if before.get("type") != "ByteLevel" or not before.get("use_regex", True):
+        return f"il coupe le texte autrement que GPT-2 ({json.dumps(before.get('type'))})"
+    return "il ajoute une espace au début du texte" if before.get("add_prefix_space") else None
