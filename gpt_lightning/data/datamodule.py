@@ -16,7 +16,7 @@ from gpt_lightning.data import corpus, store
 from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
 
 SPLITS = ("characters", "documents", "hash")
 
@@ -44,7 +44,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         source: str = "files",
         path: str | list[str] | None = None,
         jsonl_key: str = "text",
@@ -99,7 +99,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         )
         self.val_source = corpus.Source(path=val_path, **reading) if val_path else None
         self.split, self.cross_documents = split, cross_documents
-        self.tokenizer, self.report, self.progress = tokenizer, report, progress
+        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare(), les poids de départ en ont un
+        self.report, self.progress = report, progress
         self.train_split, self.max_length, self.stride = train_split, max_length, stride
         self.batch_size, self.num_workers, self.seed, self.accumulate = (
             batch_size,
@@ -111,6 +112,10 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         self.store: store.TokenStore | None = None
         self._whole_validation = eval_batches is None
         self.statistics: Statistics
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        return [one for source in (self.source, self.val_source) if source for one in source.find()]
 
     def prepare(self) -> Statistics:
         """Lit le corpus et ouvre sa base. UserError si le texte est vide ou plus court qu'une fenêtre."""
@@ -147,6 +152,20 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         )
         self.statistics = self._statistics(documents)
         return self.statistics
+
+    def prepared_state(self) -> dict[str, Any]:
+        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
+        return {
+            "folder": str(self._opened.folder.absolute()),
+            "tokenizer": self.tokenizer.state(),
+            "documents": self.statistics.documents,
+        }
+
+    def adopt(self, found: dict[str, Any]) -> None:
+        """Comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
+        self.tokenizer = from_state(found["tokenizer"])
+        self.store = store.TokenStore.open(Path(found["folder"]))
+        self.statistics = self._statistics(found["documents"])
 
     def _fit(self, train: Callable, val: Callable) -> None:
         tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
@@ -204,11 +223,10 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             documents=None if self.cross_documents else self._opened.documents(split),
         )
 
-    def tokens(self, split: str) -> np.ndarray:
-        """Tous les jetons de `split`, (N,)."""
-        return np.concatenate(
-            [np.fromfile(path, dtype=self._opened.dtype) for path in self._opened.shards(split)]
-        )
+    def tokens(self, *splits: str) -> store.Tokens:
+        """Tous les jetons de ces moitiés, à la suite : une tranche en est un tableau, le reste n'est pas lu."""
+        paths = [path for split in splits for path in self._opened.shards(split)]
+        return store.Tokens(paths, self._opened.dtype)
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
         """L'ordre des lots d'entraînement d'un processus. UserError si le corpus ne remplit pas un pas."""

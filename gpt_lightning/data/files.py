@@ -4,6 +4,7 @@ import codecs
 import glob
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,55 +23,106 @@ class Piece(NamedTuple):
     key: str = ""
 
 
+class Found(NamedTuple):
+    """Les fichiers à lire, et ceux laissés de côté, chacun avec sa raison."""
+
+    files: list[Path]
+    left_out: list[tuple[Path, str]]
+
+
 def read_files(paths: Iterable[Path], *, jsonl_key: str = "text", errors: str = "strict") -> Iterator[Piece]:
     """Le flux de ces fichiers : un document par fichier, ou par ligne d'un .jsonl."""
     for path in paths:
-        if path.suffix == ".jsonl":
+        if path.suffix.lower() == ".jsonl":
             yield from _read_jsonl(path, jsonl_key, errors)
         else:
             yield from _documents_end(cut(read_blocks(path, errors)))
 
 
-def find_files(path: str | list[str] | None) -> list[Path]:
-    """Les fichiers texte que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun."""
+def find_files(path: str | list[str] | None) -> Found:
+    """Les fichiers texte que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun.
+
+    Un dossier est lu en entier, liens compris : ce qui n'est pas du texte est laissé de côté, et dit.
+    """
     if not path:
         raise UserError("Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif).")
-    found: dict[Path, None] = {}
+    files: dict[Path, Path] = {}  # l'endroit réel -> le chemin tel qu'il est donné
+    left_out: list[tuple[Path, str]] = []
     for one in [path] if isinstance(path, str) else path:
         target = Path(one).expanduser()
-        if target.is_file():
-            matches = [target]
-        elif target.is_dir():
-            matches = sorted(p for p in target.rglob("*") if p.suffix in TEXT_SUFFIXES and p.is_file())
-        else:
-            matches = sorted(Path(p) for p in glob.glob(str(target), recursive=True) if Path(p).is_file())
+        pattern = not target.exists()
+        matches = sorted(map(Path, glob.glob(str(target), recursive=True))) if pattern else [target]
+        before = len(files)
+        for match in matches:
+            if match.is_dir():
+                _walk(match, files, left_out)
+            elif os.access(match, os.R_OK):
+                files.setdefault(match.resolve(), match)
+            else:
+                raise UserError(f"data.path : {match} ne se lit pas (lien brisé, ou accès refusé).")
         if not matches:
-            kind = (
-                f"ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}" if target.is_dir() else "n'existe pas"
-            )
-            raise UserError(f"data.path : {one} {kind}.")
-        found.update(dict.fromkeys(matches))
-    return list(found)
+            raise UserError(f"data.path : {one} n'existe pas.")
+        if len(files) == before and all(match.is_dir() for match in matches):
+            raise UserError(f"data.path : {one} ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}.")
+    return Found(list(files.values()), left_out)
+
+
+def _walk(folder: Path, files: dict[Path, Path], left_out: list[tuple[Path, str]]) -> None:
+    """Ajoute à `files` les textes de `folder` et de ses sous-dossiers, liens compris, une fois chacun."""
+    seen: set[Path] = set()
+
+    def refused(error: OSError) -> None:
+        left_out.append((Path(error.filename), "accès refusé"))
+
+    for name, inside, names in os.walk(folder, followlinks=True, onerror=refused):
+        here = Path(name)
+        seen.add(here.resolve())
+        again = [one for one in inside if (here / one).resolve() in seen]
+        left_out += [(here / one, "dossier déjà lu") for one in again]
+        inside[:] = sorted(set(inside) - set(again))
+        for path in (here / one for one in sorted(names)):
+            real = path.resolve()
+            if path.suffix.lower() not in TEXT_SUFFIXES:
+                left_out.append((path, path.suffix.lower() or "sans suffixe"))
+            elif not path.is_file():
+                left_out.append((path, "lien brisé" if path.is_symlink() else "pas un fichier"))
+            elif not os.access(path, os.R_OK):
+                left_out.append((path, "accès refusé"))
+            elif real in files and files[real] != path:
+                left_out.append((path, "fichier déjà lu"))
+            else:
+                files[real] = path
 
 
 def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
-    """Le texte UTF-8 de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n.
+    """Le texte de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n : de l'UTF-8, ou ce que dit son BOM.
 
     UserError sur un octet invalide, avec sa position, ou si le fichier est binaire.
     """
-    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors)
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset = 0
     with open(path, "rb") as file:
+        encoding = _encoding(file.read(4))
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
         while block := file.read(BLOCK):
-            if b"\0" in block:
-                position = offset + block.index(b"\0")
-                raise UserError(f"{path} n'est pas un fichier texte : octet nul à la position {position}.")
+            if encoding == "utf-8-sig" and b"\0" in block:
+                raise UserError(
+                    f"{path} n'est pas un fichier texte : octet nul à la position {offset + block.index(0)} "
+                    f"(de l'UTF-16 sans BOM ? convertissez-le en UTF-8)."
+                )
             pending = len(decoder.getstate()[0])
             yield newlines.decode(_decode(decoder, block, path, offset - pending))
             offset += len(block)
     tail = _decode(decoder, b"", path, offset - len(decoder.getstate()[0]), final=True)
     yield newlines.decode(tail, final=True)
+
+
+def _encoding(first: bytes) -> str:
+    """L'encodage que les premiers octets annoncent ; l'UTF-8 si rien n'est annoncé."""
+    if first in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    return "utf-16" if first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _decode(
@@ -79,9 +131,10 @@ def _decode(
     try:
         return decoder.decode(block, final)
     except UnicodeDecodeError as error:
+        name = error.encoding.upper().replace("UTF8", "UTF-8")
         raise UserError(
-            f"{path} n'est pas de l'UTF-8 : octet invalide à la position {offset + error.start} ; "
-            f"convertissez le fichier, ou data.errors=replace pour continuer."
+            f"{path} n'est pas de l'{name} : octet invalide à la position {offset + error.start} ; "
+            f"convertissez le fichier (iconv -f latin1 -t utf-8), ou data.errors=replace pour continuer."
         ) from None
 
 
@@ -127,14 +180,30 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
             continue
         try:
             text = json.loads(line)[key]
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError(
                 f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} "
                 f"(data.jsonl_key=... en choisit une autre)."
             ) from None
         if not isinstance(text, str):
             raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")
+        text = _without_surrogates(text, errors, f"{path}, ligne {number}")
         yield from _documents_end(cut(text[i : i + BLOCK] for i in range(0, len(text), BLOCK)))
+
+
+def _without_surrogates(text: str, errors: str, where: str) -> str:
+    """`text`, où un demi-caractère UTF-16 écrit seul (« \\ud83d ») devient U+FFFD. UserError si `errors` est strict."""
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError as error:
+        if errors == "strict":
+            half = f"\\u{ord(text[error.start]):04x}"
+            raise UserError(
+                f"{where} : « {half} » n'est que la moitié d'un caractère ; corrigez la ligne, "
+                f"ou data.errors=replace pour continuer."
+            ) from None
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _lines(blocks: Iterable[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -71,6 +71,32 @@ class TokenStore:
 
     def n_tokens(self, split: str) -> int:
         return sum(self.meta["splits"][split]["shards"])
+
+
+class Tokens(Sequence[int]):
+    """Les jetons de plusieurs fragments à la suite, lus à l'usage : une tranche est un tableau (N,)."""
+
+    def __init__(self, paths: Sequence[Path], dtype: np.dtype) -> None:
+        self._parts = [np.memmap(path, dtype, "r") for path in paths if path.stat().st_size]
+        self._ends = np.cumsum([len(part) for part in self._parts], dtype=np.int64)
+        self._dtype = dtype
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, where: Any) -> Any:
+        if not isinstance(where, slice):
+            return int(self[where : where + 1 or None][0])
+        start, stop, step = where.indices(len(self))
+        found = [
+            part[max(0, start - begin) : max(0, stop - begin)]
+            for part, begin in zip(self._parts, self._ends - [len(p) for p in self._parts], strict=True)
+        ]
+        joined = np.concatenate([part for part in found if len(part)] or [np.empty(0, self._dtype)])
+        return joined[::step]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self[:].astype(dtype or self._dtype)
 
 
 def dtype_for(vocab_size: int) -> np.dtype:

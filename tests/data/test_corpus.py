@@ -122,14 +122,38 @@ def test_a_download_is_made_once_and_checked(server, tmp_path):
     assert list(source.pieces()) == [Piece("un texte", True)]
     (folder / "texte.txt").unlink()
     assert list(source.pieces()) == [Piece("un texte", True)]
-    (tmp_path / "cache" / "downloads" / "texte.txt").write_text("changé", encoding="utf-8")
+    [kept] = (tmp_path / "cache" / "downloads").glob("*/texte.txt")
+    kept.write_text("changé", encoding="utf-8")
     with pytest.raises(ValueError, match="effacez-le"):
         list(source.pieces())
 
 
+def test_two_addresses_with_one_file_name_have_each_their_file(server, tmp_path):
+    import hashlib
+
+    url, folder = server
+    for name in ("un", "deux"):
+        (folder / name).mkdir()
+        (folder / name / "texte.txt").write_text(name, encoding="utf-8")
+    for name in ("un", "deux", "un"):
+        source = Source(
+            source="download",
+            url=f"{url}/{name}/texte.txt",
+            sha256=hashlib.sha256(name.encode()).hexdigest(),
+            cache_dir=tmp_path / "cache",
+        )
+        assert list(source.pieces()) == [Piece(name, True)]
+
+
+@pytest.mark.parametrize("values", [{}, {"url": "http://127.0.0.1:9/t.txt"}, {"sha256": "0" * 64}], ids=str)
+def test_a_download_without_its_address_or_its_digest_is_refused_at_once(values):
+    with pytest.raises(ValueError, match="data.(url|sha256)="):
+        Source(source="download", **values)
+
+
 def test_offline_says_where_to_put_the_file(tmp_path):
     source = Source(source="download", url="http://127.0.0.1:9/t.txt", sha256="0" * 64, cache_dir=tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path}/downloads/t.txt"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/downloads/[0-9a-f]+/t.txt"):
         list(source.pieces())
 
 
