@@ -1,5 +1,6 @@
 """Le texte libre de la ligne de commande : ce que la grammaire de Hydra refuserait, ou lirait autrement."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt_lightning.errors import UserError
 
-TEXTS = ("prompt", "stop")  # pris tels quels
+TEXTS = ("prompt", "stop")  # pris tels quels ; stop se répète
+NAMES = ("run_name", "data.url", "data.jsonl_key", "tokenizer.name")  # un texte d'un seul tenant
 PATHS = (
     "prompt_file",
     "prompts_file",
@@ -19,7 +21,7 @@ PATHS = (
     "data.path",
     "data.val_path",
     "data.cache_dir",
-)
+)  # des fichiers ou des dossiers : « ~ » est le dossier personnel, [a, b] en est une liste
 Texts = dict[str, str | list[str]]
 
 
@@ -28,7 +30,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
 
     Un texte est pris tel quel, sauf s'il est entièrement entre guillemets à la manière de Hydra, qui tombent ; « - »
     seul est prompt_file=-. Un chemin reste une surcharge, mise entre guillemets ; en balayage (-m), la virgule sépare
-    plusieurs chemins.
+    plusieurs chemins. UserError si un texte n'est pas de l'UTF-8.
     """
     sweep = is_sweep(argv)
     overrides: list[str] = []
@@ -37,6 +39,8 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
         if argument == "-":
             argument = "prompt_file=-"
         key, equal, value = argument.partition("=")
+        if equal and key in TEXTS:
+            _readable(key, value)
         if equal and key == "stop":
             texts[key] = [*texts.get(key, []), unquoted(value)]
         elif equal and key == "prompt":
@@ -45,14 +49,39 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
             raise UserError(
                 "output_dir= est le dossier de tout le balayage : donnez-en un, chaque tâche y a le sien."
             )
-        elif equal and key in PATHS and value and value != "null" and value[0] not in "['\"":
-            several = sweep and not Path(value).exists()
-            parts = value.split(",") if several else [value]
-            overrides.append(f"{key}=" + ",".join(map(quoted, parts)))
+        elif equal and key in (*PATHS, *NAMES) and value not in ("", "null"):
+            overrides.append(f"{key}={_path(key, value, sweep)}")
         else:
             overrides.append(argument)
     # argparse ne veut pas d'une option entre deux surcharges : « model=tiny -m seed=1,2 »
     return sorted(overrides, key=_is_override), texts
+
+
+def _readable(key: str, value: str) -> None:
+    """UserError si la ligne de commande n'est pas de l'UTF-8."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(f"{key}= n'est pas de l'UTF-8 : vérifiez l'encodage de votre terminal.") from None
+
+
+def _path(key: str, value: str, sweep: bool) -> str:
+    """Une valeur de PATHS ou de NAMES dans la grammaire de Hydra : un texte, ou une liste."""
+    if value[0] in "'\"":
+        return value
+    if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
+        return (
+            "["
+            + ",".join(quoted(_expanded(key, unquoted(one.strip()))) for one in value[1:-1].split(","))
+            + "]"
+        )
+    parts = value.split(",") if sweep and not Path(value).exists() else [value]
+    return ",".join(quoted(_expanded(key, part)) for part in parts)
+
+
+def _expanded(key: str, value: str) -> str:
+    """Un chemin, son « ~ » remplacé par le dossier personnel."""
+    return os.path.expanduser(value) if key in PATHS else value
 
 
 def _is_override(argument: str) -> bool:

@@ -1,11 +1,15 @@
 """Le journal à l'écran et dans un fichier, et l'avancement d'un long travail."""
 
+import contextlib
+import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 log = logging.getLogger("gpt_lightning")
 
@@ -17,11 +21,54 @@ class RichHandler(logging.StreamHandler):
         """Écrit par la console de rich, qui sait où est la barre."""
         import rich
 
-        rich.get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+        console = rich.get_console()
+        console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+class Lasting(io.TextIOBase):
+    """Une sortie qui ne peut pas finir un entraînement : si plus personne ne la lit, ou si son disque est plein, ce qui
+    suit est perdu, et seulement cela."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # isatty, fileno, encoding ...
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
+def make_outputs_safe(*, lasting: bool) -> None:
+    """Les sorties remplacent ce que leur encodage n'a pas ; avec `lasting`, rien de ce qu'elles subissent n'arrête."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # fermée avant nous
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+        setattr(sys, name, Lasting(stream) if lasting else stream)
 
 
 def show_log(*, on_stdout: bool) -> None:
     """Montre le journal : sur la sortie standard si c'est ce que la commande produit, sur l'erreur standard sinon."""
+    logging.raiseExceptions = False  # un journal qui ne s'écrit plus ne dit rien de plus
     handler = RichHandler(sys.stdout) if on_stdout else logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

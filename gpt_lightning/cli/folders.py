@@ -160,7 +160,11 @@ def record(folder: Path, settings: dict[str, Any]) -> None:
 
     if processes.is_first():
         save_yaml(settings, folder / SETTINGS)
-        save_yaml(environment(), folder / "environment.yaml")
+        try:
+            found = environment()
+        except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
+            found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
+        save_yaml(found, folder / "environment.yaml")
 
 
 @contextmanager

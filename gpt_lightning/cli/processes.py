@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Launcher:
     world_size: int
     per_node: int
     nodes: int
+    local_rank: int = 0  # le rang de ce processus sur sa machine
+    node: int = 0  # le rang de sa machine
 
 
 def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
@@ -46,7 +49,14 @@ def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
     """
     env = os.environ if environment is None else environment
     if "TORCHELASTIC_RUN_ID" in env:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
+        names = (
+            "RANK",
+            "WORLD_SIZE",
+            "LOCAL_WORLD_SIZE",
+            "GROUP_WORLD_SIZE",
+            "LOCAL_RANK",
+            "GROUP_RANK",
+        )
         return Launcher("torchrun", *(int(env[name]) for name in names))
     interactive = env.get("SLURM_JOB_NAME") in ("bash", "interactive")
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env and not interactive:
@@ -55,7 +65,8 @@ def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
                 "SLURM : dites combien de tâches par machine, avec --ntasks-per-node (une par appareil)."
             )
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
-        return Launcher("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes)
+        here = (int(env.get(name, "0")) for name in ("SLURM_LOCALID", "SLURM_NODEID"))
+        return Launcher("srun", int(env["SLURM_PROCID"]), tasks, tasks // nodes, nodes, *here)
     return None
 
 
@@ -66,7 +77,12 @@ def is_first() -> bool:
 
 
 class SharedSettings:
-    """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur."""
+    """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur.
+
+    Et, sur chaque machine, ce que son premier processus a préparé pour les autres.
+    """
+
+    current: "SharedSettings | None" = None  # celui de ce processus, sous un lanceur
 
     def __init__(self, where: Launcher) -> None:
         from torch.distributed import TCPStore
@@ -83,6 +99,7 @@ class SharedSettings:
         )
         self._store.set_timeout(PATIENCE)
         self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        SharedSettings.current = self
 
     def send(self, settings: dict[str, Any] | None) -> None:
         """Donne les réglages d'une tâche ; None : il n'y en aura plus."""
@@ -105,6 +122,25 @@ class SharedSettings:
                 return
             self._next(port)
             yield settings
+
+    def once_per_machine(self, work: Callable[[], Any]) -> Any:
+        """Le résultat de `work` (des valeurs simples), que seul le premier processus de chaque machine exécute.
+
+        S'il échoue, les autres finissent sans rien dire : lui seul dit pourquoi.
+        """
+        key = f"{self._key()}/machine/{self._launcher.node}"
+        if self._launcher.local_rank:
+            done = json.loads(self._store.get(key))
+            if done is None:
+                sys.exit(1)
+            return done[0]
+        try:
+            result = work()
+        except BaseException:
+            self._store.set(key, "null")
+            raise
+        self._store.set(key, json.dumps([result]))
+        return result
 
     def _key(self) -> str:
         return f"gpt_lightning/{self._try}/{self._count}"
@@ -144,9 +180,19 @@ def _address(where: Launcher) -> tuple[str, int]:
     return slurm.main_address, slurm.main_port
 
 
+def once_per_machine(work: Callable[[], Any]) -> Any:
+    """Le résultat de `work` (des valeurs simples), exécuté par un seul processus de cette machine."""
+    if sys.argv[1:2] == [CHILD]:
+        return json.loads(Path(sys.argv[3]).read_text(encoding="utf-8"))
+    shared = SharedSettings.current
+    return work() if shared is None else shared.once_per_machine(work)
+
+
 @contextmanager
-def children_run(command: str, settings_file: Path) -> Iterator[None]:
+def children_run(command: str, settings_file: Path, prepared: Any) -> Iterator[None]:
     """Pendant ce bloc, Lightning lance les autres processus sur `command` et les réglages de `settings_file`.
+
+    Ils reçoivent `prepared`, ce que `once_per_machine` a rendu ici.
 
     Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
     détruit et l'environnement rendu, pour que la tâche suivante d'un balayage reparte de zéro.
@@ -155,13 +201,18 @@ def children_run(command: str, settings_file: Path) -> Iterator[None]:
 
     original = subprocess_script._hydra_subprocess_cmd
     before = dict(os.environ)
-    child = [sys.executable, "-m", "gpt_lightning", command, CHILD, str(settings_file.absolute())]
+    beside = tempfile.TemporaryDirectory()
+    handed = Path(beside.name, "prepared.json")
+    handed.write_text(json.dumps(prepared), encoding="utf-8")
+    files = [str(settings_file.absolute()), str(handed)]
+    child = [sys.executable, "-m", "gpt_lightning", command, CHILD, *files]
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # le projet peut ne pas être installé
     subprocess_script._hydra_subprocess_cmd = lambda local_rank: (child, os.getcwd())
     try:
         yield
     finally:
+        beside.cleanup()
         subprocess_script._hydra_subprocess_cmd = original
         _leave_process_group()
         for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "PYTHONPATH"):

@@ -5,6 +5,7 @@ from typing import Any
 
 from gpt_lightning.cli.arguments import is_sweep, quoted, value_of
 from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.folders import RECORD, SETTINGS, load_yaml, typed_overrides
 from gpt_lightning.errors import UserError
 
@@ -68,6 +69,8 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
     if not settings or not record:
         return overrides
+    if f"{group}.path" in typed and settings[group].get("source") not in READ_A_PATH:
+        return overrides  # son corpus ne lit pas de fichier, et la commande en donne un
     choice = record["hydra"]["runtime"]["choices"][group]
     usual = compose(f"{group}/{choice}")[group]
     changed = [

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gpt_lightning import messages
-from gpt_lightning.cli import console, habits, processes
+from gpt_lightning.cli import console, effects, habits, processes
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
 from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys
@@ -32,6 +32,7 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
     désigne, sauf ce que la commande en dit. Une faute de la personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
+    console.make_outputs_safe(lasting=opens_run)
     try:
         if sys.argv[1:2] == [processes.CHILD]:
             processes.become_follower(os.environ["LOCAL_RANK"])
@@ -43,10 +44,13 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
             return
         overrides, texts = take_free_text(habits.checked(sys.argv[1:]))
         console.show_log(on_stdout=opens_run)
+        typed = list(overrides)
         if opens_run:
             overrides = resume_overrides(overrides)
         if inherits is not None:
             overrides = inherited_overrides(overrides, inherits)
+        overrides = effects.with_own_text(overrides, config_name)
+        task = _refusing_idle(task, [*typed, *texts], config_name)
         _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -55,6 +59,16 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
         sys.exit(141)
     except Exception as error:
         leave(error, config_name)
+
+
+def _refusing_idle(task: Task, typed: list[str], config_name: str) -> Task:
+    """`task`, qui refuse d'abord ce qui est tapé et ne changerait rien."""
+
+    def checked(settings: dict[str, Any]) -> Any:
+        effects.refuse_idle(typed, settings, config_name)
+        return task(settings)
+
+    return checked
 
 
 def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:

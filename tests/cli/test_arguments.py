@@ -1,4 +1,6 @@
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from gpt_lightning.cli.arguments import take_free_text, value_of
 from gpt_lightning.errors import UserError
@@ -42,9 +44,31 @@ def test_a_path_is_quoted_for_hydra(path):
     assert texts == {} and OmegaConf.create({"v": parsed(override)}).v == path
 
 
-def test_lists_quoted_and_null_paths_are_left_to_hydra():
-    for argument in ("data.path=[a,b]", "data.path='a b'", "ckpt_path=null", "ckpt_path="):
+def test_quoted_and_null_paths_are_left_to_hydra():
+    for argument in ("data.path='a b'", "ckpt_path=null", "ckpt_path="):
         assert take_free_text([argument]) == ([argument], {})
+
+
+def test_each_path_of_a_list_is_one(monkeypatch):
+    monkeypatch.setenv("HOME", "/chez/moi")
+    argument = "data.path=[un texte.txt, l'autre.txt, ~/c.txt]"
+    [override] = take_free_text([argument])[0]
+    [parsed] = OverridesParser.create().parse_overrides([override])
+    assert parsed.value() == ["un texte.txt", "l'autre.txt", "/chez/moi/c.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["d'été", "a,b", "a=b", "${x}", "100 %", "é à", "#1", "{a}", "[a", "a:b", "null "], ids=repr
+)
+def test_a_name_is_one_text_whatever_it_holds(name):
+    [override] = take_free_text([f"run_name={name}"])[0]
+    [parsed] = OverridesParser.create().parse_overrides([override])
+    assert OmegaConf.create({"name": parsed.value()}).name == name
+
+
+def test_a_prompt_that_is_not_utf8_is_refused():
+    with pytest.raises(ValueError, match="prompt=.*UTF-8"):
+        take_free_text(["prompt=\udce9t\udce9"])
 
 
 def test_several_paths_in_a_sweep():

@@ -13,6 +13,8 @@ TORCHRUN = {
     "WORLD_SIZE": "4",
     "LOCAL_WORLD_SIZE": "2",
     "GROUP_WORLD_SIZE": "2",
+    "LOCAL_RANK": "1",
+    "GROUP_RANK": "1",
 }
 SLURM = {
     "SLURM_JOB_NAME": "gpt",
@@ -20,6 +22,8 @@ SLURM = {
     "SLURM_NTASKS_PER_NODE": "4",
     "SLURM_NNODES": "2",
     "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
 }
 
 
@@ -27,8 +31,8 @@ SLURM = {
     "environment, expected",
     [
         ({}, None),
-        (TORCHRUN, Launcher("torchrun", 3, 4, 2, 2)),
-        (SLURM, Launcher("srun", 5, 8, 4, 2)),
+        (TORCHRUN, Launcher("torchrun", 3, 4, 2, 2, local_rank=1, node=1)),
+        (SLURM, Launcher("srun", 5, 8, 4, 2, local_rank=1, node=1)),
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, None),
         ({**SLURM, "SLURM_NTASKS": "1"}, None),
         ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, None),  # un enfant de Lightning
