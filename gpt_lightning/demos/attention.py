@@ -14,7 +14,6 @@ from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
-from gpt_lightning.demos.toy import shown
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTModel, TransformerBlock
 from gpt_lightning.tokenizers import Tokenizer
@@ -46,14 +45,15 @@ def compute(model: GPTModel, tokenizer: Tokenizer, prompt: str, *, layer: int) -
         raise UserError(f"layer={layer} : le modèle a {n_layers} couches, de 0 à {n_layers - 1}.")
     layer %= n_layers
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
-    positions = torch.arange(len(ids))
-    x = model.tok_emb(torch.tensor([ids])) + model.pos_emb(positions)  # (1, T, C)
+    device = next(model.parameters()).device
+    positions = torch.arange(len(ids), device=device)
+    x = model.tok_emb(torch.tensor([ids], device=device)) + model.pos_emb(positions)  # (1, T, C)
     for block in model.trf_blocks[:layer]:
         x = block(x, positions)
     block = model.trf_blocks[layer]
     assert isinstance(block, TransformerBlock)
-    weights = block.att.weights(block.norm1(x), positions)[0]
-    return Attention([shown(tokenizer, token) for token in ids], layer, weights)
+    weights = block.att.weights(block.norm1(x), positions)[0].cpu()
+    return Attention([toy.in_figure(toy.shown(tokenizer, token)) for token in ids], layer, weights)
 
 
 def render(attention: Attention, folder: Path) -> list[Path]:

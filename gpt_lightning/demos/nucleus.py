@@ -73,7 +73,7 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
                 s=28,
                 label=f"{name} : {_many(found.sizes[name])}",
             )
-        panel.set_xticks(ticks, found.words, rotation=90)
+        panel.set_xticks(ticks, list(map(toy.in_figure, found.words)), rotation=90)
         panel.set(title=title, ylabel="probabilité", ylim=(-top * 0.24, top * 1.05))
         panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
@@ -98,14 +98,12 @@ def main() -> None:
 
 
 def demo(settings: dict) -> None:
-    """Dessine les survivants après chacun des textes de `prompts`, dans `output_dir`."""
+    """Dessine les survivants après `prompt` et au début d'un texte, dans `output_dir`."""
     for key in ("p", "min_p"):
         number(key, settings[key], 0, 1)
     whole("k", settings["k"])
-    model, tokenizer, prompt = toy.subject({**settings, "prompt": None})
-    for path in render(
-        _panels(model, tokenizer, settings["prompts"] or [prompt, ""], settings), Path(settings["output_dir"])
-    ):
+    model, tokenizer, prompt = toy.subject(settings)
+    for path in render(_panels(model, tokenizer, [prompt, ""], settings), Path(settings["output_dir"])):
         print(path)
     print(LESSON)
 

@@ -116,7 +116,8 @@ def _entropy(model: GPTModel, tokenizer: Tokenizer, prompt: str, new: list[int],
         return 0.0
     ids = prompt_ids(tokenizer, prompt) + new
     ids = ids[-model.config.context_length - 1 :]
-    logits = model(torch.tensor([ids[:-1]]))[0, -len(new) :]  # (T, V)
+    device = next(model.parameters()).device
+    logits = model(torch.tensor([ids[:-1]], device=device))[0, -len(new) :].cpu()  # (T, V)
     total = 0.0
     for index, one in enumerate(logits):
         before = torch.tensor([ids[: len(ids) - len(logits) + index]])
@@ -157,8 +158,6 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Compare les stratégies de `strategies` (des fichiers de conf/decoding) sur le modèle de `ckpt_path`."""
-    from rich import get_console
-
     from gpt_lightning.cli.composition import group
     from gpt_lightning.cli.targets import build
 
@@ -175,8 +174,7 @@ def demo(settings: dict) -> None:
         progress=lambda name: print(f"{name} ...", file=sys.stderr),
         **options,
     )
-    get_console().print(render(rows, prompt, settings["seeds"]))
-    print(LESSON)
+    toy.report([render(rows, prompt, settings["seeds"]), LESSON], settings, "strategies")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
             label = f"T = {temperature:g}".replace(".", ",")
             offset = (rank - 2) * 0.16
             panel.bar(ticks + offset, found.probabilities[rank], 0.16, color=colour, label=label)
-        panel.set_xticks(ticks, found.words)
+        panel.set_xticks(ticks, list(map(toy.in_figure, found.words)))
         panel.set(title=title, ylabel="probabilité (sans unité)", ylim=(0, 1))
         panel.yaxis.set_major_formatter(FuncFormatter(tick))
         panel.legend(title="température")
@@ -117,8 +117,6 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Montre et dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
-    from rich import get_console
-
     model, tokenizer, prompt = toy.subject(settings)
     logits = toy.next_token(model, tokenizer, prompt)
     words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
@@ -126,9 +124,7 @@ def demo(settings: dict) -> None:
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
         f"Le modèle, {toy.quoted(prompt)}": compute(logits, words),
     }
-    for title, found in panels.items():
-        get_console().print(table(title, found))
-    print(LESSON)
+    toy.report([*(table(title, found) for title, found in panels.items()), LESSON], settings, "temperature")
     for path in render(panels, Path(settings["output_dir"])):
         print(path)
 

@@ -76,20 +76,18 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Montre les étapes sur le petit vocabulaire, puis sur le modèle de `ckpt_path`."""
-    from rich import get_console
-
     small = compute(toy.LOGITS, k=settings["k"])
     model, tokenizer, prompt = toy.subject(settings)
     steps = compute(toy.next_token(model, tokenizer, prompt), k=settings["k"])
-    console = get_console()
-    console.print(render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9))
     title, most = f"Le jeton suivant {toy.quoted(prompt)}, les {settings['rows']} premiers", settings["rows"]
-    console.print(render(steps, lambda token: toy.shown(tokenizer, token), title, most=most))
-    left = float(steps.before[~steps.kept].sum())
-    console.print(
-        f"Les {number(int((~steps.kept).sum()))} jetons écartés pesaient ensemble {number(100 * left, 1)} %."
-    )
-    print(LESSON)
+    left = 100 * float(steps.before[~steps.kept].sum())
+    contents = [
+        render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9),
+        render(steps, lambda token: toy.shown(tokenizer, token), title, most=most),
+        f"Les {number(int((~steps.kept).sum()))} jetons écartés pesaient ensemble {number(left, 1)} %.",
+        LESSON,
+    ]
+    toy.report(contents, settings, "top_k")
 
 
 if __name__ == "__main__":

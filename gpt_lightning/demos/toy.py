@@ -1,10 +1,15 @@
 """Le petit vocabulaire du livre : neuf mots, et les logits d'un modèle qui vient de lire « every effort moves you »."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rich
 import torch
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gpt_lightning.model import GPTModel
     from gpt_lightning.tokenizers import Tokenizer
 
@@ -16,7 +21,8 @@ def subject(settings: dict[str, Any]) -> "tuple[GPTModel, Tokenizer, str]":
     """(modèle, tokenizer, texte de départ) d'une démonstration : `prompt`, ou le début que le checkpoint garde."""
     from gpt_lightning.weights import load_for_inference
 
-    _, model, tokenizer, opening = load_for_inference(settings["ckpt_path"], device="cpu", dtype="fp32")
+    where = {"device": settings["device"], "dtype": "fp32"}
+    _, model, tokenizer, opening = load_for_inference(settings["ckpt_path"], **where)
     return model, tokenizer, opening if settings["prompt"] is None else settings["prompt"]
 
 
@@ -31,9 +37,37 @@ def next_token(model: "GPTModel", tokenizer: "Tokenizer", prompt: str) -> torch.
     from gpt_lightning.decoding.text import prompt_ids
 
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
-    return model.next_logits(torch.tensor([ids]))[0].float()
+    device = next(model.parameters()).device
+    return model.next_logits(torch.tensor([ids], device=device))[0].float().cpu()
 
 
 def shown(tokenizer: "Tokenizer", token: int) -> str:
-    """Un jeton lisible dans une figure : « · » est une espace, « ↵ » un retour à la ligne."""
-    return tokenizer.decode([token]).replace("\n", "↵").replace(" ", "·").replace("$", r"\$") or "∅"
+    r"""Un jeton lisible : « · » est une espace, « ↵ » un retour à la ligne, \xe2 un octet sans son caractère."""
+    try:
+        text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+    except KeyError:  # une ligne de remplissage du vocabulaire
+        return "∅"
+    return text.replace("\n", "↵").replace(" ", "·") or "∅"
+
+
+def in_figure(word: str) -> str:
+    """`word` pour matplotlib, qui lirait « $ » comme une formule."""
+    return word.replace("$", r"\$")
+
+
+def report(contents: Sequence[Any], settings: dict[str, Any], name: str) -> None:
+    """Montre des tables et des textes, et les écrit aussi dans `output_dir`/name.txt si ce dossier est donné."""
+    from rich.console import Console
+
+    _print(rich.get_console(), contents)
+    if settings["output_dir"]:
+        path = Path(settings["output_dir"]) / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            _print(Console(file=file, width=rich.get_console().width), contents)
+        print(path)
+
+
+def _print(console: "Console", contents: Sequence[Any]) -> None:
+    for one in contents:
+        console.print(one, markup=False, highlight=False, soft_wrap=isinstance(one, str))
