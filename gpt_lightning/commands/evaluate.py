@@ -1,11 +1,10 @@
 """Mesurer un modèle : `python -m gpt_lightning evaluate ckpt_path=best data=text data.path=texte.txt`."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
-from gpt_lightning.commands.corpus import prepared
+from gpt_lightning.commands.corpus import prepared, unread
 from gpt_lightning.errors import choice
 
 SPLITS = ("val", "train", "all")
@@ -15,18 +14,17 @@ def evaluate(settings: dict[str, Any]) -> float:
     """Écrit la perte, la perplexité et les bits par octet du modèle de `ckpt_path` sur `data` ; rend la perte."""
     choice("split", settings["split"], SPLITS)
 
-    import numpy as np
-
     from gpt_lightning.model.scoring import score
     from gpt_lightning.weights import load_for_inference
 
+    data = unread(settings)
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     source, model, tokenizer, _ = load_for_inference(settings["ckpt_path"], **where)
-    data = prepared(settings, tokenizer)
+    prepared(data, tokenizer)
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
     found = score(
         model,
-        cast(Sequence[int], np.concatenate([data.tokens(split) for split in splits])),
+        data.tokens(*splits),
         sum(data.store.meta["splits"][split]["bytes"] for split in splits),
         max_length=data.max_length,
         stride=data.stride,

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli, messages
-from gpt_lightning.commands.corpus import prepared
+from gpt_lightning.commands.corpus import prepared, unread
 
 
 def prepare(settings: dict[str, Any]) -> None:
     """Construit la base de jetons de `data` avec `tokenizer`, et montre ce qu'elle contient."""
     from gpt_lightning.data import statistics
 
-    data = prepared(settings)
+    data = unread(settings)
+    prepared(data)
     print(messages.corpus(data.statistics, data.name))
     found = statistics.compute(data)
     print(messages.tokens(found, data.statistics.characters, data.tokenizer))

@@ -7,7 +7,7 @@ from typing import Any
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console, folders, processes
 from gpt_lightning.cli.targets import build, build_all, resolve
-from gpt_lightning.commands.corpus import prepared
+from gpt_lightning.commands.corpus import prepared, unread
 
 
 def train(settings: dict[str, Any]) -> float:
@@ -26,20 +26,26 @@ def train(settings: dict[str, Any]) -> float:
     from gpt_lightning import weights
     from gpt_lightning.training import module, plan, report, trainer
 
-    # ouvrir l'exécution : la graine, les journaux, les callbacks
+    # ouvrir l'exécution : la graine, les journaux, et tout ce qui juge ses réglages en se construisant
     trainer.prepare_process(settings["seed"])
     console.log.info(messages.starting(str(folder)))
+    typed = folders.typed_overrides(folder) or []
     loggers, nodes = build_all("logger", settings["logger"]), build_all("callbacks", settings["callbacks"])
+    data = unread(settings, accumulate=plan.accumulation(settings, machine.world_size))
+    build("trainer", trainer.arguments(settings["trainer"], machine, plan.SHORTEST), logger=False)
 
     # le point de départ, les données, le plan
     start = weights.starting_point(settings["init_from"], settings["model"])
+    checks.refuse_settled_by_weights(typed, start)
     settings = checks.settled(settings, optimizer, start.architecture)
-    data = prepared(settings, start.tokenizer, accumulate=plan.accumulation(settings, machine.world_size))
+    found = prepared(data, start.tokenizer)
     checks.check_validation(data.statistics.val_windows, machine.world_size)
     recipe = optim.OptimConfig.from_dict(settings["optim"], optimizer)
     batches = len(data.order(world_size=machine.world_size))
     planned = plan.make_plan(settings, machine.world_size, batches, recipe.schedule)
-    rate = hardware.matmul_rate(machine.device)  # pour annoncer la durée
+    rate = None  # pour annoncer la durée, que seul le premier processus dit
+    if processes.is_first():
+        rate = hardware.matmul_rate(machine.device, machine.precision)
 
     # le modèle dans son module, et le Trainer
     model = start.build(data.tokenizer.vocab_size)
@@ -47,7 +53,7 @@ def train(settings: dict[str, Any]) -> float:
     gpt = module.GPTModule(
         model, data=data, optim=recipe, plan=planned, compiled=compiled, prompt=settings["prompt"]
     )
-    callbacks = trainer.chosen(nodes, settings, folders.typed_overrides(folder) or [])
+    callbacks = trainer.chosen(nodes, settings, typed)
     options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}
     engine = build("trainer", trainer.arguments(settings["trainer"], machine, planned), **options)
 
@@ -57,7 +63,7 @@ def train(settings: dict[str, Any]) -> float:
     )
     folders.record(folder, settings)
     with (
-        processes.children_run("train", folder / folders.SETTINGS),
+        processes.children_run("train", folder / folders.SETTINGS, found),
         folders.told_if_interrupted(folder, "train"),
     ):
         trainer.fit(engine, gpt, data, settings["ckpt_path"])

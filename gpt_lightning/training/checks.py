@@ -1,11 +1,12 @@
 """Ce qui se refuse : des valeurs simples, vérifiées avant de lire le corpus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
+from gpt_lightning.weights.start import CHOSEN, StartingPoint
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -25,9 +26,31 @@ def check(settings: Mapping[str, Any], optimizer: type) -> None:
 
 
 def settled(settings: Mapping[str, Any], optimizer: type, architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """Les réglages une fois l'architecture connue : `optim.lr` est un nombre. UserError si la fenêtre n'y tient pas."""
+    """Les réglages une fois l'architecture connue : `model` la dit, `optim.lr` est un nombre.
+
+    UserError si la fenêtre n'y tient pas.
+    """
     check_window(settings["data"]["max_length"], architecture["context_length"])
-    return {**settings, "optim": resolve_lr(settings["optim"], optimizer, architecture["emb_dim"])}
+    optim = resolve_lr(settings["optim"], optimizer, architecture["emb_dim"])
+    return {**settings, "model": dict(architecture), "optim": optim}
+
+
+def refuse_settled_by_weights(typed: Iterable[str], start: StartingPoint) -> None:
+    """UserError sur une clé tapée (« clé=valeur ») que les poids de `init_from` règlent eux-mêmes."""
+    if start.source is None:
+        return
+    for key in (one.partition("=")[0].lstrip("+") for one in typed):
+        group, _, leaf = key.partition(".")
+        if group == "model" and leaf not in CHOSEN:
+            free = " et ".join(f"model.{name}" for name in CHOSEN)
+            raise UserError(
+                f"{key}= n'a pas d'effet avec init_from={start.source} : l'architecture est celle de ces poids, "
+                f"seuls {free} se choisissent."
+            )
+        if group == "tokenizer" and start.tokenizer is not None:
+            raise UserError(
+                f"{key}= n'a pas d'effet avec init_from={start.source} : ces poids ont leur tokenizer."
+            )
 
 
 def check_trainer(values: Mapping[str, Any]) -> None:

@@ -123,17 +123,24 @@ def automatic_precision(device: torch.device) -> str:
     return "bf16-mixed" if any(probe() for probe in native if probe) else "32-true"
 
 
-def matmul_rate(device: torch.device) -> float | None:
-    """Le débit d'un produit de matrices en float32, en FLOP/s, mesuré à l'instant ; None sur un appareil qu'on ne
-    sait pas attendre."""
+def matmul_rate(device: torch.device, precision: str) -> float | None:
+    """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s, mesuré à l'instant.
+
+    None sur un appareil qu'on ne sait pas attendre. Rien n'est tiré du générateur de torch.
+    """
     if device.type not in ("cpu", "cuda"):
         return None
-    size = 1024 if device.type == "cpu" else 4096
-    a = torch.randn(size, size, device=device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else torch.cpu.synchronize
+    size, repeats = (1024, 2) if device.type == "cpu" else (4096, 10)
+    dtype = {"bf16": torch.bfloat16, "16-m": torch.float16}.get(precision[:4], torch.float32)
+    a = torch.full((size, size), 1 / size, device=device, dtype=dtype)
     a @ a
+    wait(device)
     began = time.perf_counter()
-    float((a @ a)[0, 0])
-    return 2 * size**3 / (time.perf_counter() - began)
+    for _ in range(repeats):
+        a @ a
+    wait(device)
+    return repeats * 2 * size**3 / (time.perf_counter() - began)
 
 
 def peak_flops(device: torch.device, precision: str, given: float | None = None) -> float | None:

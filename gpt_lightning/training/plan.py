@@ -29,6 +29,9 @@ class Plan:
         return None if self.total_steps is None else self.total_steps * self.tokens_per_step
 
 
+SHORTEST = Plan(1, 1, 1, 1)  # un pas : de quoi essayer un Trainer avant de lire le corpus
+
+
 def accumulation(settings: Mapping[str, Any], world_size: int) -> int:
     """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon le nombre donné.
 

@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
     """Ce que environment.yaml garde, en valeurs simples."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "command": sys.argv,
+        "command": sys.orig_argv,  # telle que tapée : sys.argv est réécrit pour Hydra
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git(),
