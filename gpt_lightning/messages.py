@@ -209,12 +209,18 @@ def interrupted(kept: str | None, again: str) -> str:
     return f"\nInterrompu. Gardé : {kept}. Pour continuer :\n    {again}"
 
 
-def sweep_table(keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float]], folder: str) -> str:
-    """Les tâches d'un balayage : leurs clés, leur perte de validation (nats par jeton), la meilleure marquée."""
-    best = min((loss for *_, loss in rows if loss == loss), default=math.nan)
+def sweep_table(
+    keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float | None]], folder: str
+) -> str:
+    """Les tâches d'un balayage : leurs clés, leur perte de validation (nats par jeton), la meilleure marquée.
+
+    Une tâche sans perte a échoué.
+    """
+    best = min((loss for *_, loss in rows if loss is not None and loss == loss), default=math.nan)
     table = [("tâche", *keys, "perte de validation", "")]
     for job, values, loss in rows:
-        table.append((str(job), *values, number(loss, 4), "la meilleure" if loss == best else ""))
+        shown = ("échec", "") if loss is None else (number(loss, 4), "la meilleure" if loss == best else "")
+        table.append((str(job), *values, *shown))
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
     return f"\nBalayage fini, dans {folder}\n" + "\n".join(f"  {line}".rstrip() for line in lines)

@@ -110,7 +110,12 @@ RULES = (
         lambda s: not (s["callbacks"] or {}).get("sample"),
         "elle sert à callbacks.sample, qui est retiré",
     ),
-    Rule(("train",), ("run_name",), lambda s: not s["logger"], "elle nomme l'exécution dans TensorBoard"),
+    Rule(
+        ("train",),
+        ("run_name",),
+        lambda s: not any(one for name, one in (s["logger"] or {}).items() if name != "csv"),
+        "elle nomme l'exécution dans TensorBoard",
+    ),
     Rule(
         ("train",),
         ("trainer.gradient_clip_algorithm",),

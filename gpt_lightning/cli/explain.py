@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -22,13 +23,29 @@ from gpt_lightning.errors import UserError
 
 def leave(error: Exception, config_name: str) -> NoReturn:
     """Finit sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
-    if type(error).__name__ == "SIGTERMException":  # de Lightning, qui sinon finirait sur zéro
-        sys.exit(143)
+    stop_if_asked(error)
     sentence = explain(error, config_name)
     if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
         raise error
     print(sentence, file=sys.stderr)
     sys.exit(1)
+
+
+def tell(error: Exception, config_name: str) -> str:
+    """Dit l'erreur sans finir : une phrase, ou sa trace. Rend la ligne qui la résume."""
+    stop_if_asked(error)
+    sentence = explain(error, config_name)
+    if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
+        traceback.print_exception(error)
+    else:
+        print(sentence, file=sys.stderr)
+    return sentence or f"{type(error).__name__} : {error}"
+
+
+def stop_if_asked(error: Exception) -> None:
+    """Finit si l'erreur est le signal d'arrêt, que Lightning lève ; sinon il finirait sur zéro."""
+    if type(error).__name__ == "SIGTERMException":
+        sys.exit(143)
 
 
 def explain(error: BaseException, config_name: str) -> str | None:

@@ -39,18 +39,22 @@ class RunFolders:
 
     def __init__(self, overrides: Sequence[str] = ()) -> None:
         self._sweep: Path | None = None  # le dossier du balayage en cours
+        self._sweep_created: list[Path] = []
         self._swept = swept_keys(overrides)
-        self._results: list[tuple[int, list[str], float]] = []
+        self._results: list[tuple[int, list[str], float | None]] = []
 
     def finished(self, result: Any) -> None:
-        """Note le résultat de la tâche qui finit, si c'est une tâche de balayage."""
-        if self._sweep is not None and isinstance(result, float):
-            hydra = HydraConfig.get()
+        """Note le résultat de la tâche qui finit, si c'est une tâche de balayage ; None : elle a échoué."""
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
             self._results.append((hydra.job.num, self._values(), result))
 
     def sweep_table(self) -> str | None:
-        """La table d'un balayage ; None si ce n'en est pas un."""
-        if not self._results:
+        """La table d'un balayage fini ; None si ce n'en est pas un, ou s'il n'en reste rien."""
+        if self._sweep is None:
+            return None
+        if not any(one.is_dir() for one in self._sweep.iterdir()):  # chaque tâche a échoué avant de commencer
+            _remove(self._sweep, set(), self._sweep_created)
             return None
         return messages.sweep_table(self._swept, self._results, str(self._sweep))
 
@@ -95,12 +99,10 @@ class RunFolders:
         hydra, asked = HydraConfig.get(), None if output_dir is None else Path(output_dir)
         if hydra.mode != RunMode.MULTIRUN:
             return _claim(asked, RECORD)
-        created: list[Path] = []
         if self._sweep is None:
-            self._sweep, created = _claim(asked, SWEEP)
+            self._sweep, self._sweep_created = _claim(asked, SWEEP)
             shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
-        job, more = _claim(self._sweep / str(hydra.job.num), RECORD)
-        return job, [*created, *more]
+        return _claim(self._sweep / str(hydra.job.num), RECORD)
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:
@@ -217,7 +219,5 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
         if path.name not in before:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for one in reversed(created):
-        if [path.name for path in one.iterdir()] == [SWEEP]:
-            (one / SWEEP).unlink()
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
             one.rmdir()

@@ -76,6 +76,10 @@ def is_first() -> bool:
     return sys.argv[1:2] != [CHILD] and (where is None or where.rank == 0)
 
 
+class FailedElsewhere(Exception):
+    """La tâche a échoué dans le premier processus de cette machine, qui a dit pourquoi."""
+
+
 class SharedSettings:
     """Les réglages du premier processus, tâche après tâche, pour tous ceux du lanceur.
 
@@ -126,13 +130,13 @@ class SharedSettings:
     def once_per_machine(self, work: Callable[[], Any]) -> Any:
         """Le résultat de `work` (des valeurs simples), que seul le premier processus de chaque machine exécute.
 
-        S'il échoue, les autres finissent sans rien dire : lui seul dit pourquoi.
+        FailedElsewhere dans les autres s'il échoue : lui seul dit pourquoi.
         """
         key = f"{self._key()}/machine/{self._launcher.node}"
         if self._launcher.local_rank:
             done = json.loads(self._store.get(key))
             if done is None:
-                sys.exit(1)
+                raise FailedElsewhere
             return done[0]
         try:
             result = work()

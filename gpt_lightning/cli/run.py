@@ -17,7 +17,7 @@ from gpt_lightning import messages
 from gpt_lightning.cli import console, effects, habits, processes
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
 from gpt_lightning.cli.composition import CONF, plain
-from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys
+from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
 
@@ -72,17 +72,21 @@ def _refusing_idle(task: Task, typed: list[str], config_name: str) -> Task:
 
 
 def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
-    """Exécute ce que le premier processus exécute ; dit sa propre faute en une ligne, s'il en a une."""
+    """Exécute ce que le premier processus exécute, tâche après tâche ; dit sa propre faute en une ligne."""
     processes.become_follower(str(launcher.rank))
+    failed = False
     for settings in processes.SharedSettings(launcher):
         try:
             task(settings)
+        except processes.FailedElsewhere:
+            failed = True
         except Exception as error:
             sentence = explain(error, config_name)
             if sentence is None:
                 raise
             print(f"[processus {launcher.rank}] {sentence}", file=sys.stderr)
-            sys.exit(1)
+            failed = True
+    sys.exit(int(failed))
 
 
 def _lead(
@@ -93,16 +97,22 @@ def _lead(
     launcher: processes.Launcher | None,
     folders: RunFolders | None,
 ) -> None:
-    """Exécute la tâche, en donnant ses réglages aux processus du lanceur."""
+    """Exécute la tâche, en donnant ses réglages aux processus du lanceur.
+
+    Dans un balayage, une tâche qui échoue n'arrête pas les autres : la commande finit sur 1.
+    """
+    failures: list[int] = []
     with tempfile.TemporaryDirectory() as scratch, processes.shared_with(launcher) as share:
         if is_sweep(overrides):
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides
-        job = _job(task, config_name, texts, folders, share)
+        job = _job(task, config_name, texts, folders, share, failures)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
     table = folders.sweep_table() if folders is not None else None
     if table:
         console.log.info(table)
+    if failures:
+        sys.exit(1)
 
 
 def _job(
@@ -111,11 +121,13 @@ def _job(
     texts: Texts,
     folders: RunFolders | None,
     share: Callable[[dict[str, Any]], None],
+    failures: list[int],
 ) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
+        hydra_job = HydraConfig.get()
+        swept = hydra_job.mode == RunMode.MULTIRUN
         try:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                hydra_job = HydraConfig.get()
+            if swept:
                 console.log.info(messages.sweep_job(hydra_job.job.num, hydra_job.overrides.task))
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
@@ -128,6 +140,11 @@ def _job(
         except BrokenPipeError:
             raise
         except Exception as error:  # ici plutôt que dans run : Hydra ajouterait sa propre phrase
-            leave(error, config_name)
+            if not swept:
+                leave(error, config_name)
+            failures.append(hydra_job.job.num)
+            tell(error, config_name)
+            if folders is not None:
+                folders.finished(None)
 
     return job
