@@ -374,16 +374,26 @@ def test_evaluating_takes_the_corpus_of_the_run(finished_run, command, text_file
 
 
 def test_a_sweep_ends_with_its_table(command, tmp_path, text_file):
-    """Et les lignes des pertes restent quand la barre est retirée."""
-    typed = ("optim.lr=1e-3,1e-1", *TRAIN, f"data.path={text_file}", "trainer.enable_progress_bar=false")
+    """Même quand une tâche échoue au milieu ; et les lignes des pertes restent quand la barre est retirée."""
+    typed = ("optim.lr=1e-3,-1,1e-1", *TRAIN, f"data.path={text_file}", "trainer.enable_progress_bar=false")
     done = command("train.py", "-m", *typed, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.count("pas 2/2 |") == 2, done.stderr
+    assert done.returncode == 1 and done.stdout.count("pas 2/2 |") == 2, done.stderr
+    assert "optim.lr" in done.stderr and "Traceback" not in done.stderr
     table = done.stdout[done.stdout.index("Balayage fini") :].splitlines()
     assert table[1].split() == ["tâche", "optim.lr", "perte", "de", "validation"]
-    assert [line.split()[:2] for line in table[2:4]] == [["0", "0.001"], ["1", "0.1"]]
+    assert [line.split()[:2] for line in table[2:5]] == [["0", "0.001"], ["1", "-1"], ["2", "0.1"]]
+    assert table[3].split()[2:] == ["échec"]
     assert sum("la meilleure" in line for line in table) == 1
     (sweep,) = tmp_path.glob("outputs/*/*")
     assert {p.parent.name for p in sweep.glob("*/*/events.out*")} == {"lr 0.001", "lr 0.1"}
+    assert not (sweep / "1").exists()
+
+
+def test_a_sweep_whose_every_job_fails_leaves_nothing(command, tmp_path, text_file):
+    typed = ("optim.lr=-1,-2", *TRAIN, f"data.path={text_file}")
+    done = command("train.py", "-m", *typed, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("optim.lr") == 2 and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interruption_says_what_is_kept_and_how_to_go_on(cache, tmp_path, text_file):
