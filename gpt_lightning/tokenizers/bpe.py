@@ -4,6 +4,7 @@ Source : Radford et al., « Language Models are Unsupervised Multitask Learners 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 GPT2_PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # un espace ouvre le morceau
 )
+
+
+# La pile de tiktoken déborde sur une suite de blancs trop longue (vu à 3 millions) : on la coupe bien avant.
+LONGEST_BLANK = 10_000
+
+
+def _pieces(text: str) -> list[str]:
+    """Le texte, coupé dans ses suites de blancs de plus de LONGEST_BLANK ; presque toujours d'un seul morceau."""
+    if len(text) < LONGEST_BLANK:
+        return [text]
+    ends = [match.end() for match in re.finditer(rf"\s{{{LONGEST_BLANK}}}", text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 
 class TiktokenTokenizer:
@@ -40,13 +53,17 @@ class TiktokenTokenizer:
         return self._encoding._special_tokens.get(END_OF_TEXT)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
+        pieces = _pieces(text)
         if special:
-            return self._encoding.encode(text, allowed_special="all")
-        return self._encoding.encode_ordinary(text)
+            return [i for one in pieces for i in self._encoding.encode(one, allowed_special="all")]
+        return [i for one in pieces for i in self._encoding.encode_ordinary(one)]
 
     def encode_to_numpy(self, text: str) -> Any:
         """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""
-        return self._encoding.encode_to_numpy(text, disallowed_special=())
+        import numpy
+
+        pieces = [self._encoding.encode_to_numpy(one, disallowed_special=()) for one in _pieces(text)]
+        return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(ids, errors="replace")

@@ -1,6 +1,7 @@
 import hashlib
 from importlib.resources import files
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,3 +40,28 @@ def test_state_comes_back_and_fingerprint_follows_it():
     again = tokenizers.from_state(TOKENIZER.state())
     assert again.encode("déjà vu") == TOKENIZER.encode("déjà vu")
     assert tokenizers.fingerprint(again) == tokenizers.fingerprint(TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 3_000_000,
+        "\n" * 3_000_000 + "fin",
+        "\t " * 1_500_000,
+        "a" * 2_000_000,
+        "é" * 1_000_000,
+        "\0" * 100_000,
+    ],
+    ids=["espaces", "lignes", "tabulations", "a", "é", "nuls"],
+)
+def test_no_text_is_too_long_or_too_strange(text):
+    tokenizer = TOKENIZER
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.encode_to_numpy(text).tolist() == ids == tokenizer.encode(text, special=True)
+
+
+def test_a_long_blank_is_cut_where_it_changes_nothing():
+    tokenizer = TOKENIZER
+    for text in ("a" + " " * 25_000 + "fin", " " * 10_000, "a b\n" * 9_000, "a" * 9_999 + "  b"):
+        assert tokenizer.encode(text) == tokenizer._encoding.encode_ordinary(text)
