@@ -98,7 +98,9 @@ def test_hydra_stays_at_the_door():
 def test_cli_knows_no_command():
     from gpt_lightning.commands import COMMANDS
 
-    for path in (PACKAGE / "cli").glob("*.py"):
+    for path in {*(PACKAGE / "cli").glob("*.py")} - {
+        PACKAGE / "cli" / "effects.py"
+    }:  # sa table dit où chaque règle vaut
         words = {
             node.value
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
