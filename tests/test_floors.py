@@ -26,7 +26,7 @@ INSIDE = {
 OUTSIDE = {
     "errors": set(),
     "messages": set(),
-    "tokenizers": {"tiktoken", "tokenizers", "regex", "requests"},
+    "tokenizers": {"numpy", "tiktoken", "tokenizers", "regex", "requests"},
     "data": {"torch", "numpy", "lightning", "matplotlib"},
     "model": {"torch"},
     "decoding": {"torch"},
