@@ -70,11 +70,8 @@ def _path(key: str, value: str, sweep: bool) -> str:
     if value[0] in "'\"":
         return value
     if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
-        return (
-            "["
-            + ",".join(quoted(_expanded(key, unquoted(one.strip()))) for one in value[1:-1].split(","))
-            + "]"
-        )
+        parts = [unquoted(one.strip()) for one in value[1:-1].split(",")]
+        return "[" + ",".join(quoted(_expanded(key, part)) for part in parts) + "]"
     parts = value.split(",") if sweep and not Path(value).exists() else [value]
     return ",".join(quoted(_expanded(key, part)) for part in parts)
 

@@ -41,7 +41,7 @@ class Lasting(io.TextIOBase):
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # isatty, fileno, encoding ...
+    def __getattr__(self, name: str) -> Any:  # buffer, name, mode ...
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:

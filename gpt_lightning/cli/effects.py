@@ -1,7 +1,7 @@
 """Une clé tapée qui ne changerait rien ici est refusée, avec celle qu'il faut : jamais ignorée.
 
-`RULES` est la table, une ligne par cas. Ce que seuls les poids disent (leur architecture, leur tokenizer) est refusé
-par `training/checks.py`, une fois qu'ils sont lus.
+Les règles sont celles que la commande donne à `run`. Ce que seuls les poids disent (leur architecture, leur tokenizer)
+est refusé par `training/checks.py`, une fois qu'ils sont lus.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,141 +25,10 @@ class Rule(NamedTuple):
     advice: str
 
 
-_CORPUS = ("train", "evaluate", "prepare")
-_LIMITS = "trainer.max_epochs, trainer.max_steps, trainer.max_time ou max_tokens"
-RULES = (
-    Rule(
-        _CORPUS,
-        ("data.path",),
-        lambda s: s["data"]["source"] not in READ_A_PATH,
-        "ce corpus ne lit pas de fichier : data=text en lit un",
-    ),
-    Rule(
-        _CORPUS,
-        ("data.url", "data.sha256"),
-        lambda s: s["data"]["source"] != "download",
-        "seul data.source=download télécharge",
-    ),
-    Rule(
-        _CORPUS,
-        ("data.url", "data.sha256"),
-        lambda s: s["data"]["path"],
-        "data.path= est lu à la place : gardez l'un des deux",
-    ),
-    Rule(
-        _CORPUS,
-        ("data.jsonl_key", "data.errors"),
-        lambda s: s["data"]["source"] not in READ_A_PATH and not s["data"]["val_path"],
-        "ce corpus ne lit pas de fichier",
-    ),
-    Rule(
-        _CORPUS,
-        ("data.train_split", "data.split"),
-        lambda s: s["data"]["val_path"],
-        "data.val_path= est la validation : gardez l'un des deux",
-    ),
-    Rule(
-        ("train",),
-        ("data.passes",),
-        lambda s: _limited(s),
-        f"la longueur est déjà donnée par {_LIMITS}",
-    ),
-    Rule(
-        ("evaluate", "prepare"),
-        ("data.passes", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
-        lambda s: True,
-        "elle ne sert qu'à train.py",
-    ),
-    Rule(("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"),
-    Rule(
-        ("train",),
-        ("optim.decay",),
-        lambda s: s["optim"]["schedule"] != "wsd",
-        "elle règle la descente de optim.schedule=wsd",
-    ),
-    Rule(
-        ("train",),
-        ("optim.min_lr_ratio",),
-        lambda s: s["optim"]["schedule"] == "constant",
-        "optim.schedule=constant ne descend pas",
-    ),
-    Rule(
-        ("train",),
-        ("eval_every",),
-        lambda s: (
-            s["trainer"]["val_check_interval"] is not None
-            or s["trainer"]["check_val_every_n_epoch"] is not None
-        ),
-        "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
-    ),
-    Rule(
-        ("train",),
-        ("save_every",),
-        lambda s: not s["trainer"]["enable_checkpointing"] or s["trainer"]["fast_dev_run"],
-        "cet entraînement n'écrit pas de checkpoint",
-    ),
-    Rule(
-        ("train",),
-        ("peak_flops",),
-        lambda s: not (s["callbacks"] or {}).get("monitor"),
-        "elle sert à callbacks.monitor, qui est retiré",
-    ),
-    Rule(
-        ("train",),
-        ("decoding",),
-        lambda s: not (s["callbacks"] or {}).get("sample"),
-        "elle sert à callbacks.sample, qui est retiré",
-    ),
-    Rule(
-        ("train",),
-        ("run_name",),
-        lambda s: not any(one for name, one in (s["logger"] or {}).items() if name != "csv"),
-        "elle nomme l'exécution dans TensorBoard",
-    ),
-    Rule(
-        ("train",),
-        ("trainer.gradient_clip_algorithm",),
-        lambda s: not s["trainer"]["gradient_clip_val"],
-        "il faut aussi trainer.gradient_clip_val",
-    ),
-    Rule(
-        ("train",),
-        ("trainer.max_epochs", "trainer.max_steps", "max_tokens"),
-        lambda s: s["trainer"]["fast_dev_run"],
-        "trainer.fast_dev_run dit déjà le nombre de pas",
-    ),
-    Rule(
-        ("train", "generate"),
-        ("decoding.top_k", "decoding.top_p", "decoding.min_p", "decoding.typical_p"),
-        lambda s: s["decoding"]["temperature"] == 0,
-        "avec decoding.temperature=0 le plus probable gagne toujours : decoding=nucleus tire au sort",
-    ),
-    Rule(
-        ("train", "generate"),
-        ("decoding.length_penalty",),
-        lambda s: s["decoding"]["num_beams"] == 1,
-        "elle compare des faisceaux : decoding=beam",
-    ),
-    Rule(
-        ("generate",),
-        ("batch_size", "output"),
-        lambda s: s["prompts_file"] is None,
-        "elle sert aux textes de prompts_file=",
-    ),
-    Rule(
-        ("generate",),
-        ("stream",),
-        lambda s: s["prompts_file"] is not None or s["interactive"],
-        "seul un texte s'écrit au fur et à mesure",
-    ),
-    Rule(("generate",), ("logprobs",), lambda s: s["interactive"], "le dialogue ne les montre pas"),
-)
-
-
-def refuse_idle(typed: Iterable[str], settings: Settings, command: str) -> None:
+def refuse_idle(typed: Iterable[str], settings: Settings, command: str, rules: Iterable[Rule]) -> None:
     """UserError sur la première clé de `typed` (« clé=valeur ») qui ne changerait rien à `command`."""
     keys = {one.partition("=")[0].lstrip("+") for one in typed}
-    for rule in RULES:
+    for rule in rules:
         if command not in rule.commands:
             continue
         idle = [one for one in rule.keys if any(key == one or key.startswith(f"{one}.") for key in keys)]
@@ -170,17 +39,11 @@ def refuse_idle(typed: Iterable[str], settings: Settings, command: str) -> None:
 def with_own_text(overrides: list[str], command: str) -> list[str]:
     """`data.path=` sans `data=` veut dire `data=text`, sauf si l'expérience choisie lit déjà un fichier."""
     typed = {one.partition("=")[0] for one in overrides}
-    resumed = command == "train" and "ckpt_path" in typed
-    if "data.path" not in typed or typed & {"data", "data.source"} or resumed:
+    if "data.path" not in typed or typed & {"data", "data.source"}:
         return overrides
     experiment = [one for one in overrides if one.startswith("experiment=") and "," not in one]
-    if compose(command, *experiment)["data"]["source"] in READ_A_PATH:
+    data = compose(command, *experiment).get("data")
+    if data is None or data["source"] in READ_A_PATH:  # sans corpus, la clé est inconnue, et sera dite
         return overrides
     console.log.info(messages.own_text())
     return ["data=text", *overrides]
-
-
-def _limited(settings: Settings) -> bool:
-    trainer = settings["trainer"]
-    given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])
-    return trainer["max_steps"] != -1 or any(one is not None for one in given) or trainer["fast_dev_run"]

@@ -23,29 +23,26 @@ from gpt_lightning.errors import UserError
 
 def leave(error: Exception, config_name: str) -> NoReturn:
     """Finit sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
-    stop_if_asked(error)
-    sentence = explain(error, config_name)
-    if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
+    if not _told(error, config_name):
         raise error
-    print(sentence, file=sys.stderr)
     sys.exit(1)
 
 
-def tell(error: Exception, config_name: str) -> str:
-    """Dit l'erreur sans finir : une phrase, ou sa trace. Rend la ligne qui la résume."""
-    stop_if_asked(error)
+def tell(error: Exception, config_name: str) -> None:
+    """Dit l'erreur, d'une phrase ou par sa trace, et laisse continuer."""
+    if not _told(error, config_name):
+        traceback.print_exception(error)
+
+
+def _told(error: Exception, config_name: str) -> bool:
+    """Vrai si l'erreur est une faute de la personne, et vient d'être dite."""
+    if type(error).__name__ == "SIGTERMException":  # de Lightning, qui sinon finirait sur zéro
+        sys.exit(143)
     sentence = explain(error, config_name)
     if sentence is None or os.environ.get("GPT_LIGHTNING_TRACEBACK"):
-        traceback.print_exception(error)
-    else:
-        print(sentence, file=sys.stderr)
-    return sentence or f"{type(error).__name__} : {error}"
-
-
-def stop_if_asked(error: Exception) -> None:
-    """Finit si l'erreur est le signal d'arrêt, que Lightning lève ; sinon il finirait sur zéro."""
-    if type(error).__name__ == "SIGTERMException":
-        sys.exit(143)
+        return False
+    print(sentence, file=sys.stderr)
+    return True
 
 
 def explain(error: BaseException, config_name: str) -> str | None:

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from gpt_lightning import messages
 from gpt_lightning.cli import console, effects, habits, processes
-from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text
+from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
 from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
@@ -24,12 +24,20 @@ from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
 Task = Callable[[dict[str, Any]], Any]
 
 
-def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str | None = None) -> None:
+def run(
+    task: Task,
+    config_name: str,
+    *,
+    opens_run: bool = False,
+    inherits: str | None = None,
+    rules: Iterable[effects.Rule] = (),
+) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
     sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Une faute de la personne donne une phrase sur stderr et le code 1.
+    désigne, sauf ce que la commande en dit. Une clé que `rules` dit sans effet est refusée. Une faute de la personne
+    donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -49,8 +57,9 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
             overrides = resume_overrides(overrides)
         if inherits is not None:
             overrides = inherited_overrides(overrides, inherits)
-        overrides = effects.with_own_text(overrides, config_name)
-        task = _refusing_idle(task, [*typed, *texts], config_name)
+        if not (opens_run and value_of("ckpt_path", overrides)):  # une reprise garde son corpus
+            overrides = effects.with_own_text(overrides, config_name)
+        task = _refusing_idle(task, [*typed, *texts], config_name, rules)
         _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -61,11 +70,11 @@ def run(task: Task, config_name: str, *, opens_run: bool = False, inherits: str 
         leave(error, config_name)
 
 
-def _refusing_idle(task: Task, typed: list[str], config_name: str) -> Task:
+def _refusing_idle(task: Task, typed: list[str], config_name: str, rules: Iterable[effects.Rule]) -> Task:
     """`task`, qui refuse d'abord ce qui est tapé et ne changerait rien."""
 
     def checked(settings: dict[str, Any]) -> Any:
-        effects.refuse_idle(typed, settings, config_name)
+        effects.refuse_idle(typed, settings, config_name, rules)
         return task(settings)
 
     return checked

@@ -4,6 +4,7 @@ from typing import Any
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
+from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
 from gpt_lightning.errors import choice
 
@@ -37,4 +38,4 @@ def evaluate(settings: dict[str, Any]) -> float:
 
 def main() -> None:
     """La commande : compose conf/evaluate.yaml, avec le corpus de l'exécution, puis appelle `evaluate`."""
-    cli.run(evaluate, "evaluate", inherits="data")
+    cli.run(evaluate, "evaluate", inherits="data", rules=idle.RULES)

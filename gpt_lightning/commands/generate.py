@@ -6,7 +6,7 @@ from typing import Any
 from gpt_lightning import cli
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
-from gpt_lightning.commands import writing
+from gpt_lightning.commands import idle, writing
 
 
 def generate(settings: dict[str, Any]) -> None:
@@ -46,4 +46,4 @@ def generate(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/generate.yaml, puis appelle `generate`."""
-    cli.run(generate, "generate")
+    cli.run(generate, "generate", rules=idle.RULES)

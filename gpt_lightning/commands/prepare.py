@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli, messages
+from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
 
 
@@ -23,4 +24,4 @@ def prepare(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/prepare.yaml, puis appelle `prepare`."""
-    cli.run(prepare, "prepare")
+    cli.run(prepare, "prepare", rules=idle.RULES)

@@ -7,6 +7,7 @@ from typing import Any
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console, folders, processes
 from gpt_lightning.cli.targets import build, build_all, resolve
+from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
 
 
@@ -73,4 +74,4 @@ def train(settings: dict[str, Any]) -> float:
 
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True)
+    cli.run(train, "train", opens_run=True, rules=idle.RULES)

@@ -60,10 +60,15 @@ class TiktokenTokenizer:
 
     def encode_to_numpy(self, text: str) -> Any:
         """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""
-        import numpy
-
-        pieces = [self._encoding.encode_to_numpy(one, disallowed_special=()) for one in _pieces(text)]
-        return pieces[0] if len(pieces) == 1 else numpy.concatenate(pieces)
+        first, *rest = [self._encoding.encode_to_numpy(one, disallowed_special=()) for one in _pieces(text)]
+        if not rest:
+            return first
+        joined, end = first.copy(), len(first)
+        joined.resize(end + sum(map(len, rest)), refcheck=False)
+        for one in rest:
+            joined[end : end + len(one)] = one
+            end += len(one)
+        return joined
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(ids, errors="replace")

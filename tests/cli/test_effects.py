@@ -5,6 +5,7 @@ import pytest
 from gpt_lightning.cli import effects
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.explain import known_keys
+from gpt_lightning.commands import idle
 
 IDLE = [
     ("train", ["data=pydoc", "data.path=a.txt"], "data.path= .*data=text"),
@@ -45,16 +46,18 @@ IDLE = [
 )
 def test_an_idle_key_is_refused_and_its_remedy_named(command, typed, why):
     with pytest.raises(ValueError, match=rf"^(?=.*= n'a pas d'effet ici : ).*{why}"):
-        effects.refuse_idle(typed, compose(command, *typed), command)
+        effects.refuse_idle(typed, compose(command, *typed), command, idle.RULES)
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "generate"])
 def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     """Ce que chaque règle regarde existe, et une clé qui n'est dans aucune règle passe."""
     settings, known = compose(command), known_keys(command)
-    ruled = {key for rule in effects.RULES if command in rule.commands for key in rule.keys}
+    ruled = {key for rule in idle.RULES if command in rule.commands for key in rule.keys}
     assert ruled <= set(known)
-    effects.refuse_idle([f"{key}=1" for key in known if not _under(key, ruled)], settings, command)
+    effects.refuse_idle(
+        [f"{key}=1" for key in known if not _under(key, ruled)], settings, command, idle.RULES
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     ids=str,
 )
 def test_a_key_that_takes_effect_passes(command, typed):
-    effects.refuse_idle(typed, compose(command, *typed), command)
+    effects.refuse_idle(typed, compose(command, *typed), command, idle.RULES)
 
 
 def _under(key: str, rules: set[str]) -> bool:
@@ -85,3 +88,7 @@ def test_a_text_of_ones_own_needs_no_data_group(command):
     assert effects.with_own_text(["data.path='a b.txt'"], command) == ["data=text", "data.path='a b.txt'"]
     for typed in (["seed=1"], ["data=verdict", "data.path=a"], ["data=pydoc", "data.path=a"]):
         assert effects.with_own_text(typed, command) == typed
+
+
+def test_a_command_without_a_corpus_says_that_the_key_is_unknown():
+    assert effects.with_own_text(["data.path=a"], "generate") == ["data.path=a"]
