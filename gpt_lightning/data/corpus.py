@@ -151,9 +151,7 @@ def _check_download(url: Any, sha256: Any) -> None:
 def _downloaded(source: Source) -> Path:
     """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
     assert source.url and source.sha256  # vérifiés à la construction
-    address = hashlib.sha256(source.url.encode()).hexdigest()[
-        :12
-    ]  # deux adresses peuvent finir par le même nom
+    address = hashlib.sha256(source.url.encode()).hexdigest()[:12]  # deux adresses finissent parfois pareil
     path = source.cache_dir / "downloads" / address / (Path(urlsplit(source.url).path).name or "texte.txt")
     if not path.exists():
         from torch.hub import download_url_to_file

@@ -6,7 +6,7 @@ Source : Radford et al., « Language Models are Unsupervised Multitask Learners 
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,10 @@ LONGEST_BLANK = 10_000
 
 def _pieces(text: str) -> list[str]:
     """Le texte, coupé dans ses suites de blancs de plus de LONGEST_BLANK ; presque toujours d'un seul morceau."""
-    if len(text) < LONGEST_BLANK:
+    sampled = text[
+        :: LONGEST_BLANK // 8
+    ]  # une telle suite y laisse huit blancs : lire un texte ordinaire ne coûte rien
+    if not re.search(r"\s{8}", sampled):
         return [text]
     ends = [match.end() for match in re.finditer(rf"\s{{{LONGEST_BLANK}}}", text)]
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
@@ -53,10 +56,15 @@ class TiktokenTokenizer:
         return self._encoding._special_tokens.get(END_OF_TEXT)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        pieces = _pieces(text)
-        if special:
-            return [i for one in pieces for i in self._encoding.encode(one, allowed_special="all")]
-        return [i for one in pieces for i in self._encoding.encode_ordinary(one)]
+        encode = (
+            partial(self._encoding.encode, allowed_special="all")
+            if special
+            else self._encoding.encode_ordinary
+        )
+        ids, *rest = map(encode, _pieces(text))
+        for more in rest:
+            ids += more
+        return ids
 
     def encode_to_numpy(self, text: str) -> Any:
         """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""

@@ -174,16 +174,13 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from gpt_lightning.weights.files import read_json, read_torch, reading
 
     values = read_json(folder / CONFIG)
-    if (folder / INDEX).exists():
-        shards = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-    elif (folder / WEIGHTS).exists():
-        shards = [WEIGHTS]
-    elif (folder / f"{PICKLED}.index.json").exists():
-        shards = sorted(set(read_json(folder / f"{PICKLED}.index.json")["weight_map"].values()))
-    elif (folder / PICKLED).exists():
-        shards = [PICKLED]
-    else:
+    kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)  # les safetensors d'abord
+    found = next((name for name in kinds if (folder / name).exists()), None)
+    if found is None:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
+    shards = [found]
+    if found.endswith(".json"):
+        shards = sorted(set(read_json(folder / found)["weight_map"].values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         if shard.endswith(".bin"):
