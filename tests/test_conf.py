@@ -162,9 +162,9 @@ def test_every_model_composes_with_every_experiment(model, experiment):
     "typed, expected",
     [
         (("experiment=original",), {"max_length": 256, "stride": 128, "batch_size": 4, "max_epochs": 10}),
-        (("model=gpt124m",), {"max_length": 128, "stride": 128, "batch_size": 4, "passes": 3}),
-        (("model=gpt124m", "data=text"), {"max_length": 128, "stride": 128, "batch_size": 16, "passes": 3}),
-        (("data=text",), {"max_length": 128, "stride": 128, "batch_size": 16, "passes": 3}),
+        (("model=gpt124m",), {"max_length": 128, "stride": None, "batch_size": 4, "passes": 3}),
+        (("model=gpt124m", "data=text"), {"max_length": 128, "stride": None, "batch_size": 16, "passes": 3}),
+        (("data=text",), {"max_length": 128, "stride": None, "batch_size": 16, "passes": 3}),
     ],
     ids=str,
 )

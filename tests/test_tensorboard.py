@@ -55,7 +55,6 @@ def test_one_run(board):
         ("val/loss", [5, 10, 12]),
         ("voir aussi/lr", [2, 4, 6, 8, 10, 12]),
         ("voir aussi/tokens_per_second", [2, 4, 6, 8, 10, 12]),
-        ("hp/val_loss", [0]),
     ],
 )
 def test_scalars_at_optimiser_steps(board, tag, steps):
@@ -73,7 +72,7 @@ def test_sample_texts(board):
 def test_the_losses_come_first_and_share_a_chart(board):
     tags = get(board, "plugin/scalars/tags")[board[1]]
     groups = sorted({tag.partition("/")[0] for tag in tags}, key=str.lower)
-    assert groups == ["hp", "train", "val", "voir aussi"]
+    assert groups == ["train", "val", "voir aussi"]
     layout = get(board, "plugin/custom_scalars/layout")
     (chart,) = layout["category"][0]["chart"]
     assert {"train/loss$", "val/loss$"} <= set(chart["multiline"]["tag"])
@@ -94,3 +93,15 @@ def test_hyperparameters_come_with_the_final_loss(board):
     assert {"model", "data", "optim.lr"} <= set(group["hparams"])  # les surcharges, et les plus parlants
     loss = get(board, "plugin/scalars/scalars", run=run, tag="val/loss")[-1][2]
     assert group["metricValues"][0]["value"] == pytest.approx(loss)
+
+
+def test_what_the_command_gives_is_what_hparams_shows(board):
+    address, _ = board
+    request = urllib.request.Request(
+        f"{address}/data/plugin/hparams/experiment", data=b"{}", headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found = json.load(answer)
+    shown = [column["name"] for column in found["hparamInfos"]][:5]
+    assert {"model", "data"} <= set(shown)  # les surcharges de la commande
+    assert [one["name"]["tag"] for one in found["metricInfos"]] == ["val/loss"]

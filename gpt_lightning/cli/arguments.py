@@ -39,8 +39,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
         if argument == "-":
             argument = "prompt_file=-"
         key, equal, value = argument.partition("=")
-        if equal and key in TEXTS:
-            _readable(key, value)
+        _readable(key, value)
         if equal and key == "stop":
             texts[key] = [*texts.get(key, []), unquoted(value)]
         elif equal and key == "prompt":
@@ -60,9 +59,13 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
 def _readable(key: str, value: str) -> None:
     """UserError si la ligne de commande n'est pas de l'UTF-8."""
     try:
-        value.encode("utf-8")
+        (key + value).encode("utf-8")
     except UnicodeEncodeError:
-        raise UserError(f"{key}= n'est pas de l'UTF-8 : vérifiez l'encodage de votre terminal.") from None
+        key = key.encode("utf-8", "replace").decode()
+        raise UserError(
+            f"{key}= n'est pas de l'UTF-8 : vérifiez l'encodage de votre terminal (PYTHONUTF8=1), "
+            "ou renommez le fichier."
+        ) from None
 
 
 def _path(key: str, value: str, sweep: bool) -> str:
@@ -96,7 +99,7 @@ def value_of(key: str, overrides: list[str]) -> str | None:
     if not given or given[-1] in (f"{key}=", f"{key}=null"):
         return None
     value = OverridesParser.create().parse_override(given[-1]).value()
-    return str(value).replace("\\${", "${")
+    return re.sub(r"(\\*)\1\\\$\{", r"\1${", str(value))
 
 
 def unquoted(value: str) -> str:
@@ -108,5 +111,10 @@ def unquoted(value: str) -> str:
 
 def quoted(value: str) -> str:
     """Une chaîne de la grammaire de Hydra qui vaut `value`, ni interpolée ni convertie."""
-    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
-    return "'" + escaped.replace("'", "\\'").replace("${", "\\${") + "'"
+    escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
+    return "'" + literally(escaped.replace("'", "\\'")) + "'"
+
+
+def literally(value: str) -> str:
+    """Un texte où OmegaConf ne verra pas d'interpolation."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gpt_lightning import messages
 from gpt_lightning.cli import console, processes
-from gpt_lightning.cli.arguments import Texts, quoted
+from gpt_lightning.cli.arguments import Texts, literally, quoted
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
 
@@ -80,7 +80,7 @@ class RunFolders:
         before = {path.name for path in folder.iterdir()} - {RECORD}
         try:
             with open_dict(cfg):
-                cfg.output_dir = str(folder)
+                cfg.output_dir = literally(str(folder))
                 if self._sweep is not None and "run_name" in cfg and not cfg.run_name:
                     pairs = zip(self._swept, self._values(), strict=True)
                     name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
@@ -135,7 +135,9 @@ def _write_record(folder: Path, cfg: DictConfig, settings: dict[str, Any], texts
     """Écrit .hydra/ comme Hydra le fait, et config.yaml, que lisent les autres processus."""
     hydra = cast(DictConfig, HydraConfig.instance().cfg)
     typed = [
-        one for one in hydra.hydra.overrides.task if one.partition("=")[0] not in ("output_dir", "ckpt_path")
+        one  # non résolue : « \${ » d'un chemin y reste un texte
+        for one in cast(list[str], OmegaConf.to_container(hydra.hydra.overrides.task))
+        if one.partition("=")[0] not in ("output_dir", "ckpt_path")
     ]
     typed += [f"{key}={quoted(text)}" for key, text in texts.items() if isinstance(text, str)]
     record = folder / RECORD

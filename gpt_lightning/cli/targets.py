@@ -8,6 +8,7 @@ from typing import Any
 import hydra
 
 from gpt_lightning import messages
+from gpt_lightning.cli.arguments import literally
 from gpt_lightning.errors import UserError
 
 PACKAGES = (
@@ -41,7 +42,7 @@ def build(group: str, node: Any, **extra: Any) -> Any:
     resolve(group, node["_target_"])
     _check(node, extra)
     try:
-        return hydra.utils.instantiate(node, **extra, _convert_="all")
+        return hydra.utils.instantiate(_literally(node), **_literally(extra), _convert_="all")
     except hydra.errors.InstantiationException as error:
         raise error.__cause__ or error from None
 
@@ -49,6 +50,15 @@ def build(group: str, node: Any, **extra: Any) -> Any:
 def build_all(group: str, nodes: dict[str, Any] | None) -> list[Any]:
     """Les objets d'un groupe dont chaque clé est un nœud ; un nœud null est retiré."""
     return [build(group, node) for node in (nodes or {}).values() if node is not None]
+
+
+def _literally(node: Any) -> Any:
+    """`node`, dont les textes ne sont plus interpolés : ils l'ont déjà été, et l'un d'eux peut contenir « ${ »."""
+    if isinstance(node, str):
+        return literally(literally(node))  # Hydra résout la configuration, puis relit chaque valeur
+    if isinstance(node, dict):
+        return {key: _literally(value) for key, value in node.items()}
+    return [_literally(one) for one in node] if isinstance(node, list) else node
 
 
 def resolve(group: str, target: Any) -> Any:

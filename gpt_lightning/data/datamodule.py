@@ -58,7 +58,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         val_path: str | list[str] | None = None,
         cross_documents: bool = True,
         max_length: int = 128,
-        stride: int = 128,
+        stride: int | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
         passes: int = 3,
@@ -72,7 +72,6 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         super().__init__()
         for name, value, least in (
             ("max_length", max_length, 1),
-            ("stride", stride, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("seed", seed, 0),
@@ -81,6 +80,11 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             whole(f"data.{name}", value, least)
         if eval_batches is not None:
             whole("data.eval_batches", eval_batches)
+        if stride is not None and whole("data.stride", stride) > max_length:
+            raise UserError(
+                f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
+                "ou null pour avancer d'une fenêtre."
+            )
         if not isinstance(train_split, float) or not 0 < train_split < 1:
             raise UserError(
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
@@ -101,7 +105,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         self.split, self.cross_documents = split, cross_documents
         self.tokenizer: Any = tokenizer  # None : on le donne avant prepare(), les poids de départ en ont un
         self.report, self.progress = report, progress
-        self.train_split, self.max_length, self.stride = train_split, max_length, stride
+        self.train_split, self.max_length, self.stride = train_split, max_length, stride or max_length
         self.batch_size, self.num_workers, self.seed, self.accumulate = (
             batch_size,
             num_workers,

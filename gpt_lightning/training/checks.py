@@ -81,7 +81,7 @@ def check_window(max_length: Any, context_length: int) -> None:
     if whole("data.max_length", max_length) > context_length:
         raise UserError(
             f"data.max_length={max_length} dépasse model.context_length={context_length} : "
-            f"essayez data.max_length={context_length} data.stride={context_length}."
+            f"essayez data.max_length={context_length}."
         )
 
 

@@ -1,8 +1,10 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gpt_lightning.cli.arguments import take_free_text, value_of
+from gpt_lightning.cli.arguments import quoted, take_free_text, value_of
 from gpt_lightning.errors import UserError
 
 
@@ -42,6 +44,21 @@ def test_a_path_is_quoted_for_hydra(path):
 
     (override,), texts = take_free_text([f"data.path={path}"])
     assert texts == {} and OmegaConf.create({"v": parsed(override)}).v == path
+
+
+@given(st.text(st.sampled_from("a\\'\"${}x, :=[]~é\n#"), min_size=1))
+def test_any_text_comes_back_from_hydra_and_omegaconf(text):
+    override = f"data.path={quoted(text)}"
+    assert OmegaConf.to_container(OmegaConf.create({"v": parsed(override)}), resolve=True)["v"] == text
+    assert value_of("data.path", [override]) == text
+
+
+@pytest.mark.parametrize(
+    "argument", ["data.path=\udce9t\udce9.txt", "output_dir=\udce9", "--\udce9", "\udce9=1"]
+)
+def test_what_is_not_utf8_is_refused(argument):
+    with pytest.raises(UserError, match="UTF-8"):
+        take_free_text([argument])
 
 
 def test_quoted_and_null_paths_are_left_to_hydra():

@@ -84,6 +84,7 @@ def test_too_little_text_is_said(tmp_path, text, why):
     [
         {"max_length": 0},
         {"stride": -1},
+        {"stride": 9},  # des jetons sautés
         {"batch_size": "deux"},
         {"train_split": 1.5},
         {"source": "x"},

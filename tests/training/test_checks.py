@@ -66,7 +66,7 @@ def test_the_default_settings_pass():
 
 
 def test_a_window_longer_than_the_context_is_refused_with_one_that_fits():
-    with pytest.raises(UserError, match="data.max_length=128 data.stride=128"):
+    with pytest.raises(UserError, match="essayez data.max_length=128"):
         checks.check_window(256, 128)
 
 

@@ -32,4 +32,4 @@ class Finish(Callback):
             pl_module.record_validation(loss)
         if "val/loss" in pl_module.metrics:
             for logger in trainer.loggers:
-                logger.log_hyperparams(self.hyperparameters, {"hp/val_loss": pl_module.metrics["val/loss"]})
+                logger.log_hyperparams(self.hyperparameters, {"val/loss": pl_module.metrics["val/loss"]})

@@ -4,14 +4,17 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
+from torch.utils.tensorboard import summary
 
-FIRST = ("train/", "val/", "hp/")
+FIRST = ("train/", "val/")
+SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qu'on dit différentes, puis l'alphabet
 OTHERS = "voir aussi"  # vient après « train » et « val » dans l'ordre des groupes
 
 
 class TensorBoard(TensorBoardLogger):
     """Le journal de Lightning. Les mesures qui ne sont ni d'entraînement ni de validation vont dans un groupe à part,
-    et l'onglet Custom Scalars montre les deux pertes ensemble."""
+    l'onglet Custom Scalars montre les deux pertes ensemble, et HParams les premiers réglages donnés."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -30,3 +33,20 @@ class TensorBoard(TensorBoardLogger):
             key if key.startswith(FIRST) else f"{OTHERS}/{key}": value for key, value in dict(metrics).items()
         }
         super().log_metrics(named, step)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+        """Garde les réglages et, quand `metrics` nomme des mesures déjà écrites, la ligne de HParams qui les montre."""
+        super().log_hyperparams(params)
+        if not metrics:
+            return
+        # Lightning écrirait un point de plus, au pas 0, dans la courbe de chaque mesure
+        experiment, start, end = summary.hparams(dict(params), dict(metrics))
+        plugin = experiment.value[0].metadata.plugin_data
+        content = HParamsPluginData.FromString(plugin.content)
+        for column in content.experiment.hparam_infos[:SHOWN]:
+            column.differs = True
+        plugin.content = content.SerializeToString()
+        writer = self.experiment._get_file_writer()
+        for one in (experiment, start, end):
+            writer.add_summary(one)
