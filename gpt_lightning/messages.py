@@ -195,7 +195,9 @@ def finished(
         lines.append(("débit", f"{number(results['tokens_per_second'])} jetons/s, à la fin"))
     if "mfu" in results:
         lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
-    lines += [("pic de mémoire", magnitude(results["memory"], "o")), ("fichiers", ", ".join(files))]
+    if results["memory"] is not None:
+        lines += [("pic de mémoire", magnitude(results["memory"], "o"))]
+    lines += [("fichiers", ", ".join(files))]
     table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
     return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
         f"    {line}" for line in following

@@ -30,7 +30,8 @@ class Tokenizer(Protocol):
         """Les identifiants de `text`.
 
         Les jetons spéciaux écrits dans le texte (`<|endoftext|>`) n'en deviennent que si `special` est vrai ;
-        sinon ce sont des caractères comme les autres.
+        sinon ce sont des caractères comme les autres. Une moitié de caractère UTF-16 seule (« \\ud83d »), qui n'est
+        pas du texte, compte comme U+FFFD.
         """
         ...
 

@@ -64,7 +64,10 @@ class ByteTokenizer:
         if special and END_OF_TEXT in text:
             first, *others = text.split(END_OF_TEXT)
             return [*self.encode(first), *(i for part in others for i in [self.eos_id, *self.encode(part)])]
-        return list(text.encode("utf-8"))
+        try:
+            return list(text.encode("utf-8"))
+        except UnicodeEncodeError:
+            return list(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8"))
 
     def decode(self, ids: Sequence[int]) -> str:
         end = END_OF_TEXT.encode()

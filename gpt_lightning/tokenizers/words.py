@@ -48,8 +48,9 @@ class SimpleTokenizerV1:
 
     def _id(self, piece: str) -> int:
         if piece not in self._ids:
+            shown = piece if len(piece) <= 40 else piece[:40] + "..."
             raise UserError(
-                f"Le mot « {piece} » n'est pas dans le vocabulaire de words_v1 ; tokenizer=words_v2 en fait "
+                f"Le mot « {shown} » n'est pas dans le vocabulaire de words_v1 ; tokenizer=words_v2 en fait "
                 f"{UNKNOWN}, tokenizer=gpt2 encode n'importe quel texte."
             )
         return self._ids[piece]

@@ -156,11 +156,13 @@ def peak_flops(device: torch.device, precision: str, given: float | None = None)
     return next((peak * 1e12 for known, peak in PEAKS if re.search(rf"\b{known}\b", name)), None)
 
 
-def peak_memory(device: torch.device) -> float:
-    """Le pic de mémoire, en octets : celui de l'appareil sur CUDA, celui du processus ailleurs."""
+def peak_memory(device: torch.device) -> float | None:
+    """Le pic de mémoire, en octets : sur CUDA celui de l'appareil, sinon du processus ; None si le système se tait."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)  # macOS compte en octets, Linux en Kio

@@ -59,8 +59,10 @@ class Monitor(Callback):
             "grad_norm": float(pl_module.grad_norm),
             "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
             "epoch": pl_module.tokens_seen / pl_module.plan.tokens_per_step / pl_module.plan.steps_per_epoch,
-            "memory_gb": peak_memory(trainer.strategy.root_device) / 1e9,
         }
+        memory = peak_memory(trainer.strategy.root_device)
+        if memory is not None:
+            metrics["memory_gb"] = memory / 1e9
         if self._peak:
             flops = metrics["tokens_per_second"] * cost.flops_per_token(
                 pl_module.model.config, batch[0].shape[1]

@@ -1,0 +1,112 @@
+"""Le tokenizer d'un dossier de Hugging Face, comparé à la bibliothèque tokenizers, ou la raison de s'en passer."""
+
+import json
+import random
+
+import pytest
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_lightning import weights
+from gpt_lightning.weights import huggingface_tokenizer
+
+tokenizers = pytest.importorskip("tokenizers")
+
+
+@pytest.fixture(scope="module", params=[2000, pytest.param(50_257, marks=pytest.mark.slow)])
+def theirs(request):
+    """Un BPE d'octets appris ici ; 50 257 : autant de jetons que GPT-2, et ce ne sont pas les siens."""
+    rng = random.Random(0)
+    syllables = [a + b for a in "bcdfglmnprstv" for b in ("a", "é", "i", "ou", "un", "x")]
+    words = ("".join(rng.choices(syllables, k=rng.randint(2, 6))) for _ in range(request.param + 10_000))
+    one = tokenizers.Tokenizer(tokenizers.models.BPE())
+    one.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    one.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=request.param,
+        min_frequency=1,
+        special_tokens=["<fin>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    one.train_from_iterator(words, trainer)
+    assert one.get_vocab_size() == request.param
+    return one
+
+
+@pytest.fixture(scope="module", params=["tokenizer.json", "vocab.json"])
+def folder(theirs, tmp_path_factory, request):
+    """Un GPT-2 de deux couches et son tokenizer, comme transformers les enregistre."""
+    found = tmp_path_factory.mktemp("hf")
+    config = transformers.GPT2Config(
+        vocab_size=theirs.get_vocab_size(), n_positions=32, n_embd=16, n_layer=1, n_head=2
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(found)
+    if request.param == "tokenizer.json":
+        theirs.save(str(found / "tokenizer.json"))
+    else:
+        theirs.model.save(str(found))
+    (found / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<fin>"}), encoding="utf-8")
+    return found
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    return weights.load(str(folder))[1]
+
+
+def test_its_tokens_are_its_own(ours, theirs):
+    assert ours.vocab_size == theirs.get_vocab_size() and ours.eos_id == theirs.token_to_id("<fin>")
+    assert ours.state()["kind"] == "byte_level"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("abcdéèl mnou'x0 \n\t1’—😀ſ\u200d!.")))
+def test_it_cuts_and_joins_like_tokenizers(ours, theirs, text):
+    ids = ours.encode(text)
+    assert ids == theirs.encode(text).ids
+    assert ours.decode(ids) == text == theirs.decode(ids)
+
+
+@given(st.lists(st.integers(1, 1999), max_size=30))
+def test_any_tokens_are_read_like_tokenizers(ours, theirs, ids):
+    assert ours.decode(ids) == theirs.decode(ids)
+
+
+def test_a_checkpoint_keeps_it(ours):
+    from gpt_lightning.tokenizers import from_state
+
+    again = from_state(json.loads(json.dumps(ours.state())))
+    assert again.encode("bacé lunounx") == ours.encode("bacé lunounx") and again.eos_id == ours.eos_id
+
+
+def spoiled(theirs, **changes):
+    values = json.loads(theirs.to_str())
+    for key, change in changes.items():
+        values[key] = change(values.get(key)) if callable(change) else change
+    return values
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"normalizer": {"type": "Lowercase"}}, "normalise"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "coupe"),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "espace"),
+        ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
+        ({"model": lambda one: {**one, "merges": one["merges"][::-1]}}, "ordre"),
+        ({"model": lambda one: {**one, "merges": [["é", "~"]]}}, "ensemble"),
+        ({"model": lambda one: {**one, "merges": 3}}, "ensemble"),
+        ({"model": None}, "genre inconnu"),
+    ],
+)
+def test_another_kind_is_not_guessed(theirs, tmp_path, changes, reason):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spoiled(theirs, **changes)), encoding="utf-8")
+    found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert found is None and reason in why_not
+
+
+def test_without_files_text_is_refused(tmp_path):
+    found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert found is None and "vocab.json" in why_not
