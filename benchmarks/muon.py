@@ -18,6 +18,7 @@ from gpt_lightning.training.loggers.metrics_csv import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 RATES = ("1e-3", "3e-3", "1e-2")
+NAMES = {"adamw": "AdamW", "muon": "Muon"}
 COLOURS = {"adamw": "#0072B2", "muon": "#D55E00"}
 Curve = dict[int, float]  # jetons -> perte de validation
 
@@ -73,6 +74,7 @@ def reached(curve: Curve, wanted: float) -> float | None:
 
 def draw(curves: dict[str, list[Curve]], rates: dict[str, str], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -80,16 +82,19 @@ def draw(curves: dict[str, list[Curve]], rates: dict[str, str], path: Path) -> N
         for curve in several:
             axes.plot(list(curve), list(curve.values()), color=COLOURS[rule], alpha=0.3, linewidth=1)
         average, style = mean(several), "-" if rule == "muon" else "--"
-        label = f"{rule}, taux {rates[rule]:g}, moyenne de {len(several)} graines"
+        rate = f"{rates[rule]:g}".replace(".", ",")
+        label = f"{NAMES[rule]}, taux {rate}, moyenne de {len(several)} graines"
         axes.plot(
             list(average), list(average.values()), style, color=COLOURS[rule], linewidth=2.5, label=label
         )
-    axes.axhline(last(mean(curves["adamw"])), color="0.4", linestyle=":", label="perte finale d'adamw")
+    axes.axhline(last(mean(curves["adamw"])), color="0.4", linestyle=":", label="perte finale d'AdamW")
     axes.set(
         title="Muon et AdamW sur tinyshakespeare, caractères, model=mini",
         xlabel="jetons vus",
         ylabel="perte de validation (nats par caractère)",
     )
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:.1f}".replace(".", ","))
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

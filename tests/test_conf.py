@@ -177,3 +177,12 @@ def test_these_plans_are_those_of_the_first_version(typed, expected):
     assert found["limit"] is None and found["eval_batches"] is None
     if "experiment=original" not in typed:
         assert found["max_epochs"] is None and settings["eval_every"] == 100
+
+
+@pytest.mark.parametrize("demo", sorted(path.stem for path in (CONF / "demos").glob("*.yaml")))
+def test_every_demo_takes_the_same_keys(demo):
+    keys = set(composed(f"demos/{demo}"))
+    alike = (
+        {"output_dir"} if demo == "schedule" else {"ckpt_path", "output_dir", "prompt", "device"}
+    )  # sans modèle
+    assert alike <= keys

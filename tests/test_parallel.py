@@ -26,7 +26,30 @@ COMMON = (
     "callbacks.sample=null",
     "output_dir=execution",
 )
+# Python l'exécute au démarrage de chaque processus : il note ceux qui ouvrent le corpus
+WATCH = """
+import os, sys
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]) == os.environ["WATCHED"] and not watch.seen:
+        watch.seen = True
+        with open(os.environ["READERS"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+watch.seen = False
+sys.addaudithook(watch)
+"""
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+def watching(text_file, folder) -> dict[str, str]:
+    """De quoi noter dans `folder` les processus qui ouvrent `text_file`."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WATCH)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    return {"PYTHONPATH": path, "WATCHED": str(text_file), "READERS": str(folder / "lecteurs")}
+
+
+def readers(folder) -> int:
+    return len((folder / "lecteurs").read_text().splitlines())
 
 
 def environment(cache, **more: str) -> dict[str, str]:
@@ -77,18 +100,19 @@ def same(found: dict, expected: dict) -> bool:
     return all(found[step] == pytest.approx(expected[step], rel=1e-6) for step in expected)
 
 
-def test_two_processes_give_the_losses_of_one(alone, command, text_file, tmp_path):
+def test_two_processes_give_the_losses_of_one_and_one_reads_the_corpus(alone, command, text_file, tmp_path):
     typed = (*COMMON, f"data.path={text_file}", "data.batch_size=4", "trainer.devices=2")
-    done = command("train.py", *typed, cwd=tmp_path)
+    done = command("train.py", *typed, cwd=tmp_path, **watching(text_file, tmp_path / "guet"))
     assert done.returncode == 0, done.stderr
-    assert same(losses(tmp_path), alone)
+    assert same(losses(tmp_path), alone) and readers(tmp_path / "guet") == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["torchrun", "deux machines", "srun"])
-def test_every_launcher_gives_the_losses_of_one(launcher, alone, cache, text_file, tmp_path):
+@pytest.mark.parametrize("launcher, machines", [("torchrun", 1), ("deux machines", 2), ("srun", 2)])
+def test_every_launcher_gives_the_losses_of_one(launcher, machines, alone, cache, text_file, tmp_path):
     typed = [str(ROOT / "train.py"), *COMMON, f"data.path={text_file}", "data.batch_size=4"]
-    port, env = str(_free_port()), environment(cache)
+    watch = watching(text_file, tmp_path / "guet")
+    port, env = str(_free_port()), environment(cache, **watch)
     if launcher == "torchrun":
         outputs = together(
             [[*TORCHRUN, "--nproc_per_node=2", "--master_port", port, *typed]], tmp_path, [env]
@@ -109,11 +133,14 @@ def test_every_launcher_gives_the_losses_of_one(launcher, alone, cache, text_fil
         }
         places = [{"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in (0, 1)]
         outputs = together(
-            [[sys.executable, *typed]] * 2, tmp_path, [environment(cache, **slurm, **p) for p in places]
+            [[sys.executable, *typed]] * 2,
+            tmp_path,
+            [environment(cache, **watch, **slurm, **p) for p in places],
         )
     assert same(losses(tmp_path), alone)
     assert sum(output.count("Corpus     :") for output in outputs) == 1  # un seul processus parle
-    assert [path.name for path in tmp_path.iterdir()] == ["execution"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["execution", "guet"]
+    assert readers(tmp_path / "guet") == machines  # un par machine
 
 
 @pytest.mark.slow
@@ -133,6 +160,33 @@ def test_a_sweep_under_torchrun(cache, text_file, tmp_path):
     )
     jobs = sorted(path.name for path in (tmp_path / "execution").iterdir() if path.is_dir())
     assert jobs == ["0", "1"] and all((tmp_path / "execution" / job / "metrics.csv").exists() for job in jobs)
+
+
+@pytest.mark.slow
+def test_a_failing_job_of_a_sweep_under_torchrun_ends_neither_the_others_nor_in_a_hang(
+    cache, text_file, tmp_path
+):
+    typed = [*COMMON, f"data.path={text_file}", "optim.lr=-1,1e-3,1", "trainer.max_steps=4"]
+    typed = [one for one in typed if one != "optim.lr=1e-3"]
+    done = subprocess.run(
+        [
+            *TORCHRUN,
+            "--nproc_per_node=2",
+            "--master_port",
+            str(_free_port()),
+            str(ROOT / "train.py"),
+            "-m",
+            *typed,
+        ],
+        cwd=tmp_path,
+        env=environment(cache),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+    )
+    assert done.returncode == 1 and "échec" in done.stdout and "optim.lr=-1" in done.stdout + done.stderr
+    ended = sorted(path.parent.name for path in (tmp_path / "execution").glob("*/metrics.csv"))
+    assert ended == ["1", "2"]
 
 
 def children(pid: int) -> list[int]:

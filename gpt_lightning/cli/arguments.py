@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -82,6 +83,18 @@ def _path(key: str, value: str, sweep: bool) -> str:
 def _expanded(key: str, value: str) -> str:
     """Un chemin, son « ~ » remplacé par le dossier personnel."""
     return os.path.expanduser(value) if key in PATHS else value
+
+
+def plainly(path: Path) -> str:
+    """Un chemin dont le « ~ » n'est pas le dossier personnel."""
+    return f"./{path}" if str(path).startswith("~") else str(path)
+
+
+def as_typed(key: str, path: Path) -> str:
+    """`key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
+    value = plainly(path)
+    plain = unquoted(value) == value and value[0] != "["
+    return f"{key}={shlex.quote(value if plain else quoted(value))}"
 
 
 def _is_override(argument: str) -> bool:

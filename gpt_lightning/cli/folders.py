@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gpt_lightning import messages
 from gpt_lightning.cli import console, processes
-from gpt_lightning.cli.arguments import Texts, literally, quoted
+from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly, quoted
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
 
@@ -179,9 +179,7 @@ def told_if_interrupted(folder: Path, command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         last = folder / "checkpoints" / "last.ckpt"
         kept = str(last) if last.exists() else None
-        console.log.info(
-            messages.interrupted(kept, f"{_script(command)} ckpt_path={shlex.quote(str(folder))}")
-        )
+        console.log.info(messages.interrupted(kept, f"{_script(command)} {as_typed('ckpt_path', folder)}"))
         raise
 
 
@@ -198,11 +196,11 @@ def _script(name: str) -> str:
 def following(folder: Path, command: str) -> list[str]:
     """Les commandes à taper ensuite, telles qu'elles marchent une fois collées : `command`, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # generate.py prend la plus récente
-    source = "" if newest else f" ckpt_path={shlex.quote(str(folder))}"
+    source = "" if newest else f" {as_typed('ckpt_path', folder)}"
     logs = OUTPUTS if newest else folder
     return [
         f"{_script(command)} decoding=nucleus{source}",
-        f"tensorboard --logdir {shlex.quote(str(logs))}",
+        f"tensorboard --logdir {shlex.quote(plainly(logs))}",
     ]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning.cli.arguments import is_sweep, quoted, value_of
+from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.folders import RECORD, SETTINGS, load_yaml, typed_overrides
@@ -48,7 +48,7 @@ def resume_overrides(overrides: list[str]) -> list[str]:
             f"optim.lr={settings['optim']['lr']}",
         ]
     kept = [one for one in overrides if one.partition("=")[0] not in here]
-    return [*old, f"output_dir={quoted(str(run))}", f"ckpt_path={quoted(str(checkpoint))}", *kept]
+    return [*old, f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}", *kept]
 
 
 def inherited_overrides(overrides: list[str], group: str) -> list[str]:

@@ -165,7 +165,7 @@ def _read(path: str) -> str:
     if path == "-":
         content, name = sys.stdin.buffer.read(), "l'entrée standard"
     else:
-        content, name = Path(path).expanduser().read_bytes(), path
+        content, name = Path(os.path.expanduser(path)).read_bytes(), path
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

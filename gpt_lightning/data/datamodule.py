@@ -90,7 +90,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
             )
         choice("data.split", split, SPLITS)
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache()
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache()
         reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
             source=source,

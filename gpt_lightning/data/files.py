@@ -49,7 +49,7 @@ def find_files(path: str | list[str] | None) -> Found:
     files: dict[Path, Path] = {}  # l'endroit réel -> le chemin tel qu'il est donné
     left_out: list[tuple[Path, str]] = []
     for one in [path] if isinstance(path, str) else path:
-        target = Path(one).expanduser()
+        target = Path(os.path.expanduser(one))  # avant Path, qui fait de ./~ un ~
         pattern = not target.exists()
         matches = sorted(map(Path, glob.glob(str(target), recursive=True))) if pattern else [target]
         before = len(files)

@@ -1,5 +1,6 @@
 """Trouver un checkpoint : le plus récent, celui d'une exécution, ou un fichier."""
 
+import os
 from pathlib import Path
 
 from gpt_lightning import messages
@@ -18,7 +19,7 @@ def find_checkpoint(
     """
     if source in (None, "best", "last"):
         return _of_run(newest_run(root), source or prefer)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # avant Path, qui fait de ./~ un ~
     if path.is_dir() and (path / "checkpoints").is_dir():
         return _of_run(path, prefer)
     if path.exists():

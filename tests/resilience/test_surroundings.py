@@ -86,7 +86,7 @@ def test_train_generate_and_demos_work(shell, tmp_path, where):
         ("gpt_lightning", "evaluate", "ckpt_path=course", *extra),
     ):
         code, out, err = shell(script, *arguments, **how)
-        lost = where == "sorties pleines" and script != "gpt_lightning.demos.temperature"
+        lost = where == "sorties pleines"  # ce que la commande produit ne s'écrit pas
         assert code == int(lost) and "Traceback" not in err, (script, err)
         assert script != "generate.py" or where.startswith("sorties") or out.startswith("Le")
     assert (tmp_path / "images" / "temperature.pdf").stat().st_size > 1000
