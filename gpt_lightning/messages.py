@@ -204,11 +204,63 @@ def finished(
     )
 
 
-def interrupted(kept: str | None, again: str) -> str:
-    """L'entraînement a été interrompu : ce qui est gardé, et comment continuer."""
+def stopping(signal: str) -> str:
+    """Un signal vient d'arriver pendant l'entraînement."""
+    again = " (encore une fois pour sortir aussitôt)" if signal == "Ctrl-C" else ""
+    return f"\n{signal} : le pas en cours se termine, puis l'entraînement est sauvé{again}."
+
+
+def interrupted(signal: str, step: int, kept: str | None, again: str) -> str:
+    """L'entraînement a été interrompu à ce pas : ce qui est gardé, et comment continuer."""
     if kept is None:
-        return "\nInterrompu avant la première sauvegarde : rien n'est gardé."
-    return f"\nInterrompu. Gardé : {kept}. Pour continuer :\n    {again}"
+        return (
+            f"\nInterrompu par {signal} au pas {number(step)}. Rien n'est gardé : callbacks.last est retiré."
+        )
+    return f"\nInterrompu par {signal} au pas {number(step)}. Gardé : {kept}. Pour continuer :\n    {again}"
+
+
+def another_run(key: str, before: object, now: object) -> str:
+    """Un réglage qu'une reprise ne change pas."""
+    old, new = ("null" if one is None else one for one in (before, now))
+    return (
+        f"Reprise refusée : {key} valait {old}, il vaut {new} ; ce serait un autre entraînement : retirez {key}=, "
+        f"ou partez des poids avec init_from=."
+    )
+
+
+def another_corpus(before: str, now: str) -> str:
+    """Les jetons, leur découpage ou leur tokenizer ont changé."""
+    return (
+        f"Reprise refusée : le corpus n'est plus le même (empreinte {before}, maintenant {now}) : redonnez le texte "
+        f"d'origine (data.path=), ou partez des poids avec init_from=."
+    )
+
+
+def another_world(before: int, now: int, tokens_before: int, tokens_now: int) -> str:
+    """Le nombre de processus a changé, et le lot global avec lui."""
+    return (
+        f"Reprise refusée : {before} processus lisaient {tokens_before} jetons par pas, {now} en liraient "
+        f"{tokens_now} : ajoutez global_batch_tokens={tokens_before} pour le même entraînement."
+    )
+
+
+def run_is_alive(folder: str, owner: Mapping[str, object] | None) -> str:
+    """Un autre entraînement écrit dans ce dossier."""
+    who = f" (processus {owner.get('pid')} de {owner.get('host')})" if owner else ""
+    return f"{folder} est celui d'un entraînement en cours{who} : attendez sa fin, ou choisissez un autre output_dir=."
+
+
+def no_checkpoint_yet(folder: str, taken: str) -> str:
+    """Une exécution plus récente, interrompue avant son premier checkpoint, n'est pas celle que `last` reprend."""
+    return f"{folder} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
+
+
+def another_process_died() -> str:
+    """Un autre processus de l'entraînement est mort."""
+    return (
+        "Un autre processus de cet entraînement s'est arrêté : sa fin est dite plus haut, s'il l'a dite ; reprenez au "
+        "dernier checkpoint avec ckpt_path=."
+    )
 
 
 def sweep_table(
@@ -231,7 +283,7 @@ def sweep_table(
 def nothing_left_to_do(step: int) -> str:
     """L'entraînement repris est déjà à son dernier pas."""
     return (
-        f"Cet entraînement est déjà à son dernier pas ({number(step)}) : "
+        f"Rien à faire : cet entraînement est à son dernier pas ({number(step)}) ; "
         f"prolongez-le, par exemple trainer.max_steps={2 * step}."
     )
 

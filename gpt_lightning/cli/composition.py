@@ -30,6 +30,15 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
         return plain(hydra.compose(config_name, list(overrides)))
 
 
+def compose_resolved(config_name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """La même, ses interpolations remplacées par leur valeur ; puis telles quelles."""
+    ready = GlobalHydra.instance().is_initialized()
+    door = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
+    with door:
+        cfg = hydra.compose(config_name, list(overrides))
+        return plain(cfg, resolve=True), plain(cfg)
+
+
 def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
     """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur."""
     return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))

@@ -23,8 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gpt_lightning import messages
-from gpt_lightning.cli import console, processes
-from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly, quoted
+from gpt_lightning.cli import console, lock, processes
+from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.errors import UserError
 
@@ -78,21 +78,27 @@ class RunFolders:
         else:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
-        try:
-            with open_dict(cfg):
-                cfg.output_dir = literally(str(folder))
-                if self._sweep is not None and "run_name" in cfg and not cfg.run_name:
-                    pairs = zip(self._swept, self._values(), strict=True)
-                    name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
-                    cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
-            settings = {**plain(cfg, resolve=True), **texts}
-            _write_record(folder, cfg, settings, texts)
-            with console.written_to(folder / "train.log"):
-                yield settings
-        except BaseException:
-            if not resumed and not _has_begun(folder):
-                _remove(folder, before, created)
-            raise
+        with lock.held(folder):
+            try:
+                settings = {**self._settings(cfg, folder), **texts}
+                if not resumed:  # une reprise n'écrit rien avant d'être acceptée
+                    record(folder, settings)
+                with console.written_to(folder / "train.log"):
+                    yield settings
+            except BaseException:
+                if not resumed and not _has_begun(folder):
+                    _remove(folder, before, created)
+                raise
+
+    def _settings(self, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+        """Les réglages résolus de la tâche, dans `folder`."""
+        with open_dict(cfg):
+            cfg.output_dir = literally(str(folder))
+            if self._sweep is not None and "run_name" in cfg and not cfg.run_name:
+                pairs = zip(self._swept, self._values(), strict=True)
+                name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
+                cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
+        return plain(cfg, resolve=True)
 
     def _reserved(self, output_dir: str | None) -> tuple[Path, list[Path]]:
         """Un dossier à cette tâche seule, et ceux qu'il a fallu créer."""
@@ -131,26 +137,13 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
     )
 
 
-def _write_record(folder: Path, cfg: DictConfig, settings: dict[str, Any], texts: Texts) -> None:
-    """Écrit .hydra/ comme Hydra le fait, et config.yaml, que lisent les autres processus."""
-    hydra = cast(DictConfig, HydraConfig.instance().cfg)
-    typed = [
-        one  # non résolue : « \${ » d'un chemin y reste un texte
-        for one in cast(list[str], OmegaConf.to_container(hydra.hydra.overrides.task))
-        if one.partition("=")[0] not in ("output_dir", "ckpt_path")
-    ]
-    typed += [f"{key}={quoted(text)}" for key, text in texts.items() if isinstance(text, str)]
-    record = folder / RECORD
-    record.mkdir(exist_ok=True)
-    OmegaConf.save(cfg, record / "config.yaml")
-    OmegaConf.save(hydra, record / "hydra.yaml")
-    OmegaConf.save(OmegaConf.create(typed), record / "overrides.yaml")
-    save_yaml(settings, folder / SETTINGS)
-
-
-def typed_overrides(folder: Path) -> list[str] | None:
-    """Les surcharges d'une exécution, telles que Hydra les lit ; None si ce dossier n'en est pas une."""
-    return load_yaml(folder / RECORD / "overrides.yaml")
+def typed_overrides() -> list[str]:
+    """Les surcharges de cette tâche, telles que Hydra les lit ; aucune dans un processus qui ne lit pas la commande."""
+    if not HydraConfig.initialized():
+        return []
+    # non résolues : « \${ » d'un chemin y reste un texte
+    typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+    return [one for one in typed if one.partition("=")[0] not in ("output_dir", "ckpt_path")]
 
 
 def load_yaml(path: Path) -> Any:
@@ -169,18 +162,20 @@ def record(folder: Path, settings: dict[str, Any]) -> None:
         except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
             found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
         save_yaml(found, folder / "environment.yaml")
+        if HydraConfig.initialized():
+            kept = folder / RECORD
+            kept.mkdir(exist_ok=True)
+            OmegaConf.save(cast(DictConfig, HydraConfig.instance().cfg), kept / "hydra.yaml")
+            save_yaml(settings, kept / "config.yaml")
+            save_yaml(typed_overrides(), kept / "overrides.yaml")
 
 
-@contextmanager
-def told_if_interrupted(folder: Path, command: str) -> Iterator[None]:
-    """Pendant ce bloc, Ctrl-C dit ce qui est gardé et comment continuer avec `command`."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        last = folder / "checkpoints" / "last.ckpt"
-        kept = str(last) if last.exists() else None
-        console.log.info(messages.interrupted(kept, f"{_script(command)} {as_typed('ckpt_path', folder)}"))
-        raise
+def interrupted(folder: Path, command: str, signal: str, step: int) -> str:
+    """Ce qu'un entraînement interrompu garde, et comment continuer avec `command`."""
+    last = folder / "checkpoints" / "last.ckpt"
+    kept = str(last) if last.exists() else None
+    again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
+    return messages.interrupted(signal, step, kept, again)
 
 
 def _script(name: str) -> str:
@@ -204,7 +199,7 @@ def following(folder: Path, command: str) -> list[str]:
     ]
 
 
-def save_yaml(values: dict[str, Any], path: Path) -> None:
+def save_yaml(values: Any, path: Path) -> None:
     """Écrit des valeurs simples."""
     path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
 

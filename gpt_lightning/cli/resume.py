@@ -1,21 +1,33 @@
-"""`ckpt_path=` : reprendre une exécution avec ses propres surcharges, dans son dossier."""
+"""`ckpt_path=` et `resume=auto` : continuer une exécution avec ses propres réglages, dans son dossier.
 
+Ses réglages sont des données : les valeurs de config.yaml, pour les clés que conf/ connaît. Sa ligne de commande n'est
+jamais rejouée, et aucun `_target_` n'en vient, sauf celui de l'optimiseur, que `targets` juge.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning import messages
+from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
-from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.composition import choices, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
-from gpt_lightning.cli.folders import RECORD, SETTINGS, load_yaml, typed_overrides
-from gpt_lightning.errors import UserError
+from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml
+from gpt_lightning.errors import UserError, choice
+
+GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
+HERE = ("ckpt_path", "output_dir", "resume")  # ce que la commande seule dit
+OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
 
 
 def resume_overrides(overrides: list[str]) -> list[str]:
-    """Pour `ckpt_path=`, les surcharges de l'exécution reprise, son dossier, puis celles de la ligne de commande.
+    """Pour `ckpt_path=`, les réglages de l'exécution reprise, son dossier, puis les surcharges de la ligne de commande.
 
+    `resume=auto` est `ckpt_path=` sur `output_dir=` s'il s'y trouve un checkpoint, rien sinon.
     UserError si le checkpoint n'est pas dans un dossier d'exécution, ou si la commande demande un autre dossier.
     """
-    source = value_of("ckpt_path", overrides)
+    source = _source(overrides)
     if source is None:
         return overrides
     if is_sweep(overrides):
@@ -26,10 +38,11 @@ def resume_overrides(overrides: list[str]) -> list[str]:
 
     checkpoint = weights.find_checkpoint(source, prefer="last")
     run = checkpoint.parent.parent
-    saved = typed_overrides(run)
-    if saved is None:
+    settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
+    if not isinstance(settings, dict) or not isinstance(record, dict):
         raise UserError(
-            f"{checkpoint} n'est pas dans un dossier d'exécution (sans .hydra/) : init_from= part de ses poids."
+            f"{checkpoint} n'est pas dans un dossier d'exécution (sans config.yaml ni .hydra/) : "
+            f"init_from= part de ses poids."
         )
     asked = value_of("output_dir", overrides)
     if asked is not None and run.resolve() != Path(asked).resolve():
@@ -37,18 +50,99 @@ def resume_overrides(overrides: list[str]) -> list[str]:
             f"ckpt_path= continue l'exécution dans son dossier, {run} : retirez output_dir={asked}, "
             f"ou partez de ses poids avec init_from=."
         )
-    weights.resumable_step(str(checkpoint))  # refuse ce qui ne se reprend pas
-    here = ("ckpt_path", "output_dir")
-    new_keys = {one.partition("=")[0] for one in overrides} | set(here)
-    old = [one for one in saved if one.partition("=")[0] not in new_keys]
-    settings = load_yaml(run / SETTINGS)
-    if not {"optim", "optim.lr"} & new_keys and settings:  # « auto » a été résolu une fois
-        old = [
-            *(one for one in old if not one.startswith("optim.lr=")),
-            f"optim.lr={settings['optim']['lr']}",
+    weights.resumable(str(checkpoint))  # refuse ce qui ne se reprend pas
+    if source in ("last", "best"):
+        _name_those_without_checkpoint(run)
+    typed = {one.partition("=")[0].lstrip("+") for one in overrides}
+    old = _as_overrides(settings, record, typed, run)
+    kept = [one for one in overrides if one.partition("=")[0] not in HERE]
+    where = [f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}"]
+    return [*old, *where, *kept]
+
+
+def _source(overrides: list[str]) -> str | None:
+    """Ce que la commande reprend : `ckpt_path`, ou avec resume=auto le dossier `output_dir` s'il a un checkpoint."""
+    source, auto = value_of("ckpt_path", overrides), value_of("resume", overrides)
+    if auto is None:
+        return source
+    choice("resume", auto, ("auto",))
+    folder = value_of("output_dir", overrides)
+    if source is not None or folder is None:
+        raise UserError(
+            "resume=auto demande output_dir=, le dossier que la commande retrouve, et pas ckpt_path=."
+        )
+    return folder if any(Path(folder).glob("checkpoints/[!.]*.ckpt")) else None
+
+
+def _name_those_without_checkpoint(taken: Path) -> None:
+    """Dit le dossier d'une exécution plus récente que `last` passe, faute d'un checkpoint."""
+    began = (taken / RECORD).stat().st_mtime_ns
+    for record in sorted(OUTPUTS.glob(f"**/{RECORD}")):
+        run = record.parent
+        if record.stat().st_mtime_ns > began and not any(run.glob("checkpoints/*.ckpt")):
+            console.log.info(messages.no_checkpoint_yet(str(run), str(taken)))
+
+
+def _as_overrides(
+    settings: Mapping[str, Any], record: Mapping[str, Any], typed: set[str], run: Path
+) -> list[str]:
+    """Les réglages d'une exécution, en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
+
+    Deux fois : les valeurs simples d'abord, puis celles qui se déduisaient d'autres et ont été données à part.
+    Un groupe que la commande choisit (`typed`) n'en vient pas.
+    """
+    chosen = _choices(record, typed)
+    before = settings.get("output_dir")
+    place = [f"output_dir={quoted(str(before))}"] if isinstance(before, str) else []
+    found: list[str] = []
+    for deduced in (False, True):
+        usual, raw = compose_resolved("train", *chosen, *found, *place)
+        found += [
+            f"{'' if known else '++'}{key}={literal(value)}"
+            for key, value, known in _changed(settings, usual, raw, deduced)
+            if key.partition(".")[0] not in (*HERE, *(typed & set(GROUPS)))
         ]
-    kept = [one for one in overrides if one.partition("=")[0] not in here]
-    return [*old, f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}", *kept]
+    return [*chosen, *(one for one in found if one.lstrip("+").partition("=")[0] not in typed)]
+
+
+def _choices(record: Mapping[str, Any], typed: set[str]) -> list[str]:
+    try:
+        made = record["hydra"]["runtime"]["choices"]
+        pairs = [(group, made.get(group)) for group in GROUPS if group not in typed]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            "Reprise impossible : .hydra/hydra.yaml ne dit pas les choix de l'exécution."
+        ) from None
+    return [f"{group}={name}" for group, name in pairs if name in choices(group)]
+
+
+def _changed(
+    saved: Any, usual: Any, raw: Any, deduced: bool, key: str = ""
+) -> Iterator[tuple[str, Any, bool]]:
+    """(clé, valeur, connue) pour ce qui diffère entre `saved` et `usual`, la configuration habituelle résolue.
+
+    Une valeur qui se déduit d'une autre dans conf/ (`raw` a une interpolation) n'est donnée que si `deduced`.
+    """
+    for name, value in saved.items():
+        inside = f"{key}.{name}" if key else str(name)
+        here, source = usual.get(name), raw.get(name)
+        known = name in usual
+        if isinstance(source, str) and "${" in source:
+            if not deduced:
+                continue
+            source = {}
+        if isinstance(value, dict) and isinstance(here, dict):
+            yield from _changed(value, here, source or {}, deduced, inside)
+        elif value != here and _kept(inside, value, known):
+            yield inside, value, known
+
+
+def _kept(key: str, value: Any, known: bool) -> bool:
+    """Vrai si cette valeur d'un config.yaml est reprise."""
+    group, leaf = key.partition(".")[0], key.rpartition(".")[2]
+    if leaf == "_target_" and group not in OPEN:
+        return False
+    return (known or group in OPEN) and not isinstance(value, dict)
 
 
 def inherited_overrides(overrides: list[str], group: str) -> list[str]:
@@ -56,6 +150,7 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 
     Rien si la commande choisit elle-même ce groupe, ou si les poids ne viennent pas d'une exécution.
     """
+    from gpt_lightning.cli.composition import compose
     from gpt_lightning.weights.sources import find_checkpoint
 
     typed = {one.partition("=")[0] for one in overrides}

@@ -1,9 +1,11 @@
 """Lancer une tâche : composer conf/, ouvrir le dossier, prévenir les autres processus, répondre en français."""
 
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gpt_lightning import messages
-from gpt_lightning.cli import console, effects, habits, processes
+from gpt_lightning.cli import console, effects, habits, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
 from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
@@ -41,7 +43,9 @@ def run(
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
-    try:
+    if opens_run:
+        signals.listen()
+    with _exit_codes(config_name):
         if sys.argv[1:2] == [processes.CHILD]:
             processes.become_follower(os.environ["LOCAL_RANK"])
             task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
@@ -61,8 +65,15 @@ def run(
             overrides = effects.with_own_text(overrides, config_name)
         task = _refusing_idle(task, [*typed, *texts], config_name, rules)
         _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+@contextmanager
+def _exit_codes(config_name: str) -> Iterator[None]:
+    """Ce bloc finit sur un code honnête : une faute de la personne sur 1, un signal sur 128 et son numéro."""
+    try:
+        yield
+    except (signals.Interrupted, KeyboardInterrupt) as stopped:
+        sys.exit(128 + getattr(stopped, "signum", signal.SIGINT))
     except BrokenPipeError:  # « | head » : plus personne ne lit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli, messages
-from gpt_lightning.cli import console, folders, processes
+from gpt_lightning.cli import console, folders, processes, signals
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
@@ -25,25 +25,40 @@ def train(settings: dict[str, Any]) -> float:
     machine = hardware.resolve(settings["trainer"], processes.launcher())
 
     from gpt_lightning import weights
-    from gpt_lightning.training import module, plan, report, trainer
+    from gpt_lightning.training import module, plan, report, resume, trainer
+
+    description, done = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else (None, None)
+    if done is not None and processes.is_first():  # les autres ont les réglages qu'il a jugés
+        resume.refuse_another_run(folders.load_yaml(folder / folders.SETTINGS) or {}, settings)
 
     # ouvrir l'exécution : la graine, les journaux, et tout ce qui juge ses réglages en se construisant
     trainer.prepare_process(settings["seed"])
     console.log.info(messages.starting(str(folder)))
-    typed = folders.typed_overrides(folder) or []
+    typed = folders.typed_overrides()
     loggers, nodes = build_all("logger", settings["logger"]), build_all("callbacks", settings["callbacks"])
     data = unread(settings, accumulate=plan.accumulation(settings, machine.world_size))
     build("trainer", trainer.arguments(settings["trainer"], machine, plan.SHORTEST), logger=False)
 
     # le point de départ, les données, le plan
-    start = weights.starting_point(settings["init_from"], settings["model"])
+    start = weights.starting_point(settings["init_from"], settings["model"], description)
     checks.refuse_settled_by_weights(typed, start)
-    settings = checks.settled(settings, optimizer, start.architecture)
+    asked, settings = settings, checks.settled(settings, optimizer, start.architecture)
+    if done is not None:
+        settings["model"] = asked["model"]  # ce que la prochaine reprise comparera
+    if start.source:
+        settings["init_from"] = start.source
     found = prepared(data, start.tokenizer)
     checks.check_validation(data.statistics.val_windows, machine.world_size)
     recipe = optim.OptimConfig.from_dict(settings["optim"], optimizer)
-    batches = len(data.order(world_size=machine.world_size))
-    planned = plan.make_plan(settings, machine.world_size, batches, recipe.schedule)
+    order = data.order(world_size=machine.world_size)
+    left = len(order) if done is None else order.remaining(done.windows)
+    planned = plan.make_plan(settings, machine.world_size, len(order), recipe.schedule, done=done, left=left)
+    if done is not None:
+        resume.refuse_another_corpus(done, data.identity)
+        resume.refuse_another_size(done, machine.world_size, planned.tokens_per_step, settings)
+        if done.evaluated and planned.total_steps is not None and done.step >= planned.total_steps:
+            console.log.info(messages.nothing_left_to_do(done.step))
+            return done.metrics["val/loss"]
     rate = None  # pour annoncer la durée, que seul le premier processus dit
     if processes.is_first():
         rate = hardware.matmul_rate(machine.device, machine.precision)
@@ -54,7 +69,7 @@ def train(settings: dict[str, Any]) -> float:
     gpt = module.GPTModule(
         model, data=data, optim=recipe, plan=planned, compiled=compiled, prompt=settings["prompt"]
     )
-    callbacks = trainer.chosen(nodes, settings, typed)
+    callbacks = trainer.chosen(nodes, settings, typed, signals.received)
     options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}
     engine = build("trainer", trainer.arguments(settings["trainer"], machine, planned), **options)
 
@@ -63,11 +78,13 @@ def train(settings: dict[str, Any]) -> float:
         settings, machine, gpt, start, corpus=messages.corpus(data.statistics, data.name), rate=rate
     )
     folders.record(folder, settings)
-    with (
-        processes.children_run("train", folder / folders.SETTINGS, found),
-        folders.told_if_interrupted(folder, "train"),
-    ):
-        trainer.fit(engine, gpt, data, settings["ckpt_path"])
+    if done is not None:
+        trainer.continue_logs(loggers, done.step)
+    with processes.children_run("train", folder / folders.SETTINGS, found), signals.noted():
+        signum = trainer.fit(engine, gpt, data, settings["ckpt_path"])
+    if signum:
+        console.log.info(folders.interrupted(folder, "train", signals.name_of(signum), engine.global_step))
+        raise signals.Interrupted(signum)
     report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, "generate"))
     return gpt.metrics["val/loss"]
 

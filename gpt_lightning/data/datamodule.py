@@ -1,6 +1,7 @@
 """Le LightningDataModule : du texte aux chargeurs d'entraînement et de validation."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -189,6 +190,13 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
         licence = corpus.LICENCES.get(self.source.source)
         return f"{self.name}, {licence}" if licence else self.name
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
+        windows = [self.max_length, self.stride, self.cross_documents]
+        known = json.dumps([self._opened.folder.name[-16:], windows])
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
 
     @property
     def _opened(self) -> store.TokenStore:

@@ -34,15 +34,24 @@ class BatchOrder:
     ) -> None:
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
-        self.epoch, self.start = 0, 0  # époque, et lots à sauter au début de la prochaine lecture
+        self.epoch, self.start = 0, 0  # l'époque, et les fenêtres déjà lues au début de la prochaine lecture
+
+    @property
+    def per_step(self) -> int:
+        """Les fenêtres d'un pas d'optimiseur, sur tous les processus."""
+        return self.batch_size * self.world_size * self.accumulate
+
+    def remaining(self, windows: int) -> int:
+        """Les lots d'un processus qui restent dans une époque dont `windows` fenêtres sont lues."""
+        return (self.n_windows - windows) // self.per_step * self.accumulate
 
     def __len__(self) -> int:
-        return self.n_windows // (self.batch_size * self.world_size * self.accumulate) * self.accumulate
+        return self.remaining(0)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_windows)
-        for batch in range(self.start, len(self)):
-            first = (batch * self.world_size + self.rank) * self.batch_size
+        for batch in range(self.remaining(self.start)):
+            first = self.start + (batch * self.world_size + self.rank) * self.batch_size
             yield order[first : first + self.batch_size].tolist()
 
 
@@ -104,20 +113,24 @@ class TrainLoader(WindowLoader):
     def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, **options: Any) -> None:
         super().__init__(dataset, order, **options)
         self.order = order
-        self.position = 0  # lots rendus dans l'époque en cours
+        self.position = 0  # fenêtres rendues dans l'époque en cours, sur tous les processus
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        if self.position >= len(self.order):
+        if not self.order.remaining(self.position):
             self.order.epoch, self.position = self.order.epoch + 1, 0
         self.order.start = self.position
         for batch in super().__iter__():
-            self.position += 1
+            self.position += self.order.batch_size * self.order.world_size
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
         order = self.order
-        windows = self.position * order.batch_size * order.world_size
-        return {"seed": order.seed, "epoch": order.epoch, "windows": windows, "n_windows": order.n_windows}
+        return {
+            "seed": order.seed,
+            "epoch": order.epoch,
+            "windows": self.position,
+            "n_windows": order.n_windows,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Reprend après les fenêtres déjà lues. UserError si la graine ou le corpus ne sont pas les mêmes."""
@@ -128,8 +141,7 @@ class TrainLoader(WindowLoader):
                     f"Reprise impossible : {key} valait {state[key]}, il vaut {value} ; reprenez avec la même "
                     f"graine, le même corpus et les mêmes fenêtres, ou partez des poids avec init_from=."
                 )
-        order.epoch = state["epoch"]
-        self.position = state["windows"] // (order.batch_size * order.world_size)
+        order.epoch, self.position = state["epoch"], state["windows"]
 
 
 class _Bundles:

@@ -1,15 +1,19 @@
 """Le LightningModule : le pas d'entraînement, l'évaluation, ce que le checkpoint emporte."""
 
 import math
+import random
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from gpt_lightning.model import GPTModel
-from gpt_lightning.training.loggers.metrics_csv import MetricsCSV
+from gpt_lightning.training import resume
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights import format as form
@@ -38,6 +42,11 @@ class GPTModule(lightning.LightningModule):
         self.prompts = tuple(data.openings()) if prompt is None else (prompt,)
         self.bytes_per_token = stats.val_bytes / stats.val_tokens  # de la validation
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
+        self.epoch, self.windows = 0, 0  # passages sur le corpus, fenêtres lues dans celui en cours
+        self.idle = 0.0  # secondes passées à autre chose qu'entraîner : le débit ne les compte pas
+        self.evaluated = True  # faux si l'évaluation due au pas courant a été interrompue
+        self.data, self.seed = data, data.seed
+        self._resumed = False
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
         self._val_sum = Running()
@@ -55,6 +64,7 @@ class GPTModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.record_validation(self._val_sum.mean(self.trainer.strategy))
+        self.evaluated = True
         self.log("val/loss", self.metrics["val/loss"], logger=False)  # pour les callbacks qui surveillent
 
     def record_validation(self, loss: float) -> None:
@@ -73,6 +83,10 @@ class GPTModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
         optimizer = build_optimizer(self.model, self.optim, fused=not scaled)
+        self._fresh = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
         total, tokens = self.plan.total_steps or 0, self.plan.tokens_per_step
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.optim.schedule.factor(step, total, tokens)
@@ -84,6 +98,10 @@ class GPTModule(lightning.LightningModule):
         # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.zero_grad(set_to_none=True)
         self.tokens_seen += self.plan.tokens_per_step
+        order = self._order
+        self.windows += order.per_step
+        if not order.remaining(self.windows):
+            self.epoch, self.windows = self.epoch + 1, 0
 
     def configure_gradient_clipping(
         self,
@@ -102,27 +120,71 @@ class GPTModule(lightning.LightningModule):
             gradient_clip_val = None
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
 
+    @cached_property
+    def _order(self) -> Any:
+        return self.data.order(world_size=self.trainer.world_size, rank=self.trainer.global_rank)
+
+    @property
+    def epochs_seen(self) -> float:
+        """Les époques faites, à virgule."""
+        order, plan = self._order, self.plan
+        if plan.steps_per_epoch * plan.accumulate == len(order):
+            return self.epoch + 1 - order.remaining(self.windows) / len(order)
+        return self.trainer.global_step / plan.steps_per_epoch  # trainer.limit_train_batches
+
+    def progress(self) -> form.Progress:
+        """Où en est l'entraînement ; tous les processus l'appellent ensemble."""
+        return form.Progress(
+            step=self.trainer.global_step,
+            tokens=self.tokens_seen,
+            epoch=self.epoch,
+            windows=self.windows,
+            n_windows=self._order.n_windows,
+            corpus=self.data.identity,
+            tokens_per_step=self.plan.tokens_per_step,
+            world_size=self.trainer.world_size,
+            evaluated=self.evaluated,
+            loss_sums=self.train_sum.state(self.trainer.strategy),
+            metrics=dict(self.metrics),
+        )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rng_state"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state(self.device)
         description = form.Description(self.model.config, self.tokenizer, self.prompts, self.corpus)
-        form.write_progress(checkpoint, description, tokens=self.tokens_seen, metrics=self.metrics)
+        form.write_progress(checkpoint, description, self.progress())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.tokens_seen, self.metrics = form.read_progress(checkpoint)
-        torch.set_rng_state(checkpoint["rng_state"].cpu())
-        if self.device.type == "cuda" and "cuda_rng_state" in checkpoint:
-            torch.cuda.set_rng_state(checkpoint["cuda_rng_state"].cpu(), self.device)
-        for logger in self.trainer.loggers:
-            if isinstance(logger, MetricsCSV):
-                logger.resume(checkpoint["global_step"])
+        found = form.read_progress(checkpoint, "ckpt_path")
+        self.tokens_seen, self.metrics, self.evaluated = found.tokens, dict(found.metrics), found.evaluated
+        order, self._resumed = self._order, True
+        resume.restart(checkpoint, found, self.plan, order)
+        resume.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
+        self.epoch = found.epoch + (not order.remaining(found.windows))
+        self.windows = found.windows if order.remaining(found.windows) else 0
+        self.train_sum.load(found.loss_sums, self.trainer.global_rank, self.trainer.world_size)
 
     def on_train_start(self) -> None:
-        if self.trainer.global_rank:  # sans quoi tous les processus tireraient le même dropout
-            torch.manual_seed(
-                torch.initial_seed() + self.trainer.global_rank + 1000 * self.trainer.global_step
-            )
+        if not self._resumed:
+            return
+        self._resumed = False
+        for config in self.trainer.lr_scheduler_configs:
+            resume.apply_settings(self.trainer.optimizers[0], config.scheduler, self._fresh)
+        if not self.evaluated:  # celle que la fin de l'exécution a coupée
+            self.trainer.validating = True
+            self.trainer.fit_loop.epoch_loop.val_loop.run()
+            self.trainer.training = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Le hasard d'un lot ne dépend que de (graine, pas, lot du pas, processus) : une reprise tire le même."""
+        place = (self.trainer.global_step, batch_idx % self.plan.accumulate, self.trainer.global_rank)
+        seed_everything(self.seed, *place)
+
+
+def seed_everything(*entropy: int) -> None:
+    """Sème torch (tous les appareils), numpy et Python d'après quelques entiers."""
+    words = np.random.SeedSequence(entropy).generate_state(4, np.uint32)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2])
+    random.seed(int(words[3]))
 
 
 class Running:
@@ -134,15 +196,32 @@ class Running:
 
     def add(self, value: Tensor, weight: int) -> None:
         weighted = value.detach().float() * weight
-        self._sum = weighted if self._sum is None else self._sum + weighted
+        self._sum = weighted if self._sum is None else self._sum.to(weighted) + weighted
         self._weight += weight
 
     def mean(self, strategy: Any) -> float:
         """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
-        dtype = torch.float32 if strategy.root_device.type == "mps" else torch.float64
-        total = torch.zeros(2, device=strategy.root_device, dtype=dtype)
+        total = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
         if self._sum is not None:
             total[0], total[1] = self._sum, self._weight
         total = strategy.reduce(total, reduce_op="sum")
         self._sum, self._weight = None, 0
         return (total[0] / total[1]).item()
+
+    def state(self, strategy: Any) -> tuple[tuple[float, int], ...]:
+        """(somme, poids) de chaque processus ; tous l'appellent ensemble."""
+        own = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
+        if self._sum is not None:
+            own[0], own[1] = self._sum, self._weight
+        everyone = strategy.all_gather(own).reshape(-1, 2).tolist()
+        return tuple((total, int(weight)) for total, weight in everyone)
+
+    def load(self, sums: Sequence[tuple[float, int]], rank: int, world_size: int) -> None:
+        """Reprend la somme de ce processus ; si leur nombre a changé, le premier les prend toutes."""
+        own = [sums[rank]] if len(sums) == world_size else sums if rank == 0 else ()
+        self._weight = sum(weight for _, weight in own)
+        self._sum = torch.tensor(sum(total for total, _ in own)) if self._weight else None
+
+
+def _widest(strategy: Any) -> torch.dtype:
+    return torch.float32 if strategy.root_device.type == "mps" else torch.float64

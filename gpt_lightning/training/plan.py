@@ -6,6 +6,7 @@ from typing import Any
 
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.training.schedule import Schedule
+from gpt_lightning.weights.format import Progress
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,25 @@ class Plan:
     total_steps: int | None
     eval_every: int  # pas d'optimiseur entre deux évaluations
     accumulate: int = 1  # lots par pas d'optimiseur, sur chaque processus
+    done_steps: int = 0  # ceux d'avant une reprise, peut-être avec un autre lot
+    done_tokens: int = 0
+    done_epochs: float = 0.0
 
     @property
     def epochs(self) -> float | None:
         """Le nombre d'époques, à virgule."""
-        return None if self.total_steps is None else self.total_steps / self.steps_per_epoch
+        left = self._steps_left
+        return None if left is None else self.done_epochs + left / self.steps_per_epoch
 
     @property
     def total_tokens(self) -> int | None:
         """Le nombre de jetons lus en tout, tous processus compris."""
-        return None if self.total_steps is None else self.total_steps * self.tokens_per_step
+        left = self._steps_left
+        return None if left is None else self.done_tokens + left * self.tokens_per_step
+
+    @property
+    def _steps_left(self) -> int | None:
+        return None if self.total_steps is None else self.total_steps - self.done_steps
 
 
 SHORTEST = Plan(1, 1, 1, 1)  # un pas : de quoi essayer un Trainer avant de lire le corpus
@@ -62,11 +72,19 @@ def accumulation(settings: Mapping[str, Any], world_size: int) -> int:
 
 
 def make_plan(
-    settings: Mapping[str, Any], world_size: int, batches_per_epoch: int, schedule: Schedule
+    settings: Mapping[str, Any],
+    world_size: int,
+    batches_per_epoch: int,
+    schedule: Schedule,
+    *,
+    done: Progress | None = None,
+    left: int = 0,
 ) -> Plan:
     """L'entraînement le plus court que les limites de `settings` permettent.
 
-    `batches_per_epoch` compte les lots d'un processus. UserError s'il ne reste pas un pas, ou si `schedule` n'y
+    `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `left` lots restent de son
+    époque : ce qui est fait se compte en jetons et en fenêtres, quel que fût le lot.
+    UserError s'il ne reste pas un pas, ou si `schedule` n'y
     tient pas.
     """
     trainer, data, max_tokens = settings["trainer"], settings["data"], settings["max_tokens"]
@@ -77,18 +95,36 @@ def make_plan(
         max_epochs, max_steps, max_tokens = None, int(trainer["fast_dev_run"]), None
     batches = _limited(batches_per_epoch, trainer["limit_train_batches"], accumulate)
     steps_per_epoch = batches // accumulate
+    steps, tokens, epochs = (done.step, done.tokens, float(done.epoch)) if done else (0, 0, 0.0)
+    if done is not None and batches == batches_per_epoch:
+        epochs += 1 - left / batches
+    elif done is not None:  # trainer.limit_train_batches : ses époques se comptent en pas
+        epochs = steps / steps_per_epoch
+
+    def after(passes: float) -> int:
+        return steps + max(0, int(passes * steps_per_epoch) - round(epochs * steps_per_epoch))
+
     limits = []
     if max_epochs is not None and max_epochs >= 0:
-        limits.append(int(max_epochs * steps_per_epoch))
+        limits.append(after(max_epochs))
     if max_steps >= 0:
         limits.append(max_steps)
     if max_tokens is not None:
-        limits.append(-(-max_tokens // tokens_per_step))
+        limits.append(steps + max(0, -((tokens - max_tokens) // tokens_per_step)))
     if not limits and max_epochs is None and trainer["max_time"] is None:
-        limits.append(whole("data.passes", data["passes"]) * steps_per_epoch)
+        limits.append(after(whole("data.passes", data["passes"])))
     total = min(limits) if limits else None
     schedule.fits(total, tokens_per_step)
-    return Plan(steps_per_epoch, tokens_per_step, total, settings["eval_every"], accumulate)
+    return Plan(
+        steps_per_epoch,
+        tokens_per_step,
+        total,
+        settings["eval_every"],
+        accumulate,
+        done_steps=steps,
+        done_tokens=tokens,
+        done_epochs=epochs,
+    )
 
 
 def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:

@@ -9,12 +9,11 @@ from typing import Any
 import lightning
 
 from gpt_lightning import messages
-from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, cost
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
-from gpt_lightning.weights import StartingPoint, resumable_step
+from gpt_lightning.weights import StartingPoint
 
 FILES = (
     "checkpoints",
@@ -39,7 +38,6 @@ def before(
     """Dit ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée, point de départ ou de reprise.
 
     `rate` est le débit mesuré de la machine, en FLOP/s, d'où la durée se déduit.
-    UserError si l'exécution reprise est déjà à la fin de son plan.
     """
     config, plan, data = module.model.config, module.plan, settings["data"]
     memory = cost.training_memory(
@@ -60,17 +58,14 @@ def before(
         own = start.tokenizer is not None
         log.info(messages.starting_from(start.source, cost.n_parameters(config), own))
     if settings["ckpt_path"]:
-        step = resumable_step(settings["ckpt_path"])
-        log.info(messages.resuming(settings["ckpt_path"], step))
-        if plan.total_steps is not None and step >= plan.total_steps:
-            raise UserError(messages.nothing_left_to_do(step))
+        log.info(messages.resuming(settings["ckpt_path"], plan.done_steps))
 
 
 def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, rate: float | None) -> float | None:
     """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
     if plan.total_tokens is None or rate is None:
         return None
-    return cost.flops_per_token(config, length) * plan.total_tokens / rate / 0.5
+    return cost.flops_per_token(config, length) * (plan.total_tokens - plan.done_tokens) / rate / 0.5
 
 
 def after(

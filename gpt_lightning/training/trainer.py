@@ -1,19 +1,20 @@
 """Tous les arrangements avec Lightning : ce que le Trainer reçoit, et les contournements, chacun avec sa raison."""
 
 import ctypes
-import itertools
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from gpt_lightning.errors import choice
-from gpt_lightning.training.callbacks import Finish
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.training.callbacks import Finish, StopOnSignal, Stopped
 from gpt_lightning.training.checkpoint_io import DirectCheckpointIO
 from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.hyperparameters import hyperparameters
@@ -67,7 +68,7 @@ def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[s
         "num_nodes": machine.num_nodes,
         "precision": machine.precision,
         "max_epochs": -1,
-        "max_steps": -1 if plan.total_steps is None else plan.total_steps,
+        "max_steps": -1,
         "accumulate_grad_batches": plan.accumulate,
         "use_distributed_sampler": False,
         "plugins": _plugins(values["plugins"]),
@@ -86,37 +87,44 @@ def _plugins(given: Any) -> list[Any]:
 
 
 def chosen(
-    callbacks: Iterable[lightning.Callback], settings: Mapping[str, Any], typed: Sequence[str]
+    callbacks: Iterable[lightning.Callback],
+    settings: Mapping[str, Any],
+    typed: Sequence[str],
+    received: Callable[[], int],
 ) -> list[lightning.Callback]:
     """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit.
 
-    `typed` sont les surcharges de la commande, que TensorBoard montre d'abord.
+    `typed` sont les surcharges de la commande, que TensorBoard montre d'abord ; `received()` le signal reçu, ou 0.
     """
     values = settings["trainer"]
     unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
     refused = tuple(kind for key, kind in unwanted.items() if not values[key])
     kept = [one for one in callbacks if not isinstance(one, refused)]
-    return [*kept, AskLessOften(), Finish(hyperparameters(settings, typed))]
+    return [*kept, StopOnSignal(received), Finish(hyperparameters(settings, typed))]
 
 
-class AskLessOften(lightning.Callback):
-    """Lightning 2.6 demande à chaque lot si un processus doit s'arrêter, et attend l'appareil pour le savoir ; une fois
-    par `log_every_n_steps` suffit, et tous les processus comptent de même."""
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Espace la question, si cette version de Lightning la pose."""
-        loop, count = trainer.fit_loop.epoch_loop, itertools.count()
-        ask = getattr(loop, "_broadcast_sigterm_tensor", None)
-        if ask is not None:
-            every = trainer.log_every_n_steps
-            loop._broadcast_sigterm_tensor = lambda: ask() if next(count) % every == 0 else None
+def continue_logs(loggers: Iterable[Any], step: int) -> None:
+    """Les journaux reprennent après le pas `step` : ce qu'ils savent de plus tard est oublié."""
+    for one in loggers:
+        if hasattr(one, "resume"):
+            one.resume(step)
 
 
-def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> None:
-    """Entraîne. Lightning 2.6 finit sur SystemExit(1) après Ctrl-C : ici, KeyboardInterrupt le reste."""
+def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> int:
+    """Entraîne ; rend le signal qui a arrêté l'entraînement, 0 s'il est allé au bout.
+
+    Les signaux sont notés par cli/signals.py : ceux de Lightning 2.6 communiquent dans le signal, et s'y bloquent.
+    UserError si un autre processus est mort.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     try:
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
+    except Stopped as stopped:
+        return stopped.signum
+    except RuntimeError as error:
+        if trainer.world_size > 1 and re.search(
+            r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group", str(error)
+        ):
+            raise UserError(messages.another_process_died()) from error
         raise
+    return 0

@@ -1,7 +1,7 @@
 """Les poids : `load` est le seul chemin d'un fichier à un modèle, `export` celui d'un modèle à d'autres outils."""
 
 from gpt_lightning.weights.device import load_for_inference, to_device
-from gpt_lightning.weights.loading import load, resumable_step
+from gpt_lightning.weights.loading import load, resumable
 from gpt_lightning.weights.sources import find_checkpoint
 from gpt_lightning.weights.start import StartingPoint, starting_point
 
@@ -10,7 +10,7 @@ __all__ = [
     "find_checkpoint",
     "load",
     "load_for_inference",
-    "resumable_step",
+    "resumable",
     "starting_point",
     "to_device",
 ]

@@ -1,11 +1,12 @@
 """Le format d'un checkpoint : le seul endroit qui connaît ses clés et sa version.
 
-    {"gpt_lightning": {"format_version": 1, "model": {...}, "tokenizer": {...}, "tokens": ..., "metrics": {...}},
+    {"gpt_lightning": {"format_version": 1, "model": {...}, "tokenizer": {...}, "progress": {...}},
      "state_dict": {"model.tok_emb.weight": ...}, ...}
 
 Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la description, sous la même clé.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from gpt_lightning.model import GPTConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
 VERSION = 1  # des poids : ils se chargent pour toujours
-TRAINING_VERSION = 2  # de ce qu'il faut pour reprendre : l'optimiseur et ses réglages
+TRAINING_VERSION = 3  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
 KEY = "gpt_lightning"
 _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 
@@ -29,6 +30,24 @@ class Description(NamedTuple):
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
     corpus: str = ""
+
+
+class Progress(NamedTuple):
+    """Où en est un entraînement, en grandeurs qui ne dépendent ni du lot ni du nombre de processus."""
+
+    step: int  # pas d'optimiseur faits
+    tokens: int  # jetons lus en tout
+    epoch: int  # passages entiers sur le corpus
+    windows: int  # fenêtres lues dans le passage en cours
+    n_windows: int  # fenêtres du corpus
+    corpus: str  # l'empreinte des jetons, de leur découpage et de leur tokenizer
+    tokens_per_step: int
+    world_size: int
+    evaluated: bool = True  # faux si l'évaluation due à ce pas a été interrompue
+    loss_sums: tuple[
+        tuple[float, int], ...
+    ] = ()  # par processus : pertes depuis la dernière ligne du journal
+    metrics: Mapping[str, float] = {}  # les dernières mesures
 
 
 def describe(description: Description) -> dict[str, Any]:
@@ -64,21 +83,14 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
 
 
-def write_progress(
-    checkpoint: dict[str, Any], description: Description, *, tokens: int, metrics: dict[str, float]
-) -> None:
-    """Ajoute à un checkpoint de Lightning la description du modèle, les jetons vus et les dernières mesures."""
-    progress = {"training_version": TRAINING_VERSION, "tokens": tokens, "metrics": dict(metrics)}
-    checkpoint[KEY] = {**describe(description), **progress}
+def write_progress(checkpoint: dict[str, Any], description: Description, progress: Progress) -> None:
+    """Ajoute à un checkpoint de Lightning la description du modèle et où en est l'entraînement."""
+    where = {**progress._asdict(), "metrics": dict(progress.metrics)}
+    checkpoint[KEY] = {**describe(description), "training_version": TRAINING_VERSION, "progress": where}
 
 
-def read_progress(checkpoint: dict[str, Any]) -> tuple[int, dict[str, float]]:
-    """(jetons vus, dernières mesures) d'un checkpoint d'entraînement."""
-    return checkpoint[KEY]["tokens"], dict(checkpoint[KEY]["metrics"])
-
-
-def resumable_step(content: Any, path: str) -> int:
-    """Le pas d'optimiseur d'un checkpoint que l'on peut reprendre. UserError, qui dit quoi faire, pour tout autre."""
+def read_progress(content: Any, path: str) -> Progress:
+    """Où en est un checkpoint que l'on peut reprendre. UserError, qui dit quoi faire, pour tout autre."""
     if not is_ours(content):
         raise UserError(
             f"{path} n'est pas un checkpoint de gpt_lightning : init_from= part des poids d'ailleurs."
@@ -93,4 +105,4 @@ def resumable_step(content: Any, path: str) -> int:
             f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
             f"pas ; init_from= part de ses poids."
         )
-    return content["global_step"]
+    return Progress(**content[KEY]["progress"])

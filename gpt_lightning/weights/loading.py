@@ -67,9 +67,11 @@ def load_described(
     return found
 
 
-def resumable_step(path: str) -> int:
-    """Le pas d'optimiseur du checkpoint `path`. UserError s'il ne peut pas être repris."""
-    return form.resumable_step(read_torch(Path(path)), path)
+def resumable(path: str) -> tuple[form.Description, form.Progress]:
+    """Ce que le checkpoint `path` dit de son modèle, et où il en est. UserError s'il ne peut pas être repris."""
+    content = read_torch(Path(path))
+    progress = form.read_progress(content, path)
+    return form.read(content[form.KEY], Path(path)), progress
 
 
 def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> Loaded:

@@ -19,7 +19,9 @@ def find_checkpoint(
     """
     if source in (None, "best", "last"):
         return _of_run(newest_run(root), source or prefer)
-    path = Path(os.path.expanduser(source))  # avant Path, qui fait de ./~ un ~
+    path = Path(os.path.expanduser(source))
+    if path.parts[:1] and path.parts[0].startswith("~"):  # ./~ : un dossier, qu'on relira peut-être
+        path = path.absolute()
     if path.is_dir() and (path / "checkpoints").is_dir():
         return _of_run(path, prefer)
     if path.exists():

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.weights.loading import load
+from gpt_lightning.weights.format import Description
+from gpt_lightning.weights.loading import HUB, load
+from gpt_lightning.weights.sources import find_checkpoint
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
@@ -30,10 +32,20 @@ class StartingPoint:
         return model
 
 
-def starting_point(source: str | None, architecture: Mapping[str, Any]) -> StartingPoint:
-    """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`."""
+def starting_point(
+    source: str | None, architecture: Mapping[str, Any], resumed: Description | None = None
+) -> StartingPoint:
+    """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
+
+    Une reprise a le modèle et le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine
+    n'est plus lue.
+    """
+    chosen = {key: architecture[key] for key in CHOSEN}
+    if resumed is not None:
+        return StartingPoint({**resumed.config.to_dict(), **chosen}, tokenizer=resumed.tokenizer)
     if not source:
         return StartingPoint(dict(architecture))
+    if not source.startswith(HUB):  # « best » est celui d'aujourd'hui
+        source = str(find_checkpoint(source, key="init_from"))
     model, tokenizer = load(source, key="init_from")
-    chosen = {key: architecture[key] for key in CHOSEN}
     return StartingPoint({**model.config.to_dict(), **chosen}, source, tokenizer, dict(model.state_dict()))

@@ -89,7 +89,8 @@ def test_train_generate_and_demos_work(shell, tmp_path, where):
         lost = where == "sorties pleines"  # ce que la commande produit ne s'écrit pas
         assert code == int(lost) and "Traceback" not in err, (script, err)
         assert script != "generate.py" or where.startswith("sorties") or out.startswith("Le")
-    assert (tmp_path / "images" / "temperature.pdf").stat().st_size > 1000
+    pictures = tmp_path / "images" / "temperature.pdf"
+    assert where == "sorties pleines" or pictures.stat().st_size > 1000
 
 
 @pytest.mark.slow
@@ -97,7 +98,7 @@ def test_train_generate_and_demos_work(shell, tmp_path, where):
 def test_a_run_lives_in_a_folder_of_any_name(shell, tmp_path, name):
     home = {"HOME": str(tmp_path / "chez moi")}
     (tmp_path / "chez moi").mkdir()
-    code, out, err = shell("train.py", *TINY, *SHORT, f"output_dir=./{name}", f"prompt={name}", env=home)
+    code, out, err = shell("train.py", *TINY, *SHORT, f"output_dir=./{name}", "prompt=Le", env=home)
     assert code == 0, err
     folder = tmp_path / name
     assert (folder / "checkpoints" / "last.ckpt").exists()
@@ -112,7 +113,7 @@ def test_a_run_lives_in_a_folder_of_any_name(shell, tmp_path, name):
                 encoding="utf-8",
             )
             assert done.returncode == 0, done.stderr
-            assert done.stdout.startswith(name)
+            assert done.stdout.startswith("Le")
             break
     else:
         raise AssertionError(out)

@@ -4,7 +4,7 @@ from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.targets import build
 from gpt_lightning.errors import UserError
 from gpt_lightning.training import hardware, trainer
-from gpt_lightning.training.callbacks import Progress, StepCheckpoint
+from gpt_lightning.training.callbacks import LastCheckpoint, Progress
 from gpt_lightning.training.plan import Plan
 
 SETTINGS = compose("train", "trainer.accelerator=cpu")
@@ -36,7 +36,7 @@ def test_a_limited_epoch_and_an_interval_of_ones_own():
 
 
 def test_what_the_trainer_forbids_is_left_out(tmp_path):
-    steps, bar = StepCheckpoint(dirpath=str(tmp_path), every=None), Progress()
+    steps, bar = LastCheckpoint(dirpath=str(tmp_path), every=None), Progress()
     values = {**VALUES, "enable_checkpointing": False, "enable_progress_bar": False}
     kept = trainer.chosen([steps, bar], {**SETTINGS, "trainer": values}, [])
     assert steps not in kept and bar not in kept and len(kept) == 2

@@ -1,20 +1,24 @@
 """Les callbacks : mesurer, montrer, écrire un texte, dessiner, finir."""
 
-from gpt_lightning.training.callbacks.checkpoint import StepCheckpoint
+from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.monitor import Monitor
 from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Lines, Progress
 from gpt_lightning.training.callbacks.sample import SampleText
+from gpt_lightning.training.callbacks.stop import StopOnSignal, Stopped
 from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 
 __all__ = [
+    "BestCheckpoint",
     "Finish",
+    "LastCheckpoint",
     "Lines",
     "LossPlot",
     "Monitor",
     "Progress",
     "SampleText",
-    "StepCheckpoint",
+    "StopOnSignal",
+    "Stopped",
     "TrainLossEval",
 ]

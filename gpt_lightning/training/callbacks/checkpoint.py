@@ -1,26 +1,115 @@
-"""Garder un checkpoint tous les `every` pas d'optimiseur."""
+"""Garder l'entraînement (last.ckpt, step_N.ckpt) et le meilleur modèle (best.ckpt)."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint
 
-from gpt_lightning.errors import whole
+from gpt_lightning.errors import UserError, choice, whole
 
 
-class StepCheckpoint(Checkpoint):
-    """Écrit `dirpath`/step_N.ckpt, et last.ckpt avec lui ; `every` null : rien."""
+class LastCheckpoint(Checkpoint):
+    """Écrit `dirpath`/last.ckpt à chaque évaluation, tous les `every` pas d'optimiseur (null : jamais), et à la fin.
 
-    def __init__(self, *, dirpath: str, every: int | None) -> None:
+    Avec `every`, il en garde aussi les `keep` derniers sous le nom step_N.ckpt (null : tous). Un checkpoint s'écrit
+    entre deux pas, quand tout ce que le pas devait faire est fait : mesures, évaluation, texte.
+    """
+
+    def __init__(self, *, dirpath: str, every: int | None = None, keep: int | None = None) -> None:
         if every is not None:
             whole("save_every", every)
-        self.dirpath, self.every, self._saved = Path(dirpath), every, 0
+        if keep is not None:
+            whole("keep_last", keep)
+        self.dirpath, self.every, self.keep = Path(dirpath), every, keep
+        self._saved, self._due = 0, False
 
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        if self.every and step % self.every == 0 and step != self._saved:
-            self._saved = step
-            for name in (f"step_{step:07d}", "last"):
-                trainer.save_checkpoint(self.dirpath / f"{name}.ckpt")
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._saved, self._due = trainer.global_step, False
+        if (
+            trainer.is_global_zero and self.dirpath.is_dir()
+        ):  # une reprise d'avant : ce futur n'est plus le sien
+            for path in self._steps():
+                if int(path.stem.removeprefix("step_")) > trainer.global_step:
+                    path.unlink()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._due = self._due or not trainer.sanity_checking
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        step, between = trainer.global_step, batch_idx % trainer.accumulate_grad_batches == 0
+        if between and step != self._saved and (self._due or self._numbered(step)):
+            began = time.perf_counter()
+            self.save(trainer)
+            pl_module.idle += time.perf_counter() - began
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._due or trainer.global_step != self._saved:
+            self.save(trainer)
+
+    def save(self, trainer: Any) -> None:
+        """Écrit last.ckpt maintenant ; tous les processus l'appellent ensemble, entre deux pas."""
+        step, last = trainer.global_step, self.dirpath / "last.ckpt"
+        trainer.save_checkpoint(last)
+        self._saved, self._due = step, False
+        if self._numbered(step) and trainer.is_global_zero:
+            _link(last, self.dirpath / f"step_{step:07d}.ckpt")
+            for path in self._steps()[: -self.keep] if self.keep else []:
+                path.unlink()
+
+    def _numbered(self, step: int) -> bool:
+        return bool(self.every) and step > 0 and step % self.every == 0  # type: ignore[operator]
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.dirpath.glob("step_*.ckpt"))
+
+
+class BestCheckpoint(Checkpoint):
+    """Écrit `dirpath`/best.ckpt, les poids seuls, quand la mesure `monitor` est la meilleure (`mode` : min ou max)."""
+
+    def __init__(self, *, dirpath: str, monitor: str = "val/loss", mode: str = "min") -> None:
+        self.dirpath, self.monitor = Path(dirpath), monitor
+        self.mode = choice("callbacks.best.mode", mode, ("min", "max"))
+        self.best_model_score: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        return f"BestCheckpoint({self.monitor}, {self.mode})"
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self.keep(trainer, pl_module)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self.monitor in pl_module.metrics:
+            self.keep(trainer, pl_module)
+
+    def keep(self, trainer: Any, pl_module: Any) -> None:
+        """Écrit best.ckpt si la dernière mesure est la meilleure."""
+        if self.monitor not in pl_module.metrics:
+            known = ", ".join(sorted(pl_module.metrics))
+            raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {known}.")
+        score, best = pl_module.metrics[self.monitor], self.best_model_score
+        if best is None or (score < best if self.mode == "min" else score > best):
+            self.best_model_score = score
+            trainer.save_checkpoint(self.dirpath / "best.ckpt", weights_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_model_score": self.best_model_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_model_score = state_dict["best_model_score"]
+
+
+def _link(source: Path, target: Path) -> None:
+    """`target` est le même fichier que `source`, d'un coup et sans place de plus si le disque sait le faire."""
+    beside = target.with_name(f".{target.name}.tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(source, beside)
+    except OSError:
+        import shutil
+
+        shutil.copyfile(source, beside)
+    os.replace(beside, target)

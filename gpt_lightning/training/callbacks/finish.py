@@ -16,9 +16,15 @@ class Finish(Callback):
     def __init__(self, hyperparameters: dict[str, Any]) -> None:
         self.hyperparameters = hyperparameters
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._stop_at_the_end(trainer, pl_module)  # il ne restait que la dernière évaluation
+
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._stop_at_the_end(trainer, pl_module)
+
+    def _stop_at_the_end(self, trainer: Any, pl_module: Any) -> None:
         total = pl_module.plan.total_steps
         if total is not None and trainer.global_step >= total:
             trainer.should_stop = True

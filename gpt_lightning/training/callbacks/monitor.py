@@ -25,12 +25,13 @@ class Monitor(Callback):
         self._tokens = 0
         self._since = 0.0
         self._paused = 0.0
+        self._idle = 0.0
         self._lr = 0.0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._peak = peak_flops(trainer.strategy.root_device, trainer.precision, self.peak_flops)
         self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
-        self._since = time.perf_counter()
+        self._since, self._idle = time.perf_counter(), pl_module.idle
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._paused = time.perf_counter()
@@ -53,12 +54,14 @@ class Monitor(Callback):
         if step % trainer.log_every_n_steps and step != pl_module.plan.total_steps:
             return
         now = time.perf_counter()
+        self._since += pl_module.idle - self._idle  # un checkpoint entre deux pas
+        self._idle = pl_module.idle
         metrics = {
             "train/loss": pl_module.train_sum.mean(trainer.strategy),
             "lr": self._lr,
             "grad_norm": float(pl_module.grad_norm),
             "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
-            "epoch": pl_module.tokens_seen / pl_module.plan.tokens_per_step / pl_module.plan.steps_per_epoch,
+            "epoch": pl_module.epochs_seen,
         }
         memory = peak_memory(trainer.strategy.root_device)
         if memory is not None:

@@ -19,13 +19,15 @@ class TrainLossEval(Callback):
     """
 
     def __init__(self, *, batches: int = 5) -> None:
-        self.batches, self._first = whole("batches", batches), False
+        self.batches, self._before = whole("batches", batches), 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._before = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == 1 and not self._first:
-            self._first = True
+        if (self._before, trainer.global_step) == (0, 1):
             validation = mean_loss(pl_module, trainer.datamodule.val_dataloader())
             pl_module.write({"val/loss": validation})
             self._measure(trainer, pl_module)

@@ -20,6 +20,10 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(**options)
         self._has_layout = False
 
+    def resume(self, step: int) -> None:
+        """Cache ce qui a été écrit après le pas `step`, que l'entraînement va refaire."""
+        self._kwargs["purge_step"] = step + 1
+
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Écrit les mesures sous leur nom, ou dans le groupe OTHERS."""

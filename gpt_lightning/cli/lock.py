@@ -1,0 +1,75 @@
+"""Le verrou d'un dossier d'exécution : un seul entraînement vivant y écrit.
+
+C'est un verrou du noyau : il tombe avec le processus, même tué, même après un redémarrage. Là où le système de fichiers
+n'en a pas, le fichier dit quel processus de quelle machine le tient.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+
+NAME = ".lock"
+_held: set[Path] = set()  # le noyau laisse un processus reprendre son propre verrou
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Tient le verrou de `folder` pendant ce bloc. UserError si un autre entraînement le tient."""
+    path = (folder / NAME).resolve()
+    if path in _held:
+        raise UserError(messages.run_is_alive(str(folder), None))
+    with open(path, "a+", encoding="utf-8") as file:
+        if not _taken(file):
+            raise UserError(messages.run_is_alive(str(folder), _owner(file)))
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        file.flush()
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.discard(path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _taken(file: IO[str]) -> bool:
+    """Prend le verrou ; faux si un autre processus vivant l'a."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return not _alive(_owner(file))
+    try:  # pas flock : un processus de lecture qui survit un instant le garderait
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # ce système de fichiers n'en a pas
+        return not _alive(_owner(file))
+    return True
+
+
+def _owner(file: IO[str]) -> dict[str, Any] | None:
+    file.seek(0)
+    try:
+        found = json.loads(file.read())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _alive(owner: dict[str, Any] | None) -> bool:
+    if not owner or owner.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""Reprendre une exécution : ce qui peut changer, ce qui ferait un autre entraînement, et où Lightning recommence.
+
+Un checkpoint dit où il en est en pas, en jetons et en fenêtres (`weights.format.Progress`). Ce qui en dépend, l'époque
+de Lightning, ses compteurs de lots, la position du chargeur, s'en déduit ici, pour le lot et les processus du jour.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+from gpt_lightning.training.plan import Plan
+from gpt_lightning.weights.format import Progress
+
+# La table de ce qu'une reprise peut changer, un réglage ou tout un groupe : la commande l'emporte, dès le pas suivant.
+FOLLOWS = {
+    "optim": "l'optimiseur : taux, decay, betas, horaire et sa longueur",
+    "trainer": "le Trainer : longueur, précision, écrêtage, appareils (le nombre de processus : voir plus bas)",
+    "callbacks": "les callbacks : patience, textes d'exemple, checkpoints",
+    "logger": "les journaux",
+    "decoding": "le décodage des textes d'exemple",
+    "data.batch_size": "le lot : la longueur est recomptée en jetons",
+    "data.passes": "les passages sur le corpus",
+    "data.num_workers": "les processus de lecture",
+    "data.eval_batches": "les lots d'une évaluation",
+    "data.cache_dir": "le dossier des jetons encodés",
+    "data.path": "l'endroit du corpus : son contenu, lui, ne change pas",
+    "data.val_path": "l'endroit de la validation, de même",
+    "data.url": "l'adresse du corpus, de même",
+    "data.sha256": "son empreinte",
+    "data.errors": "la lecture des octets invalides, si le contenu n'en change pas",
+    "model.drop_rate": "le dropout",
+    "model.kernels": "les formules, écrites ou fusionnées : les mêmes nombres à l'arrondi près",
+    "compile": "torch.compile",
+    "global_batch_tokens": "le lot global, en jetons",
+    "global_batch_size": "le lot global, en fenêtres",
+    "max_tokens": "la longueur",
+    "eval_every": "l'intervalle d'évaluation",
+    "save_every": "l'intervalle des checkpoints",
+    "keep_last": "ceux que l'on garde",
+    "nan_policy": "que faire d'une perte qui n'est pas un nombre",
+    "peak_flops": "la crête d'un appareil",
+    "prompt": "le début des textes d'exemple",
+    "run_name": "le nom dans TensorBoard",
+    "output_dir": "le dossier, s'il a été déplacé",
+    "ckpt_path": "la reprise elle-même",
+    "resume": "la reprise elle-même",
+}
+FIXED = ("optim._target_",)  # dans un groupe qui peut changer
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Les réglages (clé, avant, maintenant) qui diffèrent entre deux configurations en valeurs simples."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys([*before, *now]):
+            inside = f"{key}.{name}" if key else str(name)
+            yield from differences(before.get(name), now.get(name), inside)
+    elif before != now:
+        yield key, before, now
+
+
+def follows(key: str) -> bool:
+    """Vrai si une reprise peut changer `key`."""
+    parts = key.split(".")
+    return key not in FIXED and any(".".join(parts[:n]) in FOLLOWS for n in range(1, len(parts) + 1))
+
+
+def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """UserError sur le premier réglage qui ferait un autre entraînement, avec ses deux valeurs."""
+    for key, old, new in differences(before, now):
+        if not follows(key):
+            raise UserError(messages.another_run(key, old, new))
+
+
+def refuse_another_corpus(progress: Progress, corpus: str) -> None:
+    """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
+    if corpus != progress.corpus:
+        raise UserError(messages.another_corpus(progress.corpus, corpus))
+
+
+def refuse_another_size(
+    progress: Progress, world_size: int, tokens_per_step: int, settings: Mapping[str, Any]
+) -> None:
+    """UserError si le nombre de processus a changé sans que le lot global soit donné."""
+    asked = any(settings[key] is not None for key in ("global_batch_tokens", "global_batch_size"))
+    if world_size != progress.world_size and not asked:
+        raise UserError(
+            messages.another_world(progress.world_size, world_size, progress.tokens_per_step, tokens_per_step)
+        )
+
+
+def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: Any) -> None:
+    """Réécrit les compteurs de Lightning dans `checkpoint` : `progress.step` pas faits, le suivant à faire.
+
+    `order` est le `BatchOrder` d'aujourd'hui. Lightning compte les lots d'une époque et n'en sauve que l'état du
+    moment, au milieu d'un lot ou d'une évaluation : le sien ne sert pas.
+    """
+    windows = progress.windows if order.remaining(progress.windows) else 0
+    epoch = progress.epoch + (windows != progress.windows)
+    batches, per_epoch = progress.step * plan.accumulate, plan.steps_per_epoch * plan.accumulate
+    whole = per_epoch == len(order)  # sinon, trainer.limit_train_batches coupe autrement
+    inside = per_epoch - order.remaining(windows) if whole else batches % per_epoch
+    loop = checkpoint["loops"]["fit_loop"]
+    _set(loop["epoch_progress"], ready=epoch + 1, started=epoch + 1, processed=epoch, completed=epoch)
+    _set(loop["epoch_loop.batch_progress"], batches)
+    _set(loop["epoch_loop.batch_progress"], inside, which="current")
+    loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+    _set(loop["epoch_loop.val_loop.batch_progress"], 0)
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = progress.step
+    where = {"seed": order.seed, "epoch": epoch, "windows": windows, "n_windows": order.n_windows}
+    loop["state_dict"]["combined_loader"] = [where]
+
+
+def _set(progress: dict[str, Any], done: int = 0, *, which: str | None = None, **counts: int) -> None:
+    for part in ("total", "current") if which is None else (which,):
+        for name in progress[part]:
+            progress[part][name] = counts.get(name, done)
+
+
+def forget_settings(checkpoint: dict[str, Any], callbacks: list[Any]) -> None:
+    """La patience d'un arrêt anticipé est un réglage : celle de la commande, pas celle du checkpoint."""
+    for one in callbacks:
+        saved = checkpoint.get("callbacks", {}).get(one.state_key)
+        if isinstance(one, EarlyStopping) and saved:
+            saved["patience"] = one.patience
+
+
+def apply_settings(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: list[dict[str, Any]]) -> None:
+    """Rend à `optimizer` et à son horaire les réglages de la commande (`fresh`, par groupe), que leur état remplace."""
+    for index, (group, wanted) in enumerate(zip(optimizer.param_groups, fresh, strict=True)):
+        group |= {**wanted, "initial_lr": wanted["lr"]}
+        scheduler.base_lrs[index] = wanted["lr"]
+        group["lr"] = wanted["lr"] * scheduler.lr_lambdas[index](scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
