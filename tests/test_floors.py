@@ -31,7 +31,7 @@ OUTSIDE = {
     "model": {"torch"},
     "decoding": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub"},
-    "training": {"torch", "lightning", "matplotlib", "rich"},
+    "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }
 TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir

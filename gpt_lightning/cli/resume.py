@@ -21,7 +21,7 @@ HERE = ("ckpt_path", "output_dir", "resume")  # ce que la commande seule dit
 OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
 
 
-def resume_overrides(overrides: list[str]) -> list[str]:
+def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     """Pour `ckpt_path=`, les réglages de l'exécution reprise, son dossier, puis les surcharges de la ligne de commande.
 
     `resume=auto` est `ckpt_path=` sur `output_dir=` s'il s'y trouve un checkpoint, rien sinon.
@@ -54,7 +54,7 @@ def resume_overrides(overrides: list[str]) -> list[str]:
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
     typed = {one.partition("=")[0].lstrip("+") for one in overrides}
-    old = _as_overrides(settings, record, typed, run)
+    old = _as_overrides(config_name, settings, record, typed)
     kept = [one for one in overrides if one.partition("=")[0] not in HERE]
     where = [f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}"]
     return [*old, *where, *kept]
@@ -84,7 +84,7 @@ def _name_those_without_checkpoint(taken: Path) -> None:
 
 
 def _as_overrides(
-    settings: Mapping[str, Any], record: Mapping[str, Any], typed: set[str], run: Path
+    config_name: str, settings: Mapping[str, Any], record: Mapping[str, Any], typed: set[str]
 ) -> list[str]:
     """Les réglages d'une exécution, en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
 
@@ -96,7 +96,7 @@ def _as_overrides(
     place = [f"output_dir={quoted(str(before))}"] if isinstance(before, str) else []
     found: list[str] = []
     for deduced in (False, True):
-        usual, raw = compose_resolved("train", *chosen, *found, *place)
+        usual, raw = compose_resolved(config_name, *chosen, *found, *place)
         found += [
             f"{'' if known else '++'}{key}={literal(value)}"
             for key, value, known in _changed(settings, usual, raw, deduced)

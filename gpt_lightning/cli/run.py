@@ -58,7 +58,7 @@ def run(
         console.show_log(on_stdout=opens_run)
         typed = list(overrides)
         if opens_run:
-            overrides = resume_overrides(overrides)
+            overrides = resume_overrides(overrides, config_name)
         if inherits is not None:
             overrides = inherited_overrides(overrides, inherits)
         if not (opens_run and value_of("ckpt_path", overrides)):  # une reprise garde son corpus

@@ -1,13 +1,14 @@
 """Le LightningModule : le pas d'entraînement, l'évaluation, ce que le checkpoint emporte."""
 
+import hashlib
 import math
 import random
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -179,12 +180,14 @@ class GPTModule(lightning.LightningModule):
         seed_everything(self.seed, *place)
 
 
-def seed_everything(*entropy: int) -> None:
-    """Sème torch (tous les appareils), numpy et Python d'après quelques entiers."""
-    words = np.random.SeedSequence(entropy).generate_state(4, np.uint32)
-    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
-    np.random.seed(words[2])
-    random.seed(int(words[3]))
+def seed_everything(*numbers: int) -> None:
+    """Sème torch (tous les appareils), Python, et numpy s'il sert, d'après tous ces entiers."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    seed = int.from_bytes(digest)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
 
 
 class Running:

@@ -90,7 +90,7 @@ def chosen(
     callbacks: Iterable[lightning.Callback],
     settings: Mapping[str, Any],
     typed: Sequence[str],
-    received: Callable[[], int],
+    received: Callable[[], int] = lambda: 0,
 ) -> list[lightning.Callback]:
     """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit.
 

@@ -68,10 +68,10 @@ def test_killed_at_random_moments_it_ends_on_the_same_bits(case, cache, short, t
 def test_stopped_by_a_signal_it_ends_on_the_same_bits(devices, cache, short, tmp_path):
     runs = Runs(tmp_path, cache, short, STEPS, "model.drop_rate=0.2", f"trainer.devices={devices}")
     expected = runs.whole("entier")
-    process = runs.fresh("arrêté")
+    process = runs.fresh("arrete")
     until(process, "pas 5/")
     process.send_signal(signal.SIGTERM)
     said = ended(process, 143)
-    assert "SIGTERM" in said and "ckpt_path=arrêté" in said and 5 <= steps_of(tmp_path / "arrêté") < 20
-    ended(runs.resumed("arrêté"))
-    same_run(tmp_path / "arrêté", expected)
+    assert "SIGTERM" in said and "ckpt_path=arrete" in said and 5 <= steps_of(tmp_path / "arrete") < 20
+    ended(runs.resumed("arrete"))
+    same_run(tmp_path / "arrete", expected)

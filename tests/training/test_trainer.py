@@ -24,7 +24,7 @@ def test_compiling(choice, device, answer):
 
 def test_the_trainer_follows_the_plan():
     engine = build("trainer", trainer.arguments(VALUES, MACHINE, PLAN), logger=False, callbacks=[])
-    assert engine.max_steps == 30 and engine.max_epochs == -1 and engine.accumulate_grad_batches == 3
+    assert engine.max_steps == -1 and engine.max_epochs == -1 and engine.accumulate_grad_batches == 3
     assert engine.val_check_interval == 15 and engine.world_size == MACHINE.world_size == 1
     assert engine.limit_train_batches == 1.0
 
