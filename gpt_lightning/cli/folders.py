@@ -32,6 +32,17 @@ OUTPUTS = Path("outputs")
 # leur création réserve le dossier d'une exécution, ou d'un balayage
 RECORD, SWEEP = ".hydra", "multirun.yaml"
 SETTINGS = "config.yaml"
+LEFT = (
+    RECORD,
+    SETTINGS,
+    "environment.yaml",
+    "hparams.yaml",
+    "metrics.csv",
+    "train.log",
+    "checkpoints",
+    "plots",
+    "samples",
+)
 
 
 class RunFolders:
@@ -72,6 +83,8 @@ class RunFolders:
         resumed = cfg.ckpt_path is not None
         created: list[Path] = []
         if not resumed:
+            if cfg.get("resume") and cfg.output_dir is not None:
+                _clear(Path(cfg.output_dir))
             folder, created = self._reserved(cfg.output_dir)
         elif cfg.output_dir is None:
             raise UserError("ckpt_path= se donne sur la ligne de commande, pas dans un fichier de conf/.")
@@ -202,6 +215,21 @@ def following(folder: Path, command: str) -> list[str]:
 def save_yaml(values: Any, path: Path) -> None:
     """Écrit des valeurs simples."""
     path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def _clear(folder: Path) -> None:
+    """Retire d'un dossier ce qu'une exécution interrompue avant son premier checkpoint y a laissé.
+
+    UserError si elle est encore en cours.
+    """
+    if not (folder / RECORD).is_dir() or any(folder.glob("checkpoints/*.ckpt")):
+        return
+    with lock.held(folder):
+        for path in [*(folder / name for name in LEFT), *folder.glob("events.out.tfevents.*")]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _has_begun(folder: Path) -> bool:

@@ -21,6 +21,10 @@ TINY = (
 )
 
 
+def slow(*typed: str):
+    return pytest.param(typed, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -54,15 +58,15 @@ def test_a_file_is_not_a_folder(here):
     "typed",
     [
         ("data=text", "data.path=absent.txt"),
-        ("data=text", "data.path=binaire.txt"),
+        slow("data=text", "data.path=binaire.txt"),
         ("optim.lr=0",),
-        ("trainer.precision=bf17",),
-        ("init_from=absent.pt",),
-        ("callbacks.sample.strategy.top_p=3",),
-        ("-m", "optim.lr=0,-1"),
+        slow("trainer.precision=bf17"),
+        slow("init_from=absent.pt"),
+        slow("callbacks.sample.strategy.top_p=3"),
+        slow("-m", "optim.lr=0,-1"),
         ("-m", "seed=1,2", "data=text", "data.path=absent.txt"),
         ("ckpt_path=last",),
-        ("output_dir=mien/a/b", "max_tokens=0"),
+        slow("output_dir=mien/a/b", "max_tokens=0"),
     ],
     ids=" ".join,
 )

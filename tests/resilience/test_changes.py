@@ -1,0 +1,156 @@
+"""Ce qu'une reprise peut changer prend effet dès le pas suivant ; le reste est refusé, et rien n'est abîmé."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning.cli.composition import compose_resolved
+from gpt_lightning.cli.resume import resume_overrides
+from gpt_lightning.commands.train import train
+from gpt_lightning.errors import UserError
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
+from gpt_lightning.training.resume import FOLLOWS, follows
+from tests.resilience.runs import Runs, read
+from tests.test_conf import composed
+
+DONE = 6  # pas de l'exécution reprise, sur dix prévus
+
+
+@pytest.fixture(scope="module")
+def stopped(cache, text_file, tmp_path_factory) -> Path:
+    """Une exécution vraie, arrêtée à son sixième pas sur dix."""
+    cwd = tmp_path_factory.mktemp("reprises")
+    more = (
+        "optim=adamw",
+        "optim.lr=1e-3",
+        "optim.schedule=linear",
+        "trainer.log_every_n_steps=1",
+        "keep_last=null",
+    )
+    run = Runs(cwd, cache, text_file, *more, "trainer.max_steps=10").whole("course")
+    for path in (run / "checkpoints").iterdir():
+        if path.name not in ("step_0000006.ckpt", "step_0000003.ckpt", "best.ckpt"):
+            path.unlink()
+    (run / "checkpoints" / "step_0000006.ckpt").rename(run / "checkpoints" / "last.ckpt")
+    return run
+
+
+@pytest.fixture
+def resumed(stopped, tmp_path, monkeypatch):
+    """Reprend une copie de l'exécution : resumed("clé=valeur" ...) -> son dossier."""
+    run = tmp_path / "ailleurs" / "copie"
+    shutil.copytree(stopped, run)
+    monkeypatch.chdir(tmp_path)
+
+    def resume(*typed: str) -> Path:
+        settings, _ = compose_resolved("train", *resume_overrides([f"ckpt_path='{run}'", *typed], "train"))
+        train(settings)
+        return run
+
+    resume.run = run
+    return resume
+
+
+def final(run: Path) -> dict:
+    return read(run / "checkpoints" / "last.ckpt")
+
+
+def group(run: Path) -> dict:
+    return final(run)["optimizer_states"][0]["param_groups"][0]
+
+
+def rate(run: Path, step: int) -> float:
+    return read_metrics(run / "metrics.csv")[step]["lr"]
+
+
+CHANGES = {
+    "": lambda run: rate(run, 7) == pytest.approx(1e-3 * 0.4, rel=0.2),
+    "optim.lr=1e-5": lambda run: rate(run, 7) == pytest.approx(1e-5 * 0.4, rel=0.2),
+    "optim.weight_decay=0.3": lambda run: group(run)["weight_decay"] == 0.3,
+    "optim.betas=[0.5,0.6]": lambda run: tuple(group(run)["betas"]) == (0.5, 0.6),
+    "optim.schedule=constant": lambda run: rate(run, 7) == 1e-3,
+    "trainer.max_steps=20": lambda run: rate(run, 7) == pytest.approx(1e-3 * 14 / 18),
+    "trainer.gradient_clip_val=1e-9": lambda run: final(run)["global_step"] == 10,
+    "data.batch_size=8": lambda run: final(run)["gpt_lightning"]["progress"]["tokens"] == 6 * 64 + 4 * 128,
+    "trainer.accumulate_grad_batches=3": lambda run: (
+        final(run)["gpt_lightning"]["progress"]["tokens"] == 6 * 64 + 4 * 192
+    ),
+    "max_tokens=512": lambda run: final(run)["global_step"] == 8,
+    "model.drop_rate=0.4": lambda run: final(run)["gpt_lightning"]["model"]["drop_rate"] == 0.4,
+    "eval_every=4": lambda run: (
+        {s for s, row in read_metrics(run / "metrics.csv").items() if "val/loss" in row} == {5, 8, 10}
+    ),
+    "save_every=4": lambda run: (run / "checkpoints" / "step_0000008.ckpt").exists(),
+    "keep_last=1": lambda run: len(list(run.glob("checkpoints/step_*.ckpt"))) == 1,
+    "callbacks.sample=null": lambda run: not (run / "samples" / "step_0000010.txt").exists(),
+    "prompt=Il": lambda run: (run / "samples" / "step_0000010.txt").read_text("utf-8").startswith("Il"),
+    "global_batch_tokens=128": lambda run: (
+        final(run)["gpt_lightning"]["progress"]["tokens"] == 6 * 64 + 4 * 128
+    ),
+}
+REFUSED = {
+    "seed=9": "seed valait 123, il vaut 9",
+    "model.n_layers=3": "model.n_layers valait 2, il vaut 3",
+    "tokenizer=bytes": "tokenizer",
+    "data.max_length=8": "data.max_length valait 16, il vaut 8",
+    "data.stride=8": "data.stride valait null, il vaut 8",
+    "data.train_split=0.5": "data.train_split valait 0.9, il vaut 0.5",
+    "optim=muon": "optim._target_",
+    "init_from=best": "init_from valait null, il vaut best",
+    "data=pydoc": "data",
+    "model=mini": "model.",
+    "experiment=original": "Reprise refusée",
+    "output_dir=autre": "output_dir=autre",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", CHANGES)
+def test_what_follows_the_command_does_so_from_the_next_step(resumed, typed):
+    shutil.rmtree(resumed.run / "samples")
+    run = resumed(*[typed] if typed else [])
+    assert CHANGES[typed](run)
+    steps = [step for step, row in read_metrics(run / "metrics.csv").items() if "train/loss" in row]
+    assert steps == list(range(1, max(steps) + 1))  # une seule courbe
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_what_makes_another_run_is_refused_and_nothing_changes(resumed, typed):
+    before = {path: path.read_bytes() for path in resumed.run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=REFUSED[typed]):
+        resumed(typed)
+    assert {path: path.read_bytes() for path in resumed.run.rglob("*") if path.is_file()} == before
+
+
+def test_another_text_under_the_same_path_is_refused(resumed, text_file, tmp_path):
+    other = tmp_path / "autre.txt"
+    other.write_text(text_file.read_text(encoding="utf-8").replace("e", "a", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="le corpus n'est plus le même"):
+        resumed(f"data.path={other}")
+
+
+def test_the_same_text_elsewhere_is_not(resumed, text_file, tmp_path):
+    moved = tmp_path / "déplacé.txt"
+    shutil.copy(text_file, moved)
+    assert final(resumed(f"data.path='{moved}'"))["global_step"] == 10
+
+
+def test_every_setting_is_in_the_table_or_refused():
+    settings = composed("train")
+    assert {key.partition(".")[0] for key in FOLLOWS} <= {*settings, "nan_policy"}
+    kept = (
+        "seed",
+        "init_from",
+        "model.n_layers",
+        "tokenizer.size",
+        "data.max_length",
+        "data.stride",
+        "optim._target_",
+    )
+    assert not any(map(follows, kept))
+    assert all(
+        map(
+            follows, ("optim.lr", "trainer.max_steps", "callbacks.early_stopping.patience", "data.batch_size")
+        )
+    )
