@@ -62,3 +62,10 @@ def public_definitions():
 
 def test_every_public_class_and_function_has_its_docstring():
     assert [name for name, node in public_definitions() if not ast.get_docstring(node)] == []
+
+
+def test_the_page_on_resuming_has_the_table_of_the_code():
+    from gpt_lightning.training.resume import FOLLOWS
+
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", TEXTS["fiabilite.md"], flags=re.M)
+    assert dict(rows) == FOLLOWS

@@ -41,7 +41,6 @@ FOLLOWS = {
     "eval_every": "l'intervalle d'évaluation",
     "save_every": "l'intervalle des checkpoints",
     "keep_last": "ceux que l'on garde",
-    "nan_policy": "que faire d'une perte qui n'est pas un nombre",
     "peak_flops": "la crête d'un appareil",
     "prompt": "le début des textes d'exemple",
     "run_name": "le nom dans TensorBoard",

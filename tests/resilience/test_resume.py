@@ -1,12 +1,19 @@
 """Une exécution tuée ou arrêtée, puis reprise, finit sur les mêmes bits que celle que rien n'a arrêtée."""
 
+import contextlib
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.resilience.runs import Runs, ended, same_run, steps_of, until
+from gpt_lightning.cli.processes import _free_port
+from tests.resilience.runs import Runs, ended, measures, same_run, steps_of, until
 
 STEPS = "trainer.max_steps=20"
 MATRIX = {  # dropout, lecteurs, processus, accumulation, optimiseur et horaire
@@ -41,25 +48,37 @@ def short(text_file, tmp_path):
     return path
 
 
+def killed(runs: Runs, rng: random.Random, most: int) -> int:
+    """Lance « tué », le tue au plus `most` fois n'importe quand, le reprend jusqu'au bout ; rend les morts."""
+    run, kills = runs.cwd / "tué", 0
+    process = runs.fresh("tué")
+    for _ in range(most):
+        until(process, *(f"pas {step}/" for step in range(steps_of(run) + 1, 21)))
+        time.sleep(rng.random() * 0.3)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        begun = (run / "checkpoints" / "last.ckpt").exists()
+        process = runs.resumed("tué") if begun else runs.fresh("tué", "resume=auto")
+        if steps_of(run) >= 15:
+            break
+    ended(process)
+    return kills
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MATRIX)
 def test_killed_at_random_moments_it_ends_on_the_same_bits(case, cache, short, tmp_path):
     runs = Runs(tmp_path, cache, short, STEPS, *MATRIX[case])
     expected = runs.whole("entier")
-    rng, kills = random.Random(case), 0
-    process = runs.fresh("tué")
-    for attempt in range(12):
-        until(process, *(f"pas {step}/" for step in range(steps_of(tmp_path / "tué") + 1, 21)))
-        time.sleep(rng.random() * 0.3)
-        process.kill()
-        kills += process.wait() == -signal.SIGKILL
-        process.stdout.close()
-        begun = (tmp_path / "tué" / "checkpoints" / "last.ckpt").exists()
-        process = runs.resumed("tué") if begun else runs.fresh("tué", "resume=auto")
-        if attempt == 11 or steps_of(tmp_path / "tué") >= 15:
-            break
-    ended(process)
-    assert kills >= 1
+    assert killed(runs, random.Random(case), 12)
+    same_run(tmp_path / "tué", expected)
+
+
+def test_killed_twice_it_ends_on_the_same_bits(cache, short, tmp_path):
+    runs = Runs(tmp_path, cache, short, STEPS, *MATRIX["accumulation"])
+    expected = runs.whole("entier")
+    assert killed(runs, random.Random(0), 2)
     same_run(tmp_path / "tué", expected)
 
 
@@ -75,3 +94,116 @@ def test_stopped_by_a_signal_it_ends_on_the_same_bits(devices, cache, short, tmp
     assert "SIGTERM" in said and "ckpt_path=arrete" in said and 5 <= steps_of(tmp_path / "arrete") < 20
     ended(runs.resumed("arrete"))
     same_run(tmp_path / "arrete", expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
+def test_the_number_of_processes_may_change_with_a_global_batch(before, after, cache, text_file, tmp_path):
+    same = (
+        "trainer.precision=32-true",
+        "data.batch_size=2",
+        "global_batch_tokens=128",
+        "trainer.log_every_n_steps=1",
+    )
+    runs = Runs(tmp_path, cache, text_file, STEPS, *same)
+    expected = measures(runs.whole("entier", f"trainer.devices={before}"))
+    process = runs.fresh("course", f"trainer.devices={before}")
+    until(process, "pas 5/")
+    process.send_signal(signal.SIGTERM)
+    ended(process, 143)
+    ended(runs.resumed("course", f"trainer.devices={after}"))
+    found = measures(tmp_path / "course")
+    assert found.keys() == expected.keys() == set(range(1, 21))
+    for step, row in expected.items():
+        assert found[step]["train/loss"] == pytest.approx(row["train/loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_without_a_global_batch_another_number_of_processes_is_refused(cache, text_file, tmp_path):
+    runs = Runs(tmp_path, cache, text_file, "trainer.max_steps=6", "data.batch_size=2")
+    runs.whole("course")
+    said = ended(runs.resumed("course", "trainer.devices=2", "trainer.max_steps=9"), 1)
+    assert "global_batch_tokens=32" in said and len(said.strip().splitlines()[-1]) > 40
+
+
+@pytest.mark.slow
+def test_a_resume_needs_nothing_but_the_run(cache, text_file, tmp_path):
+    """La source de init_from a disparu, le dossier a été déplacé : best.ckpt y est encore le meilleur."""
+    runs = Runs(tmp_path, cache, text_file, STEPS)
+    source = runs.whole("source")
+    expected = runs.whole("entier", f"init_from={source}", "seed=7")
+    process = runs.fresh("course", f"init_from={source}", "seed=7")
+    until(process, "pas 5/")
+    process.kill()
+    process.wait()
+    shutil.rmtree(source)
+    (tmp_path / "autre part").mkdir()
+    (tmp_path / "course").rename(tmp_path / "autre part" / "copie")
+    ended(runs.resumed("autre part/copie"))
+    same_run(tmp_path / "autre part" / "copie", expected)
+    best = (tmp_path / "autre part" / "copie" / "checkpoints" / "best.ckpt").read_bytes()
+    ended(runs.resumed("autre part/copie", "trainer.max_steps=25", "optim.lr=5"))  # bien pire
+    assert (tmp_path / "autre part" / "copie" / "checkpoints" / "best.ckpt").read_bytes() == best
+    assert not (tmp_path / "course").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_a_killed_rank_and_the_run_ends_on_the_same_bits(cache, short, tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=3")
+    launcher = (*torchrun, f"--master_port={_free_port()}")
+    runs = Runs(tmp_path, cache, short, "trainer.max_steps=40", "data.batch_size=2", launcher=launcher)
+    ended_well(runs.fresh("entier"))
+    process = runs.fresh("course", "resume=auto")
+    until(process, "pas 5/")
+    os.kill(rank_of(process.pid, 1), signal.SIGKILL)
+    ended_well(process)
+    same_run(tmp_path / "course", tmp_path / "entier")
+
+
+def ended_well(process) -> None:
+    said = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, said
+
+
+def rank_of(agent: int, rank: int) -> int:
+    """Le processus de ce rang, parmi les enfants de torchrun."""
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(agent)], capture_output=True, text=True)
+    for pid in done.stdout.split():
+        if f"LOCAL_RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            return int(pid)
+    raise AssertionError(done.stdout)
+
+
+@pytest.mark.slow
+def test_three_thousand_steps_and_sixty_saves_leak_nothing(cache, text_file, tmp_path):
+    runs = Runs(
+        tmp_path,
+        cache,
+        text_file,
+        "trainer.max_steps=3000",
+        "save_every=50",
+        "eval_every=500",
+        "data.passes=50",
+    )
+    process, seen = runs.fresh("course", "trainer.log_every_n_steps=50"), []
+    while process.poll() is None:
+        said = until(process, "pas ")
+        if not said:
+            break
+        if "pas " in said:
+            with contextlib.suppress(OSError):
+                seen.append(resources(process.pid, tmp_path / "course"))
+    assert process.wait() == 0
+    first, last = seen[1], seen[-1]
+    assert last["threads"] <= first["threads"] and last["files"] <= first["files"] + 1
+    assert last["memory"] <= first["memory"] * 1.02 and last["checkpoints"] == first["checkpoints"] == 4
+
+
+def resources(pid: int, run: Path) -> dict[str, int]:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {
+        "memory": int(status["VmRSS"].split()[0]),
+        "threads": int(status["Threads"]),
+        "files": len(os.listdir(f"/proc/{pid}/fd")),
+        "checkpoints": len([path for path in (run / "checkpoints").iterdir() if path.name[0] != "."]),
+    }
