@@ -73,6 +73,8 @@ def _exit_codes(config_name: str) -> Iterator[None]:
     try:
         yield
     except (signals.Interrupted, KeyboardInterrupt) as stopped:
+        if sys.argv[1:2] == [processes.CHILD]:  # Lightning tue le premier processus dès qu'un autre finit mal
+            sys.exit(0)
         sys.exit(128 + getattr(stopped, "signum", signal.SIGINT))
     except BrokenPipeError:  # « | head » : plus personne ne lit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
