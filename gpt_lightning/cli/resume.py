@@ -14,7 +14,7 @@ from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
 from gpt_lightning.cli.composition import choices, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml
-from gpt_lightning.errors import UserError, choice
+from gpt_lightning.errors import UserError
 
 GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
 HERE = ("ckpt_path", "output_dir", "resume")  # ce que la commande seule dit
@@ -65,7 +65,11 @@ def _source(overrides: list[str]) -> str | None:
     source, auto = value_of("ckpt_path", overrides), value_of("resume", overrides)
     if auto is None:
         return source
-    choice("resume", auto, ("auto",))
+    if auto != "auto":
+        raise UserError(
+            f"resume={auto} : il n'y a que resume=auto, avec output_dir= ; ckpt_path=last reprend la dernière "
+            "exécution."
+        )
     folder = value_of("output_dir", overrides)
     if source is not None or folder is None:
         raise UserError(

@@ -53,6 +53,9 @@ def test_followers_receive_the_settings_of_the_first(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(processes._free_port() - 1))
+    monkeypatch.setattr(
+        processes.SharedSettings, "current", None
+    )  # rendu à la fin : ce processus n'est pas un rang
     first = processes.SharedSettings(Launcher("torchrun", 0, 2, 2, 1))
     received = []
     other = processes.SharedSettings(Launcher("torchrun", 1, 2, 2, 1))
