@@ -329,7 +329,10 @@ def guessed_heads(path: str, n_heads: int) -> str:
 
 def no_tokenizer(source: str) -> str:
     """La source des poids n'a pas de tokenizer."""
-    return f"{source} ne dit pas son tokenizer : son texte ne peut pas être encodé."
+    return (
+        f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "
+        f"vocab.json et merges.txt) à côté des poids, ou partez-en avec train.py init_from={source} tokenizer=gpt2."
+    )
 
 
 def unread_tokenizer(folder: str, why: str) -> str:

@@ -39,9 +39,10 @@ def newest_run(root: str = OUTPUTS) -> Path:
 
 
 def _of_run(run: Path, wanted: str) -> Path:
-    other = "last" if wanted == "best" else "best"
-    for name in (wanted, other):
-        path = run / "checkpoints" / f"{name}.ckpt"
+    folder = run / "checkpoints"
+    whole = [folder / "last.ckpt", *sorted(folder.glob("step_*.ckpt"), reverse=True)]  # de quoi reprendre
+    best = [folder / "best.ckpt"]
+    for path in [*best, *whole] if wanted == "best" else [*whole, *best]:
         if path.exists():
             return path
     raise UserError(f"{run} n'a ni checkpoints/best.ckpt ni checkpoints/last.ckpt.")

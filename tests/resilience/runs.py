@@ -116,6 +116,16 @@ def measures(run: Path) -> dict[int, dict[str, float]]:
     return {step: {key: v for key, v in row.items() if key not in TIMED} for step, row in rows.items()}
 
 
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Ce que TensorBoard montre de cette exécution : (pas, valeur) par mesure."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag.rpartition("/")[2] not in TIMED]
+    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
+
+
 def same_run(found: Path, expected: Path) -> None:
     """Les deux exécutions ont fini sur les mêmes bits : poids, optimiseur, horaire, mesures, meilleur, textes."""
     one, other = (read(run / "checkpoints" / "last.ckpt") for run in (found, expected))
@@ -127,6 +137,7 @@ def same_run(found: Path, expected: Path) -> None:
     best, other_best = (read(run / "checkpoints" / "best.ckpt")["state_dict"] for run in (found, expected))
     same_tensors(best, other_best, "best")
     assert measures(found) == measures(expected)
+    assert curves(found) == curves(expected)
     texts, other_texts = (
         {path.name: path.read_text(encoding="utf-8") for path in (run / "samples").iterdir()}
         for run in (found, expected)

@@ -154,3 +154,19 @@ def test_every_setting_is_in_the_table_or_refused():
             follows, ("optim.lr", "trainer.max_steps", "callbacks.early_stopping.patience", "data.batch_size")
         )
     )
+
+
+def test_a_newer_run_without_a_checkpoint_is_named(resumed, tmp_path, caplog):
+    shutil.copytree(resumed.run, tmp_path / "outputs" / "ancienne")
+    newer = tmp_path / "outputs" / "interrompue"
+    (newer / ".hydra").mkdir(parents=True)
+    with caplog.at_level("INFO", "gpt_lightning"):
+        found = resume_overrides(["ckpt_path=last"], "train")
+    assert "interrompue s'est arrêtée avant" in caplog.text and "ckpt_path='outputs/ancienne" in " ".join(
+        found
+    )
+
+
+def test_without_last_the_newest_numbered_checkpoint_is_resumed(resumed):
+    (resumed.run / "checkpoints" / "last.ckpt").unlink()
+    assert rate(resumed(), 4) > 0 and final(resumed.run)["global_step"] == 10
