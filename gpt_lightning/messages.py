@@ -255,6 +255,11 @@ def no_checkpoint_yet(folder: str, taken: str) -> str:
     return f"{folder} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
 
 
+def not_resumed(key: str) -> str:
+    """Un réglage donné à la main, qu'une reprise ne prend pas d'un fichier."""
+    return f"{key} ne vient pas de conf/, et n'est pas repris : redonnez-le (+{key}=...) si vous y tenez."
+
+
 def another_process_died() -> str:
     """Un autre processus de l'entraînement est mort."""
     return (

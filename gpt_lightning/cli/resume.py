@@ -101,11 +101,13 @@ def _as_overrides(
     found: list[str] = []
     for deduced in (False, True):
         usual, raw = compose_resolved(config_name, *chosen, *found, *place)
-        found += [
-            f"{'' if known else '++'}{key}={literal(value)}"
-            for key, value, known in _changed(settings, usual, raw, deduced)
-            if key.partition(".")[0] not in (*HERE, *(typed & set(GROUPS)))
-        ]
+        for key, value, known in _changed(settings, usual, raw, deduced):
+            if key.partition(".")[0] in (*HERE, *(typed & set(GROUPS))):
+                continue
+            if _kept(key, value, known):
+                found.append(f"{'' if known else '++'}{key}={literal(value)}")
+            elif deduced and not any(one == key or one.startswith(f"{key}.") for one in typed):
+                console.log.info(messages.not_resumed(key))
     return [*chosen, *(one for one in found if one.lstrip("+").partition("=")[0] not in typed)]
 
 
@@ -137,7 +139,7 @@ def _changed(
             source = {}
         if isinstance(value, dict) and isinstance(here, dict):
             yield from _changed(value, here, source or {}, deduced, inside)
-        elif value != here and _kept(inside, value, known):
+        elif value != here:
             yield inside, value, known
 
 

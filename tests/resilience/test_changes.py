@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gpt_lightning.cli.composition import compose_resolved
 from gpt_lightning.cli.resume import resume_overrides
@@ -170,3 +171,15 @@ def test_a_newer_run_without_a_checkpoint_is_named(resumed, tmp_path, caplog):
 def test_without_last_the_newest_numbered_checkpoint_is_resumed(resumed):
     (resumed.run / "checkpoints" / "last.ckpt").unlink()
     assert rate(resumed(), 4) > 0 and final(resumed.run)["global_step"] == 10
+
+
+def test_what_came_by_hand_is_not_taken_from_the_folder_and_is_said(resumed, caplog):
+    path = resumed.run / "config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings["callbacks"]["mien"] = {"_target_": "lightning.pytorch.callbacks.DeviceStatsMonitor"}
+    settings["callbacks"]["plot"]["_target_"] = "os.system"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    with caplog.at_level("INFO", "gpt_lightning"):
+        overrides = resume_overrides([f"ckpt_path='{resumed.run}'"], "train")
+    assert "os.system" not in str(overrides) and "DeviceStats" not in str(overrides)
+    assert "callbacks.mien ne vient pas de conf/" in caplog.text and "callbacks.plot._target_" in caplog.text
