@@ -1,6 +1,7 @@
 """conf/ : où il est, ce qu'un groupe propose, et une configuration composée sans la ligne de commande."""
 
 import difflib
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -24,19 +25,20 @@ def choices(group: str) -> list[str]:
 
 def compose(config_name: str, *overrides: str) -> dict[str, Any]:
     """conf/<config_name>.yaml composé avec ces surcharges, en valeurs simples, les interpolations telles quelles."""
-    ready = GlobalHydra.instance().is_initialized()
-    door = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
-    with door:
-        return plain(hydra.compose(config_name, list(overrides)))
+    return plain(_composed(config_name, overrides))
 
 
 def compose_resolved(config_name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """La même, ses interpolations remplacées par leur valeur ; puis telles quelles."""
+    cfg = _composed(config_name, overrides)
+    return plain(cfg, resolve=True), plain(cfg)
+
+
+def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
     ready = GlobalHydra.instance().is_initialized()
     door = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
     with door:
-        cfg = hydra.compose(config_name, list(overrides))
-        return plain(cfg, resolve=True), plain(cfg)
+        return hydra.compose(config_name, list(overrides))
 
 
 def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class RunFolders:
             try:
                 settings = {**self._settings(cfg, folder), **texts}
                 if not resumed:  # une reprise n'écrit rien avant d'être acceptée
-                    record(folder, settings)
+                    _keep(folder, settings)
                 with console.written_to(folder / "train.log"):
                     yield settings
             except BaseException:
@@ -169,18 +169,23 @@ def record(folder: Path, settings: dict[str, Any]) -> None:
     from gpt_lightning.training.provenance import environment
 
     if processes.is_first():
-        save_yaml(settings, folder / SETTINGS)
+        _keep(folder, settings)
         try:
             found = environment()
         except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
             found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
         save_yaml(found, folder / "environment.yaml")
-        if HydraConfig.initialized():
-            kept = folder / RECORD
-            kept.mkdir(exist_ok=True)
-            OmegaConf.save(cast(DictConfig, HydraConfig.instance().cfg), kept / "hydra.yaml")
-            save_yaml(settings, kept / "config.yaml")
-            save_yaml(typed_overrides(), kept / "overrides.yaml")
+
+
+def _keep(folder: Path, settings: dict[str, Any]) -> None:
+    """Écrit config.yaml, et .hydra/ dans le processus qui lit la commande."""
+    save_yaml(settings, folder / SETTINGS)
+    if HydraConfig.initialized():
+        kept = folder / RECORD
+        kept.mkdir(exist_ok=True)
+        OmegaConf.save(cast(DictConfig, HydraConfig.instance().cfg), kept / "hydra.yaml")
+        save_yaml(settings, kept / "config.yaml")
+        save_yaml(typed_overrides(), kept / "overrides.yaml")
 
 
 def interrupted(folder: Path, command: str, signal: str, step: int) -> str:

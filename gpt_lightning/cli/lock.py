@@ -27,7 +27,7 @@ def held(folder: Path) -> Iterator[None]:
     if path in _held:
         raise UserError(messages.run_is_alive(str(folder), None))
     with open(path, "a+", encoding="utf-8") as file:
-        if not _taken(file):
+        if not _taken(file) or not _named(file, path):
             raise UserError(messages.run_is_alive(str(folder), _owner(file)))
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -54,6 +54,14 @@ def _taken(file: IO[str]) -> bool:
     except OSError:  # ce système de fichiers n'en a pas
         return not _alive(_owner(file))
     return True
+
+
+def _named(file: IO[str], path: Path) -> bool:
+    """Faux si le fichier ouvert n'est plus celui de ce nom : son détenteur vient de le rendre, un autre l'a repris."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _owner(file: IO[str]) -> dict[str, Any] | None:

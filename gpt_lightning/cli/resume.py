@@ -11,7 +11,7 @@ from typing import Any
 from gpt_lightning import messages
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
-from gpt_lightning.cli.composition import choices, compose_resolved
+from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml
 from gpt_lightning.errors import UserError
@@ -156,7 +156,6 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 
     Rien si la commande choisit elle-même ce groupe, ou si les poids ne viennent pas d'une exécution.
     """
-    from gpt_lightning.cli.composition import compose
     from gpt_lightning.weights.sources import find_checkpoint
 
     typed = {one.partition("=")[0] for one in overrides}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.tokenizers.base import whole_characters
 
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
@@ -203,7 +204,7 @@ def _without_surrogates(text: str, errors: str, where: str) -> str:
                 f"{where} : « {half} » n'est que la moitié d'un caractère ; corrigez la ligne, "
                 f"ou data.errors=replace pour continuer."
             ) from None
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole_characters(text)
 
 
 def _lines(blocks: Iterable[str]) -> Iterator[str]:

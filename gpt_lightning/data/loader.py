@@ -45,6 +45,14 @@ class BatchOrder:
         """Les lots d'un processus qui restent dans une époque dont `windows` fenêtres sont lues."""
         return (self.n_windows - windows) // self.per_step * self.accumulate
 
+    def place(self, epoch: int, windows: int) -> tuple[int, int]:
+        """(époque, fenêtres lues) d'où continuer : au début de la suivante, s'il ne reste pas un pas dans celle-ci."""
+        return (epoch, windows) if self.remaining(windows) else (epoch + 1, 0)
+
+    def state(self, epoch: int, windows: int) -> dict[str, int]:
+        """L'état que `TrainLoader` relit, à cet endroit du corpus."""
+        return {"seed": self.seed, "epoch": epoch, "windows": windows, "n_windows": self.n_windows}
+
     def __len__(self) -> int:
         return self.remaining(0)
 
@@ -116,21 +124,14 @@ class TrainLoader(WindowLoader):
         self.position = 0  # fenêtres rendues dans l'époque en cours, sur tous les processus
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        if not self.order.remaining(self.position):
-            self.order.epoch, self.position = self.order.epoch + 1, 0
+        self.order.epoch, self.position = self.order.place(self.order.epoch, self.position)
         self.order.start = self.position
         for batch in super().__iter__():
             self.position += self.order.batch_size * self.order.world_size
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        order = self.order
-        return {
-            "seed": order.seed,
-            "epoch": order.epoch,
-            "windows": self.position,
-            "n_windows": order.n_windows,
-        }
+        return self.order.state(self.order.epoch, self.position)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Reprend après les fenêtres déjà lues. UserError si la graine ou le corpus ne sont pas les mêmes."""

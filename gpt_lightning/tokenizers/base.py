@@ -48,6 +48,11 @@ class Tokenizer(Protocol):
         ...
 
 
+def whole_characters(text: str) -> str:
+    """`text`, où une moitié de caractère UTF-16 écrite seule (« \\ud83d ») est U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def fingerprint(tokenizer: Tokenizer) -> str:
     """Empreinte (64 chiffres hexadécimaux) : égale si et seulement si l'état du tokenizer est le même."""
     state = json.dumps(tokenizer.state(), sort_keys=True, ensure_ascii=True)

@@ -28,9 +28,8 @@ LONGEST_BLANK = 10_000
 
 def _pieces(text: str) -> list[str]:
     """Le texte, coupé dans ses suites de blancs de plus de LONGEST_BLANK ; presque toujours d'un seul morceau."""
-    sampled = text[
-        :: LONGEST_BLANK // 8
-    ]  # une telle suite y laisse huit blancs : lire un texte ordinaire ne coûte rien
+    # une telle suite laisse huit blancs à cet échantillon : chercher dans un texte ordinaire ne coûte rien
+    sampled = text[:: LONGEST_BLANK // 8]
     if not re.search(r"\s{8}", sampled):
         return [text]
     ends = [match.end() for match in re.finditer(rf"\s{{{LONGEST_BLANK}}}", text)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.tokenizers.base import END_OF_TEXT
+from gpt_lightning.tokenizers.base import END_OF_TEXT, whole_characters
 
 
 class CharacterTokenizer:
@@ -67,7 +67,7 @@ class ByteTokenizer:
         try:
             return list(text.encode("utf-8"))
         except UnicodeEncodeError:
-            return list(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8"))
+            return list(whole_characters(text).encode("utf-8"))
 
     def decode(self, ids: Sequence[int]) -> str:
         end = END_OF_TEXT.encode()

@@ -99,10 +99,7 @@ class GPTModule(lightning.LightningModule):
         # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.zero_grad(set_to_none=True)
         self.tokens_seen += self.plan.tokens_per_step
-        order = self._order
-        self.windows += order.per_step
-        if not order.remaining(self.windows):
-            self.epoch, self.windows = self.epoch + 1, 0
+        self.epoch, self.windows = self._order.place(self.epoch, self.windows + self._order.per_step)
 
     def configure_gradient_clipping(
         self,
@@ -140,7 +137,6 @@ class GPTModule(lightning.LightningModule):
             tokens=self.tokens_seen,
             epoch=self.epoch,
             windows=self.windows,
-            n_windows=self._order.n_windows,
             corpus=self.data.identity,
             tokens_per_step=self.plan.tokens_per_step,
             world_size=self.trainer.world_size,
@@ -156,11 +152,9 @@ class GPTModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         found = form.read_progress(checkpoint, "ckpt_path")
         self.tokens_seen, self.metrics, self.evaluated = found.tokens, dict(found.metrics), found.evaluated
-        order, self._resumed = self._order, True
-        resume.restart(checkpoint, found, self.plan, order)
+        self._resumed = True
+        self.epoch, self.windows = resume.restart(checkpoint, found, self.plan, self._order)
         resume.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
-        self.epoch = found.epoch + (not order.remaining(found.windows))
-        self.windows = found.windows if order.remaining(found.windows) else 0
         self.train_sum.load(found.loss_sums, self.trainer.global_rank, self.trainer.world_size)
 
     def on_train_start(self) -> None:

@@ -91,14 +91,13 @@ def refuse_another_size(
         )
 
 
-def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: Any) -> None:
-    """Réécrit les compteurs de Lightning dans `checkpoint` : `progress.step` pas faits, le suivant à faire.
+def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: Any) -> tuple[int, int]:
+    """Réécrit les compteurs de Lightning dans `checkpoint` ; rend l'époque et les fenêtres lues d'où continuer.
 
     `order` est le `BatchOrder` d'aujourd'hui. Lightning compte les lots d'une époque et n'en sauve que l'état du
     moment, au milieu d'un lot ou d'une évaluation : le sien ne sert pas.
     """
-    windows = progress.windows if order.remaining(progress.windows) else 0
-    epoch = progress.epoch + (windows != progress.windows)
+    epoch, windows = order.place(progress.epoch, progress.windows)
     batches, per_epoch = progress.step * plan.accumulate, plan.steps_per_epoch * plan.accumulate
     whole = per_epoch == len(order)  # sinon, trainer.limit_train_batches coupe autrement
     inside = per_epoch - order.remaining(windows) if whole else batches % per_epoch
@@ -109,8 +108,8 @@ def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: A
     loop["epoch_loop.batch_progress"]["is_last_batch"] = False
     _set(loop["epoch_loop.val_loop.batch_progress"], 0)
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = progress.step
-    where = {"seed": order.seed, "epoch": epoch, "windows": windows, "n_windows": order.n_windows}
-    loop["state_dict"]["combined_loader"] = [where]
+    loop["state_dict"]["combined_loader"] = [order.state(epoch, windows)]
+    return epoch, windows
 
 
 def _set(progress: dict[str, Any], done: int = 0, *, which: str | None = None, **counts: int) -> None:

@@ -39,14 +39,11 @@ class Progress(NamedTuple):
     tokens: int  # jetons lus en tout
     epoch: int  # passages entiers sur le corpus
     windows: int  # fenêtres lues dans le passage en cours
-    n_windows: int  # fenêtres du corpus
     corpus: str  # l'empreinte des jetons, de leur découpage et de leur tokenizer
     tokens_per_step: int
     world_size: int
     evaluated: bool = True  # faux si l'évaluation due à ce pas a été interrompue
-    loss_sums: tuple[
-        tuple[float, int], ...
-    ] = ()  # par processus : pertes depuis la dernière ligne du journal
+    loss_sums: tuple[tuple[float, int], ...] = ()  # par processus, depuis la dernière ligne du journal
     metrics: Mapping[str, float] = {}  # les dernières mesures
 
 

@@ -27,10 +27,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._saved, self._due = trainer.global_step, False
-        if (
-            trainer.is_global_zero and self.dirpath.is_dir()
-        ):  # une reprise d'avant : ce futur n'est plus le sien
-            for path in self._steps():
+        if trainer.is_global_zero:
+            for path in self._steps():  # reprise d'un pas plus ancien : ce futur n'est plus le sien
                 if int(path.stem.removeprefix("step_")) > trainer.global_step:
                     path.unlink()
 
@@ -59,7 +57,7 @@ class LastCheckpoint(Checkpoint):
                 path.unlink()
 
     def _numbered(self, step: int) -> bool:
-        return bool(self.every) and step > 0 and step % self.every == 0  # type: ignore[operator]
+        return self.every is not None and step > 0 and step % self.every == 0
 
     def _steps(self) -> list[Path]:
         return sorted(self.dirpath.glob("step_*.ckpt"))
