@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,12 @@ def command(cache):
         )
 
     return run
+
+
+def hearing_signals() -> None:
+    """Dans un enfant qui commence : un signal qu'ignore qui lance les essais (« make test & ») ne l'est plus."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

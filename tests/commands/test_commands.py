@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
-from tests.conftest import ROOT
+from tests.conftest import ROOT, hearing_signals
 
 SMALL = ("data.max_length=32", "data.stride=32", "data.batch_size=4")
 
@@ -226,6 +226,7 @@ def test_a_sweep_over_two_processes_is_one_folder_and_both_ranks_agree(command, 
     assert sorted(int(note["seed"]) for note in children) == sorted(seeds) and seeds[0] != seeds[1]
 
 
+@pytest.mark.slow  # tests/resilience reprend dans les essais rapides, et compare bien plus
 def test_resuming_continues_in_the_same_folder(command, tmp_path, text_file):
     common = (
         "model=tiny",
@@ -407,6 +408,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(cache, tmp_path, tex
         [sys.executable, str(ROOT / "train.py"), *typed],
         cwd=tmp_path,
         env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)},
+        preexec_fn=hearing_signals,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
-from tests.conftest import ROOT
+from tests.conftest import ROOT, hearing_signals
 
 TINY = (
     "model=tiny",
@@ -49,6 +49,7 @@ class Runs:
             self.command(*typed),
             cwd=self.cwd,
             env=self.env,
+            preexec_fn=hearing_signals,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

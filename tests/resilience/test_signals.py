@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.conftest import hearing_signals
 from tests.resilience.runs import Runs, ended, steps_of, until
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138, signal.SIGHUP: 129}
@@ -49,7 +50,12 @@ with signals.noted():
 @pytest.mark.skipif(sys.platform != "linux", reason="les numéros sont ceux de Linux")
 @pytest.mark.parametrize("ignored", ["", "SIGHUP"])
 def test_signals_are_raised_then_noted_and_a_second_ctrl_c_leaves(ignored):
-    done = subprocess.run([sys.executable, "-c", NOTE, ignored], capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", NOTE, ignored],
+        preexec_fn=hearing_signals,
+        capture_output=True,
+        encoding="utf-8",
+    )
     hup = "ignoré" if ignored else "1"
     assert done.stdout.splitlines() == [
         "SIGINT 2",
