@@ -184,6 +184,7 @@ atexit.register(note)
 """
 
 
+@pytest.mark.slow  # quatre processus, une demi-minute ; test_parallel.py garde un essai rapide de deux processus
 def test_a_sweep_over_two_processes_is_one_folder_and_both_ranks_agree(command, tmp_path, text_file):
     """Deux tâches de deux processus, avec des graines tirées au hasard par le balayeur."""
     plugins, witness, cwd = tmp_path / "plugins", tmp_path / "temoins", tmp_path / "travail"
