@@ -192,7 +192,6 @@ def test_three_thousand_steps_and_sixty_saves_leak_nothing(cache, text_file, tmp
         "trainer.max_steps=3000",
         "save_every=50",
         "eval_every=500",
-        "data.passes=50",
     )
     process, seen = runs.fresh("course", "trainer.log_every_n_steps=50"), []
     while process.poll() is None:
