@@ -1,6 +1,8 @@
 # Tout se fait dans .venv ; « make train » et « make test » installent ce qui manque, une seule fois.
 PYTHON ?= python3
 BIN := .venv/bin
+# les essais lancent surtout des processus : deux à la fois, chacun sur un fil
+PYTEST := python -m pytest -n 2 --dist loadfile
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help train test test-slow coverage figures docs style clean
@@ -13,13 +15,13 @@ train: .venv/.pret ## Installe puis entraîne le petit modèle (ARGS="model=gpt1
 	$(BIN)/python train.py $(ARGS)
 
 test: .venv/.pret-dev ## Installe puis lance les tests rapides (moins de dix minutes sur deux cœurs)
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-slow: .venv-oracles/.pret ## Les vérifications longues, dans un environnement à part
-	.venv-oracles/bin/python -m pytest -m "slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 .venv-oracles/bin/$(PYTEST) -m "slow and not gpu" $(ARGS)
 
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
-	$(BIN)/python -m pytest -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
 
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
 	for name in attention temperature nucleus schedule; do \

@@ -86,6 +86,7 @@ RULES = (
         lambda s: not s["trainer"]["enable_checkpointing"] or s["trainer"]["fast_dev_run"],
         "cet entraînement n'écrit pas de checkpoint",
     ),
+    Rule(("train",), ("keep_last",), lambda s: s["save_every"] is None, "elle compte ceux de save_every="),
     Rule(
         ("train",),
         ("peak_flops",),
