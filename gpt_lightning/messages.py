@@ -401,6 +401,63 @@ def os_error(filename: str, code: int, reason: str) -> str:
     return f"{filename} : {known.get(code, reason)}."
 
 
+_WHAT = {1: "la perte n'est", 2: "le gradient n'est", 3: "ni la perte ni le gradient ne sont"}
+
+
+def diverged(step: int, where: str, code: int, in_a_row: int) -> str:
+    """Un pas a divergé, et l'entraînement s'arrête."""
+    many = f" C'est le {number(in_a_row)}e de suite." if in_a_row > 1 else ""
+    what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
+    return (
+        f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé, l'entraînement s'arrête, et rien "
+        f"n'en est gardé.{many} Reprenez avec un taux plus bas (optim.lr=), ou nan_policy=skip, qui passe ces pas."
+    )
+
+
+def skipped(step: int, where: str, code: int) -> str:
+    """Un pas qui a divergé, et qui est passé."""
+    what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
+    return f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé."
+
+
+def diverged_evaluation(step: int) -> str:
+    """La perte de validation n'est pas un nombre."""
+    return (
+        f"L'évaluation du pas {number(step)} ne donne pas un nombre fini : l'entraînement s'arrête, et rien n'en est "
+        f"gardé. Reprenez avec un taux plus bas (optim.lr=), ou trainer.precision=32-true."
+    )
+
+
+def place(epoch: int, first: int, last: int) -> str:
+    """Ce que lit un pas : ses fenêtres, dans l'ordre de l'époque."""
+    return f"époque {number(epoch + 1)}, fenêtres {number(first)} à {number(last)} de son ordre"
+
+
+def cannot_resume(path: str, why: str) -> str:
+    """Un checkpoint que Lightning ou l'optimiseur ne savent pas relire."""
+    return f"{path} ne se reprend pas ({why}) : init_from= part de ses poids seuls."
+
+
+def damaged(why: str, following: str) -> str:
+    """Un checkpoint abîmé, et celui qui le remplace."""
+    return f"{why} {following} est pris à sa place."
+
+
+def cannot_write(path: str, code: int, reason: str) -> str:
+    """Une écriture que le système refuse, et quoi faire."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why, advice = {
+        **dict.fromkeys(full, ("le disque est plein", "libérez de la place, ou choisissez un autre dossier")),
+        errno.EROFS: ("le disque est en lecture seule", "choisissez un autre dossier"),
+        errno.EACCES: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
+        errno.EPERM: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
+        errno.ENOENT: ("son dossier n'existe plus", "rendez-lui sa place, ou choisissez un autre dossier"),
+        errno.ENOTDIR: ("un élément de ce chemin n'est pas un dossier", "choisissez un autre dossier"),
+        errno.EISDIR: ("c'est un dossier", "choisissez un autre nom"),
+    }.get(code, (reason, "vérifiez ce disque, ou choisissez un autre dossier"))
+    return f"{path} ne s'écrit pas ({why}) : {advice}."
+
+
 def generated(
     source: str, *, reasons: Sequence[str | None], tokens: int, seconds: float, first: float | None
 ) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError
 
 NAME = ".lock"
@@ -77,7 +77,6 @@ def _alive(owner: dict[str, Any] | None) -> bool:
     if not owner or owner.get("host") != socket.gethostname():
         return False
     try:
-        os.kill(int(owner["pid"]), 0)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return durable.alive(int(owner["pid"]))
+    except (ValueError, TypeError, KeyError):
         return False
-    return True

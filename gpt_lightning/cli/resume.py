@@ -17,7 +17,7 @@ from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml
 from gpt_lightning.errors import UserError
 
 GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
-HERE = ("ckpt_path", "output_dir", "resume")  # ce que la commande seule dit
+HERE = ("ckpt_path", "output_dir", "resume", "strict_resume")  # ce que la commande seule dit
 OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
 
 
@@ -34,9 +34,9 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
         raise UserError(
             "ckpt_path= continue une seule exécution : dans un balayage, init_from= part de ses poids."
         )
-    from gpt_lightning import weights
+    from gpt_lightning.weights.sources import find_checkpoint
 
-    checkpoint = weights.find_checkpoint(source, prefer="last")
+    checkpoint = find_checkpoint(source, prefer="last")
     run = checkpoint.parent.parent
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
     if not isinstance(settings, dict) or not isinstance(record, dict):
@@ -50,7 +50,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
             f"ckpt_path= continue l'exécution dans son dossier, {run} : retirez output_dir={asked}, "
             f"ou partez de ses poids avec init_from=."
         )
-    weights.resumable(str(checkpoint))  # refuse ce qui ne se reprend pas
+    checkpoint = _first_whole(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
     typed = {one.partition("=")[0].lstrip("+") for one in overrides}
@@ -58,6 +58,20 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     kept = [one for one in overrides if one.partition("=")[0] not in HERE]
     where = [f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}"]
     return [*old, *where, *kept]
+
+
+def _first_whole(checkpoint: Path, run: Path, strict: str | None) -> Path:
+    """`checkpoint` s'il est entier, sinon le plus récent de `run` qui l'est. UserError s'il ne se reprend pas."""
+    from gpt_lightning.weights.loading import first_whole, resumable
+    from gpt_lightning.weights.sources import of_run
+
+    others = [one for one in of_run(run, "last") if one.name not in (checkpoint.name, "best.ckpt")]
+
+    def read(path: Path) -> Path:
+        resumable(str(path))
+        return path
+
+    return first_whole([checkpoint, *others], read, strict=str(strict).lower() == "true")
 
 
 def _source(overrides: list[str]) -> str | None:

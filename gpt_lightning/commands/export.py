@@ -15,12 +15,10 @@ def export(settings: dict[str, Any]) -> None:
 
     from gpt_lightning.model import cost
     from gpt_lightning.weights import exporting
-    from gpt_lightning.weights import format as form
     from gpt_lightning.weights.loading import load_described
 
-    loaded = load_described(settings["ckpt_path"], n_heads=settings["n_heads"])
-    model, tokenizer = loaded[:2]
-    known = form.Description(model.config, *loaded[1:])
+    model, known, *_ = load_described(settings["ckpt_path"], n_heads=settings["n_heads"])
+    tokenizer = known.tokenizer
     files = exporting.export(model, tokenizer, Path(settings["to"]), settings["format"], known)
     parameters = cost.n_parameters(model.config)
     console.log.info(messages.exported(settings["to"], settings["format"], parameters))

@@ -86,6 +86,13 @@ RULES = (
         lambda s: not s["trainer"]["enable_checkpointing"] or s["trainer"]["fast_dev_run"],
         "cet entraînement n'écrit pas de checkpoint",
     ),
+    Rule(("train",), ("nan_skips",), lambda s: s["nan_policy"] != "skip", "elle sert à nan_policy=skip"),
+    Rule(
+        ("train",),
+        ("strict_resume",),
+        lambda s: s["ckpt_path"] is None and s["resume"] is None,
+        "elle sert à ckpt_path= et à resume=auto",
+    ),
     Rule(("train",), ("keep_last",), lambda s: s["save_every"] is None, "elle compte ceux de save_every="),
     Rule(
         ("train",),

@@ -25,7 +25,7 @@ def train(settings: dict[str, Any]) -> float:
     machine = hardware.resolve(settings["trainer"], processes.launcher())
 
     from gpt_lightning import weights
-    from gpt_lightning.training import module, plan, report, resume, trainer
+    from gpt_lightning.training import divergence, module, plan, report, resume, trainer
 
     description, done = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else (None, None)
     if done is not None and processes.is_first():  # les autres ont les réglages qu'il a jugés
@@ -67,7 +67,13 @@ def train(settings: dict[str, Any]) -> float:
     model = start.build(data.tokenizer.vocab_size)
     compiled = trainer.compiled(settings["compile"], machine.device.type)
     gpt = module.GPTModule(
-        model, data=data, optim=recipe, plan=planned, compiled=compiled, prompt=settings["prompt"]
+        model,
+        data=data,
+        optim=recipe,
+        plan=planned,
+        compiled=compiled,
+        prompt=settings["prompt"],
+        guard=divergence.DivergenceGuard(settings["nan_policy"], settings["nan_skips"]),
     )
     callbacks = trainer.chosen(nodes, settings, typed, signals.received)
     options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}

@@ -13,6 +13,15 @@ CHOICES = {
     "init": ("gpt2", "torch"),
     "kernels": ("fused", "reference"),
 }
+# au-delà, ce n'est plus un modèle mais une erreur, ou un fichier malveillant
+MOST = {
+    "vocab_size": 1 << 24,
+    "context_length": 1 << 24,
+    "emb_dim": 1 << 17,
+    "n_heads": 1 << 12,
+    "n_layers": 1 << 12,
+    "vocab_padding": 1 << 16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +45,8 @@ class GPTConfig:
     kernels: str = "fused"  # fused (noyaux de torch) | reference (formules de reference.py) : les mêmes poids
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "vocab_padding"):
-            whole(f"model.{name}", getattr(self, name))
+        for name, most in MOST.items():
+            whole(f"model.{name}", getattr(self, name), 1, most)
         for name in ("qkv_bias", "bias", "tie_weights"):
             choice(f"model.{name}", getattr(self, name), (True, False))
         for name, choices in CHOICES.items():

@@ -1,34 +1,44 @@
-"""Écrire un checkpoint sans le tenir deux fois en mémoire."""
+"""Écrire et lire un checkpoint : pour de bon, et sans le tenir deux fois en mémoire."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from gpt_lightning import durable
+from gpt_lightning.weights.files import check_names, read_torch
 
-class DirectCheckpointIO(TorchCheckpointIO):
-    """torch.save dans un fichier voisin, renommé quand il est entier.
 
-    Lightning 2.6 écrit d'abord tout en mémoire, puis le copie : quatre gigaoctets de trop pour 163 M de paramètres. Un
-    chemin qui n'est pas local lui reste confié.
+class DurableCheckpointIO(TorchCheckpointIO):
+    """torch.save dans un fichier voisin, qui va sur le disque et prend sa place d'un coup ; une lecture vérifie tout.
+
+    Lightning 2.6 écrit d'abord tout en mémoire, puis le copie : quatre gigaoctets de trop pour 163 M de paramètres. Il
+    n'attend pas le disque, tait un accès refusé, et ne vérifie pas ce qu'il relit. Un chemin qui n'est pas local lui
+    reste confié.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        """Écrit `checkpoint`. WriteError si le disque refuse ; le fichier d'avant est alors intact."""
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.tmp")
-        try:
+        with durable.refusals(path):
+            path.parent.mkdir(
+                exist_ok=True
+            )  # pas ses parents : un dossier d'exécution effacé n'est pas recréé
+        with durable.replacing(path) as beside:
             with open(beside, "wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+            check_names(beside)  # ce qui ne se relirait pas ne remplace rien
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Le contenu de `path`, vérifié en entier. UserError s'il est abîmé."""
+        if "://" in str(path):
+            return super().load_checkpoint(path, map_location, weights_only=True)
+        return read_torch(Path(path), mmap=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.training.divergence import POLICIES
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
 from gpt_lightning.weights.start import CHOSEN, StartingPoint
 
@@ -19,6 +20,9 @@ def check(settings: Mapping[str, Any], optimizer: type) -> None:
     whole("seed", settings["seed"], 0, 2**32 - 1)
     choice("compile", settings["compile"], ("auto", True, False))
     whole("eval_every", settings["eval_every"])
+    choice("nan_policy", settings["nan_policy"], POLICIES)
+    whole("nan_skips", settings["nan_skips"])
+    choice("strict_resume", settings["strict_resume"], (True, False))
     for key in ("max_tokens", "save_every", "global_batch_tokens", "global_batch_size"):
         if settings[key] is not None:
             whole(key, settings[key])

@@ -13,8 +13,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from gpt_lightning import messages
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training import resume
+from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights import format as form
@@ -36,6 +38,7 @@ class GPTModule(lightning.LightningModule):
         plan: Plan,
         compiled: bool = False,
         prompt: str | None = None,
+        guard: DivergenceGuard | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, data.tokenizer, optim, plan
@@ -48,6 +51,9 @@ class GPTModule(lightning.LightningModule):
         self.evaluated = True  # faux si l'évaluation due au pas courant a été interrompue
         self.data, self.seed = data, data.seed
         self._resumed = False
+        self.started = False  # vrai dès que tout est chargé
+        self.guard = guard or DivergenceGuard()
+        self._bad_loss: Tensor | None = None  # 1 si une perte du pas en cours n'est pas finie
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
         self._val_sum = Running()
@@ -56,7 +62,9 @@ class GPTModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch  # (B, T), (B, T), entiers de la base
         loss = self._loss(x.long(), y.long())
-        self.train_sum.add(loss, y.numel())
+        self.train_sum.add(loss, y.numel(), only_finite=True)
+        bad = (~torch.isfinite(loss.detach())).float()
+        self._bad_loss = bad if self._bad_loss is None else torch.maximum(self._bad_loss, bad)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -69,7 +77,10 @@ class GPTModule(lightning.LightningModule):
         self.log("val/loss", self.metrics["val/loss"], logger=False)  # pour les callbacks qui surveillent
 
     def record_validation(self, loss: float) -> None:
-        """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit."""
+        """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit. Diverged sinon."""
+        self.guard.check()
+        if not math.isfinite(loss):
+            raise Diverged(messages.diverged_evaluation(self.trainer.global_step))
         found = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
         found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
         self.metrics |= found
@@ -107,16 +118,33 @@ class GPTModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Coupe les gradients et garde leur norme. Lightning 2.6 refuse de le faire avec un AdamW fusionné."""
+        """Coupe les gradients, garde leur norme, juge le pas. Lightning 2.6 refuse de couper pour un AdamW fusionné."""
         parameters = [p for p in self.parameters() if p.grad is not None]
-        if (
-            gradient_clip_algorithm is not None
-            and str(gradient_clip_algorithm) == "value"
-            and gradient_clip_val
-        ):
+        by_value = gradient_clip_algorithm is not None and str(gradient_clip_algorithm) == "value"
+        most = math.inf if by_value or not gradient_clip_val else gradient_clip_val
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, most)
+        if by_value and gradient_clip_val:
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-            gradient_clip_val = None
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+        self._judge(optimizer)
+
+    def _judge(self, optimizer: Any) -> None:
+        """Annule ce pas si sa perte ou son gradient ne sont pas finis, sur quelque processus que ce soit."""
+        assert self._bad_loss is not None  # un lot vient d'être lu
+        code, self._bad_loss = self._bad_loss, None
+        if (
+            getattr(self.trainer.precision_plugin, "scaler", None) is None
+        ):  # lui cherche son échelle par des infinis
+            code = code + 2 * (~torch.isfinite(self.grad_norm)).to(code)
+        if self.trainer.world_size > 1:
+            code = self.trainer.strategy.reduce(code, reduce_op="max")
+        epoch, windows = self._order.place(self.epoch, self.windows)
+        where = messages.place(epoch, windows, windows + self._order.per_step - 1)
+        self.guard.judge(optimizer, code, step=self.trainer.global_step + 1, where=where)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.trainer.global_step % every == 0:
+            self.guard.check()
 
     @cached_property
     def _order(self) -> Any:
@@ -146,6 +174,7 @@ class GPTModule(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.guard.check()
         description = form.Description(self.model.config, self.tokenizer, self.prompts, self.corpus)
         form.write_progress(checkpoint, description, self.progress())
 
@@ -158,6 +187,7 @@ class GPTModule(lightning.LightningModule):
         self.train_sum.load(found.loss_sums, self.trainer.global_rank, self.trainer.world_size)
 
     def on_train_start(self) -> None:
+        self.started = True
         if not self._resumed:
             return
         self._resumed = False
@@ -188,36 +218,36 @@ class Running:
     """Une moyenne pondérée tenue sur l'accélérateur : rien n'est lu avant `mean`."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | None = None
-        self._weight = 0
+        self._sums: Tensor | None = None  # (2,) : la somme pondérée, les poids
 
-    def add(self, value: Tensor, weight: int) -> None:
-        weighted = value.detach().float() * weight
-        self._sum = weighted if self._sum is None else self._sum.to(weighted) + weighted
-        self._weight += weight
+    def add(self, value: Tensor, weight: int, *, only_finite: bool = False) -> None:
+        """Ajoute `value`, (), de ce poids ; avec `only_finite`, seulement si c'est un nombre fini."""
+        wide = torch.float32 if value.device.type == "mps" else torch.float64
+        part = torch.stack([value.detach().to(wide) * weight, value.new_full((), weight, dtype=wide)])
+        if only_finite:
+            part = torch.where(torch.isfinite(part[0]), part, torch.zeros_like(part))
+        self._sums = part if self._sums is None else self._sums.to(part) + part
 
     def mean(self, strategy: Any) -> float:
         """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
-        total = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
-        if self._sum is not None:
-            total[0], total[1] = self._sum, self._weight
-        total = strategy.reduce(total, reduce_op="sum")
-        self._sum, self._weight = None, 0
+        total = strategy.reduce(self._own(strategy), reduce_op="sum")
+        self._sums = None
         return (total[0] / total[1]).item()
 
     def state(self, strategy: Any) -> tuple[tuple[float, int], ...]:
         """(somme, poids) de chaque processus ; tous l'appellent ensemble."""
-        own = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
-        if self._sum is not None:
-            own[0], own[1] = self._sum, self._weight
-        everyone = strategy.all_gather(own).reshape(-1, 2).tolist()
+        everyone = strategy.all_gather(self._own(strategy)).reshape(-1, 2).tolist()
         return tuple((total, int(weight)) for total, weight in everyone)
 
     def load(self, sums: Sequence[tuple[float, int]], rank: int, world_size: int) -> None:
         """Reprend la somme de ce processus ; si leur nombre a changé, le premier les prend toutes."""
         own = [sums[rank]] if len(sums) == world_size else sums if rank == 0 else ()
-        self._weight = sum(weight for _, weight in own)
-        self._sum = torch.tensor(sum(total for total, _ in own)) if self._weight else None
+        total, weight = (sum(column) for column in zip(*own, strict=True)) if own else (0.0, 0)
+        self._sums = torch.tensor([total, weight], dtype=torch.float64) if weight else None
+
+    def _own(self, strategy: Any) -> Tensor:
+        own = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
+        return own if self._sums is None else self._sums.to(own)
 
 
 def _widest(strategy: Any) -> torch.dtype:

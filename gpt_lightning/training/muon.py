@@ -66,6 +66,10 @@ class MuonAdamW(torch.optim.AdamW):
 
     def _muon(self, group: dict) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
+        found: Tensor | None = getattr(
+            self, "found_inf", None
+        )  # non nul : ce pas ne change rien, comme pour AdamW
+        void = None if found is None else found > 0
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for p in parameters:
             state = self.state[p]
@@ -79,12 +83,18 @@ class MuonAdamW(torch.optim.AdamW):
             for p in same:
                 assert p.grad is not None  # les autres sont écartés plus haut
                 buffer = self.state[p]["momentum_buffer"]
-                buffer.lerp_(p.grad, 1 - momentum)
+                if void is None:
+                    buffer.lerp_(p.grad, 1 - momentum)
+                else:
+                    buffer.copy_(torch.where(void, buffer, buffer.lerp(p.grad, 1 - momentum)))
                 updates.append(p.grad.lerp(buffer, momentum))  # Nesterov
             scale = group["lr"] * 0.2 * max(shape) ** 0.5  # la taille d'un pas d'AdamW
+            decay = 1 - group["lr"] * group["weight_decay"]
             for p, update in zip(same, orthogonalised(torch.stack(updates), group["ns_steps"]), strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update.to(p.dtype), alpha=-scale)
+                if void is None:
+                    p.mul_(decay).add_(update.to(p.dtype), alpha=-scale)
+                else:
+                    p.copy_(torch.where(void, p, (p * decay).add(update.to(p.dtype), alpha=-scale)))
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:

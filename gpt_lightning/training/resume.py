@@ -41,12 +41,15 @@ FOLLOWS = {
     "eval_every": "l'intervalle d'évaluation",
     "save_every": "l'intervalle des checkpoints",
     "keep_last": "ceux que l'on garde",
+    "nan_policy": "ce que devient un pas qui diverge",
+    "nan_skips": "combien en passer de suite",
     "peak_flops": "la crête d'un appareil",
     "prompt": "le début des textes d'exemple",
     "run_name": "le nom dans TensorBoard",
     "output_dir": "le dossier, s'il a été déplacé",
     "ckpt_path": "la reprise elle-même",
     "resume": "la reprise elle-même",
+    "strict_resume": "la reprise elle-même",
 }
 FIXED = ("optim._target_",)  # dans un groupe qui peut changer
 

@@ -15,7 +15,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.training.callbacks import Finish, StopOnSignal, Stopped
-from gpt_lightning.training.checkpoint_io import DirectCheckpointIO
+from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
+from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.hyperparameters import hyperparameters
 from gpt_lightning.training.plan import Plan
@@ -83,7 +84,7 @@ def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[s
 def _plugins(given: Any) -> list[Any]:
     plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
     has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
-    return plugins if has_io else [*plugins, DirectCheckpointIO()]
+    return plugins if has_io else [*plugins, DurableCheckpointIO()]
 
 
 def chosen(
@@ -121,10 +122,26 @@ def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | Non
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     except Stopped as stopped:
         return stopped.signum
-    except RuntimeError as error:
-        if trainer.world_size > 1 and re.search(
-            r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group", str(error)
-        ):
-            raise UserError(messages.another_process_died()) from error
+    except Diverged:
+        if trainer.global_rank:  # tous s'arrêtent au même pas, et le premier le dit
+            sys.exit(0)
         raise
+    except UserError:
+        raise
+    except Exception as error:
+        sentence = _explained(error, trainer, ckpt_path if not module.started else None)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
     return 0
+
+
+def _explained(error: Exception, trainer: lightning.Trainer, restoring: str | None) -> str | None:
+    """La phrase d'une erreur qui n'est pas la nôtre : un autre processus est mort, ou `restoring` ne se relit pas."""
+    lost = r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group"
+    if trainer.world_size > 1 and isinstance(error, RuntimeError) and re.search(lost, str(error)):
+        return messages.another_process_died()
+    if restoring is None:
+        return None
+    first = (str(error).splitlines() or [""])[0][:120]
+    return messages.cannot_resume(restoring, f"{type(error).__name__}: {first}")

@@ -8,8 +8,7 @@ from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.weights.loading import HUB, load_described
-from gpt_lightning.weights.sources import find_checkpoint
+from gpt_lightning.weights.loading import load_described
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -54,9 +53,8 @@ def load_for_inference(
 
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
-    if not (source and source.startswith(HUB)):
-        source = str(find_checkpoint(source))
-    model, tokenizer, prompts, _ = load_described(source, n_heads=n_heads)
-    if tokenizer is None:
+    model, known, source, _ = load_described(source, n_heads=n_heads)
+    if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
-    return Inference(source, to_device(model, device, dtype), tokenizer, prompts[0] if prompts else "")
+    prompt = known.prompts[0] if known.prompts else ""
+    return Inference(source, to_device(model, device, dtype), known.tokenizer, prompt)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
@@ -58,6 +58,10 @@ def describe(description: Description) -> dict[str, Any]:
 def read(description: Any, path: Path) -> Description:
     """La description que `describe` a écrite. UserError si elle est d'un autre format."""
     version = description.get("format_version") if isinstance(description, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise UserError(
+            f"{path} est au format {version}, plus récent que ce programme, qui lit le {VERSION} : mettez-le à jour."
+        )
     if version != VERSION:
         raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
     tokenizer = description["tokenizer"]
@@ -97,9 +101,16 @@ def read_progress(content: Any, path: str) -> Progress:
             f"{path} n'a que les poids : reprenez last.ckpt, ou partez de ces poids avec init_from=."
         )
     version = content[KEY].get("training_version", 1) if isinstance(content[KEY], dict) else None
+    if isinstance(version, int) and version > TRAINING_VERSION:
+        raise UserError(
+            f"{path} vient d'une version plus récente du projet : mettez-le à jour pour reprendre."
+        )
     if version != TRAINING_VERSION:
         raise UserError(
             f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
             f"pas ; init_from= part de ses poids."
         )
-    return Progress(**content[KEY]["progress"])
+    found = Progress(**content[KEY]["progress"])
+    for name in ("step", "tokens", "epoch", "windows", "tokens_per_step", "world_size"):
+        whole(f"{path} : {name}", getattr(found, name), 0, 2**62)
+    return found

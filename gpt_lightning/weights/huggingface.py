@@ -180,7 +180,10 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
     shards = [found]
     if found.endswith(".json"):
-        shards = sorted(set(read_json(folder / found)["weight_map"].values()))
+        shards = sorted({str(one) for one in read_json(folder / found)["weight_map"].values()})
+        outside = next((one for one in shards if Path(one).name != one), None)
+        if outside is not None:
+            raise UserError(f"{folder / found} nomme {outside}, hors de son dossier.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         if shard.endswith(".bin"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.tokenizers import ByteLevelTokenizer, Tokenizer, gpt2
-from gpt_lightning.weights.files import read_json
+from gpt_lightning.weights.files import read_json, read_text
 
 JSON, VOCABULARY, MERGES, OPTIONS = "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"
 
@@ -27,7 +27,7 @@ def read(folder: Path, vocab_size: int) -> tuple[Tokenizer | None, str]:
         special = {one["content"]: one["id"] for one in values.get("added_tokens") or []}
     elif (folder / VOCABULARY).exists() and (folder / MERGES).exists():
         vocabulary = read_json(folder / VOCABULARY)
-        lines = (folder / MERGES).read_text(encoding="utf-8").split("\n")
+        lines = read_text(folder / MERGES).split("\n")
         merges = [line for line in lines if line.strip() and not line.startswith("#version")]
     else:
         return None, f"il n'y a ni {JSON}, ni {VOCABULARY} avec {MERGES}"

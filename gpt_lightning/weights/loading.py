@@ -1,10 +1,10 @@
 """`load` : de n'importe quelle source de poids connue à un modèle et son tokenizer."""
 
-import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,20 +15,21 @@ from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface, huggingface_tokenizer, original
-from gpt_lightning.weights.files import read_json, read_torch, reading
-from gpt_lightning.weights.sources import find_checkpoint
+from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading
+from gpt_lightning.weights.sources import find_checkpoints
 
 HUB = "hf:"
+T = TypeVar("T")
 log = logging.getLogger("gpt_lightning")
 
 
 class Loaded(NamedTuple):
-    """Un modèle, son tokenizer, et des débuts de texte dans sa langue si la source en garde."""
+    """Un modèle, ce que sa source dit de lui, et le fichier, le dossier ou le nom où il a été lu."""
 
     model: GPTModel
-    tokenizer: Tokenizer | None
-    prompts: tuple[str, ...] = ()
-    corpus: str = ""
+    known: form.Description
+    source: str = ""
+    guessed: bool = False  # le nombre de têtes n'est pas dans le fichier
 
 
 def load(
@@ -42,41 +43,75 @@ def load(
     phrases nomment. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
-    return load_described(source, n_heads=n_heads, key=key)[:2]
+    found = load_described(source, n_heads=n_heads, key=key)
+    return found.model, found.known.tokenizer
 
 
 def load_described(
     source: str | None = None, *, n_heads: int | None = None, key: str = "ckpt_path"
 ) -> Loaded:
-    """Comme `load`, avec les débuts de texte que la source garde."""
+    """Comme `load`, avec ce que la source dit du modèle, et laquelle a été lue.
+
+    Dans une exécution, un checkpoint abîmé est dit, et le plus récent qui ne l'est pas le remplace.
+    """
     if source and source.startswith(HUB):
-        found = _from_huggingface(huggingface.download(source.removeprefix(HUB)))
-    elif (path := find_checkpoint(source, key=key)).is_dir():
-        found = _from_folder(path)
-    elif path.suffix == ".safetensors":
-        found = _from_safetensors(path)
-    elif form.is_ours(content := read_torch(path)):
-        found = _from_checkpoint(path, content)
-    elif original.is_original(content):
-        return _from_original(path, original.state_of(content), n_heads)
+        folder = huggingface.download(source.removeprefix(HUB))
+        with reading(folder):
+            found = _from_huggingface(folder)._replace(source=source)
     else:
-        seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path} : architecture inconnue (on y trouve {seen}).")
-    if n_heads is not None:
+        found = first_whole(find_checkpoints(source, key=key), lambda path: _from_path(path, n_heads))
+    if n_heads is not None and not found.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
     return found
 
 
+def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: bool = False) -> T:
+    """Ce que `read` rend du premier de `paths` qui n'est pas abîmé ; chacun de ceux qui le sont est dit.
+
+    Damaged s'ils le sont tous, ou dès le premier avec `strict`.
+    """
+    first, *others = paths
+    try:
+        return read(first)
+    except Damaged as error:
+        if strict or not others:
+            raise
+        log.warning(messages.damaged(str(error), str(others[0])))
+    return first_whole(others, read)
+
+
 def resumable(path: str) -> tuple[form.Description, form.Progress]:
     """Ce que le checkpoint `path` dit de son modèle, et où il en est. UserError s'il ne peut pas être repris."""
-    content = read_torch(Path(path))
-    progress = form.read_progress(content, path)
-    return form.read(content[form.KEY], Path(path)), progress
+    with reading(Path(path)):
+        content = read_torch(Path(path))
+        progress = form.read_progress(content, path)
+        known = form.read(content[form.KEY], Path(path))
+        build(known.config, form.model_state(content), Path(path))
+        return known, progress
+
+
+def _from_path(path: Path, n_heads: int | None) -> Loaded:
+    with reading(path):
+        return _recognised(path, n_heads)._replace(source=str(path))
+
+
+def _recognised(path: Path, n_heads: int | None) -> Loaded:
+    if path.is_dir():
+        return _from_folder(path)
+    if path.suffix == ".safetensors":
+        return _from_safetensors(path)
+    content = read_torch(path)
+    if form.is_ours(content):
+        return _from_checkpoint(path, content)
+    if original.is_original(content):
+        return _from_original(path, original.state_of(content), n_heads)
+    seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
+    raise UserError(f"{path} : architecture inconnue (on y trouve {seen[:120]}).")
 
 
 def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> Loaded:
     known = form.read(checkpoint[form.KEY], path)
-    return Loaded(build(known.config, form.model_state(checkpoint), path), *known[1:])
+    return Loaded(build(known.config, form.model_state(checkpoint), path), known)
 
 
 def _from_safetensors(path: Path) -> Loaded:
@@ -85,9 +120,9 @@ def _from_safetensors(path: Path) -> Loaded:
     with reading(path), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if form.KEY in metadata:
-            known = form.read(json.loads(metadata[form.KEY]), path)
+            known = form.read(parse_json(metadata[form.KEY], path), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Loaded(build(known.config, tensors, path), *known[1:])
+            return Loaded(build(known.config, tensors, path), known)
     return _from_folder(path.parent)
 
 
@@ -114,15 +149,14 @@ def _from_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
-    rest: tuple[Any, ...] = ()
+    known = form.Description(config, tokenizer)
     ours = folder / f"{form.KEY}.json"
     if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
-        exported, tokenizer, *more = form.read(read_json(ours), ours)
-        rest = tuple(more)
-        config = replace(exported, vocab_padding=1)
+        known = form.read(read_json(ours), ours)
+        known = known._replace(config=replace(known.config, vocab_padding=1))
     elif tokenizer is None:
         log.warning(messages.unread_tokenizer(str(folder), why_not))
-    return Loaded(build(config, huggingface.state_from(tensors, config), folder), tokenizer, *rest)
+    return Loaded(build(known.config, huggingface.state_from(tensors, known.config), folder), known)
 
 
 def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
@@ -131,11 +165,16 @@ def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
         log.warning(messages.guessed_heads(str(path), config.n_heads))
     # ce format ne dit pas son tokenizer, et le projet d'origine n'entraîne qu'avec celui de GPT-2
     tokenizer = gpt2() if config.vocab_size == gpt2().vocab_size else None
-    return Loaded(build(config, state, path), tokenizer)
+    return Loaded(build(config, state, path), form.Description(config, tokenizer), guessed=True)
 
 
 def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:
     """Un modèle fait de ces tenseurs, sans les copier. UserError qui nomme le tenseur absent ou mal formé."""
+    blocks = len({name.split(".")[1] for name in state if name.startswith("trf_blocks.")})
+    if config.n_layers > blocks:  # avant d'en construire un million
+        raise UserError(f"{path} : il manque le tenseur trf_blocks.{blocks}, sur {config.n_layers} annoncés.")
+    if config.n_layers < blocks:
+        raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")
     with torch.device("meta"):
         model = GPTModel(config, draw=False)
     expected = model.state_dict()

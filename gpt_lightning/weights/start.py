@@ -9,8 +9,7 @@ from torch import Tensor
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.format import Description
-from gpt_lightning.weights.loading import HUB, load
-from gpt_lightning.weights.sources import find_checkpoint
+from gpt_lightning.weights.loading import load_described
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
@@ -45,7 +44,7 @@ def starting_point(
         return StartingPoint({**resumed.config.to_dict(), **chosen}, tokenizer=resumed.tokenizer)
     if not source:
         return StartingPoint(dict(architecture))
-    if not source.startswith(HUB):  # « best » est celui d'aujourd'hui
-        source = str(find_checkpoint(source, key="init_from"))
-    model, tokenizer = load(source, key="init_from")
-    return StartingPoint({**model.config.to_dict(), **chosen}, source, tokenizer, dict(model.state_dict()))
+    model, known, source, _ = load_described(source, key="init_from")  # « best » est celui d'aujourd'hui
+    return StartingPoint(
+        {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict())
+    )

@@ -24,6 +24,8 @@ IDLE = [
     ("train", ["eval_every=3", "trainer.val_check_interval=2"], "la remplace"),
     ("train", ["save_every=3", "trainer.fast_dev_run=true"], "checkpoint"),
     ("train", ["keep_last=5"], "save_every="),
+    ("train", ["nan_skips=5"], "nan_policy=skip"),
+    ("train", ["strict_resume=true"], "ckpt_path="),
     ("train", ["callbacks.monitor=null", "peak_flops=1e12"], "callbacks.monitor"),
     ("train", ["callbacks.sample=null", "decoding=nucleus"], "callbacks.sample"),
     ("train", ["callbacks.sample=null", "decoding.temperature=2"], "callbacks.sample"),

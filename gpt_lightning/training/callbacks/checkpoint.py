@@ -1,12 +1,15 @@
 """Garder l'entraînement (last.ckpt, step_N.ckpt) et le meilleur modèle (best.ckpt)."""
 
+import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint
 
+from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice, whole
 
 
@@ -52,7 +55,7 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(last)
         self._saved, self._due = step, False
         if self._numbered(step) and trainer.is_global_zero:
-            _link(last, self.dirpath / f"step_{step:07d}.ckpt")
+            _link(last, self.dirpath / f"step_{step:07d}.ckpt")  # puis seulement, les plus anciens
             for path in self._steps()[: -self.keep] if self.keep else []:
                 path.unlink()
 
@@ -89,7 +92,7 @@ class BestCheckpoint(Checkpoint):
             known = ", ".join(sorted(pl_module.metrics))
             raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {known}.")
         score, best = pl_module.metrics[self.monitor], self.best_model_score
-        if best is None or (score < best if self.mode == "min" else score > best):
+        if math.isfinite(score) and (best is None or (score < best if self.mode == "min" else score > best)):
             self.best_model_score = score
             trainer.save_checkpoint(self.dirpath / "best.ckpt", weights_only=True)
 
@@ -102,12 +105,8 @@ class BestCheckpoint(Checkpoint):
 
 def _link(source: Path, target: Path) -> None:
     """`target` est le même fichier que `source`, d'un coup et sans place de plus si le disque sait le faire."""
-    beside = target.with_name(f".{target.name}.tmp")
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(source, beside)
-    except OSError:
-        import shutil
-
-        shutil.copyfile(source, beside)
-    os.replace(beside, target)
+    with durable.replacing(target) as beside:
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)

@@ -1,0 +1,166 @@
+"""Écrire un fichier pour de bon : entier ou pas du tout, et sur le disque quand c'est dit.
+
+Tout ce que le projet écrit et qui compte passe par ici. Un fichier s'écrit à côté de sa place, sous un nom à lui, va
+sur le disque, puis prend son nom d'un coup ; le dossier va sur le disque à son tour. Une coupure laisse donc l'ancien
+ou le nouveau, et au pire un brouillon que `sweep` retire.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import socket
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+
+_SCRATCH = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.brouillon")
+
+
+class WriteError(UserError):
+    """Le disque a refusé une écriture ; `path` est ce qui devait s'écrire."""
+
+    def __init__(self, path: Path, sentence: str) -> None:
+        super().__init__(sentence)
+        self.path = path
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Traduit ce que le système refuse dans ce bloc en une WriteError qui nomme `path` et dit quoi faire."""
+    try:
+        yield
+    except Exception as error:
+        refused = system_error(error)
+        if refused is None:
+            raise
+        reason = messages.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
+        raise WriteError(path, reason) from error
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """L'OSError qui est derrière `error` ; None si c'est autre chose.
+
+    torch (RuntimeError) et safetensors, écrit en Rust, la cachent chacun à sa manière.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            return seen
+        if isinstance(seen, UserError):
+            return None
+        seen = seen.__cause__ or seen.__context__
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Un chemin voisin où écrire ; à la fin du bloc il est sur le disque et s'appelle `path`, d'un coup.
+
+    Le dossier doit exister. WriteError si le système refuse quoi que ce soit ; `path` est alors comme avant, et il ne
+    reste rien à côté.
+    """
+    beside = scratch(path)
+    with refusals(path):
+        try:
+            yield beside
+            sync(beside)
+            os.replace(beside, path)
+            sync(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Écrit ce texte, entier ou pas du tout. WriteError si le disque refuse."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Un dossier voisin à remplir ; à la fin du bloc, ses fichiers sont dans `folder`, le plus grand en dernier.
+
+    WriteError si le système refuse ; rien de ce qui était déjà dans `folder` n'a alors changé, et s'il n'était pas là,
+    il n'y est toujours pas.
+    """
+    with refusals(folder):
+        absent = [one for one in (folder, *folder.parents) if not one.exists()]
+        beside, done = scratch(folder), False
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            for path in beside.iterdir():
+                sync(path)
+            if folder.exists():
+                for path in sorted(beside.iterdir(), key=lambda one: one.stat().st_size):
+                    os.replace(path, folder / path.name)
+            else:
+                os.replace(beside, folder)
+            sync(folder)
+            sync(folder.parent)
+            done = True
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            for one in [] if done else absent:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(one) if one == folder else one.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Attend que `path`, un fichier ou un dossier, soit sur le disque ; sans effet là où un dossier ne s'ouvre pas."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # Windows n'ouvre pas les dossiers
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # un dossier d'un disque réseau
+            raise
+    finally:
+        os.close(handle)
+
+
+def scratch(path: Path) -> Path:
+    """Le brouillon de `path` : à côté de lui, d'un nom qui dit quel processus de quelle machine l'écrit."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.brouillon")
+
+
+def sweep(folder: Path, *, alone: bool = False) -> None:
+    """Retire de `folder` les brouillons des processus morts de cette machine ; tous, si l'appelant y est seul."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _SCRATCH.fullmatch(path.name)
+        if found and (alone or (found[1] == _host() and not alive(int(found[2])))):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def alive(pid: int) -> bool:
+    """Vrai si ce processus de cette machine existe."""
+    if os.name == "nt":  # os.kill(pid, 0) y enverrait un Ctrl-C
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # type: ignore[attr-defined]
+        return bool(handle and ctypes.windll.kernel32.CloseHandle(handle))  # type: ignore[attr-defined]
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,63 @@
+"""Un pas qui diverge (perte ou gradient infini, ou NaN) est nul : il ne change ni les poids, ni l'optimiseur.
+
+Sur CPU, cela se voit au pas même. Sur un accélérateur, lire un nombre attend tout ce qui le précède : le jugement reste
+sur l'appareil, où les noyaux fusionnés d'AdamW et Muon savent annuler un pas (`found_inf`, fait pour GradScaler), et se
+lit au plus tard au prochain journal, à la prochaine évaluation ou au prochain checkpoint.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+
+POLICIES = ("stop", "skip")
+log = logging.getLogger("gpt_lightning")
+
+
+class Diverged(UserError):
+    """L'entraînement a divergé, et s'arrête : rien n'a été gardé de ce pas."""
+
+
+class DivergenceGuard:
+    """Annule les pas qui divergent ; `policy` : stop, ou skip, qui en passe `most` de suite au plus."""
+
+    def __init__(self, policy: str = "stop", most: int = 5) -> None:
+        self.policy, self.most = policy, most
+        self._pending: list[tuple[int, str, Tensor]] = []  # pas jugés, pas encore lus : (pas, où, code)
+        self._in_a_row = 0
+        self.defers = True  # faux : lire à chaque pas, même sur un accélérateur
+
+    def judge(self, optimizer: Any, code: Tensor, *, step: int, where: str) -> None:
+        """Annule le pas `step`, qui va être fait, si `code`, (), n'est pas nul : 1 la perte, 2 le gradient, 3 les deux.
+
+        `where` dit ce qu'il a lu. Diverged s'il faut s'arrêter là.
+        """
+        self._pending.append((step, where, code))
+        if self.defers and code.device.type != "cpu" and _can_void(optimizer):
+            optimizer.grad_scale, optimizer.found_inf = None, (code > 0).float()
+        elif self.check():
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None  # sans gradient, un optimiseur ne touche à rien
+
+    def check(self) -> bool:
+        """Lit les pas qui ne l'étaient pas ; vrai si le dernier est nul. Diverged s'il faut s'arrêter."""
+        pending, self._pending = self._pending, []
+        codes = torch.stack([code for *_, code in pending]).tolist() if pending else []
+        for (step, where, _), code in zip(pending, codes, strict=True):
+            self._in_a_row = self._in_a_row + 1 if code else 0
+            if code and (self.policy == "stop" or self._in_a_row > self.most):
+                raise Diverged(messages.diverged(step, where, int(code), self._in_a_row))
+            if code:
+                log.warning(messages.skipped(step, where, int(code)))
+        return bool(codes and codes[-1])
+
+
+def _can_void(optimizer: Any) -> bool:
+    """Vrai si cet optimiseur sait annuler un pas sans qu'on lise rien."""
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return isinstance(optimizer, torch.optim.AdamW) and fused
