@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
@@ -82,6 +83,15 @@ def write_text(path: Path, text: str) -> None:
     """Écrit ce texte, entier ou pas du tout. WriteError si le disque refuse."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def save_figure(figure: Any, folder: Path, name: str) -> list[Path]:
+    """Écrit une figure de matplotlib en PDF et en PNG dans `folder`, qui existe. WriteError si le disque refuse."""
+    paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]
+    for path in paths:
+        with replacing(path) as beside:
+            figure.savefig(beside, dpi=150, format=path.suffix[1:])
+    return paths
 
 
 @contextmanager

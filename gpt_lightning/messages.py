@@ -458,6 +458,11 @@ def cannot_write(path: str, code: int, reason: str) -> str:
     return f"{path} ne s'écrit pas ({why}) : {advice}."
 
 
+def goes_on(why: str) -> str:
+    """Ce qui ne s'écrit pas, et dont l'entraînement se passe."""
+    return f"{why} L'entraînement continue sans."
+
+
 def generated(
     source: str, *, reasons: Sequence[str | None], tokens: int, seconds: float, first: float | None
 ) -> str:

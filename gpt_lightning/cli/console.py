@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from gpt_lightning import durable, messages
+
 log = logging.getLogger("gpt_lightning")
 
 
@@ -77,17 +79,35 @@ def show_log(*, on_stdout: bool) -> None:
     )  # ce que Hydra dit d'un balayage, nous le disons en français
 
 
+class LogFile(logging.FileHandler):
+    """Un fichier de journal ; quand il ne s'écrit plus, il le dit une fois, et l'entraînement continue."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Dit la première erreur, sur l'erreur standard."""
+        refused = durable.system_error(sys.exc_info()[1] or ValueError())
+        if refused is not None and not self._failed:
+            self._failed = True
+            why = messages.cannot_write(
+                self.baseFilename, refused.errno or 0, refused.strerror or str(refused)
+            )
+            print(messages.goes_on(why), file=sys.stderr)
+
+
 @contextmanager
 def written_to(path: Path) -> Iterator[None]:
     """Pendant ce bloc, écrit aussi le journal dans `path`, daté, à la suite de ce qu'il contient."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with durable.refusals(path):
+        handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 class Progress:

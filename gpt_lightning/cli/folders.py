@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.cli import console, lock, processes
 from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
 from gpt_lightning.cli.composition import plain
@@ -92,6 +92,8 @@ class RunFolders:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
         with lock.held(folder):
+            for one in (folder, *(folder / name for name in (RECORD, "checkpoints", "plots", "samples"))):
+                durable.sweep(one, alone=True)  # d'un processus tué
             try:
                 settings = {**self._settings(cfg, folder), **texts}
                 if not resumed:  # une reprise n'écrit rien avant d'être acceptée
@@ -182,8 +184,9 @@ def _keep(folder: Path, settings: dict[str, Any]) -> None:
     save_yaml(settings, folder / SETTINGS)
     if HydraConfig.initialized():
         kept = folder / RECORD
-        kept.mkdir(exist_ok=True)
-        OmegaConf.save(cast(DictConfig, HydraConfig.instance().cfg), kept / "hydra.yaml")
+        with durable.refusals(kept):
+            kept.mkdir(exist_ok=True)
+        durable.write_text(kept / "hydra.yaml", OmegaConf.to_yaml(HydraConfig.instance().cfg))
         save_yaml(settings, kept / "config.yaml")
         save_yaml(typed_overrides(), kept / "overrides.yaml")
 
@@ -219,7 +222,7 @@ def following(folder: Path, command: str) -> list[str]:
 
 def save_yaml(values: Any, path: Path) -> None:
     """Écrit des valeurs simples."""
-    path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    durable.write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
 
 
 def _clear(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Le travail de generate.py : lire les textes de départ, écrire leurs suites sur stdout ou dans un .jsonl."""
 
+import contextlib
 import json
 import os
 import select
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError, whole
 
 if TYPE_CHECKING:
@@ -121,20 +122,23 @@ def write_lines(
     interruption garde ce qui est fait.
     """
     began, tokens, reasons = time.monotonic(), 0, []
-    file = open(output, "x", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
+    with durable.refusals(Path(output)) if output else contextlib.nullcontext():
+        file = open(output, "x", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
     try:
         for start, batch in _shown(prompts, batch_size):
             stream = continued(batch, start)
             for _ in stream:
                 pass
-            for row in stream.rows:
-                _write_record(file, row)
-                tokens += len(row.ids)
-                reasons.append(row.reason)
-            file.flush()
+            with durable.refusals(Path(output)) if output else contextlib.nullcontext():
+                for row in stream.rows:
+                    _write_record(file, row)
+                    tokens += len(row.ids)
+                    reasons.append(row.reason)
+                file.flush()
     finally:
         if output:
-            file.close()
+            with contextlib.suppress(OSError):  # dit plus haut
+                file.close()
         seconds = time.monotonic() - began
         summary = messages.generated(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
         print(summary, file=sys.stderr)

@@ -195,7 +195,8 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     def identity(self) -> str:
         """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
         windows = [self.max_length, self.stride, self.cross_documents]
-        known = json.dumps([self._opened.folder.name[-16:], windows])
+        content = [self._opened.meta[key] for key in ("source_sha256", "tokenizer", "split")]
+        known = json.dumps([content, windows], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:16]
 
     @property

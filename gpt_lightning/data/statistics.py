@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpt_lightning import durable
+
 if TYPE_CHECKING:
     from gpt_lightning.data.datamodule import SlidingWindowDataModule
 
@@ -50,8 +52,6 @@ def render(contents: Contents, folder: Path) -> list[Path]:
         xscale="log", xlabel="longueur (jetons)", ylabel="documents", title="Longueur des documents du corpus"
     )
     axes.legend()
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"lengths.{suffix}" for suffix in ("pdf", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+    with durable.refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return durable.save_figure(figure, folder, "lengths")

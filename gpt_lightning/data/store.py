@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,38 +23,46 @@ from typing import IO, Any
 
 import numpy as np
 
+from gpt_lightning import durable
 from gpt_lightning.data.files import BLOCK, Piece
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
-VERSION = 3
+VERSION = 4
 SHARD_TOKENS = 1 << 28  # 512 Mo en uint16
 PARALLEL_CHARACTERS = 8 * BLOCK  # en deçà, un seul processus encode
+SPLITS = ("train", "val")
+DTYPES = ("uint16", "uint32")
+READ = 1 << 24  # octets lus à la fois pour les vérifier
+MOST_META = 1 << 24  # octets ; une base de dix mille fragments en demande cent mille
 
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Une base ouverte : `meta` est lu, les jetons ne le sont qu'à l'usage. UserError si elle est abîmée."""
+    """Une base ouverte : tout ce qu'elle contient est vérifié. UserError si elle est abîmée.
+
+    De meta.json, rien n'est cru que les fichiers peuvent dire : leur taille, leur empreinte, leurs identifiants.
+    """
 
     folder: Path
     meta: dict[str, Any] = field(repr=False)
+    counts: dict[str, list[int]] = field(repr=False)  # par moitié, les jetons de chaque fragment
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
-        try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            raise UserError(
-                f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible."
-            ) from None
-        if meta.get("version") != VERSION:
-            raise UserError(f"{folder} : version {meta.get('version')} de la base, {VERSION} attendue.")
-        store = cls(folder, meta)
-        for split in ("train", "val"):
-            for path, count in zip(store.shards(split), meta["splits"][split]["shards"], strict=True):
-                size = path.stat().st_size if path.exists() else -1
-                if size != count * store.dtype.itemsize:
-                    raise UserError(f"{path} est tronqué ou absent : effacez {folder}, il sera reconstruit.")
+        """La base de `folder`, dont chaque octet est lu."""
+        meta = _read_meta(folder)
+        store = cls(folder, meta, {})
+        for split in SPLITS:
+            known = meta["splits"][split]
+            paths = [folder / f"{split}_{index:05d}.bin" for index in range(len(known["crc"]))]
+            found = [
+                _checked(path, crc, store.dtype, meta["vocab_size"])
+                for path, crc in zip(paths, known["crc"], strict=True)
+            ]
+            store.counts[split] = found
+            path = folder / f"{split}_documents.bin"
+            _checked(path, known["documents_crc"], np.dtype(np.int64), sum(found) + 1)
         return store
 
     @property
@@ -62,15 +70,61 @@ class TokenStore:
         return np.dtype(self.meta["dtype"])
 
     def shards(self, split: str) -> list[Path]:
-        count = len(self.meta["splits"][split]["shards"])
-        return [self.folder / f"{split}_{index:05d}.bin" for index in range(count)]
+        """Les fragments de `split`, dans l'ordre."""
+        return [self.folder / f"{split}_{index:05d}.bin" for index in range(len(self.counts[split]))]
 
     def documents(self, split: str) -> np.ndarray:
         """Le premier jeton de chaque document, (documents,) int64."""
         return np.fromfile(self.folder / f"{split}_documents.bin", dtype=np.int64)
 
     def n_tokens(self, split: str) -> int:
-        return sum(self.meta["splits"][split]["shards"])
+        """Les jetons de `split`."""
+        return sum(self.counts[split])
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """meta.json, dont chaque valeur utile a le bon type. UserError sinon."""
+    broken = UserError(f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible.")
+    try:
+        if (folder / "meta.json").stat().st_size > MOST_META:
+            raise broken
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        version = meta["version"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        raise broken from None
+    if version != VERSION:
+        raise UserError(f"{folder} : version {str(version)[:20]} de la base, {VERSION} attendue.")
+    try:
+        numbers = [meta["vocab_size"]]
+        for split in SPLITS:
+            known = meta["splits"][split]
+            numbers += [known["characters"], known["bytes"], known["documents_crc"], *known["crc"]]
+        fine = meta["dtype"] in DTYPES and all(type(one) is int and 0 <= one < 1 << 62 for one in numbers)
+    except (KeyError, TypeError):
+        fine = False
+    if not fine:
+        raise UserError(f"{folder} : meta.json est abîmé ; effacez ce dossier, il sera reconstruit.")
+    return meta
+
+
+def _checked(path: Path, crc: int, dtype: np.dtype, below: int) -> int:
+    """Le nombre d'entiers de `path`. UserError si son empreinte n'est pas `crc`, ou un entier hors de [0, below)."""
+    found, size = 0, 0
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(READ):
+                found, size = zlib.crc32(block, found), size + len(block)
+                values = np.frombuffer(block[: len(block) // dtype.itemsize * dtype.itemsize], dtype)
+                if len(values) and not 0 <= values.min() <= values.max() < below:
+                    raise UserError(
+                        f"{path} contient un identifiant hors du vocabulaire : effacez {path.parent}, il sera "
+                        f"reconstruit."
+                    )
+    except OSError:
+        found = -1
+    if found != crc or size % dtype.itemsize:
+        raise UserError(f"{path} est abîmé ou absent : effacez {path.parent}, il sera reconstruit.")
+    return size // dtype.itemsize
 
 
 class Tokens(Sequence[int]):
@@ -144,14 +198,19 @@ def _build_aside(
 ) -> None:
     """Construit dans un dossier provisoire, puis renomme ; le provisoire est effacé quoi qu'il arrive."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
+    durable.sweep(cache_dir)  # ce que des processus morts ont laissé
+    scratch = durable.scratch(folder)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     try:
         _build(scratch, identity, splits, tokenizer, progress)
         try:
+            durable.sync(scratch)
             scratch.rename(folder)
         except OSError:
             if not folder.exists():  # un autre processus a fini le premier : sa base est la même
                 raise
+        durable.sync(cache_dir)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -172,10 +231,10 @@ def _build(
         "splits": {},
     }
     for split, pieces in splits.items():
-        counts: dict[str, Any] = {"documents": 0, "characters": 0, "bytes": 0}
+        counts: dict[str, Any] = {"documents": 0, "characters": 0, "bytes": 0, "documents_crc": 0}
         with open(folder / f"{split}_documents.bin", "wb") as starts:
             encoded = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)
-            counts["shards"] = _write_shards(folder, split, _marked(encoded, starts, counts, progress))
+            counts["crc"] = _write_shards(folder, split, _marked(encoded, starts, counts, progress))
             _sync(starts)
         meta["splits"][split] = counts
     with open(folder / "meta.json", "w", encoding="utf-8") as file:
@@ -192,7 +251,9 @@ def _marked(
     """Les jetons, en notant au passage dans `starts` (int64) où chaque document commence."""
     position = 0
     for ids, begins in encoded:
-        (position + begins).astype(np.int64).tofile(starts)
+        written = (position + begins).astype(np.int64).tobytes()
+        starts.write(written)
+        counts["documents_crc"] = zlib.crc32(written, counts["documents_crc"])
         position += len(ids)
         yield ids
         progress(counts["characters"])
@@ -289,24 +350,30 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, li
 
 
 def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> list[int]:
-    counts: list[int] = []
+    """Écrit les jetons par fragments ; rend le CRC-32 de chacun."""
+    found: list[int] = []
+    written = 0  # jetons du fragment ouvert
     file = None
     try:
         for chunk in chunks:
             while len(chunk):
-                if file is None or counts[-1] == SHARD_TOKENS:
+                if file is None or written == SHARD_TOKENS:
                     if file is not None:
                         _close_synced(file)
-                    file = open(folder / f"{split}_{len(counts):05d}.bin", "wb")  # noqa: SIM115
-                    counts.append(0)
-                part = chunk[: SHARD_TOKENS - counts[-1]]
-                file.write(part.tobytes())
-                counts[-1] += len(part)
-                chunk = chunk[len(part) :]
+                    file = open(folder / f"{split}_{len(found):05d}.bin", "wb")  # noqa: SIM115
+                    found.append(0)
+                    written = 0
+                part = chunk[: SHARD_TOKENS - written].tobytes()
+                file.write(part)
+                found[-1] = zlib.crc32(part, found[-1])
+                written += min(len(chunk), SHARD_TOKENS - written)
+                chunk = chunk[len(part) // chunk.itemsize :]
+        if file is not None:
+            _sync(file)
     finally:
         if file is not None:
-            _close_synced(file)
-    return counts
+            file.close()
+    return found
 
 
 def _close_synced(file: IO[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gpt_lightning import durable
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
 from gpt_lightning.messages import number, tick
@@ -101,11 +102,9 @@ def table(title: str, found: Temperatures) -> "Table":
 
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Écrit la figure en PDF et en PNG dans `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+    with durable.refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return durable.save_figure(figure, folder, name)
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
 """Le petit vocabulaire du livre : neuf mots, et les logits d'un modèle qui vient de lire « every effort moves you »."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich
 import torch
+
+from gpt_lightning import durable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,9 +65,11 @@ def report(contents: Sequence[Any], settings: dict[str, Any], name: str) -> None
     _print(rich.get_console(), contents)
     if settings["output_dir"]:
         path = Path(settings["output_dir"]) / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            _print(Console(file=file, width=rich.get_console().width), contents)
+        text = io.StringIO()
+        _print(Console(file=text, width=rich.get_console().width), contents)
+        with durable.refusals(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_text(path, text.getvalue())
         print(path)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, TrainedTokenizer, huggingface_files, merges_of
@@ -24,16 +24,18 @@ def export(
     """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
 
     `known` est ce que la source des poids disait d'elle. UserError si le format est inconnu, si le dossier contient
-    déjà un modèle, ou si le modèle a une option que le format n'a pas.
+    déjà un modèle, si le modèle a une option que le format n'a pas, ou si le disque refuse ; il n'en reste alors rien.
     """
     choice("format", kind, FORMATS)
     if (to / huggingface.WEIGHTS).exists():
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
     known = known or form.Description(model.config, tokenizer)
-    written = (_huggingface if kind == "hf" else _safetensors)(model, tokenizer, form.describe(known), to)
-    if isinstance(tokenizer, TrainedTokenizer):
-        written += [path.name for path in tokenizer.save(to)]
-    (to / "README.md").write_text(_card(known), encoding="utf-8")
+    write = _huggingface if kind == "hf" else _safetensors
+    with durable.filling(to) as beside:  # tout, ou rien
+        written = write(model, tokenizer, form.describe(known), beside)
+        if isinstance(tokenizer, TrainedTokenizer):
+            written += [path.name for path in tokenizer.save(beside)]
+        (beside / "README.md").write_text(_card(known), encoding="utf-8")
     return [*written, "README.md"]
 
 
@@ -62,7 +64,6 @@ def _safetensors(
     from safetensors.torch import save_file
 
     text = json.dumps(description, ensure_ascii=False, indent=1)
-    to.mkdir(parents=True, exist_ok=True)
     save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={form.KEY: text})
     (to / f"{form.KEY}.json").write_text(text, encoding="utf-8")
     return [huggingface.WEIGHTS, f"{form.KEY}.json"]
@@ -80,7 +81,6 @@ def _huggingface(
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
         special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
         texts |= huggingface_files(merges) | {"tokenizer_config.json": json.dumps(special, indent=1)}
-    to.mkdir(parents=True, exist_ok=True)
     state = huggingface.state_to(_tensors(model), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})
     for name, text in texts.items():

@@ -52,7 +52,7 @@ def test_truncated_store_is_refused_by_name(tmp_path):
     data.prepare()
     shard = data.store.shards("train")[0]
     shard.write_bytes(shard.read_bytes()[:-2])
-    with pytest.raises(ValueError, match="train_00000.bin est tronqué"):
+    with pytest.raises(ValueError, match="train_00000.bin est abîmé"):
         module(tmp_path, TEXT * 50).prepare()
 
 
@@ -280,7 +280,7 @@ def test_disk_full_leaves_nothing_and_names_the_reason(tmp_path, monkeypatch):
         (lambda folder: (folder / "meta.json").unlink(), "meta.json manque"),
         (lambda folder: (folder / "meta.json").write_text("{"), "meta.json manque"),
         (lambda folder: (folder / "meta.json").write_text('{"version": 0}'), "version 0"),
-        (lambda folder: (folder / "val_00000.bin").unlink(), "val_00000.bin est tronqué ou absent"),
+        (lambda folder: (folder / "val_00000.bin").unlink(), "val_00000.bin est abîmé ou absent"),
     ],
 )
 def test_a_damaged_store_is_refused_by_name(tmp_path, damage, why):

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
+from gpt_lightning.training.tolerance import surviving
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,8 @@ class LossPlot(Callback):
             for logger in trainer.loggers:
                 logger.save()
             if self.metrics.exists():
-                draw(read_metrics(self.metrics), self.folder)
+                with surviving(self.folder):
+                    draw(read_metrics(self.metrics), self.folder)
 
 
 def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
@@ -66,9 +68,8 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
         panel.grid(alpha=0.3)
         panel.xaxis.set_major_formatter(FuncFormatter(messages.tick))
         panel.yaxis.set_major_formatter(FuncFormatter(messages.tick))
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix in ("pdf", "png"):
-        figure.savefig(folder / f"loss.{suffix}", dpi=150)
+    folder.mkdir(exist_ok=True)
+    durable.save_figure(figure, folder, "loss")
 
 
 def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:

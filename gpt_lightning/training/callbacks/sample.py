@@ -6,9 +6,10 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning import messages
+from gpt_lightning import durable, messages
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.training.tolerance import surviving
 
 log = logging.getLogger("gpt_lightning")
 
@@ -60,13 +61,13 @@ class SampleText(Callback):
 
     def _write(self, texts: list[str], trainer: Any) -> None:
         step = trainer.global_step
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = "\n---\n".join(texts) + "\n"
-        (self.folder / f"step_{step:07d}.txt").write_text(content, encoding="utf-8")
+        path = self.folder / f"step_{step:07d}.txt"
+        with surviving(path):
+            self.folder.mkdir(exist_ok=True)
+            durable.write_text(path, content)
         for text in texts:
             log.info(messages.sample(text))
         for logger in trainer.loggers:
-            experiment: Any = getattr(logger, "experiment", None)
-            if hasattr(experiment, "add_text"):
-                quoted = "\n".join("    " + line for line in content.splitlines())  # Markdown : tel quel
-                experiment.add_text("sample", quoted, step)
+            if hasattr(logger, "log_text"):
+                logger.log_text("sample", content, step)

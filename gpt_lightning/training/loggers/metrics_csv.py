@@ -2,13 +2,15 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
+
+from gpt_lightning import durable
+from gpt_lightning.training.tolerance import surviving
 
 
 class MetricsCSV(Logger):
@@ -24,6 +26,7 @@ class MetricsCSV(Logger):
         self._step = -1  # celui de la dernière ligne
         self._row: dict[str, float] = {}
         self._start = 0  # l'octet où elle commence
+        self._end = 0  # celui où elle finit ; au-delà, il n'y a que le reste d'une écriture refusée
 
     @property
     def name(self) -> str:
@@ -42,23 +45,27 @@ class MetricsCSV(Logger):
         if self.path.exists():
             kept = {row: values for row, values in read_metrics(self.path).items() if row <= step}
             self._columns = list(dict.fromkeys(key for row in kept.values() for key in row))
-            self._rewrite(iter(sorted(kept.items())))
+            with surviving(self.path):
+                self._rewrite(iter(sorted(kept.items())))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if (step or 0) != self._step:
-            self._step, self._row = step or 0, {}
-            self._start = self.path.stat().st_size if self.path.exists() else 0
+            self._step, self._row, self._start = step or 0, {}, self._end
         self._row |= metrics
         new = [key for key in metrics if key not in self._columns]
-        if new or not self.path.exists():
-            self._columns += new
-            self._rewrite(self._with(self._step, self._row))
-        else:
-            with open(self.path, "r+b") as file:  # d'abord la ligne, puis ce qui dépasse : jamais sans elle
-                file.seek(self._start)
-                file.write(self._line(self._step, self._row))
-                file.truncate()
+        with surviving(self.path):
+            if new or not self.path.exists():
+                self._columns += new
+                self._rewrite(self._with(self._step, self._row))
+            else:
+                with open(
+                    self.path, "r+b"
+                ) as file:  # d'abord la ligne, puis ce qui dépasse : jamais sans elle
+                    file.seek(self._start)
+                    file.write(self._line(self._step, self._row))
+                    file.truncate()
+                    self._end = file.tell()
 
     def _with(self, step: int, row: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:
         past = _rows(self.path) if self.path.exists() else iter(())
@@ -67,14 +74,12 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, rows: Iterator[tuple[int, dict[str, float]]]) -> None:
         """Réécrit tout, à côté puis à la place : pour une colonne nouvelle, ou une reprise."""
-        beside = self.path.with_suffix(".csv.tmp")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
+        with durable.replacing(self.path) as beside, open(beside, "wb") as file:
             file.write(_csv(["step", *self._columns]))
             for self._step, self._row in rows:
                 self._start = file.tell()
                 file.write(self._line(self._step, self._row))
-        os.replace(beside, self.path)
+            self._end = file.tell()
 
     def _line(self, step: int, row: dict[str, float]) -> bytes:
         return _csv([step, *(row.get(key, "") for key in self._columns)])

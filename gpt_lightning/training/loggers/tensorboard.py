@@ -1,11 +1,15 @@
 """TensorBoard : les pertes d'abord, sur une même courbe ; le reste derrière elles."""
 
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
 from torch.utils.tensorboard import summary
+
+from gpt_lightning.training.tolerance import surviving
 
 FIRST = ("train/", "val/")
 SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qu'on dit différentes, puis l'alphabet
@@ -27,23 +31,45 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Écrit les mesures sous leur nom, ou dans le groupe OTHERS."""
-        if not self._has_layout:
-            self._has_layout = True
-            losses = ["Multiline", ["train/loss$", "val/loss$", "train/loss_eval"]]
-            self.experiment.add_custom_scalars(
-                {"Pertes (nats par jeton)": {"entraînement et validation": losses}}
-            )
         named = {
             key if key.startswith(FIRST) else f"{OTHERS}/{key}": value for key, value in dict(metrics).items()
         }
-        super().log_metrics(named, step)
+        with self._surviving():
+            if not self._has_layout:
+                self._has_layout = True
+                losses = ["Multiline", ["train/loss$", "val/loss$", "train/loss_eval"]]
+                layout = {"Pertes (nats par jeton)": {"entraînement et validation": losses}}
+                self.experiment.add_custom_scalars(layout)
+            super().log_metrics(named, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
         """Garde les réglages et, quand `metrics` nomme des mesures déjà écrites, la ligne de HParams qui les montre."""
-        super().log_hyperparams(params)
-        if not metrics:
-            return
+        with self._surviving():
+            super().log_hyperparams(params)
+            if metrics:
+                self._write_row(params, metrics)
+
+    def log_text(self, tag: str, text: str, step: int) -> None:
+        """Écrit un texte, tel quel."""
+        quoted = "\n".join("    " + line for line in text.splitlines())  # Markdown
+        with self._surviving():
+            self.experiment.add_text(tag, quoted, step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        with self._surviving():
+            super().save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        with self._surviving():
+            super().finalize(status)
+
+    def _surviving(self) -> AbstractContextManager[None]:
+        return surviving(Path(self.log_dir))
+
+    def _write_row(self, params: Any, metrics: Any) -> None:
         # Lightning écrirait un point de plus, au pas 0, dans la courbe de chaque mesure
         experiment, start, end = summary.hparams(dict(params), dict(metrics))
         plugin = experiment.value[0].metadata.plugin_data
