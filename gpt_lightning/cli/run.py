@@ -96,8 +96,8 @@ def _refusing_idle(task: Task, typed: list[str], config_name: str, rules: Iterab
 def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
     """Exécute ce que le premier processus exécute, tâche après tâche ; dit sa propre faute en une ligne."""
     processes.become_follower(str(launcher.rank))
-    failed = False
-    for settings in processes.SharedSettings(launcher):
+    failed, shared = False, processes.SharedSettings(launcher)
+    for settings in shared:
         try:
             task(settings)
         except processes.FailedElsewhere:
@@ -108,6 +108,7 @@ def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
                 raise
             print(f"[processus {launcher.rank}] {sentence}", file=sys.stderr)
             failed = True
+            shared.hurry()
     sys.exit(int(failed))
 
 

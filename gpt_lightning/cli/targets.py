@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -11,25 +11,35 @@ from gpt_lightning import messages
 from gpt_lightning.cli.arguments import literally
 from gpt_lightning.errors import UserError
 
-PACKAGES = (
-    "gpt_lightning.",
-    "lightning.pytorch.",
-    "lightning.fabric.",
-    "pytorch_lightning.",
-    "torch.optim.",
-    "pytorch_optimizer.",
-)
+# ce que le paquet et Lightning définissent, et les optimiseurs de torch et de pytorch_optimizer
+PACKAGES = ("gpt_lightning.", "lightning.pytorch.", "lightning.fabric.", "pytorch_lightning.")
+OPTIMIZERS = ("torch.optim.", "pytorch_optimizer.", "gpt_lightning.")
 FACTORIES = ("gpt_lightning.tokenizers.bpe.gpt2", "gpt_lightning.tokenizers.bpe.named")  # sinon : des classes
+TOKENIZERS = "gpt_lightning.tokenizers."
 # ce que chaque groupe de conf/ doit construire ; le type n'est importé que s'il sert
 BASES = {
-    "tokenizer": "gpt_lightning.tokenizers.Tokenizer",
-    "data": "gpt_lightning.data.SlidingWindowDataModule",
-    "decoding": "gpt_lightning.decoding.Strategy",
-    "optim": "torch.optim.Optimizer",
-    "callbacks": "lightning.Callback",
-    "logger": "lightning.pytorch.loggers.Logger",
-    "trainer": "lightning.Trainer",
+    "tokenizer": ("gpt_lightning.tokenizers.Tokenizer",),
+    "data": ("gpt_lightning.data.SlidingWindowDataModule",),
+    "decoding": ("gpt_lightning.decoding.Strategy",),
+    "optim": ("torch.optim.Optimizer",),
+    "callbacks": ("lightning.Callback",),
+    "logger": ("lightning.pytorch.loggers.Logger",),
+    "trainer": ("lightning.Trainer",),
 }
+_CHECKPOINT_IO = "lightning.fabric.plugins.CheckpointIO"
+_CLUSTER = "lightning.fabric.plugins.ClusterEnvironment"
+_PRECISION = "lightning.fabric.plugins.Precision"
+# et, sous le nom de sa clé, ce qu'un objet peut demander ; rien d'autre ne se construit
+INSIDE = {
+    "strategy": ("gpt_lightning.decoding.Strategy", "lightning.pytorch.strategies.Strategy"),
+    "plugins": (_PRECISION, _CHECKPOINT_IO, _CLUSTER, "lightning.pytorch.plugins.LayerSync"),
+    "precision_plugin": (_PRECISION,),
+    "checkpoint_io": (_CHECKPOINT_IO,),
+    "cluster_environment": (_CLUSTER,),
+    "accelerator": ("lightning.pytorch.accelerators.Accelerator",),
+    "profiler": ("lightning.pytorch.profilers.Profiler",),
+}
+SPECIAL = ("_target_", "_convert_", "_recursive_")  # ce que l'on peut dire à hydra.utils.instantiate
 
 
 def build(group: str, node: Any, **extra: Any) -> Any:
@@ -40,7 +50,7 @@ def build(group: str, node: Any, **extra: Any) -> Any:
     if not isinstance(node, dict) or "_target_" not in node:
         raise UserError(f"{group} : il faut un nœud avec « _target_ », pas {node!r}.")
     resolve(group, node["_target_"])
-    _check(node, extra)
+    _check(node, extra, BASES[group])
     try:
         return hydra.utils.instantiate(_literally(node), **_literally(extra), _convert_="all")
     except hydra.errors.InstantiationException as error:
@@ -63,25 +73,38 @@ def _literally(node: Any) -> Any:
 
 def resolve(group: str, target: Any) -> Any:
     """La classe que `target` nomme. UserError si elle n'est pas permise, ou n'est pas de ce groupe."""
-    found, base = _allowed(target), _find(BASES[group])
-    protocol = getattr(base, "_is_protocol", False)  # un Tokenizer : une classe, ou une de nos fabriques
-    if not protocol and not (inspect.isclass(found) and issubclass(found, base)):
-        raise UserError(f"_target_: {target} est refusé dans {group} : il faut un {base.__name__}.")
-    return found
+    return _allowed(target, BASES[group])
 
 
-def _allowed(target: Any) -> Callable[..., Any]:
-    """L'objet que `target` nomme : c'est lui qui est jugé, pas le chemin par lequel on l'atteint."""
-    if not isinstance(target, str) or not target.startswith((*PACKAGES, "lightning.")):
-        raise UserError(messages.refused_target(str(target)))
+def _allowed(target: Any, bases: Sequence[str]) -> Callable[..., Any]:
+    """L'objet que `target` nomme, d'un des types `bases` : c'est lui qui est jugé, pas le chemin qui y mène."""
+    parts = target.split(".") if isinstance(target, str) else []
+    if not str(target).startswith((*PACKAGES, *OPTIMIZERS, "lightning.")) or any(
+        one.startswith("__") for one in parts
+    ):
+        raise UserError(messages.refused_target(str(target)[:120]))
     try:
         found = _find(target)
     except (ImportError, AttributeError):
         raise UserError(f"_target_: {target} n'existe pas.") from None
     defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if not defined.startswith(PACKAGES) or not (inspect.isclass(found) or defined in FACTORIES):
+    if not defined.startswith((*PACKAGES, *OPTIMIZERS)) or not (
+        inspect.isclass(found) or defined in FACTORIES
+    ):
         raise UserError(messages.refused_target(target))
+    if not any(_is_a(found, defined, base) for base in bases):
+        wanted = " ou ".join(dict.fromkeys(base.rpartition(".")[2] for base in bases)) or "rien"
+        raise UserError(f"_target_: {target} est refusé ici : il faut un {wanted}.")
     return found
+
+
+def _is_a(found: Any, defined: str, base: str) -> bool:
+    """Vrai si `found`, défini en `defined`, est de ce type : une de ses classes, ou une fabrique pour un tokenizer."""
+    wanted = _find(base)
+    if getattr(wanted, "_is_protocol", False):  # Tokenizer : ce que notre dossier définit
+        return defined.startswith(TOKENIZERS) and (defined in FACTORIES or found is not wanted)
+    packages = OPTIMIZERS if base == "torch.optim.Optimizer" else PACKAGES
+    return inspect.isclass(found) and issubclass(found, wanted) and defined.startswith(packages)
 
 
 def _find(path: str) -> Any:
@@ -89,17 +112,22 @@ def _find(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _check(node: Any, extra: dict[str, Any]) -> None:
+def _check(node: Any, extra: dict[str, Any], bases: Sequence[str]) -> None:
     """UserError sur une cible refusée ou une clé de trop, dans `node` et tout ce qu'il contient."""
     if isinstance(node, list | tuple):
         for child in node:
-            _check(child, {})
+            _check(child, {}, bases)
     elif isinstance(node, dict):
         if "_target_" in node:
-            given = [key for key in (*node, *extra) if not (key.startswith("_") and key.endswith("_"))]
-            _check_keys(_allowed(node["_target_"]), node["_target_"], given)
-        for child in node.values():
-            _check(child, {})
+            special = [key for key in node if str(key).startswith("_") and key not in SPECIAL]
+            if special:
+                raise UserError(
+                    f"{special[0]} est refusé : un _target_ se construit, avec ses clés par leur nom."
+                )
+            given = [key for key in (*node, *extra) if key not in SPECIAL]
+            _check_keys(_allowed(node["_target_"], bases), node["_target_"], given)
+        for name, child in node.items():
+            _check(child, {}, INSIDE.get(str(name), ()))
 
 
 def _check_keys(found: Callable[..., Any], target: str, given: list[str]) -> None:
