@@ -386,6 +386,23 @@ def refused_target(target: str) -> str:
     )
 
 
+def no_variable(name: str) -> str:
+    """Une variable d'environnement que la configuration lit, et qui n'est pas là."""
+    return f"La variable d'environnement {name} manque : la configuration la lit (export {name}=...)."
+
+
+def refused_hydra(key: str) -> str:
+    """Un réglage de Hydra qui exécuterait autre chose que le projet."""
+    return f"{key} est refusé : une configuration ne dit pas à Hydra quoi exécuter ; retirez cette clé."
+
+
+def another_conf() -> str:
+    """--config-path ou --config-name."""
+    return (
+        "--config-path est refusé : conf/ est celle du projet ; --config-dir=mon_dossier y ajoute les vôtres."
+    )
+
+
 def os_error(filename: str, code: int, reason: str) -> str:
     """Ce que le système refuse, en français pour les refus courants."""
     known = {

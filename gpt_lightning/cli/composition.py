@@ -1,6 +1,7 @@
 """conf/ : où il est, ce qu'un groupe propose, et une configuration composée sans la ligne de commande."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, cast
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
@@ -41,9 +44,65 @@ def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
         return hydra.compose(config_name, list(overrides))
 
 
+class FromEnvironment(str):
+    """Un texte venu de l'environnement, peut-être un secret ; `source` (« ${oc.env:X} ») s'écrit à sa place."""
+
+    source: str
+
+    @classmethod
+    def of(cls, value: str, source: str) -> "FromEnvironment":
+        """`value`, qui s'écrit `source`."""
+        made = cls(value)
+        made.source = source
+        return made
+
+
 def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
-    """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur."""
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
+    """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur.
+
+    UserError qui nomme la variable d'environnement absente.
+    """
+    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    if not resolve:
+        return raw
+    try:
+        found = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except InterpolationResolutionError as error:
+        missing = re.search(r"Environment variable '(\w+)' not found", str(error))
+        raise UserError(messages.no_variable(missing[1])) if missing else error from None
+    if "oc.env" not in str(raw):
+        return found
+    OmegaConf.register_new_resolver("oc.env", _marked, replace=True)
+    try:
+        marked = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException:  # un nombre lu d'une variable
+        marked = raw
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+    return cast(dict[str, Any], _with_sources(found, marked))
+
+
+def _marked(*arguments: Any) -> str:
+    """Ce que `oc.env` rend pour que l'on voie où sa valeur va."""
+    return "${oc.env:" + ",".join(map(str, arguments)) + "}"
+
+
+def _with_sources(found: Any, marked: Any) -> Any:
+    if isinstance(found, dict) and isinstance(marked, dict):
+        return {key: _with_sources(value, marked.get(key)) for key, value in found.items()}
+    if isinstance(found, list) and isinstance(marked, list):
+        return [_with_sources(*pair) for pair in zip(found, marked, strict=True)]
+    from_environment = isinstance(found, str) and isinstance(marked, str) and "${oc.env:" in marked
+    return FromEnvironment.of(found, marked) if from_environment and found != marked else found
+
+
+def as_saved(values: Any) -> Any:
+    """Les valeurs telles qu'elles s'écrivent : ce qui vient de l'environnement n'y est que par son nom."""
+    if isinstance(values, dict):
+        return {key: as_saved(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [as_saved(value) for value in values]
+    return values.source if isinstance(values, FromEnvironment) else values
 
 
 def group(name: str, choice: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gpt_lightning import durable, messages
 from gpt_lightning.cli import console, lock, processes
 from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
-from gpt_lightning.cli.composition import plain
+from gpt_lightning.cli.composition import as_saved, plain
 from gpt_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -221,8 +221,8 @@ def following(folder: Path, command: str) -> list[str]:
 
 
 def save_yaml(values: Any, path: Path) -> None:
-    """Écrit des valeurs simples."""
-    durable.write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+    """Écrit des valeurs simples ; de l'environnement, le nom seulement."""
+    durable.write_text(path, yaml.safe_dump(as_saved(values), allow_unicode=True, sort_keys=False))
 
 
 def _clear(folder: Path) -> None:

@@ -196,19 +196,32 @@ def _address(where: Launcher) -> tuple[str, int]:
     return slurm.main_address, slurm.main_port
 
 
+_handed: Any = None  # dans un processus que Lightning a lancé, ce que le premier a préparé
+
+
+def handed_settings() -> dict[str, Any]:
+    """Les réglages d'un processus que Lightning a lancé ; le fichier qui les portait est effacé."""
+    global _handed
+    path = Path(sys.argv[2])
+    settings, _handed = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    return settings
+
+
 def once_per_machine(work: Callable[[], Any]) -> Any:
     """Le résultat de `work` (des valeurs simples), exécuté par un seul processus de cette machine."""
-    if sys.argv[1:2] == [CHILD]:
-        return json.loads(Path(sys.argv[3]).read_text(encoding="utf-8"))
+    if _handed is not None:
+        return _handed
     shared = SharedSettings.current
     return work() if shared is None else shared.once_per_machine(work)
 
 
 @contextmanager
-def children_run(command: str, settings_file: Path, prepared: Any) -> Iterator[None]:
-    """Pendant ce bloc, Lightning lance les autres processus sur `command` et les réglages de `settings_file`.
+def children_run(command: str, settings: dict[str, Any], prepared: Any) -> Iterator[None]:
+    """Pendant ce bloc, Lightning lance les autres processus sur `command` et ces réglages.
 
-    Ils reçoivent `prepared`, ce que `once_per_machine` a rendu ici.
+    Ils reçoivent `prepared`, ce que `once_per_machine` a rendu ici. Chacun lit et efface son fichier, que personne
+    d'autre ne peut lire : un réglage venu de l'environnement peut être un secret.
 
     Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
     détruit et l'environnement rendu, pour que la tâche suivante d'un balayage reparte de zéro.
@@ -218,13 +231,16 @@ def children_run(command: str, settings_file: Path, prepared: Any) -> Iterator[N
     original = subprocess_script._hydra_subprocess_cmd
     before = dict(os.environ)
     beside = tempfile.TemporaryDirectory()
-    handed = Path(beside.name, "prepared.json")
-    handed.write_text(json.dumps(prepared), encoding="utf-8")
-    files = [str(settings_file.absolute()), str(handed)]
-    child = [sys.executable, "-m", "gpt_lightning", command, CHILD, *files]
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # le projet peut ne pas être installé
-    subprocess_script._hydra_subprocess_cmd = lambda local_rank: (child, os.getcwd())
+
+    def child(local_rank: int) -> tuple[list[str], str]:
+        handle, path = tempfile.mkstemp(dir=beside.name)  # lisible de son seul propriétaire
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump([settings, prepared], file)
+        return [sys.executable, "-m", "gpt_lightning", command, CHILD, path], os.getcwd()
+
+    subprocess_script._hydra_subprocess_cmd = child
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ Ses réglages sont des données : les valeurs de config.yaml, pour les clés que
 jamais rejouée, et aucun `_target_` n'en vient, sauf celui de l'optimiseur, que `targets` juge.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -196,8 +197,11 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 
 
 def literal(value: Any) -> str:
-    """Une valeur simple dans la grammaire de Hydra."""
+    """Une valeur simple dans la grammaire de Hydra ; « ${oc.env:X} » y reste la variable, lue de nouveau."""
     if isinstance(value, str):
+        kept = re.split(r"(\$\{oc\.env:[\w.,/ -]+\})", value)
+        if len(kept) > 1:
+            return "'" + "".join(one if n % 2 else quoted(one)[1:-1] for n, one in enumerate(kept)) + "'"
         return quoted(value)
     if isinstance(value, list):
         return "[" + ",".join(map(literal, value)) + "]"

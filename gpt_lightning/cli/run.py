@@ -6,11 +6,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -22,6 +20,7 @@ from gpt_lightning.cli.composition import CONF, plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
+from gpt_lightning.cli.targets import hydra_without_code
 
 Task = Callable[[dict[str, Any]], Any]
 
@@ -48,7 +47,7 @@ def run(
     with _exit_codes(config_name):
         if sys.argv[1:2] == [processes.CHILD]:
             processes.become_follower(os.environ["LOCAL_RANK"])
-            task(yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8")))
+            task(processes.handed_settings())
             return
         launcher = processes.launcher() if opens_run else None
         if launcher is not None and launcher.rank:
@@ -130,7 +129,8 @@ def _lead(
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides
         job = _job(task, config_name, texts, folders, share, failures)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        with hydra_without_code():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
     table = folders.sweep_table() if folders is not None else None
     if table:
         console.log.info(table)

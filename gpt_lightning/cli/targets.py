@@ -2,13 +2,17 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, OmegaConf
 
 from gpt_lightning import messages
 from gpt_lightning.cli.arguments import literally
+from gpt_lightning.cli.composition import CONF
 from gpt_lightning.errors import UserError
 
 # ce que le paquet et Lightning définissent, et les optimiseurs de torch et de pytorch_optimizer
@@ -65,7 +69,7 @@ def build_all(group: str, nodes: dict[str, Any] | None) -> list[Any]:
 def _literally(node: Any) -> Any:
     """`node`, dont les textes ne sont plus interpolés : ils l'ont déjà été, et l'un d'eux peut contenir « ${ »."""
     if isinstance(node, str):
-        return literally(literally(node))  # Hydra résout la configuration, puis relit chaque valeur
+        return literally(literally(str(node)))  # Hydra résout la configuration, puis relit chaque valeur
     if isinstance(node, dict):
         return {key: _literally(value) for key, value in node.items()}
     return [_literally(one) for one in node] if isinstance(node, list) else node
@@ -140,3 +144,48 @@ def _check_keys(found: Callable[..., Any], target: str, given: list[str]) -> Non
     for name, one in parameters.items():
         if one.default is inspect.Parameter.empty and one.kind not in variable and name not in given:
             raise UserError(f"{target} : il manque « {name} ».")
+
+
+@contextmanager
+def hydra_without_code() -> Iterator[None]:
+    """Pendant ce bloc, rien de ce qu'une configuration dit à Hydra de lui-même n'est exécuté.
+
+    Ses callbacks, ses journaux et son environnement construisent des objets, ou lancent des programmes : un fichier
+    venu d'ailleurs (`--config-dir`) n'y touche pas, la commande oui, sauf aux callbacks et aux `_target_`. Hydra 1.3
+    s'en sert dès qu'il a composé : c'est à sa lecture que l'on regarde. UserError, qui nomme la clé.
+    """
+    original = ConfigLoaderImpl.load_configuration
+
+    def load(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **options: Any
+    ) -> DictConfig:
+        cfg = original(self, config_name, overrides, *args, **options)
+        typed = [one for one in overrides if one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        for one in typed:
+            key = one.partition("=")[0].lstrip("+~")
+            if "_target_" in one or key.startswith(("hydra.callbacks", "hydra/callbacks")):
+                raise UserError(messages.refused_hydra(key))
+        paths = {one.provider: one.path for one in self.config_search_path.get_path()}
+        if paths.get("main") not in (None, str(CONF), f"file://{CONF}"):
+            raise UserError(messages.another_conf())
+        if "command-line" in paths or any("searchpath" in one for one in typed):
+            here = _settings_of(cfg)
+            usual = _settings_of(original(self, config_name, typed, *args, **options))
+            changed = next((key for key in here if here[key] != usual.get(key)), None)
+            if changed is not None:
+                raise UserError(messages.refused_hydra(f"hydra.{changed}"))
+        return cfg
+
+    ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]
+
+
+def _settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Ce que la configuration dit à Hydra, moins ce qui est propre à une exécution."""
+    found = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
+    job = {f"job.{key}": found["job"].get(key) for key in ("env_set", "env_copy", "chdir")}
+    own = ("overrides", "runtime", "job", "mode")
+    return {**{key: value for key, value in found.items() if key not in own}, **job}

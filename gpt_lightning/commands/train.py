@@ -6,6 +6,7 @@ from typing import Any
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console, folders, processes, signals
+from gpt_lightning.cli.composition import as_saved
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
@@ -29,7 +30,7 @@ def train(settings: dict[str, Any]) -> float:
 
     description, done = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else (None, None)
     if done is not None and processes.is_first():  # les autres ont les réglages qu'il a jugés
-        resume.refuse_another_run(folders.load_yaml(folder / folders.SETTINGS) or {}, settings)
+        resume.refuse_another_run(folders.load_yaml(folder / folders.SETTINGS) or {}, as_saved(settings))
 
     # ouvrir l'exécution : la graine, les journaux, et tout ce qui juge ses réglages en se construisant
     trainer.prepare_process(settings["seed"])
@@ -75,7 +76,7 @@ def train(settings: dict[str, Any]) -> float:
         prompt=settings["prompt"],
         guard=divergence.DivergenceGuard(settings["nan_policy"], settings["nan_skips"]),
     )
-    callbacks = trainer.chosen(nodes, settings, typed, signals.received)
+    callbacks = trainer.chosen(nodes, as_saved(settings), typed, signals.received)
     options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}
     engine = build("trainer", trainer.arguments(settings["trainer"], machine, planned), **options)
 
@@ -86,7 +87,7 @@ def train(settings: dict[str, Any]) -> float:
     folders.record(folder, settings)
     if done is not None:
         trainer.continue_logs(loggers, done.step)
-    with processes.children_run("train", folder / folders.SETTINGS, found), signals.noted():
+    with processes.children_run("train", settings, found), signals.noted():
         signum = trainer.fit(engine, gpt, data, settings["ckpt_path"])
     if signum:
         console.log.info(folders.interrupted(folder, "train", signals.name_of(signum), engine.global_step))
