@@ -471,6 +471,7 @@ def cannot_write(path: str, code: int, reason: str) -> str:
         errno.ENOENT: ("son dossier n'existe plus", "rendez-lui sa place, ou choisissez un autre dossier"),
         errno.ENOTDIR: ("un élément de ce chemin n'est pas un dossier", "choisissez un autre dossier"),
         errno.EISDIR: ("c'est un dossier", "choisissez un autre nom"),
+        errno.EIO: ("le disque ne répond pas", "vérifiez-le, ou choisissez un autre dossier"),
     }.get(code, (reason, "vérifiez ce disque, ou choisissez un autre dossier"))
     return f"{path} ne s'écrit pas ({why}) : {advice}."
 

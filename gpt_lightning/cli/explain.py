@@ -1,6 +1,7 @@
 """Une erreur devient une phrase si c'est une faute de la personne ; toute autre garde sa trace."""
 
 import difflib
+import errno
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ from gpt_lightning import messages
 from gpt_lightning.cli import habits
 from gpt_lightning.cli.composition import CONF, choices, compose
 from gpt_lightning.errors import UserError
+
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # d'une écriture seulement
 
 
 def leave(error: Exception, config_name: str) -> NoReturn:
@@ -62,6 +65,9 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return f"Hydra : {str(error).splitlines()[0]}"
     if type(error).__name__ == "MisconfigurationException":
         return f"Lightning refuse cette configuration du Trainer : {' '.join(str(error).split())}"
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        where = os.fsdecode(error.filename or "Un fichier")
+        return messages.cannot_write(where, error.errno, error.strerror or "")
     if isinstance(error, OSError) and error.filename:
         return messages.os_error(str(error.filename), error.errno or 0, error.strerror or "")
     return None

@@ -245,10 +245,11 @@ def _has_begun(folder: Path) -> bool:
 
 
 def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
-    """Retire ce qui n'était pas là avant, et les dossiers créés s'ils sont vides."""
-    for path in list(folder.iterdir()):
+    """Retire ce qui n'était pas là avant, et les dossiers créés s'ils sont vides ; ce qui résiste reste."""
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
         if path.name not in before:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for one in reversed(created):
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
             one.rmdir()

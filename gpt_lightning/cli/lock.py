@@ -26,12 +26,15 @@ def held(folder: Path) -> Iterator[None]:
     path = (folder / NAME).resolve()
     if path in _held:
         raise UserError(messages.run_is_alive(str(folder), None))
-    with open(path, "a+", encoding="utf-8") as file:
+    with durable.refusals(path):
+        opened = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    with opened as file:
         if not _taken(file) or not _named(file, path):
             raise UserError(messages.run_is_alive(str(folder), _owner(file)))
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        file.flush()
+        with durable.refusals(path):
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            file.flush()
         _held.add(path)
         try:
             yield

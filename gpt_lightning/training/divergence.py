@@ -29,7 +29,7 @@ class DivergenceGuard:
         self.policy, self.most = policy, most
         self._pending: list[tuple[int, str, Tensor]] = []  # pas jugés, pas encore lus : (pas, où, code)
         self._in_a_row = 0
-        self.defers = True  # faux : lire à chaque pas, même sur un accélérateur
+        self.defers: bool | None = None  # lire plus tard ; None : sur un accélérateur seulement
 
     def judge(self, optimizer: Any, code: Tensor, *, step: int, where: str) -> None:
         """Annule le pas `step`, qui va être fait, si `code`, (), n'est pas nul : 1 la perte, 2 le gradient, 3 les deux.
@@ -37,7 +37,8 @@ class DivergenceGuard:
         `where` dit ce qu'il a lu. Diverged s'il faut s'arrêter là.
         """
         self._pending.append((step, where, code))
-        if self.defers and code.device.type != "cpu" and _can_void(optimizer):
+        defers = code.device.type != "cpu" if self.defers is None else self.defers
+        if defers and _can_void(optimizer):
             optimizer.grad_scale, optimizer.found_inf = None, (code > 0).float()
         elif self.check():
             for group in optimizer.param_groups:

@@ -1,5 +1,6 @@
 """TensorBoard : les pertes d'abord, sur une même courbe ; le reste derrière elles."""
 
+import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._has_layout = False
+        _silence_the_writer()
 
     def resume(self, step: int) -> None:
         """Cache ce qui a été écrit après le pas `step`, que l'entraînement va refaire."""
@@ -80,3 +82,17 @@ class TensorBoard(TensorBoardLogger):
         writer = self.experiment._get_file_writer()
         for one in (experiment, start, end):
             writer.add_summary(one)
+
+
+def _silence_the_writer() -> None:
+    """L'erreur du fil qui écrit revient à l'écriture suivante, où elle est dite ; Python la montrerait aussi."""
+    shown = threading.excepthook
+    if getattr(shown, "silent", False):
+        return
+
+    def hook(failed: Any) -> None:
+        if type(failed.thread).__name__ != "_AsyncWriterThread":
+            shown(failed)
+
+    hook.silent = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
