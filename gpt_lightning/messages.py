@@ -255,9 +255,9 @@ def no_checkpoint_yet(folder: str, taken: str) -> str:
     return f"{folder} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
 
 
-def not_resumed(key: str) -> str:
-    """Un réglage donné à la main, qu'une reprise ne prend pas d'un fichier."""
-    return f"{key} ne vient pas de conf/, et n'est pas repris : redonnez-le (+{key}=...) si vous y tenez."
+def not_resumed(key: str, known: bool) -> str:
+    """Un réglage qu'une reprise ne prend pas d'un dossier."""
+    return f"{key} n'est pas repris de ce dossier : redonnez-le ({'' if known else '+'}{key}=...) si vous y tenez."
 
 
 def another_process_died() -> str:

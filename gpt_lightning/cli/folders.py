@@ -161,9 +161,30 @@ def typed_overrides() -> list[str]:
     return [one for one in typed if one.partition("=")[0] not in ("output_dir", "ckpt_path")]
 
 
+MOST_YAML = 1 << 20  # octets ; config.yaml en fait cinq mille
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Des valeurs simples : ni objet de Python, ni alias, dont quelques lignes font des milliards de valeurs."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse un alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("un alias")
+        return super().compose_node(parent, index)
+
+
 def load_yaml(path: Path) -> Any:
-    """Le contenu d'un fichier YAML ; None s'il n'existe pas."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    """Le contenu d'un fichier YAML, en valeurs simples ; None s'il n'existe pas. UserError s'il est abîmé."""
+    if not path.exists():
+        return None
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_YAML:
+            raise yaml.YAMLError("trop grand")
+        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506 : un SafeLoader
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        why = (str(error).splitlines() or [""])[0][:80]
+        raise UserError(f"{path} est abîmé, ou n'est pas celui d'une exécution ({why}).") from None
 
 
 def record(folder: Path, settings: dict[str, Any]) -> None:

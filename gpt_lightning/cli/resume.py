@@ -19,6 +19,7 @@ from gpt_lightning.errors import UserError
 
 GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
 HERE = ("ckpt_path", "output_dir", "resume", "strict_resume")  # ce que la commande seule dit
+PLACES = ("data.cache_dir",)  # où l'on écrirait : ce n'est pas à un dossier venu d'ailleurs de le dire
 OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
 
 
@@ -122,7 +123,7 @@ def _as_overrides(
             if _kept(key, value, known):
                 found.append(f"{'' if known else '++'}{key}={literal(value)}")
             elif deduced and not any(one == key or one.startswith(f"{key}.") for one in typed):
-                console.log.info(messages.not_resumed(key))
+                console.log.info(messages.not_resumed(key, known))
     return [*chosen, *(one for one in found if one.lstrip("+").partition("=")[0] not in typed)]
 
 
@@ -149,7 +150,7 @@ def _changed(
         here, source = usual.get(name), raw.get(name)
         known = name in usual
         if isinstance(source, str) and "${" in source:
-            if not deduced:
+            if not deduced or "${output_dir}" in source:  # ce dossier-ci, et nul autre
                 continue
             source = {}
         if isinstance(value, dict) and isinstance(here, dict):
@@ -161,9 +162,9 @@ def _changed(
 def _kept(key: str, value: Any, known: bool) -> bool:
     """Vrai si cette valeur d'un config.yaml est reprise."""
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
-    if leaf == "_target_" and group not in OPEN:
+    if (leaf == "_target_" and group not in OPEN) or key in PLACES:
         return False
-    return (known or group in OPEN) and not isinstance(value, dict)
+    return (known or group in OPEN) and not isinstance(value, dict) and bool(re.fullmatch(r"[\w.]+", key))
 
 
 def inherited_overrides(overrides: list[str], group: str) -> list[str]:
@@ -182,18 +183,22 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
     except UserError:  # la tâche le dira mieux
         return overrides
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
-    if not settings or not record:
+    saved = settings.get(group) if isinstance(settings, dict) else None
+    if not isinstance(saved, dict) or not isinstance(record, dict):
         return overrides
-    if f"{group}.path" in typed and settings[group].get("source") not in READ_A_PATH:
+    if f"{group}.path" in typed and saved.get("source") not in READ_A_PATH:
         return overrides  # son corpus ne lit pas de fichier, et la commande en donne un
-    choice = record["hydra"]["runtime"]["choices"][group]
-    usual = compose(f"{group}/{choice}")[group]
+    chosen = [one for one in _choices(record, set()) if one.startswith(f"{group}=")]
+    if not chosen:
+        return overrides
+    usual = compose(chosen[0].replace("=", "/", 1))[group]
     changed = [
         f"{group}.{key}={literal(value)}"
-        for key, value in settings[group].items()
-        if key in usual and usual[key] != value and f"{group}.{key}" not in typed and key != "seed"
+        for key, value in saved.items()
+        if key in usual and usual[key] != value and f"{group}.{key}" not in typed
+        if key != "seed" and not isinstance(value, dict) and _kept(f"{group}.{key}", value, True)
     ]
-    return [f"{group}={choice}", *changed, *overrides]
+    return [*chosen, *changed, *overrides]
 
 
 def literal(value: Any) -> str:

@@ -182,4 +182,4 @@ def test_what_came_by_hand_is_not_taken_from_the_folder_and_is_said(resumed, cap
     with caplog.at_level("INFO", "gpt_lightning"):
         overrides = resume_overrides([f"ckpt_path='{resumed.run}'"], "train")
     assert "os.system" not in str(overrides) and "DeviceStats" not in str(overrides)
-    assert "callbacks.mien ne vient pas de conf/" in caplog.text and "callbacks.plot._target_" in caplog.text
+    assert "callbacks.mien n'est pas repris" in caplog.text and "callbacks.plot._target_" in caplog.text
