@@ -58,6 +58,7 @@ def train(settings: dict[str, Any]) -> float:
         resume.refuse_another_corpus(done, data.identity)
         resume.refuse_another_size(done, machine.world_size, planned.tokens_per_step, settings)
         if done.evaluated and planned.total_steps is not None and done.step >= planned.total_steps:
+            trainer.tidy(nodes)
             console.log.info(messages.nothing_left_to_do(done.step))
             return done.metrics["val/loss"]
     rate = None  # pour annoncer la durée, que seul le premier processus dit

@@ -42,6 +42,9 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
     kind = values.pop("kind", None)
     if kind not in _KINDS:
         raise UserError(f"Genre de tokenizer inconnu : {kind!r} (connus : {', '.join(_KINDS)}).")
+    for name in ("characters", "merges"):
+        if not isinstance(values.get(name, ""), str):
+            raise UserError(f"L'état du tokenizer {kind} est abîmé : {name} n'est pas un texte.")
     return _KINDS[kind](**values)
 
 

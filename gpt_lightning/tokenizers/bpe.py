@@ -183,11 +183,14 @@ def ranks_from_merges(merges: str) -> dict[bytes, int]:
 
     Le fichier écrit chaque octet par un caractère visible : les octets imprimables par eux-mêmes, les 68
     autres par les caractères qui suivent U+0100. Les 256 premiers rangs sont les octets dans cet ordre, les
-    suivants les fusions dans l'ordre des lignes.
+    suivants les fusions dans l'ordre des lignes. UserError si une ligne n'est pas deux jetons déjà connus.
     """
     byte_of = byte_of_character()
     ranks = {bytes([byte]): rank for rank, byte in enumerate(byte_of.values())}
-    for line in merges.split("\n"):
+    for number, line in enumerate(merges.split("\n"), start=1):
         if line and not line.startswith("#version"):
-            ranks.setdefault(bytes(byte_of[char] for char in line if char != " "), len(ranks))
+            pair = [bytes(byte_of.get(char, 0) for char in half) for half in line.split(" ")]
+            if len(pair) != 2 or pair[0] not in ranks or pair[1] not in ranks:
+                raise UserError(f"Les fusions du tokenizer sont abîmées, ligne {number} : {line[:40]!r}.")
+            ranks.setdefault(pair[0] + pair[1], len(ranks))
     return ranks

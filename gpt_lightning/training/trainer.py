@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.training.callbacks import Finish, StopOnSignal, Stopped
+from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSignal, Stopped
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
@@ -109,6 +109,13 @@ def continue_logs(loggers: Iterable[Any], step: int) -> None:
     for one in loggers:
         if hasattr(one, "resume"):
             one.resume(step)
+
+
+def tidy(callbacks: Iterable[lightning.Callback]) -> None:
+    """Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé."""
+    for one in callbacks:
+        if isinstance(one, LastCheckpoint):
+            one.prune()
 
 
 def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> int:

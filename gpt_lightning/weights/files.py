@@ -61,7 +61,7 @@ def reading(path: Path) -> Iterator[None]:
 def read_torch(path: Path, *, mmap: bool = True) -> Any:
     """Le contenu d'un fichier torch, vérifié en entier ; `mmap` projette les poids si son format le permet."""
     with reading(path):
-        _regular(path)
+        regular(path)
         is_zip = verify(path)  # l'ancien format de torch ne se projette pas
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
 
@@ -124,7 +124,8 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
             raise pickle.UnpicklingError(f"{opcode.name} : un pickle que torch n'écrit pas")
 
 
-def _regular(path: Path) -> None:
+def regular(path: Path) -> None:
+    """UserError si `path` n'est pas un fichier ordinaire : un tube se lirait sans fin."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise Damaged(f"{path} n'est pas un fichier.")
 
@@ -132,7 +133,7 @@ def _regular(path: Path) -> None:
 def read_text(path: Path) -> str:
     """Le texte d'un petit fichier. UserError s'il manque, n'est pas de l'UTF-8, ou est bien trop grand."""
     try:
-        _regular(path)
+        regular(path)
         if path.stat().st_size > MOST_JSON:
             raise Damaged(f"{path} est bien trop grand.")
         return path.read_text(encoding="utf-8")

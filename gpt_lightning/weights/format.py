@@ -64,10 +64,15 @@ def read(description: Any, path: Path) -> Description:
         )
     if version != VERSION:
         raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
-    tokenizer = description["tokenizer"]
+    state, config = description["tokenizer"], GPTConfig.from_dict(description["model"])
+    tokenizer = from_state(state) if state else None
+    if tokenizer is not None and not 0 < tokenizer.vocab_size <= config.vocab_size:
+        raise UserError(
+            f"{path} : son tokenizer a {tokenizer.vocab_size} identifiants, et son modèle {config.vocab_size}."
+        )
     return Description(
-        GPTConfig.from_dict(description["model"]),
-        from_state(tokenizer) if tokenizer else None,
+        config,
+        tokenizer,
         tuple(map(str, description.get("prompts", ()))),
         str(description.get("corpus", "")),
     )

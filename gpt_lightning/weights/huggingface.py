@@ -171,7 +171,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """config.json et les tenseurs d'un dossier, fragments réunis. UserError s'il manque un fichier."""
     from safetensors.torch import load_file
 
-    from gpt_lightning.weights.files import read_json, read_torch, reading
+    from gpt_lightning.weights.files import read_json, read_torch, reading, regular
 
     values = read_json(folder / CONFIG)
     kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)  # les safetensors d'abord
@@ -186,6 +186,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise UserError(f"{folder / found} nomme {outside}, hors de son dossier.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
+        regular(folder / shard)
         if shard.endswith(".bin"):
             tensors |= read_torch(folder / shard)
         else:

@@ -15,7 +15,7 @@ from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface, huggingface_tokenizer, original
-from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading
+from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
 from gpt_lightning.weights.sources import find_checkpoints
 
 HUB = "hf:"
@@ -98,6 +98,7 @@ def _from_path(path: Path, n_heads: int | None) -> Loaded:
 def _recognised(path: Path, n_heads: int | None) -> Loaded:
     if path.is_dir():
         return _from_folder(path)
+    regular(path)
     if path.suffix == ".safetensors":
         return _from_safetensors(path)
     content = read_torch(path)
@@ -141,6 +142,7 @@ def _from_folder(folder: Path) -> Loaded:
 def _has_metadata(path: Path) -> bool:
     from safetensors import safe_open
 
+    regular(path)
     with reading(path), safe_open(path, framework="pt") as file:
         return form.KEY in (file.metadata() or {})
 

@@ -30,7 +30,7 @@ TYPED = (
     "resume=auto",
 )
 REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EACCES)
-PARTS = 4
+PARTS = 6
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def newer(folder: Path, run: Path) -> Path:
         ("train.py", "ckpt_path=course"),
         ("train.py", "init_from=course", "data=pydoc", "max_tokens=1000"),
         ("generate.py", "ckpt_path=course"),
-        ("gpt_lightning", "evaluate", "ckpt_path=course"),
+        ("gpt_lightning", "evaluate", "ckpt_path=course", "data=pydoc"),
         ("gpt_lightning", "export", "ckpt_path=course", "to=sortie"),
         ("gpt_lightning.demos.top_k", "ckpt_path=course"),
     ],

@@ -34,6 +34,7 @@ class LastCheckpoint(Checkpoint):
             for path in self._steps():  # reprise d'un pas plus ancien : ce futur n'est plus le sien
                 if int(path.stem.removeprefix("step_")) > trainer.global_step:
                     path.unlink()
+            self.prune()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self._due = self._due or not trainer.sanity_checking
@@ -56,8 +57,12 @@ class LastCheckpoint(Checkpoint):
         self._saved, self._due = step, False
         if self._numbered(step) and trainer.is_global_zero:
             _link(last, self.dirpath / f"step_{step:07d}.ckpt")  # puis seulement, les plus anciens
-            for path in self._steps()[: -self.keep] if self.keep else []:
-                path.unlink()
+            self.prune()
+
+    def prune(self) -> None:
+        """Retire les step_N.ckpt de trop, les plus anciens d'abord."""
+        for path in self._steps()[: -self.keep] if self.keep else []:
+            path.unlink(missing_ok=True)
 
     def _numbered(self, step: int) -> bool:
         return self.every is not None and step > 0 and step % self.every == 0
