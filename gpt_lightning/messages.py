@@ -391,6 +391,12 @@ def no_variable(name: str) -> str:
     return f"La variable d'environnement {name} manque : la configuration la lit (export {name}=...)."
 
 
+def refused_settings(group: str, target: str, why: str) -> str:
+    """Un objet d'une bibliothèque qui refuse ses réglages, dans ses mots."""
+    first = " ".join(why.split())[:200]
+    return f"{target.rpartition('.')[2]} refuse ces réglages de {group} : {first.rstrip('.')}."
+
+
 def refused_hydra(key: str) -> str:
     """Un réglage de Hydra qui exécuterait autre chose que le projet."""
     return f"{key} est refusé : une configuration ne dit pas à Hydra quoi exécuter ; retirez cette clé."

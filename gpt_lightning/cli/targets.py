@@ -58,7 +58,10 @@ def build(group: str, node: Any, **extra: Any) -> Any:
     try:
         return hydra.utils.instantiate(_literally(node), **_literally(extra), _convert_="all")
     except hydra.errors.InstantiationException as error:
-        raise error.__cause__ or error from None
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | TypeError | ImportError) and not isinstance(cause, UserError):
+            raise UserError(messages.refused_settings(group, node["_target_"], str(cause))) from cause
+        raise cause from None
 
 
 def build_all(group: str, nodes: dict[str, Any] | None) -> list[Any]:

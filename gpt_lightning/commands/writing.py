@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gpt_lightning import durable, messages
-from gpt_lightning.errors import UserError, whole
+from gpt_lightning.errors import UserError, choice, whole
 
 if TYPE_CHECKING:
     from gpt_lightning.decoding import Continuation, TextStream
@@ -41,6 +41,11 @@ def check(settings: dict[str, Any]) -> None:
         raise UserError("stop= est vide : il faut le texte devant lequel s'arrêter.")
     for key in ("batch_size", "num_samples"):
         whole(key, settings[key])
+    whole("max_new_tokens", settings["max_new_tokens"], 0)
+    if settings["seed"] is not None:
+        whole("seed", settings["seed"], 0)
+    for key in ("logprobs", "stream", "interactive"):
+        choice(key, settings[key], (True, False))
 
 
 def read_prompt(settings: dict[str, Any], default: str) -> str:
