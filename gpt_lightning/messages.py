@@ -197,7 +197,7 @@ def finished(
         lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
     if results["memory"] is not None:
         lines += [("pic de mémoire", magnitude(results["memory"], "o"))]
-    lines += [("fichiers", ", ".join(files))]
+    lines += [("place prise", magnitude(results["disk"], "o")), ("fichiers", ", ".join(files))]
     table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
     return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
         f"    {line}" for line in following

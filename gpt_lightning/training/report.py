@@ -77,8 +77,15 @@ def after(
         "best": best_score(trainer),
         "tokens": module.tokens_seen,
         "memory": peak_memory(trainer.strategy.root_device),
+        "disk": taken(folder),
     }
     log.info(messages.finished(str(folder), results, seconds, written(folder), following))
+
+
+def taken(folder: Path) -> int:
+    """La place que prend un dossier sur le disque, en octets ; un fichier à deux noms compte une fois."""
+    found = [path.lstat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(one.st_dev, one.st_ino): one.st_size for one in found}.values())
 
 
 def written(folder: Path) -> list[str]:
