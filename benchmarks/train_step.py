@@ -1,4 +1,4 @@
-"""Un pas d'entraînement de GPT-2 124M, à côté de transformers : `python benchmarks/train_step.py`.
+"""Un pas d'entraînement de GPT-2 124M, à côté de nanoGPT et de transformers : `python benchmarks/train_step.py`.
 
 Passe avant, passe arrière, AdamW, dropout 0 ; les deux modèles alternent dans un même processus, on donne la médiane.
 Le pic de mémoire vient de processus à part. `--original` compare le pas de experiment=original (163 M, dropout 0,1)
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,10 @@ from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.training.hardware import peak_memory
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.trainer import keep_memory
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.peers import NanoGPT, products
 
 ORIGINAL = {"context_length": 256, "drop_rate": 0.1, "qkv_bias": False, "tie_weights": False, "init": "torch"}
 
@@ -64,6 +69,12 @@ def their_step(device: str, precision: str, compiled: bool):
     return _step(loss_of, torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True), device, precision)
 
 
+def nano_step(device: str, precision: str, compiled: bool):
+    model = NanoGPT(50257, 1024, 768, 12, 12).to(device).train()
+    optimizer = model.optimizer(1e-4, (0.9, 0.95), 0.1)
+    return _step(torch.compile(model) if compiled else model, optimizer, device, precision)
+
+
 def book_step(device: str, precision: str, compiled: bool):
     model = GPTModel(GPTConfig(vocab_size=50257, **ORIGINAL)).train()
     for block in model.trf_blocks:
@@ -99,10 +110,15 @@ def makers(arguments, device: str, precision: str) -> dict:
             "gpt_lightning": lambda: our_step(device, precision, arguments.compile, **ORIGINAL),
             "à la façon du livre": lambda: book_step(device, precision, arguments.compile),
         }
-    return {
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    made = {
         "gpt_lightning": lambda: our_step(device, precision, arguments.compile),
-        "transformers": lambda: their_step(device, precision, arguments.compile),
+        "à la façon de nanoGPT": lambda: nano_step(device, precision, False),
+        "nanoGPT, compilé": lambda: nano_step(device, precision, True),
+        "transformers": lambda: their_step(device, precision, False),
+        "produits seuls": lambda: products(arguments.batch * arguments.length, 768, 12, 50257, dtype, device),
     }
+    return {name: make for name, make in made.items() if not arguments.only or name in arguments.only}
 
 
 def alone(arguments, name: str, precision: str) -> float:
@@ -121,12 +137,14 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "bf16"))
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--original", action="store_true")
+    parser.add_argument("--only", nargs="+", help="seulement ceux-là")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() and not arguments.original else "cpu"
     keep_memory()
     x, y = batch_of(arguments, device)
     if arguments.alone:
+        arguments.only = None
         step = makers(arguments, device, arguments.precision[0])[arguments.alone]()
         step(x, y), step(x, y)
         print(peak_memory(torch.device(device)))
