@@ -97,12 +97,14 @@ class Reader:
     def _read_whole(self) -> tuple[Tensor, KVCache]:
         window = self.ids[:, -self.context :]
         pads = (window < 0).sum(-1)
+        kind = self.device.type
+        mixed = torch.is_autocast_enabled(kind)
         cache = KVCache.empty(
             self.model.config,
             batch_size=self.n_rows,
             capacity=self.capacity,
             pads=pads if bool(pads.any()) else None,
             device=self.device,
-            dtype=self.dtype,
+            dtype=torch.get_autocast_dtype(kind) if mixed else self.dtype,
         )
         return self.model.next_logits(window.clamp(min=0), cache), cache

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_lightning.model import loss, reference
+from gpt_lightning.model import loss, products, reference
 
 
 class Kernels(NamedTuple):
@@ -42,6 +42,8 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    if mask is None and products.pays(q):
+        return products.causal_attention(q, k, v, dropout)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
 
 

@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 512  # lignes de logits calculées à la fois : 100 Mo pour le vocabulaire de GPT-2
+LOGITS = (
+    100 << 20
+)  # octets de logits tenus à la fois : 512 lignes du vocabulaire de GPT-2 en float32, 1 024 en bf16
+PIECE = 32  # lignes dont la softmax se calcule à la fois : elles tiennent dans le cache du processeur
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -20,51 +23,69 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
     """cross_entropy(x @ weight.T, targets) sans jamais tenir les N x V logits : (N, C), (V, C), (N,) -> ().
 
-    Les lignes de `weight` au-delà de `vocab_size` sont ignorées. Sur CPU, allouer les logits coûte autant que
-    les calculer ; les morceaux réutilisent un tampon, et le gradient est calculé en même temps que la perte.
+    Les lignes de `weight` au-delà de `vocab_size` sont ignorées. Les produits sont dans le type d'autocast, s'il y en a
+    un, la softmax en float32. Sur CPU, allouer les logits coûte autant que les calculer ; les morceaux réutilisent un
+    tampon, et le gradient est calculé en même temps que la perte.
     """
-    if not torch.is_grad_enabled():
-        weight = weight[:vocab_size].to(x.dtype)
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    with torch.autocast(kind, enabled=False):
+        if torch.is_grad_enabled():
+            return _LinearCrossEntropy.apply(x, weight, targets, vocab_size, dtype)
+        head, rows = weight[:vocab_size].to(dtype), _rows_at_once(vocab_size, dtype)
         losses = [
-            F.cross_entropy((rows @ weight.T).float(), wanted, reduction="sum")
-            for rows, wanted in zip(x.split(ROWS), targets.split(ROWS), strict=True)
+            F.cross_entropy((part.to(dtype) @ head.T).float(), wanted, reduction="sum")
+            for part, wanted in zip(x.split(rows), targets.split(rows), strict=True)
         ]
         return torch.stack(losses).sum() / len(x)
-    return _LinearCrossEntropy.apply(x, weight, targets, vocab_size)
+
+
+def _rows_at_once(vocab_size: int, dtype: torch.dtype) -> int:
+    return max(PIECE, LOGITS // (vocab_size * dtype.itemsize))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
+    """La perte et son gradient en une passe : les logits d'un morceau deviennent, sur place, leur gradient."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
-        head = weight.detach()[:vocab_size].to(x.dtype)
-        grad_x = torch.empty_like(x)
-        grad_weight = torch.zeros_like(weight)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype
+    ) -> Tensor:
+        head, inputs = weight.detach()[:vocab_size].to(dtype), x.detach().to(dtype)
+        grad_x, grad_weight = torch.empty_like(inputs), torch.zeros_like(weight)
         total = torch.zeros((), device=x.device)
-        buffer = torch.empty(min(ROWS, len(x)), vocab_size, dtype=x.dtype, device=x.device)
-        for start in range(0, len(x), ROWS):
-            rows, wanted = x[start : start + ROWS], targets[start : start + ROWS, None]
+        at_once = min(len(x), _rows_at_once(vocab_size, dtype))
+        # des lignes alignées sur 64 nombres : le produit y gagne un dixième en float32
+        buffer = torch.empty(at_once, -(-vocab_size // 64) * 64, dtype=dtype, device=x.device)[:, :vocab_size]
+        for start in range(0, len(x), at_once):
+            rows, wanted = inputs[start : start + at_once], targets[start : start + at_once, None]
             logits = torch.mm(rows, head.T, out=buffer[: len(rows)])
-            p = logits.float()  # le même tampon en float32, une copie sinon
-            p -= p.amax(1, keepdim=True)
-            total -= p.gather(1, wanted).sum()
-            p.exp_()
-            normaliser = p.sum(1, keepdim=True)
-            total += normaliser.log().sum()
-            # d perte / d logits = (softmax - un_en_la_cible) / N
-            p /= normaliser * len(x)
-            p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0 / len(x)))
-            grad_logits = p.to(x.dtype)
-            torch.mm(grad_logits, head, out=grad_x[start : start + ROWS])
-            if grad_logits.dtype == weight.dtype:
-                grad_weight[:vocab_size].addmm_(grad_logits.T, rows)  # sans tampon de la taille de la tête
+            for part, target in zip(logits.split(PIECE), wanted.split(PIECE), strict=True):
+                total += _softmax_minus_one_hot(part, target)
+            # d perte / d logits = (softmax - un_en_la_cible) / N ; le 1 / N attend que les matrices soient petites
+            torch.mm(logits, head, out=grad_x[start : start + at_once])
+            if dtype == weight.dtype:
+                grad_weight[:vocab_size].addmm_(logits.T, rows)  # sans tampon de la taille de la tête
             else:
-                grad_weight[:vocab_size] += (grad_logits.T @ rows).to(weight.dtype)
-        ctx.save_for_backward(grad_x, grad_weight)
+                grad_weight[:vocab_size] += logits.T @ rows
+        ctx.save_for_backward(grad_x.to(x.dtype).div_(len(x)), grad_weight.div_(len(x)))
         return total / len(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
         if grad.item() != 1:  # déjà le gradient de la moyenne : rien à faire sans accumulation
             grad_x, grad_weight = grad_x * grad.to(grad_x.dtype), grad_weight * grad
-        return grad_x, grad_weight, None, None
+        return grad_x, grad_weight, None, None, None
+
+
+def _softmax_minus_one_hot(logits: Tensor, targets: Tensor) -> Tensor:
+    """Remplace les logits (R, V) par softmax(logits) - un_en_la_cible, et rend la somme des pertes : (R, 1) -> ()."""
+    p = logits.float()  # les logits mêmes en float32, une copie sinon
+    wanted, top = p.gather(1, targets), p.amax(1, keepdim=True)
+    torch.softmax(p, 1, out=p)
+    # le plus probable ne s'annule jamais : log Σ exp = son logit - log(sa probabilité)
+    total = (top - p.amax(1, keepdim=True).log() - wanted).sum()
+    p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
+    logits.copy_(p)
+    return total

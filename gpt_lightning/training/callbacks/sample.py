@@ -54,8 +54,9 @@ class SampleText(Callback):
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
         )
-        for _ in stream:
-            pass
+        with trainer.precision_plugin.forward_context():  # le texte est de la précision annoncée
+            for _ in stream:
+                pass
         pl_module.model.train(was_training)
         self._write([row.prompt + row.text for row in stream.rows], trainer)
 

@@ -1,0 +1,53 @@
+"""L'attention causale en produits de matrices, avec les poids gardés pour la passe arrière.
+
+Sur CPU, le noyau de torch relit les scores bloc par bloc et refait la softmax en arrière, ce qui épargne la mémoire des
+poids, (B, H, T, T). Pour une fenêtre courte, les garder et laisser les produits à la bibliothèque va plus vite :
+benchmarks/NOTES.md. Légende des formes : B lot, H têtes, T jetons, D largeur d'une tête, N = B H.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LONGEST = {
+    torch.bfloat16: 1024,
+    torch.float16: 1024,
+    torch.float32: 256,
+}  # jetons ; au-delà, le noyau de torch
+
+
+def pays(q: Tensor) -> bool:
+    """Vrai si cette attention, (B, H, T, D), va plus vite en produits."""
+    return q.device.type == "cpu" and q.requires_grad and q.shape[-2] <= LONGEST.get(q.dtype, 0)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """softmax(Q Kᵀ / √D) V, où la position t ne voit que les positions <= t : (B, H, T, D) x 3 -> (B, H, T, D)."""
+    with torch.autocast(q.device.type, enabled=False):
+        return _CausalAttention.apply(q, k, v, dropout)
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+        shape, scale = q.shape, q.shape[-1] ** -0.5
+        q, k, v = (one.flatten(0, 1) for one in (q, k, v))  # (N, T, D)
+        future = torch.full(shape[-2:-1] * 2, float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+        weights = torch.softmax(torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=scale), -1)
+        kept, drawn = torch.native_dropout(weights, dropout, True) if dropout else (weights, None)
+        ctx.save_for_backward(q, k, v, weights, kept, drawn)
+        ctx.scale, ctx.dropout = scale, dropout
+        return torch.bmm(kept, v).view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, weights, kept, drawn = ctx.saved_tensors
+        shape, grad = grad.shape, grad.flatten(0, 1)
+        grad_weights = torch.bmm(grad, v.mT)
+        if drawn is not None:
+            grad_weights *= drawn.to(grad.dtype) / (1 - ctx.dropout)
+        # la softmax : d scores = poids * (d poids - Σ poids d poids)
+        scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scale)
+        grad_q, grad_k = torch.bmm(scores, k), torch.bmm(scores.mT, q)
+        return grad_q.view(shape), grad_k.view(shape), torch.bmm(kept.mT, grad).view(shape), None
