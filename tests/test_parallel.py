@@ -13,6 +13,7 @@ from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from tests.conftest import ROOT
 
 COMMON = (
+    "trainer.precision=32-true",
     "model=tiny",
     "data=text",
     "tokenizer=words_v2",

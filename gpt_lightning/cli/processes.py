@@ -92,7 +92,7 @@ class SharedSettings:
     def __init__(self, where: Launcher) -> None:
         from torch.distributed import TCPStore
 
-        self._launcher, self._count = where, 0
+        self._launcher, self._count, self._shared = where, 0, 0
         agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun en tient déjà un
         host, port = _address(where)
         self._store = TCPStore(
@@ -156,12 +156,22 @@ class SharedSettings:
         self._store.set(key, json.dumps([result]))
         return result
 
+    def once(self, work: Callable[[], Any]) -> Any:
+        """Le résultat de `work` (des valeurs simples), que seul le premier processus de tous exécute."""
+        self._shared += 1
+        key = f"{self._key()}/une fois/{self._shared}"
+        if self._launcher.rank:
+            return json.loads(self._store.get(key))
+        result = work()
+        self._store.set(key, json.dumps(result))
+        return result
+
     def _key(self) -> str:
         return f"gpt_lightning/{self._try}/{self._count}"
 
     def _next(self, port: int | None) -> None:
         """La tâche suivante d'un balayage se retrouve sur un autre port : le premier garde les adresses d'avant."""
-        self._count += 1
+        self._count, self._shared = self._count + 1, 0
         if port is not None:
             os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
 
@@ -214,6 +224,15 @@ def once_per_machine(work: Callable[[], Any]) -> Any:
         return _handed
     shared = SharedSettings.current
     return work() if shared is None else shared.once_per_machine(work)
+
+
+def once(work: Callable[[], Any]) -> Any:
+    """Le résultat de `work` (des valeurs simples), exécuté par le premier processus ; None dans un enfant de Lightning,
+    qui reçoit des réglages où tout est décidé."""
+    if sys.argv[1:2] == [CHILD]:
+        return None
+    shared = SharedSettings.current
+    return work() if shared is None else shared.once(work)
 
 
 @contextmanager

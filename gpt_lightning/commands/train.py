@@ -23,7 +23,12 @@ def train(settings: dict[str, Any]) -> float:
     began, folder = time.monotonic(), Path(settings["output_dir"])
     optimizer = resolve("optim", settings["optim"]["_target_"])
     checks.check(settings, optimizer)
-    machine = hardware.resolve(settings["trainer"], processes.launcher())
+    lot = settings["data"]["batch_size"] * settings["data"]["max_length"], settings["model"]["emb_dim"]
+    machine = hardware.resolve(
+        settings["trainer"],
+        processes.launcher(),
+        lambda device: processes.once(lambda: hardware.automatic_precision(device, *lot)),
+    )
 
     from gpt_lightning import weights
     from gpt_lightning.training import divergence, module, plan, report, resume, trainer
@@ -61,13 +66,19 @@ def train(settings: dict[str, Any]) -> float:
             trainer.tidy(nodes)
             console.log.info(messages.nothing_left_to_do(done.step))
             return done.metrics["val/loss"]
-    rate = None  # pour annoncer la durée, que seul le premier processus dit
-    if processes.is_first():
-        rate = hardware.matmul_rate(machine.device, machine.precision)
+    rate = processes.once(lambda: hardware.matmul_rate(machine.device, machine.precision))
 
     # le modèle dans son module, et le Trainer
     model = start.build(data.tokenizer.vocab_size)
-    compiled = trainer.compiled(settings["compile"], machine.device.type)
+    length = settings["data"]["max_length"]
+    seconds = report.estimated_seconds(model.config, planned, length=length, rate=rate)
+    compiled = trainer.compiled(settings["compile"], machine.device.type, seconds)
+    # ce qui était auto est décidé une fois : la reprise, et les autres processus, le gardent
+    settings = {
+        **settings,
+        "compile": compiled,
+        "trainer": {**settings["trainer"], "precision": machine.precision},
+    }
     gpt = module.GPTModule(
         model,
         data=data,

@@ -20,6 +20,8 @@ def check(settings: Mapping[str, Any], optimizer: type) -> None:
     whole("seed", settings["seed"], 0, 2**32 - 1)
     choice("compile", settings["compile"], ("auto", True, False))
     whole("eval_every", settings["eval_every"])
+    for key in ("batch_size", "max_length"):
+        whole(f"data.{key}", settings["data"][key])
     choice("nan_policy", settings["nan_policy"], POLICIES)
     whole("nan_skips", settings["nan_skips"])
     choice("strict_resume", settings["strict_resume"], (True, False))

@@ -3,7 +3,9 @@
 import re
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +41,8 @@ PEAKS = (
     ("MI300X", 1307),
     ("MI250X", 383),
 )
+PROBE_FLOPS = 4_000_000_000  # d'une mesure : quelques dizaines de millisecondes
+BF16_GAIN = 1.2  # ce que le bf16 doit gagner sur un produit pour payer ses conversions
 
 
 class Launcher(Protocol):
@@ -65,11 +69,15 @@ class Machine:
     precision: str
 
 
-def resolve(values: dict[str, Any], launcher: Launcher | None = None) -> Machine:
+def resolve(
+    values: Mapping[str, Any],
+    launcher: Launcher | None = None,
+    automatic: Callable[[torch.device], str] | None = None,
+) -> Machine:
     """La machine que `accelerator`, `devices`, `num_nodes` et `precision` de `trainer` désignent.
 
-    Sous torchrun ou srun, c'est `launcher` qui dit combien de processus il y a. UserError si la configuration
-    en demande d'autres, ou un appareil qui n'est pas là.
+    `automatic` est ce que `precision: auto` devient sur un appareil. Sous torchrun ou srun, c'est `launcher` qui dit
+    combien de processus il y a. UserError si la configuration en demande d'autres, ou un appareil qui n'est pas là.
     """
     device, devices, num_nodes = _device(values["accelerator"]), values["devices"], values["num_nodes"]
     if launcher is not None:
@@ -81,7 +89,7 @@ def resolve(values: dict[str, Any], launcher: Launcher | None = None) -> Machine
         devices, num_nodes = launcher.per_node, launcher.nodes
     precision = values["precision"]
     if precision == "auto":
-        precision = automatic_precision(device)
+        precision = (automatic or automatic_precision)(device)
     return Machine(device, devices, num_nodes, _count(devices, device.type) * num_nodes, precision)
 
 
@@ -111,16 +119,43 @@ def _count(devices: Any, kind: str) -> int:
     return len(text.split(",")) if "," in str(devices) else int(text)
 
 
-def automatic_precision(device: torch.device) -> str:
-    """bf16-mixed là où le matériel le calcule vraiment (CUDA 8.0, CPU avec AMX ou AVX512-BF16), sinon 32-true."""
+@lru_cache
+def native_bf16(device: torch.device) -> bool:
+    """Vrai si l'appareil calcule en bf16 : CUDA 8.0 et plus, CPU avec AMX ou AVX512-BF16. Ailleurs, torch l'imite."""
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
-    if device.type == "mps":
-        return "32-true"
-    native = [
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    probes = [
         getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     ]
-    return "bf16-mixed" if any(probe() for probe in native if probe) else "32-true"
+    return device.type == "cpu" and any(probe() for probe in probes if probe)
+
+
+@lru_cache
+def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 768) -> str:
+    """bf16-mixed si c'est là plus rapide que 32-true, qui ne perd rien.
+
+    Sur CPU, c'est mesuré : le produit d'une couche cachée de cette largeur C, (tokens, C) x (C, 4 C), dans les deux
+    types. L'appareil pourrait savoir calculer en bf16 et n'y rien gagner.
+    """
+    if device.type != "cpu":
+        return "bf16-mixed" if native_bf16(device) else "32-true"
+    if not native_bf16(device):
+        return "32-true"
+    tokens = max(1, min(tokens, PROBE_FLOPS // (8 * width * width)))
+    seconds = {dtype: _product_seconds(tokens, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return "bf16-mixed" if BF16_GAIN * seconds[torch.bfloat16] < seconds[torch.float32] else "32-true"
+
+
+def _product_seconds(tokens: int, width: int, dtype: torch.dtype) -> float:
+    """Le temps d'un produit (tokens, C) x (C, 4 C), le meilleur de cinq. Rien n'est tiré du générateur de torch."""
+    x = torch.full((tokens, width), 1 / width, dtype=dtype)
+    weight = torch.full((width, 4 * width), 1 / width, dtype=dtype)
+    found = []
+    for _ in range(6):
+        began = time.perf_counter()
+        torch.mm(x, weight)
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
 
 
 def matmul_rate(device: torch.device, precision: str) -> float | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError, number, whole
+from gpt_lightning.training.hardware import native_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs singulières près de 1
 
@@ -100,17 +101,19 @@ class MuonAdamW(torch.optim.AdamW):
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     """Rapproche de 1 toutes les valeurs singulières de chaque matrice (entre 0,7 et 1,2) : (N, A, B) -> (N, A, B).
 
-    Itération de Newton-Schulz de degré 5, en bf16 sur GPU et en float32 ailleurs.
+    Itération de Newton-Schulz de degré 5, en bf16 où l'appareil le calcule vraiment, en float32 ailleurs.
     """
     a, b, c = COEFFICIENTS
-    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    x = matrices.to(torch.bfloat16 if native_bf16(matrices.device) else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # norme spectrale au plus 1
     for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = torch.bmm(x, x.mT)
+        x = torch.baddbmm(
+            x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a
+        )  # (a + b G + c G²) X
     return x.mT if tall else x
 
 

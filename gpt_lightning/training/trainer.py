@@ -21,6 +21,7 @@ from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.hyperparameters import hyperparameters
 from gpt_lightning.training.plan import Plan
 
+COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte plus qu'elle ne rend
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -51,10 +52,13 @@ def keep_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def compiled(wanted: Any, device: str) -> bool:
-    """Faut-il compiler le modèle ? `auto` : sur CUDA seulement, où le gain paie l'attente."""
+def compiled(wanted: Any, device: str, seconds: float | None = None) -> bool:
+    """Faut-il compiler le modèle ? `auto` : sur CUDA, où il va deux fois plus vite, si l'entraînement (`seconds`
+    estimées) dure assez pour payer l'attente ; sur CPU, il n'y gagne rien (benchmarks/NOTES.md)."""
     choice("compile", wanted, ("auto", True, False))
-    return device == "cuda" if wanted == "auto" else wanted
+    if wanted != "auto":
+        return wanted
+    return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
 
 
 def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[str, Any]:

@@ -82,3 +82,31 @@ def test_the_launcher_says_how_many_processes_there_are():
         assert (machine.devices, machine.num_nodes, machine.world_size) == (2, 2, 4)
     with pytest.raises(UserError, match="trainer.devices=3, mais torchrun"):
         hardware.resolve({**VALUES, "devices": 3}, launcher)
+
+
+@pytest.mark.parametrize(
+    "native, ratio, answer", [(True, 3.0, "bf16-mixed"), (True, 1.1, "32-true"), (False, 9.0, "32-true")]
+)
+def test_the_precision_of_a_processor_is_measured_on_the_shapes_of_the_model(
+    native, ratio, answer, monkeypatch
+):
+    seen = []
+
+    def seconds(tokens, width, dtype):
+        seen.append((tokens, width))
+        return 1.0 if dtype == torch.bfloat16 else ratio
+
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: native)
+    monkeypatch.setattr(hardware, "_product_seconds", seconds)
+    hardware.automatic_precision.cache_clear()
+    assert hardware.automatic_precision(torch.device("cpu"), 512, 64) == answer
+    assert hardware.automatic_precision(torch.device("cpu"), 512, 64) == answer
+    assert seen == ([(512, 64)] * 2 if native else [])  # une fois par forme
+    hardware.automatic_precision.cache_clear()
+
+
+def test_a_measured_product_draws_nothing():
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    assert hardware._product_seconds(8, 8, torch.bfloat16) > 0
+    assert torch.equal(before, torch.random.get_rng_state())

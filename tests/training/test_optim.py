@@ -99,10 +99,10 @@ def test_newton_schulz_brings_singular_values_near_one():
 
     matrices = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(2))
     for found in (orthogonalised(matrices), orthogonalised(matrices.mT).mT):
-        values = torch.linalg.svdvals(found)
+        values = torch.linalg.svdvals(found.float())
         assert values.min() > 0.6 and values.max() < 1.3
     alone = torch.cat([orthogonalised(one[None]) for one in matrices])
-    torch.testing.assert_close(orthogonalised(matrices), alone, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(orthogonalised(matrices).float(), alone.float(), atol=2e-2, rtol=2e-2)
 
 
 def test_the_momentum_rises_from_085():

@@ -14,10 +14,18 @@ MACHINE = hardware.resolve(VALUES)
 
 
 @pytest.mark.parametrize(
-    "choice, device, answer", [("auto", "cpu", False), ("auto", "cuda", True), (True, "cpu", True)]
+    "choice, device, seconds, answer",
+    [
+        ("auto", "cpu", 1e6, False),
+        ("auto", "cuda", None, True),
+        ("auto", "cuda", 60.0, False),
+        ("auto", "cuda", 3600.0, True),
+        (True, "cpu", 1.0, True),
+        (False, "cuda", 1e6, False),
+    ],
 )
-def test_compiling(choice, device, answer):
-    assert trainer.compiled(choice, device) is answer
+def test_compiling(choice, device, seconds, answer):
+    assert trainer.compiled(choice, device, seconds) is answer
     with pytest.raises(UserError, match="compile="):
         trainer.compiled("oui", device)
 
