@@ -17,6 +17,7 @@ from gpt_lightning import messages
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training import resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
+from gpt_lightning.training.hardware import native_bf16
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights import format as form
@@ -94,7 +95,8 @@ class GPTModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
-        optimizer = build_optimizer(self.model, self.optim, fused=not scaled)
+        half = "16" in str(self.trainer.precision) and native_bf16(self.device)
+        optimizer = build_optimizer(self.model, self.optim, fused=not scaled, half=half)
         self._fresh = [
             {key: value for key, value in group.items() if key != "params"}
             for group in optimizer.param_groups

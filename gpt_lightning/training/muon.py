@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError, number, whole
-from gpt_lightning.training.hardware import native_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs singulières près de 1
 
@@ -21,7 +20,7 @@ class MuonAdamW(torch.optim.AdamW):
 
     Leurs paramètres sont des matrices. Le gradient, lissé par un moment de Nesterov qui monte de 0,85 à `momentum`
     pendant `momentum_warmup` pas, est orthogonalisé en `ns_steps` itérations, puis mis à l'échelle d'un pas d'AdamW :
-    `lr` est donc le même pour tous. UserError sur une valeur impossible.
+    `lr` est donc le même pour tous. Avec `half`, l'orthogonalisation est en bf16. UserError sur une valeur impossible.
     """
 
     def __init__(
@@ -35,6 +34,7 @@ class MuonAdamW(torch.optim.AdamW):
         momentum_warmup: int = 300,
         ns_steps: int = 5,
         fused: bool | None = None,
+        half: bool = False,
     ) -> None:
         if number("optim.momentum", momentum) >= 1:
             raise UserError(f"optim.momentum={momentum} : il faut moins de 1.")
@@ -46,6 +46,7 @@ class MuonAdamW(torch.optim.AdamW):
         }
         groups = [{**group, **rule} if group.get("muon") else group for group in params]
         super().__init__(groups, lr=lr, betas=betas, eps=eps, fused=fused)
+        self._dtype = torch.bfloat16 if half else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -91,7 +92,8 @@ class MuonAdamW(torch.optim.AdamW):
                 updates.append(p.grad.lerp(buffer, momentum))  # Nesterov
             scale = group["lr"] * 0.2 * max(shape) ** 0.5  # la taille d'un pas d'AdamW
             decay = 1 - group["lr"] * group["weight_decay"]
-            for p, update in zip(same, orthogonalised(torch.stack(updates), group["ns_steps"]), strict=True):
+            stacked = torch.stack(updates).to(self._dtype)
+            for p, update in zip(same, orthogonalised(stacked, group["ns_steps"]), strict=True):
                 if void is None:
                     p.mul_(decay).add_(update.to(p.dtype), alpha=-scale)
                 else:
@@ -101,10 +103,10 @@ class MuonAdamW(torch.optim.AdamW):
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     """Rapproche de 1 toutes les valeurs singulières de chaque matrice (entre 0,7 et 1,2) : (N, A, B) -> (N, A, B).
 
-    Itération de Newton-Schulz de degré 5, en bf16 où l'appareil le calcule vraiment, en float32 ailleurs.
+    Itération de Newton-Schulz de degré 5, dans le type de `matrices` : le bf16 lui suffit.
     """
     a, b, c = COEFFICIENTS
-    x = matrices.to(torch.bfloat16 if native_bf16(matrices.device) else torch.float32)
+    x = matrices
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

@@ -69,7 +69,7 @@ def resolve_lr(values: Mapping[str, Any], optimizer: type, width: int) -> dict[s
 
 def _check_arguments(optimizer: type, arguments: Mapping[str, Any]) -> None:
     """UserError sur un argument que l'optimiseur ne prend pas."""
-    known = [name for name in inspect.signature(optimizer).parameters if name != "params"]
+    known = [name for name in inspect.signature(optimizer).parameters if name not in ("params", "half")]
     for name in arguments:
         if name not in known:
             raise UserError(
@@ -82,21 +82,29 @@ def _check_arguments(optimizer: type, arguments: Mapping[str, Any]) -> None:
             raise UserError(f"optim.betas={betas!r} : il faut deux nombres de [0, 1), comme [0.9, 0.95].")
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, *, fused: bool = True, half: bool = False
+) -> torch.optim.Optimizer:
     """L'optimiseur des paramètres de `model`, par groupes : qui décroît, qui suit Muon.
+
+    `half` : Muon peut orthogonaliser en bf16, la précision de l'entraînement étant celle-là.
 
     `fused=False` pour un GradScaler : un AdamW fusionné lui cacherait l'échelle des gradients que l'on coupe.
     UserError si l'optimiseur refuse ses arguments.
     """
     fused = fused and all(p.device.type in ("cpu", "cuda") for p in model.parameters())
-    return _construct(config, parameter_groups(model, config), fused)
+    return _construct(config, parameter_groups(model, config), fused, half)
 
 
-def _construct(config: OptimConfig, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
+def _construct(
+    config: OptimConfig, groups: list[dict[str, Any]], fused: bool, half: bool = False
+) -> torch.optim.Optimizer:
     build: Callable[..., torch.optim.Optimizer] = config.optimizer  # chaque classe a ses arguments
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.arguments.items()}
     if issubclass(config.optimizer, torch.optim.AdamW):
         arguments["fused"] = fused
+    if issubclass(config.optimizer, MuonAdamW):
+        arguments["half"] = half
     try:
         return build(groups, lr=config.lr, **arguments)
     except UserError:
