@@ -54,7 +54,7 @@ RULES = (
     ),
     Rule(
         ("evaluate", "prepare"),
-        ("data.passes", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
+        ("data.passes", "data.shift", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
         _always,
         "elle ne sert qu'à train.py",
     ),

@@ -60,6 +60,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         cross_documents: bool = True,
         max_length: int = 128,
         stride: int | None = None,
+        shift: bool | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
         passes: int = 3,
@@ -91,6 +92,14 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
                 f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
             )
         choice("data.split", split, SPLITS)
+        choice("data.shift", shift, (None, True, False))
+        apart = stride is None or stride == max_length
+        if shift and not apart:
+            raise UserError(
+                f"data.shift=true décale des fenêtres qui ne se recouvrent pas ; ici data.stride={stride} pour "
+                f"data.max_length={max_length} : retirez l'un des deux."
+            )
+        self.shift = apart if shift is None else shift
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache()
         reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
@@ -194,7 +203,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
     @property
     def identity(self) -> str:
         """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
-        windows = [self.max_length, self.stride, self.cross_documents]
+        windows = [self.max_length, self.stride, self.cross_documents, self.shift]
         content = [self._opened.meta[key] for key in ("source_sha256", "tokenizer", "split")]
         known = json.dumps([content, windows], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:16]
@@ -251,6 +260,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             world_size=world_size,
             rank=rank,
             accumulate=self.accumulate,
+            shift=self.stride if self.shift else 0,
         )
         if not len(order):
             per_step = self.batch_size * world_size * self.accumulate

@@ -19,7 +19,8 @@ class BatchOrder:
 
     Un pas d'optimiseur lit `accumulate` lots sur chaque processus. L'ordre global est découpé par pas, puis
     par lot, puis par processus : à lot global égal, tout nombre de processus lit les mêmes fenêtres à chaque pas. Les
-    fenêtres qui ne remplissent pas un pas entier attendent une autre époque.
+    fenêtres qui ne remplissent pas un pas entier attendent une autre époque. Après la première, les fenêtres commencent
+    toutes un peu plus loin, de moins de `shift` jetons : ce n'est pas deux fois le même texte.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class BatchOrder:
         world_size: int = 1,
         rank: int = 0,
         accumulate: int = 1,
+        shift: int = 0,
     ) -> None:
+        self.shift = shift
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
         self.epoch, self.start = 0, 0  # l'époque, et les fenêtres déjà lues au début de la prochaine lecture
@@ -40,6 +43,13 @@ class BatchOrder:
     def per_step(self) -> int:
         """Les fenêtres d'un pas d'optimiseur, sur tous les processus."""
         return self.batch_size * self.world_size * self.accumulate
+
+    @property
+    def offset(self) -> int:
+        """De combien de jetons les fenêtres de cette époque sont décalées : une fonction de (graine, époque)."""
+        if not self.shift or not self.epoch:
+            return 0
+        return int(np.random.default_rng([self.seed, self.epoch, self.shift]).integers(self.shift))
 
     def remaining(self, windows: int) -> int:
         """Les lots d'un processus qui restent dans une époque dont `windows` fenêtres sont lues."""
@@ -95,8 +105,9 @@ class WindowLoader(DataLoader):
         pin: bool = False,
     ) -> None:
         self.batches, self.bundle = batches, BUNDLE if num_workers else 1
+        self._rows = _Rows(dataset)
         super().__init__(
-            _Rows(dataset),
+            self._rows,
             batch_sampler=_Bundles(batches, self.bundle),
             collate_fn=_as_is,
             num_workers=num_workers,
@@ -126,6 +137,7 @@ class TrainLoader(WindowLoader):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
         self.order.epoch, self.position = self.order.place(self.order.epoch, self.position)
         self.order.start = self.position
+        self._rows.dataset.offset = self.order.offset  # avant que les processus de lecture en aient une copie
         for batch in super().__iter__():
             self.position += self.order.batch_size * self.order.world_size
             yield batch

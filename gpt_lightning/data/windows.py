@@ -1,6 +1,7 @@
 """Les fenêtres glissantes : de l'arithmétique sur les jetons, rien n'est recopié d'avance.
 
-La fenêtre i commence au jeton i x stride ; l'entrée en prend T, la cible les mêmes décalés d'un.
+La fenêtre i commence au jeton i x stride, plus un décalage propre à l'époque ; l'entrée en prend T, la cible les mêmes
+décalés d'un.
 Légende des formes : B lot, T = max_length.
 """
 
@@ -32,6 +33,9 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         documents: np.ndarray | None = None,
     ) -> None:
         self.max_length, self.stride = max_length, stride
+        self.offset = (
+            0  # de combien toutes les fenêtres commencent plus loin ; la dernière s'arrête à la fin du texte
+        )
         self._view: np.ndarray | None = None
         if dtype is None:
             self._dtype = None
@@ -55,10 +59,12 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
     def _first_tokens(self, indices: np.ndarray) -> np.ndarray:
         """Le premier jeton de chaque fenêtre : (B,) -> (B,)."""
         if self._documents is None:
-            return indices * self.stride
+            return np.minimum(indices * self.stride + self.offset, self.n_tokens - self.max_length - 1)
         document = np.searchsorted(self._until, indices, side="right")
         before = np.where(document > 0, self._until[document - 1], 0)
-        return self._documents[document] + (indices - before) * self.stride
+        ends = np.append(self._documents[1:], self.n_tokens)[document]
+        starts = self._documents[document] + (indices - before) * self.stride + self.offset
+        return np.minimum(starts, ends - self.max_length - 1)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # (T,), (T,)
         if not -len(self) <= index < len(self):

@@ -98,3 +98,41 @@ def test_resuming_another_corpus_is_refused():
         loader().load_state_dict({**state, "n_windows": 5})
     with pytest.raises(ValueError, match="seed"):
         loader(seed=1).load_state_dict(state)
+
+
+def shifted(epoch=0, windows=0, workers=0, world_size=1, rank=0) -> TrainLoader:
+    dataset = SlidingWindowDataset(np.arange(400, dtype=np.uint16), max_length=4, stride=4)
+    order = BatchOrder(len(dataset), batch_size=2, seed=7, world_size=world_size, rank=rank, shift=4)
+    made = TrainLoader(dataset, order, num_workers=workers)
+    made.load_state_dict(order.state(epoch, windows))
+    return made
+
+
+def firsts(one: TrainLoader) -> list[list[int]]:
+    return [batch[0][:, 0].tolist() for batch in one]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shift_is_a_function_of_the_seed_and_the_epoch(workers):
+    one = shifted(workers=workers)
+    epochs = [firsts(one) for _ in range(6)]
+    offsets = [{first % 4 for batch in epoch for first in batch if first < 395} for epoch in epochs]
+    assert offsets[0] == {0} and all(len(found) == 1 for found in offsets)
+    assert len(set.union(*offsets)) > 1  # pas toujours le même
+    for epoch, read in enumerate(epochs):
+        assert firsts(shifted(epoch, workers=workers)) == read  # reprise au début d'une époque
+        assert firsts(shifted(epoch, 10, workers=workers)) == read[5:]  # et en son milieu
+        both = [firsts(shifted(epoch, world_size=2, rank=rank)) for rank in range(2)]
+        assert [batch for pair in zip(*both, strict=True) for batch in pair] == read[: 2 * len(both[0])]
+
+
+def test_shifted_windows_are_refused_where_they_overlap(tmp_path):
+    from gpt_lightning.data import SlidingWindowDataModule
+    from gpt_lightning.tokenizers import ByteTokenizer
+
+    options = {"tokenizer": ByteTokenizer(), "path": "x", "max_length": 8, "cache_dir": str(tmp_path)}
+    with pytest.raises(ValueError, match="data.shift=true"):
+        SlidingWindowDataModule(stride=4, shift=True, **options)
+    assert SlidingWindowDataModule(stride=4, **options).shift is False
+    assert SlidingWindowDataModule(**options).shift is True
+    assert SlidingWindowDataModule(shift=False, **options).shift is False

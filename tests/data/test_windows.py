@@ -60,3 +60,19 @@ def test_the_memory_map_is_never_pickled(tmp_path):
     sent = pickle.dumps(dataset)
     assert len(sent) < 2000
     assert pickle.loads(sent)[3][0].tolist() == [12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize("documents", [None, np.array([0, 9, 30])])
+def test_an_offset_moves_every_window_and_keeps_their_number(offset, documents):
+    tokens = np.arange(50, dtype=np.int64)
+    plain = SlidingWindowDataset(tokens, max_length=4, stride=4, documents=documents)
+    moved = SlidingWindowDataset(tokens, max_length=4, stride=4, documents=documents)
+    moved.offset = offset
+    assert len(plain) == len(moved)
+    ends = [50] if documents is None else [9, 30, 50]
+    for index in range(len(plain)):
+        before, (x, y) = int(plain[index][0][0]), moved[index]
+        end = next(one for one in ends if one > before)
+        assert int(x[0]) == min(before + offset, end - 5) and y.tolist() == [one + 1 for one in x.tolist()]
+        assert int(y[-1]) < end
