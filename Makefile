@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := python -m pytest -n 2 --dist loadfile
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-slow coverage figures docs style clean
+.PHONY: help train test test-slow coverage bench figures docs style clean
 .DEFAULT_GOAL := help
 
 help: ## Cette liste
@@ -23,6 +23,12 @@ test-slow: .venv-oracles/.pret ## Les vérifications longues, dans un environnem
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
 
+bench: .venv-bench/.pret ## Les mesures à côté de nanoGPT et de transformers (TEXTE=tinyshakespeare.txt pour la course)
+	.venv-bench/bin/python benchmarks/train_step.py --precision fp32 bf16
+	.venv-bench/bin/python benchmarks/overhead.py
+	.venv-bench/bin/python benchmarks/generate.py
+	$(if $(TEXTE),.venv-bench/bin/python benchmarks/race.py $(TEXTE))
+
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
 	for name in attention temperature nucleus schedule; do \
 		$(BIN)/python -m gpt_lightning.demos.$$name output_dir=docs/images || exit 1; \
@@ -35,7 +41,7 @@ style: .venv/.pret-dev ## Vérifie le style avec ruff et les types avec mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean: ## Retire les environnements et les caches (outputs/ reste)
-	rm -rf .venv .venv-oracles .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-oracles .venv-bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch d'abord, seul : la version des contraintes, avant qu'une dépendance n'en choisisse une autre.
@@ -43,7 +49,7 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 ou 3.13 est nécessaire : make PYTHON=python3.11 ...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/python $(PIP) torch
-	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])'
+	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])'
 	@touch $@
 
 .venv/.pret-dev: .venv/.pret

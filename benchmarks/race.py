@@ -3,8 +3,8 @@
     python benchmarks/race.py tinyshakespeare.txt
 
 Shakespeare par caractères, 4 couches de 128, fenêtres de 64, lots de 12, 2 000 pas (1,54 M jetons). À la manière de
-nanoGPT : fenêtres tirées au hasard, AdamW, cosinus de 1e-3 à 1e-4, échauffement de 100 pas, float32 comme bf16. Les secondes sont
-celles d'entraînement, sans évaluation ; la perte est celle de toute la validation (le dernier dixième du texte).
+nanoGPT : fenêtres tirées au hasard, AdamW, cosinus de 1e-3 à 1e-4, échauffement de 100 pas. Les secondes sont celles de
+l'entraînement, sans évaluation ; la perte est celle de toute la validation (le dernier dixième du texte).
 """
 
 import argparse
@@ -153,13 +153,10 @@ def main() -> None:
             more = ADAMW if name == "AdamW" else []
             curve = ours(str(Path(arguments.text).absolute()), seed, [*typed, *more], arguments.precision)
             rows.setdefault(name, []).append((curve[-1][1], curve[-1][0], reached(curve, target)))
-            print(
-                json.dumps({"seed": seed, name: curve[-1], "nano": peer[-1], "atteint": rows[name][-1][2]}),
-                flush=True,
-            )
+            print(json.dumps({"seed": seed, name: curve[-1], "nano": peer[-1]}), file=sys.stderr, flush=True)
     print(f"\ntorch {torch.__version__}, {arguments.precision}, graines {arguments.seeds}\n")
     print(
-        "| | perte de validation | secondes | secondes jusqu'à la perte finale de nanoGPT | rapport |\n|---|---|---|---|---|"
+        "| | perte de validation | secondes | jusqu'à la perte de nanoGPT | rapport |\n|---|---|---|---|---|"
     )
     base = statistics.mean(one[1] for one in rows["à la façon de nanoGPT"])
     for name, found in rows.items():
@@ -168,9 +165,8 @@ def main() -> None:
         mean = None if never else statistics.mean(when)
         shown = "jamais" if never else f"{mean:.1f}"
         ratio = "" if never else f"{mean / base:.2f}"
-        print(
-            f"| {name} | {statistics.mean(losses):.3f} ({min(losses):.3f} à {max(losses):.3f}) | {statistics.mean(seconds):.1f} | {shown} | {ratio} |"
-        )
+        spread = f"{statistics.mean(losses):.3f} ({min(losses):.3f} à {max(losses):.3f})"
+        print(f"| {name} | {spread} | {statistics.mean(seconds):.1f} | {shown} | {ratio} |")
 
 
 if __name__ == "__main__":
