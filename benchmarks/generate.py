@@ -1,8 +1,8 @@
 """La vitesse du décodage, à côté de transformers et de LitGPT : `python benchmarks/generate.py`.
 
-GPT-2 124M, poids au hasard (les mêmes chez transformers et ici), départ de 32 jetons. Les concurrents sont entrelacés,
-on donne la médiane de `--rounds` tours et des rapports. L'extra `bench` installe transformers ; LitGPT est mesuré s'il est là :
-il demande un huggingface_hub plus ancien que constraints.txt.
+GPT-2 124M, poids au hasard (les mêmes chez transformers et ici), départ de 32 jetons. Les concurrents sont entrelacés ;
+on donne la médiane de `--rounds` tours et des rapports. L'extra `bench` installe transformers ; LitGPT est mesuré s'il
+est là : il demande un huggingface_hub plus ancien que constraints.txt.
 """
 
 import argparse

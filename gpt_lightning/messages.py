@@ -461,6 +461,18 @@ def cannot_resume(path: str, why: str) -> str:
     return f"{path} ne se reprend pas ({why}) : init_from= part de ses poids seuls."
 
 
+def no_kernel(dtype: str, following: str) -> str:
+    """Ce torch ne sait pas multiplier ce type ici."""
+    return f"dtype={dtype} : ce torch n'en a pas le produit sur ce processeur ; dtype={following} est pris à sa place."
+
+
+def slow_kernel(dtype: str) -> str:
+    """Le processeur n'a pas le bf16 : les mêmes textes, sans le gain."""
+    return (
+        f"dtype={dtype} : ce processeur ne calcule pas en bf16 ; le texte est le même, sans aller plus vite."
+    )
+
+
 def damaged(why: str, following: str) -> str:
     """Un checkpoint abîmé, et celui qui le remplace."""
     return f"{why} {following} est pris à sa place."

@@ -25,16 +25,18 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < threshold, NEVER)
 
 
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
+def keep_top_p(logits: Tensor, p: float, everything: Tensor | None = None) -> Tensor:
     """Garde les plus probables jusqu'à ce que leur somme atteigne p, celui qui franchit p compris (et ses ex æquo).
 
-    p >= 1 garde tout, p = 0 le premier. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
+    p >= 1 garde tout, p = 0 le premier. `everything`, (R, 1), est log Σ exp de tous les logits quand ceux-ci n'en sont
+    que les plus grands. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
     (R, V) -> (R, V).
     """
     if p >= 1:
         return logits
     distance = logits.amax(-1, keepdim=True) - logits
-    return logits.masked_fill(distance > _reach(distance, logits.softmax(-1), p), NEVER)
+    probs = logits.softmax(-1) if everything is None else (logits - everything).exp()
+    return logits.masked_fill(distance > _reach(distance, probs, p), NEVER)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 from gpt_lightning.decoding import filters
 from gpt_lightning.errors import UserError, number, whole
 
+FIRST = 128  # candidats que l'on filtre d'abord
+
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
@@ -77,13 +79,15 @@ class Strategy:
     def __call__(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Les logits filtrés, en float32 : (R, V), (R, T) -> (R, V). Greedy ne garde que le plus grand."""
         logits = self.penalised(logits, ids)
-        if self.greedy:
-            return filters.keep_top_k(logits, 1)
+        return filters.keep_top_k(logits, 1) if self.greedy else self._filtered(logits)
+
+    def _filtered(self, logits: Tensor, everything: Tensor | None = None) -> Tensor:
+        """Les filtres, dans l'ordre. `everything`, (R, 1) : log Σ exp du vocabulaire, si `logits` en est une part."""
         logits = filters.with_temperature(logits, self.temperature)
         if self.top_k is not None:
-            logits = filters.keep_top_k(logits, self.top_k)
+            logits, everything = filters.keep_top_k(logits, self.top_k), None
         if self.top_p is not None:
-            logits = filters.keep_top_p(logits, self.top_p)
+            logits = filters.keep_top_p(logits, self.top_p, everything)
         if self.min_p is not None:
             logits = filters.keep_min_p(logits, self.min_p)
         if self.typical_p is not None:
@@ -97,12 +101,41 @@ class Strategy:
         même jeton quels que soient le lot et la machine. UserError si les logits ne sont pas des nombres.
         """
         check_numbers(logits)
+        logits = self.penalised(logits, ids)
         if self.greedy:
-            return self.penalised(logits, ids).argmax(-1)
-        cumulative = self(logits, ids).softmax(-1).cumsum(-1)
-        total = cumulative[:, -1:]
-        wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-        return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
+            return logits.argmax(-1)
+        found = self._among_the_first(logits, uniform) if self._keeps_the_first else None
+        return _drawn(self._filtered(logits), uniform) if found is None else found
+
+    @property
+    def _keeps_the_first(self) -> bool:
+        """Vrai si ce qui reste est toujours le début du vocabulaire rangé par logit, et qu'il en reste peu."""
+        return self.typical_p is None and (self.top_k, self.top_p, self.min_p) != (None, None, None)
+
+    def _among_the_first(self, logits: Tensor, uniform: Tensor) -> Tensor | None:
+        """Le même jeton, en ne filtrant que les FIRST plus grands logits ; None si cela ne suffit pas.
+
+        Ces filtres gardent un début du vocabulaire rangé par logit : si le dernier des FIRST est écarté, ce qui suit
+        l'est aussi, ex æquo compris.
+        """
+        if (
+            logits.device.type != "cpu" or logits.shape[-1] <= 2 * FIRST
+        ):  # sur GPU, le vérifier attendrait l'appareil
+            return None
+        first = logits.topk(FIRST, dim=-1)
+        kept = self._filtered(first.values, (logits / self.temperature).logsumexp(-1, keepdim=True))
+        if bool(torch.isfinite(kept[:, -1]).any()):
+            return None
+        where, order = first.indices.sort(dim=-1)  # la répartition se lit dans l'ordre des identifiants
+        return where.gather(-1, _drawn(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
+
+
+def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Un rang par ligne, tiré par l'inverse de la répartition : (R, V), (R,) -> (R,)."""
+    cumulative = logits.softmax(-1).cumsum(-1)
+    total = cumulative[:, -1:]
+    wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
 
 
 def check_numbers(logits: Tensor) -> None:

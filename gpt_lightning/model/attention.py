@@ -32,9 +32,7 @@ class MultiHeadAttention(nn.Module):
         self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
 
     def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
-        q = self._heads(self.W_query(x))  # (B, H, T, D)
-        k = self._heads(self.W_key(x))
-        v = self._heads(self.W_value(x))
+        q, k, v = self.project(x)  # (B, H, T, D)
         q, k = self.rotary(q, positions), self.rotary(k, positions)
         mask = None
         if cache is not None:
@@ -44,13 +42,17 @@ class MultiHeadAttention(nn.Module):
         context = self._attention(q, k, v, mask, dropout)
         return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)
 
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
+        return self._heads(self.W_query(x)), self._heads(self.W_key(x)), self._heads(self.W_value(x))
+
     def _heads(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, H, T, D)
         return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
 
     def weights(self, x: Tensor, positions: Tensor) -> Tensor:
         """Les poids d'attention softmax(Q Kᵀ / √D), masqués : (B, T, C) -> (B, H, T, T). Pour les images."""
-        q = self.rotary(self._heads(self.W_query(x)), positions)
-        k = self.rotary(self._heads(self.W_key(x)), positions)
+        q, k, _ = self.project(x)
+        q, k = self.rotary(q, positions), self.rotary(k, positions)
         return reference.attention_weights(q, k)
 
 

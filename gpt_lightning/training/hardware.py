@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from gpt_lightning.errors import UserError, number
+from gpt_lightning.weights.device import native_bf16 as cpu_bf16
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
 PEAKS = (
@@ -124,10 +125,7 @@ def native_bf16(device: torch.device) -> bool:
     """Vrai si l'appareil calcule en bf16 : CUDA 8.0 et plus, CPU avec AMX ou AVX512-BF16. Ailleurs, torch l'imite."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    probes = [
-        getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    ]
-    return device.type == "cpu" and any(probe() for probe in probes if probe)
+    return device.type == "cpu" and cpu_bf16()
 
 
 @lru_cache

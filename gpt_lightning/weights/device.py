@@ -1,5 +1,6 @@
 """Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
 
+import logging
 from typing import NamedTuple
 
 import torch
@@ -7,16 +8,19 @@ import torch
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
+from gpt_lightning.model.inference import BITS, for_inference, supported
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.loading import load_described
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+log = logging.getLogger("gpt_lightning")
 
 
 def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPTModel:
-    """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16).
+    """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16, int8, int4), prêt à écrire.
 
-    `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon.
+    `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon : il ne quantifie jamais.
+    int8 et int4 sont pour le CPU ; là où torch n'a pas ce noyau, le meilleur qui suit est pris, et dit.
     UserError si l'appareil n'est pas là ou si le choix n'existe pas.
     """
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -30,11 +34,27 @@ def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPT
         raise UserError(f"device={device} : il y a {torch.cuda.device_count()} GPU, numérotés à partir de 0.")
     if not present[kind]:
         raise UserError(f"device={device}, mais cet appareil n'est pas visible ici : essayez device=auto.")
-    choice("dtype", dtype, ("auto", *DTYPES))
+    choice("dtype", dtype, ("auto", *DTYPES, *BITS))
+    if dtype in BITS and kind != "cpu":
+        raise UserError(f"dtype={dtype} est pour le CPU : sur {kind}, dtype=bf16, ou device=cpu.")
     if dtype == "auto":
         native = kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
         dtype = "bf16" if native else "fp32"
-    return model.to(device, DTYPES[dtype])
+    while dtype in BITS and not supported(dtype):
+        following = "int8" if dtype == "int4" else "fp32"
+        log.warning(messages.no_kernel(dtype, following))
+        dtype = following
+    if dtype in BITS:
+        if not native_bf16():
+            log.warning(messages.slow_kernel(dtype))
+        return for_inference(model.to(device, DTYPES["bf16" if native_bf16() else "fp32"]), dtype)
+    return for_inference(model.to(device, DTYPES[dtype]))
+
+
+def native_bf16() -> bool:
+    """Vrai si ce processeur calcule en bf16 : ailleurs, torch l'imite."""
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 class Inference(NamedTuple):

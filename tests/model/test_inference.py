@@ -1,0 +1,101 @@
+"""L'autre forme du modèle, pour écrire : mêmes logits, poids quantifiés qui valent leur matrice déquantifiée."""
+
+import copy
+
+import pytest
+import torch
+
+from gpt_lightning import Strategy, generate
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.inference import BITS, JoinedAttention, for_inference, supported
+from gpt_lightning.model.quantized import QuantizedLinear
+
+OPTIONS = [
+    {},
+    {"qkv_bias": False, "bias": False},
+    {"positions": "rope", "activation": "swiglu", "norm": "rmsnorm"},
+    {"tie_weights": False, "vocab_padding": 64},
+]
+
+
+def model(**options) -> GPTModel:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 101, "context_length": 32, "emb_dim": 32, "n_heads": 2, "n_layers": 2}
+    return GPTModel(GPTConfig(**shape, **options)).eval()
+
+
+def ids(rows=2, length=9):
+    return torch.randint(101, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_joined_products_are_the_same_model(options):
+    plain = model(**options)
+    fast = for_inference(copy.deepcopy(plain))
+    assert all(isinstance(block.att, JoinedAttention) for block in fast.trf_blocks)
+    torch.testing.assert_close(fast(ids()), plain(ids()), atol=1e-5, rtol=1e-5)
+    texts = [
+        generate(one, ids(3, 5), strategy=Strategy(temperature=0), max_new_tokens=40, seed=0)
+        for one in (plain, fast)
+    ]
+    assert torch.equal(*texts)
+
+
+def test_the_model_that_was_read_is_not_another():
+    """`weights.load` rend le modèle sous ses noms ; seule la génération en prend l'autre forme."""
+    plain = model()
+    names = list(plain.state_dict())
+    fast = for_inference(copy.deepcopy(plain))
+    assert list(plain.state_dict()) == names and "trf_blocks.0.att.W_qkv.weight" in fast.state_dict()
+    assert list(GPTModel(plain.config, draw=False).state_dict()) == names
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("rows, width", [(101, 32), (16, 64), (5, 96), (7, 88), (3072, 768)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_quantized_product_is_that_of_its_dequantized_matrix(bits, rows, width, biased):
+    generator = torch.Generator().manual_seed(rows + bits)
+    weight = torch.randn(rows, width, generator=generator)
+    bias = torch.randn(rows, generator=generator) if biased else None
+    layer = QuantizedLinear(weight, bias, bits)
+    matrix = layer.dequantized()
+    for shape in ((width,), (3, width), (2, 5, width)):
+        x = torch.randn(shape, generator=generator).bfloat16().float()
+        wanted = x @ matrix.T + (0 if bias is None else bias)
+        torch.testing.assert_close(layer(x), wanted, atol=0.02 * wanted.abs().max().item(), rtol=0.02)
+    # et cette matrice est celle d'origine, à une demi-marche près
+    step = weight.abs().amax(1, keepdim=True) / 127
+    if bits == 4:
+        groups = torch.nn.functional.pad(weight, (0, -width % 32)).view(rows, -1, 32)
+        step = ((groups.amax(-1) - groups.amin(-1)) / 15).repeat_interleave(32, dim=1)[:, :width]
+    assert ((matrix - weight).abs() <= 0.5 * step + 0.01 * weight.abs() + 0.02).all()
+
+
+@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_quantized_model_stays_close_and_keeps_its_embedding(dtype, options):
+    assert supported(dtype)
+    plain = model(**options)
+    found = for_inference(copy.deepcopy(plain), dtype)
+    assert torch.equal(found.tok_emb.weight, plain.tok_emb.weight)
+    assert isinstance(found.out_head, QuantizedLinear) and not any(
+        isinstance(one, torch.nn.Linear) for one in found.modules()
+    )
+    a, b = found(ids()).float(), plain(ids())
+    assert a.shape == b.shape
+    assert ((a - b).norm() / b.norm()) < (0.05 if dtype == "int8" else 0.25)
+
+
+@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize(
+    "strategy", [Strategy(temperature=0), Strategy(temperature=0, num_beams=3), Strategy(top_p=0.9)]
+)
+def test_a_quantized_model_writes_the_same_with_and_without_cache(dtype, strategy):
+    found = for_inference(model(), dtype)
+    short = generate(found, ids(2, 4), strategy=strategy, max_new_tokens=12, seed=3)
+    alone = [
+        generate(found, ids(2, 4)[r : r + 1], strategy=strategy, max_new_tokens=12, seed=3) for r in range(2)
+    ]
+    if strategy.greedy:
+        assert torch.equal(short, torch.cat(alone))
+    assert short.shape == (2, 16)
