@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -54,7 +53,7 @@ OURS = {
 ADAMW = ["optim.warmup=0.05", "optim.min_lr_ratio=0.1"]
 
 
-def nano(text: str, seed: int, precision: str) -> list[tuple[float, float]]:
+def nano(text: str, seed: int) -> list[tuple[float, float]]:
     """(secondes, perte de validation) à la manière de nanoGPT."""
     torch.manual_seed(seed)
     ids = {c: i for i, c in enumerate(sorted(set(text)))}
@@ -62,11 +61,10 @@ def nano(text: str, seed: int, precision: str) -> list[tuple[float, float]]:
     train, val = tokens[: int(0.9 * len(tokens))], tokens[int(0.9 * len(tokens)) :]
     model = NanoGPT(len(ids), BLOCK, WIDTH, HEADS, LAYERS, bias=False).train()
     optimizer = model.optimizer(1e-3, (0.9, 0.99), 0.1)
-    context = torch.autocast("cpu", torch.bfloat16) if precision == "bf16-mixed" else nullcontext()
     seconds, curve = 0.0, []
     for step in range(STEPS + 1):
         if step % EVERY == 0 and step:
-            curve.append((seconds, whole_loss(model, val, context)))
+            curve.append((seconds, whole_loss(model, val)))
         began = time.perf_counter()
         rate = (
             1e-3 * step / 100
@@ -79,8 +77,7 @@ def nano(text: str, seed: int, precision: str) -> list[tuple[float, float]]:
         starts = torch.randint(len(train) - BLOCK, (BATCH,))
         x = torch.stack([train[i : i + BLOCK] for i in starts])
         y = torch.stack([train[i + 1 : i + 1 + BLOCK] for i in starts])
-        with context:
-            loss = model(x, y)
+        loss = model(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -90,12 +87,11 @@ def nano(text: str, seed: int, precision: str) -> list[tuple[float, float]]:
 
 
 @torch.no_grad()
-def whole_loss(model: NanoGPT, val: torch.Tensor, context) -> float:
+def whole_loss(model: NanoGPT, val: torch.Tensor) -> float:
     model.eval()
     n = (len(val) - 1) // BLOCK
     x, y = val[: n * BLOCK].view(n, BLOCK), val[1 : n * BLOCK + 1].view(n, BLOCK)
-    with context:
-        losses = [model(a, b).float().item() * len(a) for a, b in zip(x.split(64), y.split(64), strict=True)]
+    losses = [model(a, b).float().item() * len(a) for a, b in zip(x.split(64), y.split(64), strict=True)]
     model.train()
     return sum(losses) / n
 
@@ -140,13 +136,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1, 2])
-    parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
+    parser.add_argument("--precision", default="auto", help="la nôtre ; nanoGPT calcule en float32 sur CPU")
     arguments = parser.parse_args()
     text = Path(arguments.text).read_text(encoding="utf-8")
     keep_memory()
     rows: dict[str, list] = {}
     for seed in arguments.seeds:
-        peer = nano(text, seed, arguments.precision)
+        peer = nano(text, seed)
         end, target = peer[-1]
         rows.setdefault("à la façon de nanoGPT", []).append((target, end, end))
         for name, typed in OURS.items():

@@ -12,7 +12,9 @@ from torch import Tensor
 LOGITS = (
     100 << 20
 )  # octets de logits tenus à la fois : 512 lignes du vocabulaire de GPT-2 en float32, 1 024 en bf16
-PIECE = 32  # lignes dont la softmax se calcule à la fois : elles tiennent dans le cache du processeur
+PIECE = (
+    6 << 20
+)  # octets dont la softmax se calcule à la fois, en float32 : ils tiennent dans le cache du processeur
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -41,7 +43,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, vocab_size:
 
 
 def _rows_at_once(vocab_size: int, dtype: torch.dtype) -> int:
-    return max(PIECE, LOGITS // (vocab_size * dtype.itemsize))
+    return max(1, LOGITS // (vocab_size * dtype.itemsize))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -56,11 +58,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=x.device)
         at_once = min(len(x), _rows_at_once(vocab_size, dtype))
         # des lignes alignées sur 64 nombres : le produit y gagne un dixième en float32
+        piece = max(1, PIECE // (4 * vocab_size))
         buffer = torch.empty(at_once, -(-vocab_size // 64) * 64, dtype=dtype, device=x.device)[:, :vocab_size]
         for start in range(0, len(x), at_once):
             rows, wanted = inputs[start : start + at_once], targets[start : start + at_once, None]
             logits = torch.mm(rows, head.T, out=buffer[: len(rows)])
-            for part, target in zip(logits.split(PIECE), wanted.split(PIECE), strict=True):
+            for part, target in zip(logits.split(piece), wanted.split(piece), strict=True):
                 total += _softmax_minus_one_hot(part, target)
             # d perte / d logits = (softmax - un_en_la_cible) / N ; le 1 / N attend que les matrices soient petites
             torch.mm(logits, head, out=grad_x[start : start + at_once])
