@@ -66,3 +66,24 @@ def test_followers_receive_the_settings_of_the_first(monkeypatch):
         first.send(settings)
     follower.join(timeout=20)
     assert received == sent and not follower.is_alive()
+
+
+def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
+    import stat
+    from pathlib import Path
+
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    from gpt_lightning.cli import processes
+
+    settings = {"logger": {"clé": "secret"}, "seed": 3}
+    with processes.children_run("train", settings, {"prêt": 1}):
+        commands = [subprocess_script._hydra_subprocess_cmd(rank)[0] for rank in (1, 2)]
+        files = [Path(command[-1]) for command in commands]
+        assert files[0] != files[1] and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+        assert "secret" not in " ".join(commands[0])
+        monkeypatch.setattr("sys.argv", ["train", processes.CHILD, str(files[0])])
+        assert processes.handed_settings() == settings and not files[0].exists()
+        assert processes.once_per_machine(lambda: 0) == {"prêt": 1}
+        processes._handed = None
+    assert not files[1].exists()
