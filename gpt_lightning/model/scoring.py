@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.loss import linear_cross_entropy
+
+ROWS = 256  # lignes de logits d'une tête quantifiée, calculées à la fois
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def score(
             new = torch.tensor([length - count for _, _, count in group], device=device)
             fresh = torch.arange(length, device=device) >= new[:, None]  # (B, T) pas encore prédits
             hidden, wanted = model.hidden(x)[fresh], y[fresh]
-            mean = linear_cross_entropy(hidden, model.out_head.weight, wanted, model.config.vocab_size)
+            mean = _mean_loss(model, hidden, wanted)
             total, scored = total + float(mean) * len(wanted), scored + len(wanted)
             progress(scored, len(ids) - 1)
     return Score(total / scored, scored, n_bytes)
@@ -89,3 +93,13 @@ def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[lis
         batch.append(window)
     if batch:
         yield batch
+
+
+def _mean_loss(model: GPTModel, hidden: Tensor, wanted: Tensor) -> Tensor:
+    """La perte moyenne, par morceaux de lignes : (N, C), (N,) -> (). La tête peut être quantifiée."""
+    head, size = model.out_head, model.config.vocab_size
+    if isinstance(head, nn.Linear):
+        return linear_cross_entropy(hidden, head.weight, wanted, size)
+    parts = zip(hidden.split(ROWS), wanted.split(ROWS), strict=True)
+    sums = [F.cross_entropy(head(x)[:, :size].float(), y, reduction="sum") for x, y in parts]
+    return torch.stack(sums).sum() / len(hidden)

@@ -99,3 +99,16 @@ def test_a_quantized_model_writes_the_same_with_and_without_cache(dtype, strateg
     if strategy.greedy:
         assert torch.equal(short, torch.cat(alone))
     assert short.shape == (2, 16)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", *BITS])
+def test_a_model_ready_to_write_is_measured(dtype):
+    """La perte par `score` est celle de ses logits."""
+    from gpt_lightning.model.scoring import score
+
+    found = for_inference(model(), dtype)
+    tokens = torch.randint(101, (65,), generator=torch.Generator().manual_seed(2))
+    measured = score(found, tokens.tolist(), 100, max_length=16, stride=16, batch_size=2).loss
+    x, y = tokens[:64].view(4, 16), tokens[1:].view(4, 16)
+    wanted = torch.nn.functional.cross_entropy(found(x).float().flatten(0, 1), y.flatten()).item()
+    assert measured == pytest.approx(wanted, rel=1e-3)
