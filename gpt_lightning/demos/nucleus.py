@@ -5,6 +5,7 @@ La même distribution du jeton suivant, coupée par top-k, top-p et min-p.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ def compute(
 def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
     """Écrit nucleus.pdf et nucleus.png : un panneau par texte, une rangée de marques par filtre."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(11, 4.6 * len(panels)), layout="constrained")
     for panel, (title, found) in zip(
@@ -75,7 +76,8 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
             )
         panel.set_xticks(ticks, list(map(toy.in_figure, found.words)), rotation=90)
         panel.set(title=title, ylabel="probabilité", ylim=(-top * 0.24, top * 1.05))
-        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        digits = 0 if top >= 0.1 else 1  # deux graduations ne s'écrivent jamais pareil
+        panel.yaxis.set_major_formatter(FuncFormatter(partial(_percent, digits)))
         panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
         panel.axhline(0, color="0.3", linewidth=0.8)
         panel.legend(title="marques : les jetons gardés", loc="upper right")
@@ -84,6 +86,10 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
         f"Quels jetons survivent à chaque filtre ? Les {most} premiers sont dessinés ; « · » est une espace"
     )
     return save(figure, folder, "nucleus")
+
+
+def _percent(digits: int, value: float, position: int | None = None) -> str:
+    return f"{written(100 * value, digits)} %"
 
 
 def _many(count: int) -> str:
