@@ -1,5 +1,6 @@
 """La machine : ses appareils, la précision qu'ils calculent, leur crête, la mémoire employée."""
 
+import logging
 import re
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from gpt_lightning import messages
 from gpt_lightning.errors import UserError, number
 from gpt_lightning.weights.device import native_bf16 as cpu_bf16
 
@@ -42,6 +44,7 @@ PEAKS = (
     ("MI300X", 1307),
     ("MI250X", 383),
 )
+log = logging.getLogger("gpt_lightning")
 PROBE_FLOPS = 4_000_000_000  # d'une mesure : quelques dizaines de millisecondes
 BF16_GAIN = 1.2  # ce que le bf16 doit gagner sur un produit pour payer ses conversions
 
@@ -141,7 +144,9 @@ def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 7
         return "32-true"
     tokens = max(1, min(tokens, PROBE_FLOPS // (8 * width * width)))
     seconds = {dtype: _product_seconds(tokens, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return "bf16-mixed" if BF16_GAIN * seconds[torch.bfloat16] < seconds[torch.float32] else "32-true"
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    log.info(messages.probed(tokens, width, ratio))
+    return "bf16-mixed" if ratio > BF16_GAIN else "32-true"
 
 
 def _product_seconds(tokens: int, width: int, dtype: torch.dtype) -> float:
