@@ -103,7 +103,7 @@ def filling(folder: Path) -> Iterator[Path]:
     """
     with refusals(folder):
         absent = [one for one in (folder, *folder.parents) if not one.exists()]
-        beside, done = scratch(folder), False
+        beside, placed, done = scratch(folder), False, False
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
@@ -115,6 +115,7 @@ def filling(folder: Path) -> Iterator[Path]:
                     os.replace(path, folder / path.name)
             else:
                 os.replace(beside, folder)
+                placed = True
             sync(folder)
             sync(folder.parent)
             done = True
@@ -122,7 +123,7 @@ def filling(folder: Path) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
             for one in [] if done else absent:
                 with contextlib.suppress(OSError):
-                    shutil.rmtree(one) if one == folder else one.rmdir()
+                    shutil.rmtree(one) if placed and one == folder else one.rmdir()
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """conf/ : où il est, ce qu'un groupe propose, et une configuration composée sans la ligne de commande."""
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -75,11 +76,24 @@ def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
     OmegaConf.register_new_resolver("oc.env", _marked, replace=True)
     try:
         marked = OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException:  # un nombre lu d'une variable
-        marked = raw
+    except OmegaConfBaseException:  # un nombre lu d'une variable : on reconnaît alors leurs valeurs
+        names = set(re.findall(r"oc\.env:(\w+)", str(raw))) & set(os.environ)
+        marked = _hidden(found, {os.environ[name]: name for name in names if len(os.environ[name]) > 3})
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
     return cast(dict[str, Any], _with_sources(found, marked))
+
+
+def _hidden(value: Any, names: dict[str, str]) -> Any:
+    """`value`, où le contenu d'une variable est remplacé par son nom."""
+    if isinstance(value, dict):
+        return {key: _hidden(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_hidden(one, names) for one in value]
+    if isinstance(value, str):
+        for content, name in names.items():
+            value = value.replace(content, _marked(name))
+    return value
 
 
 def _marked(*arguments: Any) -> str:

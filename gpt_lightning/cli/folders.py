@@ -251,7 +251,7 @@ def _clear(folder: Path) -> None:
 
     UserError si elle est encore en cours.
     """
-    if not (folder / RECORD).is_dir() or any(folder.glob("checkpoints/*.ckpt")):
+    if not (folder / RECORD).is_dir() or resumable_files(folder):
         return
     with lock.held(folder):
         for path in [*(folder / name for name in LEFT), *folder.glob("events.out.tfevents.*")]:
@@ -259,6 +259,11 @@ def _clear(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def resumable_files(folder: Path) -> list[Path]:
+    """Les checkpoints de quoi reprendre : best.ckpt seul, écrit avant le premier last.ckpt, n'a que les poids."""
+    return [*folder.glob("checkpoints/last.ckpt"), *folder.glob("checkpoints/step_*.ckpt")]
 
 
 def _has_begun(folder: Path) -> bool:

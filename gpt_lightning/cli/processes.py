@@ -161,9 +161,16 @@ class SharedSettings:
         self._shared += 1
         key = f"{self._key()}/une fois/{self._shared}"
         if self._launcher.rank:
-            return json.loads(self._store.get(key))
-        result = work()
-        self._store.set(key, json.dumps(result))
+            done = json.loads(self._store.get(key))
+            if done is None:
+                raise FailedElsewhere
+            return done[0]
+        try:
+            result = work()
+        except BaseException:
+            self._store.set(key, "null")
+            raise
+        self._store.set(key, json.dumps([result]))
         return result
 
     def _key(self) -> str:

@@ -14,7 +14,7 @@ from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
-from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml
+from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml, resumable_files
 from gpt_lightning.errors import UserError
 
 GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
@@ -91,7 +91,7 @@ def _source(overrides: list[str]) -> str | None:
         raise UserError(
             "resume=auto demande output_dir=, le dossier que la commande retrouve, et pas ckpt_path=."
         )
-    return folder if any(Path(folder).glob("checkpoints/[!.]*.ckpt")) else None
+    return folder if resumable_files(Path(folder)) else None
 
 
 def _name_those_without_checkpoint(taken: Path) -> None:
@@ -164,6 +164,8 @@ def _kept(key: str, value: Any, known: bool) -> bool:
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
     if (leaf == "_target_" and group not in OPEN) or key in PLACES:
         return False
+    if key == "data.url" and "${oc.env" in str(value):  # ce serait envoyer une variable où ce dossier le dit
+        return False
     return (known or group in OPEN) and not isinstance(value, dict) and bool(re.fullmatch(r"[\w.]+", key))
 
 
@@ -204,9 +206,10 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 def literal(value: Any) -> str:
     """Une valeur simple dans la grammaire de Hydra ; « ${oc.env:X} » y reste la variable, lue de nouveau."""
     if isinstance(value, str):
-        kept = re.split(r"(\$\{oc\.env:[\w.,/ -]+\})", value)
+        kept = re.split(r"(\$\{oc\.env:(?:[^${}]|\$\{oc\.env:[^${}]*\})*\})", value)
         if len(kept) > 1:
-            return "'" + "".join(one if n % 2 else quoted(one)[1:-1] for n, one in enumerate(kept)) + "'"
+            texts = [one.replace("'", "\\'") if n % 2 else quoted(one)[1:-1] for n, one in enumerate(kept)]
+            return "'" + "".join(texts) + "'"
         return quoted(value)
     if isinstance(value, list):
         return "[" + ",".join(map(literal, value)) + "]"

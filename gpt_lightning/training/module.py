@@ -22,6 +22,8 @@ from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights import format as form
 
+LEAST_SCALE = 2.0**-10  # GradScaler part de 2**16, et divise par deux à chaque gradient infini
+
 
 class GPTModule(lightning.LightningModule):
     """Entraîne un `GPTModel` sur `data`, un module de données préparé.
@@ -147,6 +149,9 @@ class GPTModule(lightning.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.trainer.global_step % every == 0:
             self.guard.check()
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None and scaler.get_scale() < LEAST_SCALE:  # il n'a trouvé que des infinis
+                raise Diverged(messages.diverged(self.trainer.global_step, "16-mixed", 2, 1))
 
     @cached_property
     def _order(self) -> Any:

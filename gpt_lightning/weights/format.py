@@ -17,7 +17,7 @@ from gpt_lightning.model import GPTConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
 
 VERSION = 1  # des poids : ils se chargent pour toujours
-TRAINING_VERSION = 3  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
+TRAINING_VERSION = 4  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
 KEY = "gpt_lightning"
 _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 

@@ -62,6 +62,38 @@ def test_a_resume_reads_it_again(run, start, tmp_path):
     assert saved["data"]["jsonl_key"] == "nom ${oc.env:JETON_SECRET}"
 
 
+def test_no_variable_is_sent_where_a_folder_says(run, tmp_path):
+    """L'adresse d'un corpus, dans un dossier venu d'ailleurs, n'emporte aucune variable."""
+    from gpt_lightning.cli.resume import inherited_overrides
+
+    shutil.copytree(run, tmp_path / "course")
+    path = tmp_path / "course" / "config.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values["data"] |= {"source": "download", "url": "http://exemple/?k=${oc.env:HOME}", "sha256": "0" * 64}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    source = f"ckpt_path='{tmp_path / 'course'}'"
+    assert not any("HOME" in one for one in inherited_overrides([source], "data"))
+
+
+@pytest.mark.parametrize("other", ["", "n: ${sizes.${oc.env:LOT}}\nsizes: {'4': 12}\n"])
+def test_a_secret_is_hidden_wherever_it_goes(other, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from gpt_lightning.cli.composition import as_saved, plain
+
+    monkeypatch.setenv("JETON_SECRET", SECRET)
+    monkeypatch.setenv("LOT", "4")
+    text = "a: http://h/?k=${b}\nb: ${oc.env:JETON_SECRET}\nc: ${oc.env:ABSENT,${oc.env:JETON_SECRET}}\n"
+    found = plain(OmegaConf.create(text + other), resolve=True)
+    assert found["a"] == f"http://h/?k={SECRET}" and found["c"] == SECRET
+    assert SECRET not in str(as_saved(found)) and as_saved(found)["a"] == "http://h/?k=${oc.env:JETON_SECRET}"
+
+
+def test_a_default_that_is_a_variable_is_read_again():
+    text = "${oc.env:ABSENT,${oc.env:JETON_SECRET}}/fin"
+    assert literal(text) == f"'{text}'"
+
+
 def test_only_a_variable_is_interpolated():
     assert literal("a ${oc.env:X} ${autre} 'b'") == "'a ${oc.env:X} \\${autre} \\'b\\''"
 

@@ -207,3 +207,13 @@ def test_scratch_files_of_the_dead_only_are_swept(tmp_path):
     assert mine.exists() and not dead.exists()
     durable.sweep(tmp_path, alone=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_someone_else_fills_meanwhile_is_not_removed(tmp_path):
+    to = tmp_path / "sortie"
+    with pytest.raises(KeyboardInterrupt), durable.filling(to) as beside:
+        (beside / "un").write_text("1")
+        to.mkdir()
+        (to / "précieux").write_text("à un autre")
+        raise KeyboardInterrupt
+    assert (to / "précieux").read_text() == "à un autre" and not scratch(tmp_path)

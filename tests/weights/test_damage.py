@@ -96,3 +96,23 @@ def test_the_weights_of_a_run_too(run, caplog):
     assert model is not None and "last.ckpt est pris à sa place" in caplog.text
     with pytest.raises(Damaged, match="best.ckpt est abîmé"):
         weights.load("course/checkpoints/best.ckpt")
+
+
+def test_a_disk_that_does_not_answer_is_not_a_damaged_file(run, monkeypatch):
+    """Le fichier est peut-être intact : on ne passe pas à un plus ancien."""
+
+    def fails(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(UserError, match="last.ckpt ne se lit pas") as error:
+        resume_overrides(["ckpt_path=course"], "train")
+    assert not isinstance(error.value, Damaged)
+
+
+def test_auto_does_not_resume_weights_alone(run):
+    for path in (run / "checkpoints").iterdir():
+        if path.name != "best.ckpt":
+            path.unlink()
+    typed = ["resume=auto", "output_dir=course"]
+    assert resume_overrides(typed, "train") == typed

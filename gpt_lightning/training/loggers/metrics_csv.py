@@ -26,6 +26,7 @@ class MetricsCSV(Logger):
         self._step = -1  # celui de la dernière ligne
         self._row: dict[str, float] = {}
         self._start = 0  # l'octet où elle commence
+        self._torn = False  # une réécriture a échoué : on ne sait plus quel fichier est là
         self._end = 0  # celui où elle finit ; au-delà, il n'y a que le reste d'une écriture refusée
 
     @property
@@ -44,26 +45,27 @@ class MetricsCSV(Logger):
         """Relit les lignes déjà écrites, jusqu'à `step` compris, et efface les autres."""
         if self.path.exists():
             kept = {row: values for row, values in read_metrics(self.path).items() if row <= step}
-            self._columns = list(dict.fromkeys(key for row in kept.values() for key in row))
+            columns = list(dict.fromkeys(key for row in kept.values() for key in row))
             with surviving(self.path):
-                self._rewrite(iter(sorted(kept.items())))
+                self._rewrite(columns, iter(sorted(kept.items())))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if (step or 0) != self._step:
             self._step, self._row, self._start = step or 0, {}, self._end
         self._row |= metrics
+        if self._torn:
+            self._columns = _columns(self.path)
         new = [key for key in metrics if key not in self._columns]
         with surviving(self.path):
-            if new or not self.path.exists():
-                self._columns += new
-                self._rewrite(self._with(self._step, self._row))
+            if new or self._torn or not self.path.exists():
+                self._rewrite([*self._columns, *new], self._with(self._step, self._row))
             else:
                 with open(
                     self.path, "r+b"
                 ) as file:  # d'abord la ligne, puis ce qui dépasse : jamais sans elle
                     file.seek(self._start)
-                    file.write(self._line(self._step, self._row))
+                    file.write(_line(self._step, self._row, self._columns))
                     file.truncate()
                     self._end = file.tell()
 
@@ -72,17 +74,30 @@ class MetricsCSV(Logger):
         yield from (one for one in past if one[0] != step)
         yield step, row
 
-    def _rewrite(self, rows: Iterator[tuple[int, dict[str, float]]]) -> None:
-        """Réécrit tout, à côté puis à la place : pour une colonne nouvelle, ou une reprise."""
+    def _rewrite(self, columns: list[str], rows: Iterator[tuple[int, dict[str, float]]]) -> None:
+        """Réécrit tout, à côté puis à la place : pour une colonne nouvelle, ou une reprise. Un refus ne change rien."""
+        start, step, row = 0, self._step, self._row
+        self._torn = True
         with durable.replacing(self.path) as beside, open(beside, "wb") as file:
-            file.write(_csv(["step", *self._columns]))
-            for self._step, self._row in rows:
-                self._start = file.tell()
-                file.write(self._line(self._step, self._row))
-            self._end = file.tell()
+            file.write(_csv(["step", *columns]))
+            for step, row in rows:
+                start = file.tell()
+                file.write(_line(step, row, columns))
+            end = file.tell()
+        self._columns, self._step, self._row, self._start, self._end = columns, step, row, start, end
+        self._torn = False
 
-    def _line(self, step: int, row: dict[str, float]) -> bytes:
-        return _csv([step, *(row.get(key, "") for key in self._columns)])
+
+def _line(step: int, row: dict[str, float], columns: list[str]) -> bytes:
+    return _csv([step, *(row.get(key, "") for key in columns)])
+
+
+def _columns(path: Path) -> list[str]:
+    """Les colonnes d'un fichier déjà écrit, sans celle du pas ; aucune s'il n'est pas là."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), ["step"])[1:]
 
 
 def _csv(values: list[Any]) -> bytes:
