@@ -74,9 +74,8 @@ def show_log(*, on_stdout: bool) -> None:
     handler = RichHandler(sys.stdout) if on_stdout else logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("hydra").setLevel(
-        logging.WARNING
-    )  # ce que Hydra dit d'un balayage, nous le disons en français
+    for name in ("hydra", "matplotlib"):  # ce qu'ils ont à dire, nous le disons en français, ou pas
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class LogFile(logging.FileHandler):

@@ -37,7 +37,9 @@ def test_no_file_may_be_larger_than_this(size, cache, text_file, tmp_path):
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1 and "Traceback" not in said, said
     last = said.strip().splitlines()[-1]
-    assert ".ckpt ne s'écrit pas (le disque est plein) : libérez de la place" in last, said
+    assert "ne s'écrit pas" in last and (size < 100_000 or ".ckpt" in last), (
+        said
+    )  # dans 20 ko, la base non plus
     for path in (tmp_path / "x").rglob("*.ckpt"):
         read_torch(path)
     assert not list(tmp_path.rglob("*.brouillon"))
