@@ -37,11 +37,18 @@ def refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        refused = system_error(error)
-        if refused is None:
+        sentence = refusal(path, error)
+        if sentence is None:
             raise
-        reason = messages.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
-        raise WriteError(path, reason) from error
+        raise WriteError(path, sentence) from error
+
+
+def refusal(path: Path | str, error: BaseException) -> str | None:
+    """La phrase de ce que le système a refusé d'écrire à `path` ; None si `error` est autre chose."""
+    refused = system_error(error)
+    if refused is None:
+        return None
+    return messages.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
 
 
 def system_error(error: BaseException) -> OSError | None:

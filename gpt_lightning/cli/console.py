@@ -85,12 +85,9 @@ class LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Dit la première erreur, sur l'erreur standard."""
-        refused = durable.system_error(sys.exc_info()[1] or ValueError())
-        if refused is not None and not self._failed:
+        why = durable.refusal(self.baseFilename, sys.exc_info()[1] or ValueError())
+        if why is not None and not self._failed:
             self._failed = True
-            why = messages.cannot_write(
-                self.baseFilename, refused.errno or 0, refused.strerror or str(refused)
-            )
             print(messages.goes_on(why), file=sys.stderr)
 
 

@@ -143,24 +143,16 @@ class SharedSettings:
         FailedElsewhere dans les autres s'il échoue : lui seul dit pourquoi.
         """
         key = f"{self._key()}/machine/{self._launcher.node}"
-        if self._launcher.local_rank:
-            done = json.loads(self._store.get(key))
-            if done is None:
-                raise FailedElsewhere
-            return done[0]
-        try:
-            result = work()
-        except BaseException:
-            self._store.set(key, "null")
-            raise
-        self._store.set(key, json.dumps([result]))
-        return result
+        return self._by_one(self._launcher.local_rank == 0, key, work)
 
     def once(self, work: Callable[[], Any]) -> Any:
-        """Le résultat de `work` (des valeurs simples), que seul le premier processus de tous exécute."""
+        """Le même, que seul le premier processus de tous exécute."""
         self._shared += 1
-        key = f"{self._key()}/une fois/{self._shared}"
-        if self._launcher.rank:
+        return self._by_one(self._launcher.rank == 0, f"{self._key()}/une fois/{self._shared}", work)
+
+    def _by_one(self, works: bool, key: str, work: Callable[[], Any]) -> Any:
+        """Le résultat de `work`, exécuté ici si `works`, ou lu sous `key` quand un autre processus l'y a mis."""
+        if not works:
             done = json.loads(self._store.get(key))
             if done is None:
                 raise FailedElsewhere

@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOGITS = (
-    100 << 20
-)  # octets de logits tenus à la fois : 512 lignes du vocabulaire de GPT-2 en float32, 1 024 en bf16
-PIECE = (
-    6 << 20
-)  # octets dont la softmax se calcule à la fois, en float32 : ils tiennent dans le cache du processeur
+# octets de logits tenus à la fois : 512 lignes du vocabulaire de GPT-2 en float32, 1 024 en bf16
+LOGITS = 100 << 20
+# octets dont la softmax se calcule à la fois, en float32 : ils tiennent dans le cache du processeur
+PIECE = 6 << 20
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -57,8 +55,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_x, grad_weight = torch.empty_like(inputs), torch.zeros_like(weight)
         total = torch.zeros((), device=x.device)
         at_once = min(len(x), _rows_at_once(vocab_size, dtype))
-        # des lignes alignées sur 64 nombres : le produit y gagne un dixième en float32
         piece = max(1, PIECE // (4 * vocab_size))
+        # des lignes alignées sur 64 nombres : le produit y gagne un dixième en float32
         buffer = torch.empty(at_once, -(-vocab_size // 64) * 64, dtype=dtype, device=x.device)[:, :vocab_size]
         for start in range(0, len(x), at_once):
             rows, wanted = inputs[start : start + at_once], targets[start : start + at_once, None]

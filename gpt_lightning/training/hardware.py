@@ -13,7 +13,7 @@ import torch
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, number
-from gpt_lightning.weights.device import native_bf16 as cpu_bf16
+from gpt_lightning.weights.device import native_bf16
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
 PEAKS = (
@@ -121,14 +121,6 @@ def _count(devices: Any, kind: str) -> int:
     if text in ("auto", "-1"):
         return torch.cuda.device_count() if kind == "cuda" else 1
     return len(text.split(",")) if "," in str(devices) else int(text)
-
-
-@lru_cache
-def native_bf16(device: torch.device) -> bool:
-    """Vrai si l'appareil calcule en bf16 : CUDA 8.0 et plus, CPU avec AMX ou AVX512-BF16. Ailleurs, torch l'imite."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and cpu_bf16()
 
 
 @lru_cache

@@ -1,6 +1,7 @@
 """Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
 
 import logging
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -38,23 +39,26 @@ def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPT
     if dtype in BITS and kind != "cpu":
         raise UserError(f"dtype={dtype} est pour le CPU : sur {kind}, dtype=bf16, ou device=cpu.")
     if dtype == "auto":
-        native = kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
-        dtype = "bf16" if native else "fp32"
+        dtype = "bf16" if kind == "cuda" and native_bf16(torch.device(device)) else "fp32"
     while dtype in BITS and not supported(dtype):
         following = "int8" if dtype == "int4" else "fp32"
         log.warning(messages.no_kernel(dtype, following))
         dtype = following
     if dtype in BITS:
-        if not native_bf16():
+        native = native_bf16(torch.device(device))
+        if not native:
             log.warning(messages.slow_kernel(dtype))
-        return for_inference(model.to(device, DTYPES["bf16" if native_bf16() else "fp32"]), dtype)
+        return for_inference(model.to(device, DTYPES["bf16" if native else "fp32"]), dtype)
     return for_inference(model.to(device, DTYPES[dtype]))
 
 
-def native_bf16() -> bool:
-    """Vrai si ce processeur calcule en bf16 : ailleurs, torch l'imite."""
+@lru_cache
+def native_bf16(device: torch.device) -> bool:
+    """Vrai si l'appareil calcule en bf16 : CUDA 8.0 et plus, CPU avec AMX ou AVX512-BF16. Ailleurs, torch l'imite."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 class Inference(NamedTuple):
