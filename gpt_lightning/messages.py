@@ -478,6 +478,20 @@ def slow_kernel(dtype: str) -> str:
     )
 
 
+def compiling() -> str:
+    return "compile=true : la compilation commence, une minute à peu près."
+
+
+def compiled(seconds: float) -> str:
+    return f"Compilé en {duration(seconds)}."
+
+
+def cannot_compile(name: str, why: str) -> str:
+    """torch n'a pas pu compiler : le plus souvent, le compilateur C++ manque."""
+    first = next((line for line in why.splitlines() if line.strip()), "")[:120]
+    return f"compile=true, mais torch ne peut pas compiler ici ({name} : {first}) : un compilateur C++, ou compile=false."
+
+
 def damaged(why: str, following: str) -> str:
     """Un checkpoint abîmé, et celui qui le remplace."""
     return f"{why} {following} est pris à sa place."

@@ -5,6 +5,7 @@ Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons,
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from gpt_lightning.decoding import beam
 from gpt_lightning.decoding.reader import Reader
-from gpt_lightning.decoding.strategy import Strategy
+from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.errors import UserError, whole
+
+BURST = 8  # jetons que le GPU écrit sans qu'on l'attende
 
 
 @dataclass(frozen=True)
@@ -95,26 +98,51 @@ def _decode_one_by_one(
     num_samples: int,
     logprobs: bool,
 ) -> Iterator[list[Token]]:
-    """Un jeton par ligne et par pas ; avec lookup_ngram, une passe en vérifie plusieurs."""
-    logits = reader.prefill(num_samples)[:, None]  # (R, 1, V)
-    drafts = reader.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
-    produced: list[list[int]] = [[] for _ in range(reader.n_rows)]
-    active = list(range(reader.n_rows))
-    while True:
-        for guess in range(logits.shape[1]):
-            ids = reader.ids if strategy.rereads else None
-            chosen = strategy.choose(logits[:, guess], uniforms.next(), ids)  # (R,)
-            reader.write(chosen)
-            scores = reader.logprobs(logits[:, guess], chosen) if logprobs else [None] * reader.n_rows
-            values, tokens = chosen.tolist(), []
+    """Un jeton par ligne et par pas. Un GPU n'est attendu que tous les `BURST` pas : il a pu écrire après la fin."""
+    active = list(range(reader.n_rows * num_samples))
+    produced: list[list[int]] = [[] for _ in active]
+    burst = _burst(reader, strategy)
+    steps = _steps(reader, strategy, uniforms, num_samples, active)
+    while active:
+        left = ending.max_new_tokens - len(produced[active[0]])
+        made = [
+            (chosen, logits.amax(-1), reader.logprobs(logits, chosen) if logprobs else chosen)
+            for logits, chosen in islice(steps, min(burst, left))
+        ]
+        ids, highest, scores = (torch.stack(one) for one in zip(*made, strict=True))
+        check_numbers(highest)
+        for values, trace in zip(ids.tolist(), scores.tolist(), strict=True):
+            tokens = []
             for row in active:
                 produced[row].append(values[row])
                 reason = ending.reason(row, produced[row])
-                tokens.append(Token(row, values[row], reason, scores[row]))
+                tokens.append(Token(row, values[row], reason, trace[row] if logprobs else None))
             yield tokens
-            active = [token.row for token in tokens if token.reason is None]
+            active[:] = [token.row for token in tokens if token.reason is None]
             if not active:
                 return
+
+
+def _burst(reader: Reader, strategy: Strategy) -> int:
+    """Combien de jetons écrire avant de les lire : attendre le GPU à chacun le laisserait oisif."""
+    return BURST if reader.device.type == "cuda" and strategy.lookup_ngram is None else 1
+
+
+def _steps(
+    reader: Reader, strategy: Strategy, uniforms: "Uniforms", num_samples: int, active: list[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sans fin, les logits et le jeton de chaque ligne, (R, V) et (R,) ; avec lookup_ngram, une passe en lit plusieurs.
+
+    `active`, que l'appelant tient à jour, dit les lignes dont les jetons devinés comptent.
+    """
+    logits = reader.prefill(num_samples)[:, None]  # (R, 1, V)
+    drafts = reader.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
+    while True:
+        for guess in range(logits.shape[1]):
+            ids = reader.ids if strategy.rereads else None
+            chosen = strategy.pick(logits[:, guess], uniforms.next(), ids)  # (R,)
+            reader.write(chosen)
+            yield logits[:, guess], chosen
             if guess < drafts.shape[1] and bool((chosen != drafts[:, guess])[active].any()):
                 break
         reader.forget(drafts.shape[1] - guess)

@@ -57,7 +57,7 @@ class Reader:
         if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
             return self._read_whole()[0][:, None]
         if drafts.shape[1] == 0:
-            return self.model.next_logits(chosen[:, None], self.cache)[:, None]
+            return self.model.one_more(chosen[:, None], self.cache)[:, None]
         return self.model(torch.cat((chosen[:, None], drafts), dim=1), self.cache)
 
     def forget(self, count: int) -> None:
@@ -90,9 +90,9 @@ class Reader:
         return self.ids.gather(1, follow).clamp(min=0)
 
     @staticmethod
-    def logprobs(logits: Tensor, chosen: Tensor) -> list[float]:
-        """La log-probabilité, en nats, de chaque jeton choisi : (R, V), (R,) -> R nombres."""
-        return logits.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1).tolist()
+    def logprobs(logits: Tensor, chosen: Tensor) -> Tensor:
+        """La log-probabilité, en nats, de chaque jeton choisi : (R, V), (R,) -> (R,)."""
+        return logits.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
     def _read_whole(self) -> tuple[Tensor, KVCache]:
         window = self.ids[:, -self.context :]

@@ -101,6 +101,10 @@ class Strategy:
         même jeton quels que soient le lot et la machine. UserError si les logits ne sont pas des nombres.
         """
         check_numbers(logits)
+        return self.pick(logits, uniform, ids)
+
+    def pick(self, logits: Tensor, uniform: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Comme `choose`, sans vérifier les logits, si bien que rien n'attend le GPU. Un NaN donne n'importe quel jeton."""
         logits = self.penalised(logits, ids)
         if self.greedy:
             return logits.argmax(-1)
@@ -135,12 +139,13 @@ def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
     wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
+    found = torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
+    return found.clamp(max=logits.shape[-1] - 1)  # des NaN n'ont pas de rang
 
 
 def check_numbers(logits: Tensor) -> None:
-    """UserError si un logit est NaN : (R, V)."""
-    if bool(torch.isnan(logits.amax(-1)).any()):  # le maximum d'une ligne qui a un NaN est NaN
+    """UserError si un logit est NaN : (R, V), ou le plus grand de chaque ligne, qui est NaN si elle en a un."""
+    if bool(torch.isnan(logits.amax(-1)).any()):
         raise UserError(
             "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
         )

@@ -10,7 +10,7 @@ from gpt_lightning.model.config import GPTConfig
 
 
 class KVCache:
-    """Clés et valeurs déjà calculées, (L, B, H, S, D), et le nombre de jetons qu'elles contiennent.
+    """Clés et valeurs déjà calculées, L fois (B, H, S, D), et le nombre de jetons qu'elles contiennent.
 
     C'est un argument de la passe avant, pas un état du modèle : le modèle appelle `prepare` au début de la passe,
     chaque couche `append`, et le modèle `advance` à la fin. `pads` (B,) compte les jetons de remplissage à
@@ -18,9 +18,12 @@ class KVCache:
     tenseur, si bien que torch.compile voit des formes constantes.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, position: Tensor, pads: Tensor | None = None) -> None:
+    def __init__(
+        self, keys: list[Tensor], values: list[Tensor], position: Tensor, pads: Tensor | None = None
+    ) -> None:
+        # un tenseur par couche : d'un seul, le graphe compilé recopierait tout à chaque jeton
         self.keys, self.values, self.position, self.pads = keys, values, position, pads
-        self.slots = torch.arange(keys.shape[3], device=keys.device)
+        self.slots = torch.arange(keys[0].shape[2], device=position.device)
         self.indices: Tensor  # (T,) rangs, dans le tampon, des jetons de la passe en cours
         self.mask: Tensor  # (B ou 1, 1, T, S) vrai où le jeton peut regarder
 
@@ -36,8 +39,10 @@ class KVCache:
         dtype: torch.dtype | None = None,
     ) -> "KVCache":
         """Un cache vide pour `batch_size` lignes de `capacity` jetons."""
-        shape = (config.n_layers, batch_size, config.n_heads, capacity, config.head_dim)
-        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        shape = (batch_size, config.n_heads, capacity, config.head_dim)
+        keys, values = (
+            [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)] for _ in range(2)
+        )
         return cls(keys, values, torch.zeros((), dtype=torch.int64, device=device), pads)
 
     @property
@@ -69,4 +74,5 @@ class KVCache:
     def select(self, rows: Tensor) -> "KVCache":
         """Un cache fait des lignes `rows` (B',) de celui-ci."""
         pads = None if self.pads is None else self.pads[rows]
-        return KVCache(self.keys[:, rows], self.values[:, rows], self.position.clone(), pads)
+        keys, values = ([one[rows] for one in layers] for layers in (self.keys, self.values))
+        return KVCache(keys, values, self.position.clone(), pads)

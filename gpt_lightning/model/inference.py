@@ -4,10 +4,14 @@ C'est une autre forme du même modèle, pour l'inférence seule : elle se constr
 dans aucun fichier.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from gpt_lightning.model.attention import MultiHeadAttention
+from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.layers import Linear
 from gpt_lightning.model.quantized import QuantizedLinear
@@ -57,6 +61,64 @@ def for_inference(model: GPTModel, dtype: str = "fp32") -> GPTModel:
                 if isinstance(child, nn.Linear):
                     setattr(module, name, QuantizedLinear(child.weight, child.bias, BITS[dtype]))
     return model.requires_grad_(False).eval()
+
+
+@torch.inference_mode()
+def compile_for_inference(model: GPTModel) -> GPTModel:
+    """`model`, dont la passe d'un jeton par ligne devient un seul graphe, compilé ici pour une ligne.
+
+    La longueur du cache et le nombre de lignes y sont des inconnues : un texte plus long ne recompile rien, un lot de
+    plusieurs lignes une fois. Sur GPU, c'est un graphe CUDA. Lève ce que torch lève s'il ne peut pas compiler.
+    """
+    weight = model.tok_emb.weight
+    if weight.device.type == "cuda":
+        step: Callable[..., Tensor] = CudaGraph(model.next_logits)
+    else:
+        step = torch.compile(model.next_logits, fullgraph=True, dynamic=True)
+    model.one_more = step  # type: ignore[method-assign]
+    first = torch.zeros(1, 1, dtype=torch.int64, device=weight.device)
+    # torch prend deux dimensions égales pour la même inconnue : la longueur du cache n'est égale à aucune autre
+    others = {model.config.n_heads, model.config.head_dim, model.config.emb_dim}
+    capacity = next(n for n in range(2, 6) if n not in others)
+    cache = KVCache.empty(
+        model.config, batch_size=1, capacity=capacity, device=weight.device, dtype=weight.dtype
+    )
+    model.next_logits(first, cache)
+    model.one_more(first, cache)
+    return model
+
+
+class CudaGraph:
+    """Une passe enregistrée une fois par cache, puis rejouée : un seul lancement par jeton au lieu d'une centaine.
+
+    Le résultat est lu avant l'appel suivant, qui l'écrase.
+    """
+
+    def __init__(self, step: Callable[[Tensor, KVCache], Tensor]) -> None:
+        self._step, self._cache = step, None
+        self._graph: Any
+        self._ids: Tensor
+        self._logits: Tensor
+
+    def __call__(self, ids: Tensor, cache: KVCache) -> Tensor:
+        if cache is not self._cache or ids.shape != self._ids.shape:
+            self._record(ids, cache)
+        self._ids.copy_(ids)
+        self._graph.replay()
+        return self._logits
+
+    def _record(self, ids: Tensor, cache: KVCache) -> None:
+        self._ids, self._cache = ids.clone(), cache
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # ce que cette passe écrit dans le cache sera récrit, ou masqué
+            for _ in range(2):
+                self._step(self._ids, cache)
+                cache.advance(-1)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits = self._step(self._ids, cache)
 
 
 def supported(dtype: str) -> bool:

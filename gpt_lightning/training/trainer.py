@@ -148,10 +148,13 @@ def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | Non
 
 
 def _explained(error: Exception, trainer: lightning.Trainer, restoring: str | None) -> str | None:
-    """La phrase d'une erreur qui n'est pas la nôtre : un autre processus est mort, ou `restoring` ne se relit pas."""
+    """La phrase d'une erreur qui n'est pas la nôtre : un autre processus est mort, le modèle ne se compile pas, ou
+    `restoring` ne se relit pas."""
     lost = r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group"
     if trainer.world_size > 1 and isinstance(error, RuntimeError) and re.search(lost, str(error)):
         return messages.another_process_died()
+    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return messages.cannot_compile(type(error).__name__, str(error))
     if restoring is None:
         return None
     first = (str(error).splitlines() or [""])[0][:120]

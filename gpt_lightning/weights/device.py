@@ -1,6 +1,7 @@
 """Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
 
 import logging
+import time
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
-from gpt_lightning.model.inference import BITS, for_inference, supported
+from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.loading import load_described
 
@@ -52,6 +53,19 @@ def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPT
     return for_inference(model.to(device, DTYPES[dtype]))
 
 
+def compiled(model: GPTModel) -> GPTModel:
+    """`model`, déjà sur son appareil, dont l'écriture d'un jeton est compilée ; la durée est dite. UserError s'il ne peut
+    pas l'être."""
+    log.info(messages.compiling())
+    began = time.monotonic()
+    try:
+        compile_for_inference(model)
+    except Exception as error:  # le compilateur C++ qui manque, un noyau que torch ne sait pas écrire
+        raise UserError(messages.cannot_compile(type(error).__name__, str(error))) from error
+    log.info(messages.compiled(time.monotonic() - began))
+    return model
+
+
 @lru_cache
 def native_bf16(device: torch.device) -> bool:
     """Vrai si l'appareil calcule en bf16 : CUDA 8.0 et plus, CPU avec AMX ou AVX512-BF16. Ailleurs, torch l'imite."""
@@ -71,14 +85,21 @@ class Inference(NamedTuple):
 
 
 def load_for_inference(
-    source: str | None, *, n_heads: int | None = None, device: str = "auto", dtype: str = "auto"
+    source: str | None,
+    *,
+    n_heads: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: bool = False,
 ) -> Inference:
     """Ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
+    choice("compile", compile, (True, False))
     model, known, source, _ = load_described(source, n_heads=n_heads)
     if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
     prompt = known.prompts[0] if known.prompts else ""
-    return Inference(source, to_device(model, device, dtype), known.tokenizer, prompt)
+    model = to_device(model, device, dtype)
+    return Inference(source, compiled(model) if compile else model, known.tokenizer, prompt)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gpt_lightning.decoding import Strategy, generate, stream
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 
 GREEDY = Strategy(temperature=0)
@@ -278,3 +279,39 @@ def test_two_hundred_tokens_with_and_without_cache(options):
     prompts = [[3], list(range(10)), list(range(5, 55))]
     expected = [without_cache(one, prompt, 200) for prompt in prompts]
     assert generate(one, prompts, strategy=GREEDY, max_new_tokens=200) == expected
+
+
+@pytest.mark.parametrize("strategy", [GREEDY, Strategy(temperature=1.2, top_p=0.9)], ids=str)
+@pytest.mark.parametrize("eos", [None, 7])
+def test_what_is_written_before_being_read_is_the_same_text(strategy, eos, monkeypatch):
+    """Sur GPU, plusieurs jetons partent sans que l'on attende : ceux d'après la fin s'oublient."""
+    from gpt_lightning.decoding import generation
+
+    one, prompts = model(), [[1, 2, 3], [4], [9, 9]]
+    options = {"strategy": strategy, "max_new_tokens": 21, "eos_id": eos, "seed": 3, "logprobs": True}
+    options["until"] = lambda row, new: row == 1 and len(new) == 10
+    plain = list(stream(one, prompts, **options))
+    steps = generation._steps
+    held = []
+
+    def ahead(*arguments):
+        for step in steps(*arguments):
+            held.append(step)
+            yield step
+
+    monkeypatch.setattr(generation, "_steps", ahead)
+    monkeypatch.setattr(generation, "_burst", lambda *arguments: 8)
+    assert list(stream(one, prompts, **options)) == plain
+    assert len(held) <= 24
+
+
+def test_a_nan_is_said_even_when_tokens_are_written_ahead(monkeypatch):
+    from gpt_lightning.decoding import generation
+
+    monkeypatch.setattr(generation, "_burst", lambda *arguments: 8)
+    one = model()
+    with torch.no_grad():
+        one.final_norm.scale.fill_(float("nan"))
+    for strategy in (GREEDY, Strategy(top_p=0.9), Strategy(top_k=3, repetition_penalty=1.2)):
+        with pytest.raises(UserError, match="NaN"):
+            list(stream(one, [[1, 2]], strategy=strategy, max_new_tokens=12))

@@ -1,13 +1,20 @@
 """L'autre forme du modèle, pour écrire : mêmes logits, poids quantifiés qui valent leur matrice déquantifiée."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 
 from gpt_lightning import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.inference import BITS, JoinedAttention, for_inference, supported
+from gpt_lightning.model.inference import (
+    BITS,
+    JoinedAttention,
+    compile_for_inference,
+    for_inference,
+    supported,
+)
 from gpt_lightning.model.quantized import QuantizedLinear
 
 OPTIONS = [
@@ -21,7 +28,7 @@ OPTIONS = [
 def model(**options) -> GPTModel:
     torch.manual_seed(0)
     shape = {"vocab_size": 101, "context_length": 32, "emb_dim": 32, "n_heads": 2, "n_layers": 2}
-    return GPTModel(GPTConfig(**shape, **options)).eval()
+    return GPTModel(GPTConfig(**{**shape, **options})).eval()
 
 
 def ids(rows=2, length=9):
@@ -112,3 +119,47 @@ def test_a_model_ready_to_write_is_measured(dtype):
     x, y = tokens[:64].view(4, 16), tokens[1:].view(4, 16)
     wanted = torch.nn.functional.cross_entropy(found(x).float().flatten(0, 1), y.flatten()).item()
     assert measured == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile demande un compilateur C++")
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
+def test_a_compiled_step_writes_the_same_texts_from_one_graph(dtype):
+    plain = for_inference(model(n_layers=1), dtype)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    fast = compile_for_inference(copy.deepcopy(plain))
+
+    def graphs() -> int:
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+    assert graphs() == 1
+    strategies = (Strategy(temperature=0), Strategy(top_p=0.9), Strategy(temperature=0, lookup_ngram=2))
+    for strategy in strategies:
+        for length, new in ((3, 10), (9, 40), (40, 5)):  # la longueur du cache change, la fenêtre glisse
+            texts = [
+                generate(one, ids(1, length), strategy=strategy, max_new_tokens=new, seed=0)
+                for one in (plain, fast)
+            ]
+            assert torch.equal(*texts)
+    assert graphs() == 1
+    for rows in (2, 3, 7):
+        texts = [
+            generate(one, ids(rows, 5), strategy=strategies[1], max_new_tokens=9, seed=0, num_samples=2)
+            for one in (plain, fast)
+        ]
+        assert torch.equal(*texts)
+    assert graphs() == 2  # plusieurs lignes : un second graphe, quel que soit leur nombre
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_cuda_graph_writes_the_same_texts(rows):
+    plain = for_inference(model().cuda())
+    fast = compile_for_inference(copy.deepcopy(plain))
+    for strategy in (Strategy(temperature=0), Strategy(top_p=0.9), Strategy(temperature=0, num_beams=3)):
+        for length in (3, 9, 40):
+            texts = [
+                generate(one, ids(rows, length).cuda(), strategy=strategy, max_new_tokens=40, seed=0)
+                for one in (plain, fast)
+            ]
+            assert torch.equal(*texts)
