@@ -23,11 +23,8 @@ test-slow: .venv-oracles/.pret ## Les vérifications longues, dans un environnem
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: .venv-bench/.pret ## Les mesures à côté de nanoGPT et de transformers (TEXTE=tinyshakespeare.txt pour la course)
-	.venv-bench/bin/python benchmarks/train_step.py --precision fp32 bf16
-	.venv-bench/bin/python benchmarks/overhead.py
-	.venv-bench/bin/python benchmarks/generate.py
-	$(if $(TEXTE),.venv-bench/bin/python benchmarks/race.py $(TEXTE))
+bench: .venv-bench/.pret ## Le tableau des mesures, à côté de nanoGPT, transformers et CTranslate2 (TEXTE=texte.txt : la course)
+	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
 	for name in attention temperature nucleus schedule; do \

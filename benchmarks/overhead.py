@@ -83,22 +83,25 @@ def durations(times: list[float]) -> list[float]:
     ]  # sans les premiers pas
 
 
+def measured(steps: int = 40, rounds: int = 5, batch: int = 4) -> tuple[list[float], list[float]]:
+    """Les secondes de chaque pas : boucle nue, notre Trainer."""
+    prepare_process(0)
+    data = SlidingWindowDataModule(tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=batch)
+    data.prepare()
+    raw, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            raw += durations(by_hand(data, steps))
+            ours += durations(by_lightning(data, steps, folder))
+    return raw, ours
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
-    arguments = parser.parse_args()
-    prepare_process(0)
-    data = SlidingWindowDataModule(
-        tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=arguments.batch
-    )
-    data.prepare()
-    raw, ours = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(arguments.rounds):
-            raw += durations(by_hand(data, arguments.steps))
-            ours += durations(by_lightning(data, arguments.steps, folder))
+    raw, ours = measured(**vars(parser.parse_args()))
     a, b = statistics.median(raw), statistics.median(ours)
     print(f"boucle nue {1e3 * a:.1f} ms par pas, notre Trainer {1e3 * b:.1f} ms : {100 * (b / a - 1):+.2f} %")
     print(f"({len(raw)} pas de chaque ; minimums {1e3 * min(raw):.1f} et {1e3 * min(ours):.1f} ms)")

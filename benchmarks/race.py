@@ -132,24 +132,30 @@ def reached(curve: list[tuple[float, float]], loss: float) -> float | None:
     return None
 
 
+def measured(path: str, seeds: list[int], precision: str) -> dict[str, list]:
+    """Par nom, une fois par graine : la perte finale, ses secondes, et celles qui mènent à la perte de nanoGPT."""
+    text = Path(path).read_text(encoding="utf-8")
+    keep_memory()
+    rows: dict[str, list] = {}
+    for seed in seeds:
+        peer = nano(text, seed)
+        end, target = peer[-1]
+        rows.setdefault("à la façon de nanoGPT", []).append((target, end, end))
+        for name, typed in OURS.items():
+            more = ADAMW if name == "AdamW" else []
+            curve = ours(str(Path(path).absolute()), seed, [*typed, *more], precision)
+            rows.setdefault(name, []).append((curve[-1][1], curve[-1][0], reached(curve, target)))
+            print(json.dumps({"seed": seed, name: curve[-1], "nano": peer[-1]}), file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1, 2])
     parser.add_argument("--precision", default="auto", help="la nôtre ; nanoGPT calcule en float32 sur CPU")
     arguments = parser.parse_args()
-    text = Path(arguments.text).read_text(encoding="utf-8")
-    keep_memory()
-    rows: dict[str, list] = {}
-    for seed in arguments.seeds:
-        peer = nano(text, seed)
-        end, target = peer[-1]
-        rows.setdefault("à la façon de nanoGPT", []).append((target, end, end))
-        for name, typed in OURS.items():
-            more = ADAMW if name == "AdamW" else []
-            curve = ours(str(Path(arguments.text).absolute()), seed, [*typed, *more], arguments.precision)
-            rows.setdefault(name, []).append((curve[-1][1], curve[-1][0], reached(curve, target)))
-            print(json.dumps({"seed": seed, name: curve[-1], "nano": peer[-1]}), file=sys.stderr, flush=True)
+    rows = measured(arguments.text, arguments.seeds, arguments.precision)
     print(f"\ntorch {torch.__version__}, {arguments.precision}, graines {arguments.seeds}\n")
     print(
         "| | perte de validation | secondes | jusqu'à la perte de nanoGPT | rapport |\n|---|---|---|---|---|"

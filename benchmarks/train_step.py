@@ -129,7 +129,30 @@ def alone(arguments, name: str, precision: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def main() -> None:
+def measured(arguments, precision: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Les secondes d'un pas (médianes, pas entrelacés) et le pic de mémoire en Go, par nom."""
+    device = device_of(arguments)
+    keep_memory()
+    x, y = batch_of(arguments, device)
+    made = makers(arguments, device, precision)
+    # d'abord : sous Linux, le pic d'un processus neuf part de celui de son parent
+    memory = {name: alone(arguments, name, precision) / 1e9 for name in made}
+    steps = {name: make() for name, make in made.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(arguments.steps + 1):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step(x, y)
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}, memory
+
+
+def device_of(arguments) -> str:
+    return "cuda" if torch.cuda.is_available() and not arguments.original else "cpu"
+
+
+def parse(typed: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
@@ -139,38 +162,29 @@ def main() -> None:
     parser.add_argument("--original", action="store_true")
     parser.add_argument("--only", nargs="+", help="seulement ceux-là")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() and not arguments.original else "cpu"
-    keep_memory()
-    x, y = batch_of(arguments, device)
+    return parser.parse_args(typed)
+
+
+def main() -> None:
+    arguments = parse()
     if arguments.alone:
         arguments.only = None
+        device = device_of(arguments)
+        keep_memory()
         step = makers(arguments, device, arguments.precision[0])[arguments.alone]()
-        step(x, y), step(x, y)
+        batch = batch_of(arguments, device)
+        step(*batch), step(*batch)
         print(peak_memory(torch.device(device)))
         return
-    print(f"torch {torch.__version__}, {device}, {arguments.batch} x {arguments.length}\n")
+    print(f"torch {torch.__version__}, {device_of(arguments)}, {arguments.batch} x {arguments.length}\n")
     print("| précision | | ms par pas | jetons/s | rapport | pic de mémoire |\n|---|---|---|---|---|---|")
     for precision in arguments.precision:
-        made = makers(arguments, device, precision)
-        # d'abord : sous Linux, le pic d'un processus neuf part de celui de son parent
-        memory = {name: alone(arguments, name, precision) / 1e9 for name in made}
-        steps = {name: make() for name, make in made.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for turn in range(arguments.steps + 1):
-            for name, step in steps.items():
-                began = time.perf_counter()
-                step(x, y)
-                if turn:
-                    seconds[name].append(time.perf_counter() - began)
-        del steps
-        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        medians, memory = measured(arguments, precision)
         for name, median in medians.items():
-            ratio = median / medians["gpt_lightning"]
             cells = (
                 f"{1e3 * median:.0f}",
-                f"{x.numel() / median:.0f}",
-                f"{ratio:.2f}x",
+                f"{arguments.batch * arguments.length / median:.0f}",
+                f"{median / medians['gpt_lightning']:.2f}x",
                 f"{memory[name]:.2f} Go",
             )
             print(f"| {precision} | {name} | {' | '.join(cells)} |", flush=True)

@@ -71,6 +71,26 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     )
 
 
+def conversations(stats: Any, name: str, targets: int, template: str) -> str:
+    """Ce qu'un corpus de conversations contient, et ce qui en est appris."""
+    return (
+        f"Corpus     : {name}, {number(stats.documents)} conversation{'s' * (stats.documents > 1)}, "
+        f"gabarit {template}\n"
+        f"             entraînement {number(stats.train_tokens)} jetons, dont {number(targets)} à apprendre ; "
+        f"validation {number(stats.val_tokens)} jetons"
+    )
+
+
+def left_aside(count: int, first: str) -> str:
+    """Des conversations laissées de côté."""
+    return f"{number(count)} conversation{'s' * (count > 1)} laissée{'s' * (count > 1)} de côté ; la première : {first}"
+
+
+def too_long(where: str, length: int) -> str:
+    """Une conversation dont même la première réponse ne tient pas."""
+    return f"{where} : la première question et sa réponse dépassent data.max_length={length} jetons"
+
+
 def plan(
     steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
 ) -> str:
@@ -327,6 +347,24 @@ def no_run_yet() -> str:
     return "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
 
 
+COMMANDS = {
+    "text": ("continuer un texte", "python generate.py"),
+    "instruct": ("répondre à des questions", "python -m gpt_lightning chat"),
+}
+
+
+def no_run_of(task: str) -> str:
+    """Des modèles sont entraînés, mais aucun pour cela."""
+    how = {"text": "python train.py", "instruct": "python train.py experiment=instruct"}[task]
+    return f"Aucun modèle sous outputs/ ne sait {COMMANDS[task][0]} : lancez d'abord « {how} »."
+
+
+def wrong_task(source: str, task: str) -> str:
+    """Ce modèle fait autre chose que ce que la commande demande."""
+    what, command = COMMANDS[task]
+    return f"{source} sait {what} : sa commande est « {command} ckpt_path={source} »."
+
+
 def not_a_source(key: str, source: str) -> str:
     """`ckpt_path`, ou `init_from`, ne désigne rien de connu."""
     return f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best."
@@ -472,9 +510,9 @@ def no_kernel(dtype: str, following: str) -> str:
 
 
 def slow_kernel(dtype: str) -> str:
-    """Le processeur n'a pas le bf16 : les mêmes textes, sans le gain."""
+    """Le processeur n'a pas le bf16 : les mêmes textes, pour un moindre gain."""
     return (
-        f"dtype={dtype} : ce processeur ne calcule pas en bf16 ; le texte est le même, sans aller plus vite."
+        f"dtype={dtype} : ce processeur n'a pas le bf16, ses produits y gagnent moins ; le texte est le même."
     )
 
 
@@ -488,8 +526,11 @@ def compiled(seconds: float) -> str:
 
 def cannot_compile(name: str, why: str) -> str:
     """torch n'a pas pu compiler : le plus souvent, le compilateur C++ manque."""
-    first = next((line for line in why.splitlines() if line.strip()), "")[:120]
-    return f"compile=true, mais torch ne peut pas compiler ici ({name} : {first}) : un compilateur C++, ou compile=false."
+    first = next((line for line in why.splitlines() if line and not line.endswith(":")), "")[:160]
+    return (
+        f"compile=true, mais torch ne peut pas compiler ici ({name} : {first}) : installez un compilateur C++ (g++), "
+        f"ou compile=false."
+    )
 
 
 def damaged(why: str, following: str) -> str:

@@ -12,7 +12,7 @@ from gpt_lightning.cli import console
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
 
-READ_A_PATH = ("files", "download")  # les sources qui lisent data.path
+READ_A_PATH = ("files", "download", None)  # les sources qui lisent data.path
 Settings = Mapping[str, Any]
 
 

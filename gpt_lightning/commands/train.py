@@ -58,7 +58,9 @@ def train(settings: dict[str, Any]) -> float:
     recipe = optim.OptimConfig.from_dict(settings["optim"], optimizer)
     order = data.order(world_size=machine.world_size)
     left = len(order) if done is None else order.remaining(done.windows)
-    planned = plan.make_plan(settings, machine.world_size, len(order), recipe.schedule, done=done, left=left)
+    planned = plan.make_plan(
+        settings, machine.world_size, len(order), recipe.schedule, done=done, left=left, order=order
+    )
     if done is not None:
         resume.refuse_another_corpus(done, data.identity)
         resume.refuse_another_size(done, machine.world_size, planned.tokens_per_step, settings)
@@ -93,9 +95,7 @@ def train(settings: dict[str, Any]) -> float:
     engine = build("trainer", trainer.arguments(settings["trainer"], machine, planned), **options)
 
     # dire ce qui sera fait, le faire, dire ce qui a été fait
-    report.before(
-        settings, machine, gpt, start, corpus=messages.corpus(data.statistics, data.name), rate=rate
-    )
+    report.before(settings, machine, gpt, start, corpus=data.summary, rate=rate)
     folders.record(folder, settings)
     if done is not None:
         trainer.continue_logs(loggers, done.step)

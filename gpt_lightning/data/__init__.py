@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
+    "ConversationDataModule": "gpt_lightning.data.dialogues",
     "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
     "SlidingWindowDataset": "gpt_lightning.data.windows",
     "TrainLoader": "gpt_lightning.data.loader",

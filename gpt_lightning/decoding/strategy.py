@@ -104,7 +104,7 @@ class Strategy:
         return self.pick(logits, uniform, ids)
 
     def pick(self, logits: Tensor, uniform: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Comme `choose`, sans vérifier les logits, si bien que rien n'attend le GPU. Un NaN donne n'importe quel jeton."""
+        """Comme `choose`, sans vérifier les logits : rien n'attend le GPU, et un NaN donne n'importe quel jeton."""
         logits = self.penalised(logits, ids)
         if self.greedy:
             return logits.argmax(-1)

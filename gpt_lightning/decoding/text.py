@@ -76,7 +76,9 @@ class TextStream:
     """La suite de chaque texte de `prompts`, `num_samples` fois : itérer rend (ligne, bout de texte affichable).
 
     `rows` tient une `Continuation` par ligne, à jour à chaque pas, même si l'on s'arrête avant la fin. La ligne r
-    continue prompts[r // num_samples]. Les autres arguments sont ceux de `generation.stream`.
+    continue prompts[r // num_samples]. `ids` donne les jetons de chaque texte s'ils ne sont pas ceux du
+    tokenizer : une conversation dans son gabarit, dont `prompts` est la question. Les autres arguments sont ceux de
+    `stream`.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class TextStream:
         stop: Sequence[str] = (),
         logprobs: bool = False,
         first_row: int = 0,
+        ids: Sequence[list[int]] | None = None,
     ) -> None:
         self._model, self._eos_id, self._stop = model, tokenizer.eos_id, stop
         self._arguments: dict[str, Any] = {
@@ -102,14 +105,16 @@ class TextStream:
             "logprobs": logprobs,
             "first_row": first_row,
         }
-        self._ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+        given = [prompt_ids(tokenizer, prompt) for prompt in prompts] if ids is None else ids
+        self._ids = [list(one) for one in given]
         context = model.config.context_length
         self.rows: list[Continuation] = []
         self._decoders = []
-        for prompt, ids in zip(prompts, self._ids, strict=True):
+        for prompt, one in zip(prompts, self._ids, strict=True):
             for _ in range(num_samples):
-                self.rows.append(Continuation(prompt, max(0, len(ids) - context)))
-                self._decoders.append(_continuation_decoder(tokenizer, prompt, ids))
+                self.rows.append(Continuation(prompt, max(0, len(one) - context)))
+                own = tokenizer.decode if ids else _continuation_decoder(tokenizer, prompt, one)
+                self._decoders.append(own)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         grown = [GrowingText(decode, self._stop) for decode in self._decoders]

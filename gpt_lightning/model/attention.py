@@ -31,10 +31,12 @@ class MultiHeadAttention(nn.Module):
         self._attention = KERNELS[config.kernels].attention
         self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
 
-    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """`mask`, (B, 1, T, T), vrai où le jeton peut regarder ; None : tout ce qui le précède."""
         q, k, v = self.project(x)  # (B, H, T, D)
         q, k = self.rotary(q, positions), self.rotary(k, positions)
-        mask = None
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
             mask = cache.mask  # (B, 1, T, S)

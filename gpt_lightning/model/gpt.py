@@ -35,8 +35,10 @@ class TransformerBlock(nn.Module):
         self.norm2 = build_norm(config)
         self.drop_shortcut = nn.Dropout(config.drop_rate)
 
-    def forward(self, x: Tensor, positions: Tensor, cache: KVCache | None = None) -> Tensor:
-        x = x + self.drop_shortcut(self.att(self.norm1(x), positions, cache))  # (B, T, C)
+    def forward(
+        self, x: Tensor, positions: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x), positions, cache, mask))  # (B, T, C)
         x = x + self.drop_shortcut(self.ff(self.norm2(x)))
         return x
 
@@ -81,17 +83,25 @@ class GPTModel(nn.Module):
         """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, c'en est une autre."""
         return self.next_logits(ids, cache)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C)."""
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:
+        """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C).
+
+        `segments` (B, T) donne à chaque jeton le rang de son texte : les positions repartent de zéro à chacun, et aucun
+        ne voit les autres.
+        """
         length = ids.shape[1]
         if length > self.config.context_length:
             raise UserError(
                 f"{length} jetons pour un contexte de {self.config.context_length} : gardez la fin."
             )
-        positions = torch.arange(length, device=ids.device) if cache is None else cache.prepare(length)
+        mask = None
+        if segments is not None:
+            positions, mask = _apart(segments)  # (B, T), (B, 1, T, T)
+        else:
+            positions = torch.arange(length, device=ids.device) if cache is None else cache.prepare(length)
         x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)
         for block in self.trf_blocks:
-            x = block(x, positions, cache)
+            x = block(x, positions, cache, mask)
         if cache is not None:
             cache.advance(length)
         return self.final_norm(x)
@@ -108,6 +118,19 @@ class GPTModel(nn.Module):
             return head_loss(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
         return self._kernels.cross_entropy(self(ids), targets)
 
+    def answers_loss(
+        self, ids: Tensor, where: Tensor, wanted: Tensor, segments: Tensor | None = None
+    ) -> Tensor:
+        """La même perte sur quelques positions, seules à atteindre la tête : (B, T), (N,), (N,), (B, T) -> ().
+
+        `where` sont leurs rangs dans le lot mis à plat, `wanted` les jetons à prédire.
+        """
+        x = self.hidden(ids, segments=segments).flatten(0, 1)[where]  # (N, C)
+        head_loss = self._kernels.head_loss
+        if head_loss and ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            return head_loss(x, self.out_head.weight, wanted, self.config.vocab_size)
+        return self._kernels.cross_entropy(self.out_head(x)[None, :, : self.config.vocab_size], wanted[None])
+
     @torch.no_grad()
     def _initialise_like_gpt2(self) -> None:
         """Écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""
@@ -118,3 +141,11 @@ class GPTModel(nn.Module):
             elif parameter.dim() == 2:
                 into_residual = name.endswith(("out_proj.weight", "ff.layers.2.weight"))
                 parameter.normal_(std=residual if into_residual else 0.02)
+
+
+def _apart(segments: Tensor) -> tuple[Tensor, Tensor]:
+    """Les positions de chaque jeton dans son texte, et ce qu'il peut voir : (B, T) -> (B, T), (B, 1, T, T)."""
+    ranks = torch.arange(segments.shape[1], device=segments.device)
+    same = segments[:, :, None] == segments[:, None, :]  # (B, T, T)
+    first = same.int().argmax(-1)  # (B, T) le premier jeton du même texte : un texte est d'un seul tenant
+    return ranks - first, (same & (ranks[:, None] >= ranks))[:, None]

@@ -18,6 +18,7 @@ from gpt_lightning.tokenizers.bpe import (
     named,
 )
 from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
+from gpt_lightning.tokenizers.chat import ChatTokenizer, from_base
 from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
 
@@ -30,6 +31,7 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "trained": TrainedTokenizer,
     "words_v1": SimpleTokenizerV1,
     "words_v2": SimpleTokenizerV2,
+    "chatml": from_base,
 }
 
 
@@ -50,6 +52,7 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
 
 def merges_of(tokenizer: Tokenizer | None) -> str | None:
     """Les fusions d'un BPE d'octets au découpage de GPT-2 ; None pour un autre tokenizer."""
+    tokenizer = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
     state: dict[str, Any] = tokenizer.state() if tokenizer else {"kind": None}
     return {"gpt2": gpt2_merges, "trained": lambda: state["merges"]}.get(state["kind"], lambda: None)()
 
@@ -59,6 +62,7 @@ __all__ = [
     "ByteLevelTokenizer",
     "ByteTokenizer",
     "CharacterTokenizer",
+    "ChatTokenizer",
     "SimpleTokenizerV1",
     "SimpleTokenizerV2",
     "TiktokenTokenizer",

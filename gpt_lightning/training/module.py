@@ -4,7 +4,7 @@ import hashlib
 import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from gpt_lightning import messages
+from gpt_lightning.data.answers import Answers
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training import resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
@@ -45,10 +46,12 @@ class GPTModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, data.tokenizer, optim, plan
-        self.compiled, self.corpus, stats = compiled, data.credit, data.statistics
+        self.compiled, self.corpus = compiled, data.credit
         self.prompts = tuple(data.openings()) if prompt is None else (prompt,)
-        self.bytes_per_token = stats.val_bytes / stats.val_tokens  # de la validation
+        self.bytes_per_token = data.bytes_per_target  # de la validation
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
+        self.targets_seen = 0  # ceux d'entre eux que le modèle apprend à prédire
+        self.template = getattr(data, "template", None)  # celui des conversations
         self.epoch, self.windows = 0, 0  # passages sur le corpus, fenêtres lues dans celui en cours
         self.idle = 0.0  # secondes passées à autre chose qu'entraîner : le débit ne les compte pas
         self.evaluated = True  # faux si l'évaluation due au pas courant a été interrompue
@@ -60,19 +63,26 @@ class GPTModule(lightning.LightningModule):
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
         self._val_sum = Running()
-        self._loss = torch.compile(model.loss) if compiled else model.loss
+        loss_of: Callable[..., Tensor] = model.loss if data.task == "text" else model.answers_loss
+        self._loss = torch.compile(loss_of, dynamic=data.task != "text" or None) if compiled else loss_of
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def loss_of(self, batch: Any) -> tuple[Tensor, int]:
+        """La perte moyenne d'un lot, en nats par jeton prédit, et leur nombre."""
+        if isinstance(batch, Answers):
+            return self._loss(batch.ids, batch.where, batch.wanted, batch.segments), len(batch.wanted)
         x, y = batch  # (B, T), (B, T), entiers de la base
-        loss = self._loss(x.long(), y.long())
-        self.train_sum.add(loss, y.numel(), only_finite=True)
+        return self._loss(x.long(), y.long()), y.numel()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss, targets = self.loss_of(batch)
+        self.train_sum.add(loss, targets, only_finite=True)
         bad = (~torch.isfinite(loss.detach())).float()
         self._bad_loss = bad if self._bad_loss is None else torch.maximum(self._bad_loss, bad)
-        return loss
+        # un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus
+        return loss * (targets * batch.share) if isinstance(batch, Answers) else loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
-        self._val_sum.add(self._loss(x.long(), y.long()), y.numel())
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._val_sum.add(*self.loss_of(batch))
 
     def on_validation_epoch_end(self) -> None:
         self.record_validation(self._val_sum.mean(self.trainer.strategy))
@@ -93,7 +103,10 @@ class GPTModule(lightning.LightningModule):
         """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""
         if not self.trainer.sanity_checking:
             for logger in self.trainer.loggers:
-                logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.trainer.global_step)
+                seen: dict[str, float] = {"tokens": self.tokens_seen}
+                if self.template is not None:
+                    seen["targets"] = self.targets_seen
+                logger.log_metrics({**metrics, **seen}, step=self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
@@ -113,7 +126,8 @@ class GPTModule(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         # Lightning attendrait la passe avant suivante : un modèle de trop en mémoire
         self.zero_grad(set_to_none=True)
-        self.tokens_seen += self.plan.tokens_per_step
+        tokens, targets = self._order.step_tokens(self.epoch, self.windows)
+        self.tokens_seen, self.targets_seen = self.tokens_seen + tokens, self.targets_seen + targets
         self.epoch, self.windows = self._order.place(self.epoch, self.windows + self._order.per_step)
 
     def configure_gradient_clipping(
@@ -178,16 +192,21 @@ class GPTModule(lightning.LightningModule):
             evaluated=self.evaluated,
             loss_sums=self.train_sum.state(self.trainer.strategy),
             metrics=dict(self.metrics),
+            targets=self.targets_seen,
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.guard.check()
-        description = form.Description(self.model.config, self.tokenizer, self.prompts, self.corpus)
+        name = self.template.name if self.template is not None else ""
+        description = form.Description(
+            self.model.config, self.tokenizer, self.prompts, self.corpus, self.data.task, name
+        )
         form.write_progress(checkpoint, description, self.progress())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         found = form.read_progress(checkpoint, "ckpt_path")
         self.tokens_seen, self.metrics, self.evaluated = found.tokens, dict(found.metrics), found.evaluated
+        self.targets_seen = found.tokens if found.targets is None else found.targets
         self._resumed = True
         self.epoch, self.windows = resume.restart(checkpoint, found, self.plan, self._order)
         resume.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]

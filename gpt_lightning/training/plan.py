@@ -79,17 +79,20 @@ def make_plan(
     *,
     done: Progress | None = None,
     left: int = 0,
+    order: Any = None,
 ) -> Plan:
     """L'entraînement le plus court que les limites de `settings` permettent.
 
     `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `left` lots restent de son
     époque : ce qui est fait se compte en jetons et en fenêtres, quel que fût le lot.
-    UserError s'il ne reste pas un pas, ou si `schedule` n'y
-    tient pas.
+    `order` est l'ordre des lots, qui sait combien de jetons chaque pas lit ; sans lui, chacun en lit autant.
+    UserError s'il ne reste pas un pas, ou si `schedule` n'y tient pas.
     """
     trainer, data, max_tokens = settings["trainer"], settings["data"], settings["max_tokens"]
     accumulate = accumulation(settings, world_size)
     tokens_per_step = data["batch_size"] * data["max_length"] * world_size * accumulate
+    if order is not None:
+        tokens_per_step = order.mean_tokens
     max_epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
     if trainer["fast_dev_run"]:
         max_epochs, max_steps, max_tokens = None, int(trainer["fast_dev_run"]), None
@@ -110,7 +113,10 @@ def make_plan(
     if max_steps >= 0:
         limits.append(max_steps)
     if max_tokens is not None:
-        limits.append(steps + max(0, -((tokens - max_tokens) // tokens_per_step)))
+        wanted, where = max_tokens - tokens, (done.epoch, done.windows) if done else (0, 0)
+        limits.append(
+            steps + (order.steps_for(wanted, *where) if order else -(-max(0, wanted) // tokens_per_step))
+        )
     if not limits and max_epochs is None and trainer["max_time"] is None:
         limits.append(after(whole("data.passes", data["passes"])))
     total = min(limits) if limits else None

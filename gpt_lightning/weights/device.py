@@ -18,13 +18,18 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 log = logging.getLogger("gpt_lightning")
 
 
-def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPTModel:
+def to_device(
+    model: GPTModel, device: str = "auto", dtype: str = "auto", *, compile: bool = False
+) -> GPTModel:
     """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16, int8, int4), prêt à écrire.
+
+    `compile` : l'écriture d'un jeton devient un seul graphe ; la durée est dite.
 
     `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon : il ne quantifie jamais.
     int8 et int4 sont pour le CPU ; là où torch n'a pas ce noyau, le meilleur qui suit est pris, et dit.
-    UserError si l'appareil n'est pas là ou si le choix n'existe pas.
+    UserError si l'appareil n'est pas là, si le choix n'existe pas, ou si torch ne peut pas compiler.
     """
+    choice("compile", compile, (True, False))
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if present[name])
@@ -45,17 +50,16 @@ def to_device(model: GPTModel, device: str = "auto", dtype: str = "auto") -> GPT
         following = "int8" if dtype == "int4" else "fp32"
         log.warning(messages.no_kernel(dtype, following))
         dtype = following
+    stored = dtype
     if dtype in BITS:
-        native = native_bf16(torch.device(device))
-        if not native:
+        stored = "bf16" if native_bf16(torch.device(device)) else "fp32"
+        if stored == "fp32":
             log.warning(messages.slow_kernel(dtype))
-        return for_inference(model.to(device, DTYPES["bf16" if native else "fp32"]), dtype)
-    return for_inference(model.to(device, DTYPES[dtype]))
+    ready = for_inference(model.to(device, DTYPES[stored]), dtype, pack=not compile)
+    return _compiled(ready) if compile else ready
 
 
-def compiled(model: GPTModel) -> GPTModel:
-    """`model`, déjà sur son appareil, dont l'écriture d'un jeton est compilée ; la durée est dite. UserError s'il ne peut
-    pas l'être."""
+def _compiled(model: GPTModel) -> GPTModel:
     log.info(messages.compiling())
     began = time.monotonic()
     try:
@@ -96,10 +100,9 @@ def load_for_inference(
 
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
-    choice("compile", compile, (True, False))
     model, known, source, _ = load_described(source, n_heads=n_heads)
     if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
     prompt = known.prompts[0] if known.prompts else ""
-    model = to_device(model, device, dtype)
-    return Inference(source, compiled(model) if compile else model, known.tokenizer, prompt)
+    ready = to_device(model, device, dtype, compile=compile)
+    return Inference(source, ready, known.tokenizer, prompt)

@@ -15,6 +15,8 @@ from torch import Tensor
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
+from gpt_lightning.tokenizers.template import TEMPLATES
+from gpt_lightning.weights.sources import TASKS
 
 VERSION = 1  # des poids : ils se chargent pour toujours
 TRAINING_VERSION = 4  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
@@ -30,6 +32,8 @@ class Description(NamedTuple):
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
     corpus: str = ""
+    task: str = "text"  # text, ou instruct : répondre, dans le gabarit `template`
+    template: str = ""
 
 
 class Progress(NamedTuple):
@@ -45,14 +49,18 @@ class Progress(NamedTuple):
     evaluated: bool = True  # faux si l'évaluation due à ce pas a été interrompue
     loss_sums: tuple[tuple[float, int], ...] = ()  # par processus, depuis la dernière ligne du journal
     metrics: Mapping[str, float] = {}  # les dernières mesures
+    targets: int | None = None  # jetons appris en tout ; None : tous ceux qui sont lus
 
 
 def describe(description: Description) -> dict[str, Any]:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    config, tokenizer, prompts, corpus = description
+    config, tokenizer, prompts, corpus, task, template = description
     state = tokenizer.state() if tokenizer else None
     known = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
-    return known | ({"prompts": list(prompts)} if prompts else {}) | ({"corpus": corpus} if corpus else {})
+    more = {"prompts": list(prompts), "corpus": corpus}
+    if task != "text":
+        more |= {"task": task, "template": template}
+    return known | {key: value for key, value in more.items() if value}
 
 
 def read(description: Any, path: Path) -> Description:
@@ -75,7 +83,18 @@ def read(description: Any, path: Path) -> Description:
         tokenizer,
         tuple(map(str, description.get("prompts", ()))),
         str(description.get("corpus", "")),
+        _known(description, "task", TASKS, "text", path),
+        _known(description, "template", ("", *TEMPLATES), "", path),
     )
+
+
+def _known(description: dict[str, Any], key: str, choices: tuple[str, ...], default: str, path: Path) -> str:
+    value = description.get(key, default)
+    if value not in choices:
+        raise UserError(
+            f"{path} : {key}={str(value)[:40]!r}, que ce programme ne connaît pas ; mettez-le à jour."
+        )
+    return value
 
 
 def is_ours(content: Any) -> bool:

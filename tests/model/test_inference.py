@@ -53,7 +53,7 @@ def test_the_model_that_was_read_is_not_another():
     plain = model()
     names = list(plain.state_dict())
     fast = for_inference(copy.deepcopy(plain))
-    assert list(plain.state_dict()) == names and "trf_blocks.0.att.W_qkv.weight" in fast.state_dict()
+    assert list(plain.state_dict()) == names and hasattr(fast.trf_blocks[0].att, "W_qkv")
     assert list(GPTModel(plain.config, draw=False).state_dict()) == names
 
 
@@ -127,7 +127,7 @@ def test_a_compiled_step_writes_the_same_texts_from_one_graph(dtype):
     plain = for_inference(model(n_layers=1), dtype)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    fast = compile_for_inference(copy.deepcopy(plain))
+    fast = compile_for_inference(for_inference(model(n_layers=1), dtype, pack=False))
 
     def graphs() -> int:
         return torch._dynamo.utils.counters["stats"]["unique_graphs"]
@@ -155,7 +155,7 @@ def test_a_compiled_step_writes_the_same_texts_from_one_graph(dtype):
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_cuda_graph_writes_the_same_texts(rows):
     plain = for_inference(model().cuda())
-    fast = compile_for_inference(copy.deepcopy(plain))
+    fast = compile_for_inference(for_inference(model().cuda()))
     for strategy in (Strategy(temperature=0), Strategy(top_p=0.9), Strategy(temperature=0, num_beams=3)):
         for length in (3, 9, 40):
             texts = [

@@ -9,6 +9,7 @@ from lightning import Callback
 from gpt_lightning import durable, messages
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.tokenizers.template import Message
 from gpt_lightning.training.tolerance import surviving
 
 log = logging.getLogger("gpt_lightning")
@@ -17,8 +18,8 @@ log = logging.getLogger("gpt_lightning")
 class SampleText(Callback):
     """Continue chaque texte de `pl_module.prompts` de `max_new_tokens` jetons, toujours avec la même graine.
 
-    Les textes vont dans `folder`, dans TensorBoard et à l'écran. Un texte que le tokenizer ne sait pas lire est dit,
-    et remplacé par un début de document.
+    Un modèle qui répond reçoit chaque texte comme une question, dans son gabarit. Les textes vont dans `folder`, dans
+    TensorBoard et à l'écran. Un texte que le tokenizer ne sait pas lire est dit, et remplacé par un début de document.
     """
 
     def __init__(self, *, max_new_tokens: int, strategy: Strategy, folder: str, seed: int = 123) -> None:
@@ -46,10 +47,15 @@ class SampleText(Callback):
             return
         was_training = pl_module.model.training
         pl_module.model.eval()
+        template, asked = pl_module.template, {}
+        if template is not None:
+            questions = [[Message("user", prompt)] for prompt in self._prompts]
+            asked = {"ids": [template.opening(one) for one in questions], "stop": template.stop}
         stream = TextStream(
             pl_module.model,
             pl_module.tokenizer,
             self._prompts,
+            **asked,
             strategy=self.strategy,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
@@ -58,7 +64,8 @@ class SampleText(Callback):
             for _ in stream:
                 pass
         pl_module.model.train(was_training)
-        self._write([row.prompt + row.text for row in stream.rows], trainer)
+        between = "" if template is None else "\n» "
+        self._write([row.prompt + between + row.text for row in stream.rows], trainer)
 
     def _write(self, texts: list[str], trainer: Any) -> None:
         step = trainer.global_step

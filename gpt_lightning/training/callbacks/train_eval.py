@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning import Callback
-from torch import Tensor
+from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from gpt_lightning.errors import whole
 
@@ -44,7 +44,7 @@ class TrainLossEval(Callback):
 
 
 @torch.no_grad()
-def mean_loss(pl_module: Any, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+def mean_loss(pl_module: Any, batches: Iterable[Any]) -> float:
     """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus."""
     from gpt_lightning.training.module import Running
 
@@ -52,8 +52,7 @@ def mean_loss(pl_module: Any, batches: Iterable[tuple[Tensor, Tensor]]) -> float
     pl_module.model.eval()
     total = Running()
     with pl_module.trainer.precision_plugin.forward_context():
-        for x, y in batches:
-            x, y = x.to(pl_module.device), y.to(pl_module.device)
-            total.add(pl_module.model.loss(x.long(), y.long()), y.numel())
+        for batch in batches:
+            total.add(*pl_module.loss_of(move_data_to_device(batch, pl_module.device)))
     pl_module.model.train(was_training)
     return total.mean(pl_module.trainer.strategy)

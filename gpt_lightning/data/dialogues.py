@@ -1,0 +1,269 @@
+"""Le LightningDataModule des conversations : de fichiers de questions et de réponses aux chargeurs."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+
+from gpt_lightning import messages
+from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Row, pack
+from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
+from gpt_lightning.data.corpus import LICENCES, fraction
+from gpt_lightning.data.datamodule import Evaluations, Statistics, check_sizes
+from gpt_lightning.data.files import find_files
+from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
+from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
+
+log = logging.getLogger("gpt_lightning")
+SOURCES = ("files", "definitions")
+
+
+class ConversationDataModule(Evaluations, lightning.LightningDataModule):
+    """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
+
+    `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
+    longue que `max_length` est coupée après une réponse.
+    """
+
+    task = "instruct"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | None,
+        source: str | None = None,
+        path: str | list[str] | None = None,
+        val_path: str | list[str] | None = None,
+        limit: int | None = None,
+        errors: str = "strict",
+        train_split: float = 0.9,
+        template: str = "texte",
+        mask_prompt: bool = True,
+        packing: bool = False,
+        max_length: int = 256,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        passes: int = 1,
+        eval_batches: int | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Callable[[int], None] = lambda characters: None,
+    ) -> None:
+        super().__init__()
+        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
+        choice("data.source", source, (None, *SOURCES))
+        choice("data.errors", errors, ("strict", "skip"))
+        choice("data.template", template, TEMPLATES)
+        choice("data.mask_prompt", mask_prompt, (True, False))
+        choice("data.packing", packing, (True, False))
+        if limit is not None:
+            whole("data.limit", limit)
+        self.source = source or ("files" if path else "definitions")
+        if self.source == "definitions" and path:
+            raise UserError(
+                "data.source=definitions ne lit pas de fichier : retirez data.path=, ou data.source=."
+            )
+        self.path, self.val_path, self.limit, self.errors = path, val_path, limit, errors
+        self.train_split, self.template_name = train_split, template
+        self.mask_prompt, self.packing, self.max_length = mask_prompt, packing, max_length
+        self.batch_size, self.num_workers, self.seed, self.accumulate = (
+            batch_size,
+            num_workers,
+            seed,
+            accumulate,
+        )
+        self.eval_batches, self._whole_validation = eval_batches, eval_batches is None
+        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare()
+        self.progress = progress
+        self.store: dict[str, AnswerDataset] | None = None
+        self.skipped: list[str] = []
+        self.template: Template
+        self.statistics: Statistics
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        paths = [self.path, self.val_path] if self.source == "files" else [self.val_path]
+        return [one for path in paths if path or self.source == "files" for one in self._files(path).left_out]
+
+    def prepare(self) -> Statistics:
+        """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
+        self.skipped = []
+        found = {"train": list(self._read(self.source, self.path))}
+        if self.val_path:
+            found["val"] = list(self._read("files", self.val_path))
+        else:
+            everything = found["train"]
+            found = {"train": [], "val": []}
+            for one in everything:
+                found["train" if fraction(one.key, "split") < self.train_split else "val"].append(one)
+        if not any(found.values()):
+            raise UserError("Le corpus est vide : aucune conversation à lire.")
+        for split, several in found.items():
+            if not several:
+                which = "d'entraînement" if split == "train" else "de validation"
+                raise UserError(f"Aucune conversation {which} : donnez-en davantage, ou data.val_path=.")
+        self._fit(found["train"])
+        self.template = template_for(self.template_name, self.tokenizer)
+        self.tokenizer = self.template.tokenizer
+        digest = hashlib.sha256()
+        self.store, sizes = {}, {}
+        for split, several in found.items():
+            self.store[split], sizes[split] = self._encoded(several)
+            digest.update(json.dumps([split, [one.messages for one in several]]).encode())
+        self._digest = digest.hexdigest()
+        self._questions = [one.messages[:-1] for one in found["val"]]
+        if self.skipped:
+            log.warning(messages.left_aside(len(self.skipped), self.skipped[0]))
+        train, val = self.store["train"], self.store["val"]
+        self.statistics = Statistics(
+            documents=len(found["train"]) + len(found["val"]),
+            characters=sum(
+                len(message.content) for part in found.values() for one in part for message in one.messages
+            ),
+            train_tokens=int(train.lengths.sum()),
+            val_tokens=int(val.lengths.sum()),
+            train_windows=len(train),
+            val_windows=len(val),
+            val_bytes=sizes["val"],
+        )
+        return self.statistics
+
+    def prepared_state(self) -> dict[str, Any]:
+        """De quoi préparer les mêmes conversations dans un autre processus de cette machine."""
+        return {"tokenizer": self.tokenizer.state()}
+
+    def adopt(self, found: dict[str, Any]) -> None:
+        """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
+        self.tokenizer = from_state(found["tokenizer"])
+        self.prepare()
+
+    def _files(self, path: Any) -> Any:
+        return find_files(path, suffixes=SUFFIXES, what="des conversations")
+
+    def _read(self, source: str, path: Any) -> Iterator[Conversation]:
+        if source == "definitions":
+            from gpt_lightning.data.definitions import definitions
+
+            yield from definitions(self.limit)
+            return
+        skipped = self.skipped.append if self.errors == "skip" else None
+        rows = (row for file in self._files(path).files for row in read_conversations(file, skipped))
+        yield from islice(rows, self.limit)
+
+    def _fit(self, several: list[Conversation]) -> None:
+        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
+            from gpt_lightning.tokenizers.template import FINISHED, TITLES
+
+            titles = "\n\n".join([*TITLES.values(), FINISHED, *("user\n", "assistant\n", "system\n")])
+            texts = (message.content for one in several for message in one.messages)
+            self.tokenizer = self.tokenizer.fit([titles, *texts])
+
+    def _encoded(self, several: list[Conversation]) -> tuple[AnswerDataset, int]:
+        """Les lignes de ces conversations, et les octets de leurs réponses."""
+        rows, size, characters = [], 0, 0
+        for one in several:
+            characters += sum(len(message.content) for message in one.messages)
+            self.progress(characters)
+            kept = self._fitting(one)
+            if kept is None:
+                sentence = messages.too_long(one.where, self.max_length)
+                if self.errors == "strict" and self.source == "files":
+                    raise UserError(f"{sentence} (ou data.errors=skip).")
+                self.skipped.append(sentence)
+                continue
+            messages_kept, row = kept
+            rows.append(row)
+            answers = (
+                messages_kept if not self.mask_prompt else [m for m in messages_kept if m.role == "assistant"]
+            )
+            size += sum(len(message.content.encode()) for message in answers)
+        if not rows:
+            raise UserError(f"Aucune conversation ne tient en data.max_length={self.max_length} jetons.")
+        bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
+        return AnswerDataset(rows, bins), size
+
+    def _fitting(self, one: Conversation) -> tuple[list[Message], Row] | None:
+        """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse."""
+        kept = list(one.messages)
+        while kept:
+            if kept[-1].role == "assistant":
+                ids, mask = self.template.render(kept)
+                if len(ids) <= self.max_length + 1:
+                    learned = np.array(mask) if self.mask_prompt else np.ones(len(ids), dtype=bool)
+                    return kept, Row(np.array(ids, dtype=np.int32), learned)
+            kept.pop()
+        return None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        first = self.path if isinstance(self.path, str) else self.path[0] if self.path else None
+        return Path(first).stem if first else self.source
+
+    @property
+    def credit(self) -> str:
+        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
+        return f"{self.name}, {LICENCES['wiktionnaire']}" if self.source == "definitions" else self.name
+
+    @property
+    def summary(self) -> str:
+        """Ce que le corpus contient, en une phrase."""
+        assert self.store is not None
+        targets = int(self.store["train"].targets.sum())
+        return messages.conversations(self.statistics, self.name, targets, self.template_name)
+
+    @property
+    def bytes_per_target(self) -> float:
+        """Octets de texte par jeton appris, en validation."""
+        assert self.store is not None
+        return self.statistics.val_bytes / int(self.store["val"].targets.sum())
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu et appris."""
+        how = [self.template_name, self.mask_prompt, self.packing, self.max_length, self.train_split]
+        known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+    def dataset(self, split: str) -> AnswerDataset:
+        """Les lignes de `split` (train ou val)."""
+        assert self.store is not None, "prepare() lit les conversations"
+        return self.store[split]
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
+        """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""
+        order = AnswerOrder(
+            self.dataset("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=world_size,
+            rank=rank,
+            accumulate=self.accumulate,
+        )
+        if not len(order):
+            raise UserError(
+                f"Il y a {order.n_windows} conversations et un pas en lit {order.per_step} : essayez "
+                f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
+            )
+        return order
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.store is None:
+            self.prepare()
+
+    def train_dataloader(self) -> AnswerLoader:
+        rank, world_size = self._rank_and_world()
+        order = self.order(world_size=world_size, rank=rank)
+        return AnswerLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
+
+    def openings(self, count: int = 3) -> list[str]:
+        """Les questions de `count` conversations de validation, pour les réponses d'exemple."""
+        asked = [[one for one in several if one.role == "user"] for several in self._questions[:count]]
+        return [several[-1].content for several in asked]

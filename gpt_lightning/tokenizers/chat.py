@@ -1,0 +1,66 @@
+"""Un tokenizer et les deux jetons de chatml, ajoutés à la suite de son vocabulaire."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt_lightning.tokenizers.base import Tokenizer
+
+START, END = "<|im_start|>", "<|im_end|>"
+MARKS = (START, END)
+
+
+class ChatTokenizer:
+    """`base`, et les jetons `<|im_start|>` et `<|im_end|>`, identifiants `base.vocab_size` et le suivant.
+
+    Ce sont souvent des lignes que le remplissage du vocabulaire avait déjà. Un texte s'arrête à `<|im_end|>`.
+    """
+
+    def __init__(self, base: Tokenizer) -> None:
+        self.base = base
+        self._ids = {mark: base.vocab_size + rank for rank, mark in enumerate(MARKS)}
+        self._marks = {index: mark for mark, index in self._ids.items()}
+
+    @property
+    def vocab_size(self) -> int:
+        return self.base.vocab_size + len(MARKS)
+
+    @property
+    def start_id(self) -> int:
+        return self._ids[START]
+
+    @property
+    def eos_id(self) -> int:
+        return self._ids[END]
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        if special:
+            for mark, index in self._ids.items():
+                before, found, after = text.partition(mark)
+                if found:
+                    return [*self.encode(before, special=True), index, *self.encode(after, special=True)]
+        return self.base.encode(text, special=special)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        texts: list[str] = []
+        plain: list[int] = []
+        for index in [*ids, None]:
+            if index is None or index in self._marks:
+                texts.append(self.base.decode(plain) if plain else "")
+                texts.append("" if index is None else self._marks[index])
+                plain = []
+            else:
+                plain.append(int(index))
+        return "".join(texts)
+
+    def token_bytes(self, index: int) -> bytes:
+        return self._marks[index].encode() if index in self._marks else self.base.token_bytes(index)
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "chatml", "base": self.base.state()}
+
+
+def from_base(base: Mapping[str, Any]) -> ChatTokenizer:
+    """Le tokenizer dont `base` est l'état."""
+    from gpt_lightning.tokenizers import from_state
+
+    return ChatTokenizer(from_state(base))
