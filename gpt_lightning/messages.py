@@ -610,6 +610,48 @@ def tokens_done(done: int, total: int, seconds: float) -> str:
     return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
 
 
+def chat_help(source: str) -> str:
+    """Ce que l'on peut taper pendant une conversation."""
+    return (
+        f"[{source}]\n"
+        "Une ligne est une question ; Ctrl-C arrête la réponse.\n"
+        "  /nouveau               recommence la conversation\n"
+        "  /systeme TEXTE         donne une consigne, en tête\n"
+        "  /regler CLÉ VALEUR     change un réglage : temperature 0.7, top_k 20, decoding greedy, longueur 80, seed 3\n"
+        "  /aide, /quitter"
+    )
+
+
+def never_instructed(source: str) -> str:
+    """Un modèle de texte à qui l'on pose une question."""
+    return (
+        f"{source} n'a jamais appris à répondre : il continue le texte. « python train.py experiment=instruct » le lui "
+        "apprend."
+    )
+
+
+def new_conversation() -> str:
+    return "[nouvelle conversation]"
+
+
+def turns_dropped(count: int) -> str:
+    """Le début de la conversation ne tient plus dans la fenêtre."""
+    which = "le plus vieux tour est oublié" if count == 1 else f"les {count} plus vieux tours sont oubliés"
+    return f"[{which} : la conversation dépasse la fenêtre du modèle]"
+
+
+def question_too_long(tokens: int, room: int) -> str:
+    """Une question qui ne tient pas, seule."""
+    return (
+        f"Cette question fait {number(tokens)} jetons, et la fenêtre du modèle en laisse {number(room)} : "
+        "raccourcissez-la."
+    )
+
+
+def answer_stopped() -> str:
+    return "[réponse arrêtée]"
+
+
 def lines_done(done: int, total: int, seconds: float) -> str:
     """Où en est un fichier de textes de départ."""
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""

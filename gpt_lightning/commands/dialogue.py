@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 import yaml
@@ -46,22 +46,26 @@ def changed(session: Session, line: str, start: Session, named: Callable[[str], 
     raise UserError(f"« /{command} » n'existe pas : /aide donne les commandes.")
 
 
-def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[str], Strategy]) -> None:
-    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
+def lines() -> Iterator[str]:
+    """Les lignes tapées, jusqu'à la fin de l'entrée ; Ctrl-C devant l'invite n'est rien."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
     if isinstance(sys.stdin, io.TextIOWrapper):  # un octet invalide ne finit pas la séance
         sys.stdin.reconfigure(errors="replace")
-    print(messages.dialogue_help(), file=sys.stderr)
-    session = start
     while True:
         try:
-            line = input(INVITE if sys.stdin.isatty() else "")
+            yield input(INVITE if sys.stdin.isatty() else "")
         except EOFError:
             return
         except KeyboardInterrupt:
             print(file=sys.stderr)
-            continue
+
+
+def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[str], Strategy]) -> None:
+    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
+    print(messages.dialogue_help(), file=sys.stderr)
+    session = start
+    for line in lines():
         if line.strip() == "/quitter":
             return
         if line.strip() == "/aide":
@@ -72,7 +76,7 @@ def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[
             except UserError as error:
                 print(error, file=sys.stderr)
             else:
-                print(_described(session), file=sys.stderr)
+                print(described(session), file=sys.stderr)
         else:
             _answer(line, session, continued)
 
@@ -89,7 +93,8 @@ def _answer(line: str, session: Session, continued: Callable[..., TextStream]) -
     print(flush=True)
 
 
-def _described(session: Session) -> str:
+def described(session: Session) -> str:
+    """Les réglages d'une séance, en une ligne."""
     values = ", ".join(
         f"{key}={value}" for key, value in asdict(session.strategy).items() if value is not None
     )

@@ -14,7 +14,9 @@ def prepare(settings: dict[str, Any]) -> None:
 
     data = unread(settings)
     prepared(data)
-    print(messages.corpus(data.statistics, data.name))
+    print(data.summary)
+    if data.task != "text":
+        return
     found = statistics.compute(data)
     print(messages.tokens(found, data.statistics.characters, data.tokenizer))
     if settings["output_dir"]:

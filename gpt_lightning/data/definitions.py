@@ -25,9 +25,8 @@ REVERSE = ("Quel mot veut dire : {}", "De quel mot est-ce la définition ? {}", 
 SYLLABLES = ("Combien de syllabes a le mot {} ?", "Compte les syllabes du mot {}.")
 LETTERS = ("Combien de lettres a le mot {} ?", "Compte les lettres du mot {}.")
 FIRST = ("Par quelle lettre commence le mot {} ?", "Quelle est la première lettre du mot {} ?")
-NUMBERS = tuple(
-    ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze", "treize", "quatorze", "quinze", "seize"]
-)
+_NUMBERS = "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize"
+NUMBERS = tuple(_NUMBERS.split())
 SHORTEST, LONGEST = 3, 60  # mots d'une définition
 
 

@@ -12,7 +12,7 @@ import lightning
 import numpy as np
 
 from gpt_lightning import messages
-from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Row, pack
+from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Answers, Row, pack
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.corpus import LICENCES, fraction
 from gpt_lightning.data.datamodule import Evaluations, Statistics, check_sizes
@@ -114,9 +114,9 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
         self.template = template_for(self.template_name, self.tokenizer)
         self.tokenizer = self.template.tokenizer
         digest = hashlib.sha256()
-        self.store, sizes = {}, {}
+        self.store, self._sizes = {}, dict[str, int]()
         for split, several in found.items():
-            self.store[split], sizes[split] = self._encoded(several)
+            self.store[split], self._sizes[split] = self._encoded(several)
             digest.update(json.dumps([split, [one.messages for one in several]]).encode())
         self._digest = digest.hexdigest()
         self._questions = [one.messages[:-1] for one in found["val"]]
@@ -132,7 +132,7 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
             val_tokens=int(val.lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=sizes["val"],
+            val_bytes=self._sizes["val"],
         )
         return self.statistics
 
@@ -236,6 +236,21 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
         """Les lignes de `split` (train ou val)."""
         assert self.store is not None, "prepare() lit les conversations"
         return self.store[split]
+
+    def batches(self, *splits: str) -> list[Answers]:
+        """Tous les lots de ces moitiés, par longueur."""
+        found = []
+        for split in splits:
+            dataset = self.dataset(split)
+            rows = np.argsort(dataset.lengths, kind="stable").tolist()
+            found += [
+                dataset.batch(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)
+            ]
+        return found
+
+    def answer_bytes(self, *splits: str) -> int:
+        """Les octets de texte appris dans ces moitiés."""
+        return sum(self._sizes[split] for split in splits)
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
         """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""

@@ -6,6 +6,7 @@ Légende des formes : B lot, T jetons, C emb_dim.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,29 @@ def score(
             mean = _mean_loss(model, hidden, wanted)
             total, scored = total + float(mean) * len(wanted), scored + len(wanted)
             progress(scored, len(ids) - 1)
+    return Score(total / scored, scored, n_bytes)
+
+
+def score_answers(
+    model: GPTModel,
+    batches: Sequence[Any],
+    n_bytes: int,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Score:
+    """La perte de `model` sur les réponses de conversations, et `n_bytes` octets de réponses.
+
+    `batches` sont des `data.answers.Answers`. UserError si une ligne est plus longue que le contexte.
+    """
+    device, total, scored = next(model.parameters()).device, 0.0, 0
+    everything = sum(len(one.wanted) for one in batches)
+    with torch.inference_mode():
+        for one in batches:
+            segments = None if one.segments is None else one.segments.to(device)
+            hidden = model.hidden(one.ids.to(device), segments=segments).flatten(0, 1)[one.where.to(device)]
+            total += float(_mean_loss(model, hidden, one.wanted.to(device))) * len(one.wanted)
+            scored += len(one.wanted)
+            progress(scored, everything)
     return Score(total / scored, scored, n_bytes)
 
 

@@ -162,12 +162,16 @@ def encoding_from_merges(name: str, merges: str) -> "tiktoken.Encoding":
     )
 
 
-def huggingface_files(merges: str) -> dict[str, str]:
-    """Les fichiers d'un BPE d'octets tels que GPT2Tokenizer de Hugging Face les attend : {nom: contenu}."""
+def huggingface_files(merges: str, marks: Sequence[str] = ()) -> dict[str, str]:
+    """Les fichiers d'un BPE d'octets tels que GPT2Tokenizer de Hugging Face les attend : {nom: contenu}.
+
+    `marks` sont des jetons spéciaux de plus, après la fin de texte.
+    """
     character_of = {byte: character for character, byte in byte_of_character().items()}
     ranks = ranks_from_merges(merges)
     vocabulary = {"".join(character_of[byte] for byte in token): rank for token, rank in ranks.items()}
-    vocabulary[END_OF_TEXT] = len(ranks)
+    for mark in (END_OF_TEXT, *marks):
+        vocabulary[mark] = len(vocabulary)
     return {"vocab.json": json.dumps(vocabulary, ensure_ascii=False), "merges.txt": merges}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from gpt_lightning.model import GPTModel
 from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.loading import load_described
+from gpt_lightning.weights.sources import TASKS, newest_run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 log = logging.getLogger("gpt_lightning")
@@ -80,12 +82,13 @@ def native_bf16(device: torch.device) -> bool:
 
 
 class Inference(NamedTuple):
-    """Le nom de la source, le modèle sur son appareil, son tokenizer, et un début de texte dans sa langue."""
+    """Le nom de la source, le modèle sur son appareil, son tokenizer, un début de texte dans sa langue, son gabarit."""
 
     source: str
     model: GPTModel
     tokenizer: Tokenizer
     prompt: str
+    template: str = ""  # celui d'un modèle qui a appris à répondre
 
 
 def load_for_inference(
@@ -95,14 +98,19 @@ def load_for_inference(
     device: str = "auto",
     dtype: str = "auto",
     compile: bool = False,
+    tasks: Sequence[str] = TASKS,
 ) -> Inference:
     """Ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
+    L'exécution la plus récente est celle de la première des `tasks` qui en a une.
+
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
-    model, known, source, _ = load_described(source, n_heads=n_heads)
+    if source in (None, "best", "last") and newest_run(tasks=tasks[:1]) is not None:
+        tasks = tasks[:1]
+    model, known, source, _ = load_described(source, n_heads=n_heads, tasks=tasks)
     if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
     prompt = known.prompts[0] if known.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
-    return Inference(source, ready, known.tokenizer, prompt)
+    return Inference(source, ready, known.tokenizer, prompt, known.template)

@@ -7,7 +7,16 @@ from typing import Any
 from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel, cost
-from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, TrainedTokenizer, huggingface_files, merges_of
+from gpt_lightning.tokenizers import (
+    END_OF_TEXT,
+    ChatTokenizer,
+    Tokenizer,
+    TrainedTokenizer,
+    huggingface_files,
+    merges_of,
+)
+from gpt_lightning.tokenizers.chat import MARKS
+from gpt_lightning.tokenizers.template import jinja
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
 
@@ -80,7 +89,12 @@ def _huggingface(
     if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
         special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
-        texts |= huggingface_files(merges) | {"tokenizer_config.json": json.dumps(special, indent=1)}
+        marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
+        if marks:
+            special |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
+        if description.get("template"):
+            special["chat_template"] = jinja(description["template"])
+        texts |= huggingface_files(merges, marks) | {"tokenizer_config.json": json.dumps(special, indent=1)}
     state = huggingface.state_to(_tensors(model), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})
     for name, text in texts.items():

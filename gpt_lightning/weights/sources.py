@@ -36,8 +36,9 @@ def find_checkpoints(
 ) -> list[Path]:
     """Le fichier que `source`, la valeur de `key`, désigne, puis ceux qui le remplacent s'il est abîmé.
 
-    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) dont la
-    tâche est une de `tasks`. Un dossier d'exécution : son checkpoint `prefer`, puis les autres, du plus récent au plus ancien. Un fichier : lui seul.
+    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) dont la tâche
+    est une de `tasks`. Un dossier d'exécution : son checkpoint `prefer`, puis les autres, du plus récent au plus
+    ancien. Un fichier : lui seul.
     UserError sinon.
     """
     if source in (None, "best", "last"):

@@ -1,0 +1,37 @@
+"""Converser : `python -m gpt_lightning chat ckpt_path=best`."""
+
+from typing import Any
+
+from gpt_lightning import cli
+from gpt_lightning.cli.composition import group
+from gpt_lightning.cli.targets import build
+from gpt_lightning.commands import idle
+from gpt_lightning.errors import UserError, choice, whole
+
+
+def chat(settings: dict[str, Any]) -> None:
+    """Répond à `prompt`, ou tient une conversation : les réponses sur stdout, le reste sur stderr."""
+    whole("max_new_tokens", settings["max_new_tokens"])
+    if settings["seed"] is not None:
+        whole("seed", settings["seed"], 0)
+    choice("compile", settings["compile"], (True, False))
+    if settings["prompt"] is not None and not settings["prompt"].strip():
+        raise UserError("prompt= est vide : il faut une question, ou rien pour dialoguer.")
+    strategy = build("decoding", settings["decoding"])
+
+    from gpt_lightning.commands import conversation
+    from gpt_lightning.weights import load_for_inference
+
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
+    loaded = load_for_inference(settings["ckpt_path"], tasks=("instruct", "text"), **where)
+    start = conversation.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
+    speaker = conversation.Speaker(loaded)
+    if settings["prompt"] is not None:
+        conversation.answer_once(speaker, settings["prompt"], start)
+    else:
+        conversation.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
+
+
+def main() -> None:
+    """La commande : compose conf/chat.yaml, puis appelle `chat`."""
+    cli.run(chat, "chat", rules=idle.RULES)

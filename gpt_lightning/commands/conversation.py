@@ -1,0 +1,144 @@
+"""Le travail de chat : une conversation tenue dans la fenêtre du modèle, et ses commandes, qui commencent par « / »."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gpt_lightning import messages
+from gpt_lightning.commands import dialogue
+from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.errors import UserError
+from gpt_lightning.tokenizers.template import Message, Template
+
+QUIT, HELP = ("/quitter", "/quit"), ("/aide", "/help")
+NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), ("/regler", "/régler", "/set")
+
+
+@dataclass(frozen=True)
+class Session(dialogue.Session):
+    """Les réglages d'une séance, et sa consigne."""
+
+    system: str | None = None
+
+
+class Speaker:
+    """Un modèle qui répond à une conversation, ou, s'il n'a jamais été instruit, qui la continue comme un texte."""
+
+    def __init__(self, loaded: Any) -> None:
+        self.model, self.tokenizer, self.source = loaded.model, loaded.tokenizer, loaded.source
+        self.template = Template(loaded.template, loaded.tokenizer) if loaded.template else None
+        self.context = self.model.config.context_length
+
+    def reply(self, history: list[Message], session: Session) -> Iterator[str]:
+        """Les bouts de la réponse à la dernière question de `history`, qui perd ses plus vieux tours si besoin.
+
+        UserError si la question ne tient pas, seule, dans la fenêtre.
+        """
+        options: dict[str, Any] = {"strategy": session.strategy, "seed": session.seed}
+        if self.template is None:
+            text = history[-1].content
+            stream = TextStream(
+                self.model, self.tokenizer, [text], max_new_tokens=session.max_new_tokens, **options
+            )
+        else:
+            ids = self._fitting(history, session)
+            room = min(session.max_new_tokens, self.context - len(ids))
+            stream = TextStream(
+                self.model,
+                self.tokenizer,
+                [history[-1].content],
+                ids=[ids],
+                stop=self.template.stop,
+                max_new_tokens=room,
+                **options,
+            )
+        for _, text in stream:
+            yield text
+
+    def _fitting(self, history: list[Message], session: Session) -> list[int]:
+        """Les jetons de la conversation ; `history` y perd ses plus vieux tours, avec leur réponse."""
+        assert self.template is not None
+        wanted = max(1, min(session.max_new_tokens, self.context // 4))  # la place laissée à la réponse
+        system = [Message("system", session.system)] if session.system else []
+        dropped = 0
+        while True:
+            ids = self.template.opening([*system, *history])
+            if len(ids) + wanted <= self.context:
+                break
+            if len(history) == 1:
+                raise UserError(messages.question_too_long(len(ids), self.context - wanted))
+            del history[: 2 if history[1].role == "assistant" else 1]
+            dropped += 1
+        if dropped:
+            print(messages.turns_dropped(dropped), file=sys.stderr)
+        return ids
+
+
+def answer_once(speaker: Speaker, question: str, session: Session) -> None:
+    """Écrit la réponse à une question sur stdout, au fur et à mesure."""
+    if speaker.template is None:
+        print(messages.never_instructed(speaker.source), file=sys.stderr)
+    try:
+        for text in speaker.reply([Message("user", question)], session):
+            print(text, end="", flush=True)
+    finally:
+        print(flush=True)
+
+
+def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> None:
+    """Lit des questions jusqu'à /quitter ou la fin de l'entrée, et y répond."""
+    print(messages.chat_help(speaker.source), file=sys.stderr)
+    if speaker.template is None:
+        print(messages.never_instructed(speaker.source), file=sys.stderr)
+    session, history = start, list[Message]()
+    for line in dialogue.lines():
+        command, _, argument = line.strip().partition(" ")
+        if command in QUIT:
+            return
+        if command in HELP:
+            print(messages.chat_help(speaker.source), file=sys.stderr)
+        elif command in NEW:
+            history = []
+            print(messages.new_conversation(), file=sys.stderr)
+        elif line.startswith("/"):
+            try:
+                session = changed(session, line.strip(), start, named)
+                print(dialogue.described(session), file=sys.stderr)
+            except UserError as error:
+                print(error, file=sys.stderr)
+        elif line.strip():
+            _answer(speaker, line, history, session)
+
+
+def changed(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
+    """La séance après `/systeme texte` ou `/regler clé valeur`. UserError si la commande n'existe pas."""
+    command, _, argument = line.partition(" ")
+    if command in SYSTEM:
+        return replace(session, system=argument.strip() or None)
+    if command not in TUNE:
+        raise UserError(f"« {command} » n'existe pas : /aide donne les commandes.")
+    if not argument.strip():
+        raise UserError("« /regler » demande une clé et sa valeur : /regler temperature 0.7.")
+    found = dialogue.changed(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
+    assert isinstance(found, Session)
+    return found
+
+
+def _answer(speaker: Speaker, question: str, history: list[Message], session: Session) -> None:
+    """Répond, et retient ce qui a été dit, même interrompu ; une question qui n'a pas de réponse est oubliée."""
+    history.append(Message("user", question.strip()))
+    said = ""
+    try:
+        for text in speaker.reply(history, session):
+            said += text
+            print(text, end="", flush=True)
+    except KeyboardInterrupt:
+        print(f"\n{messages.answer_stopped()}", end="", file=sys.stderr)
+    except UserError as error:
+        print(error, end="", file=sys.stderr)
+    print(flush=True)
+    if said.strip():
+        history.append(Message("assistant", said))
+    elif history:
+        history.pop()
