@@ -1,6 +1,6 @@
 """Tout ce que l'on promet, en un tableau : `make bench` (TEXTE=tinyshakespeare.txt ajoute la course, une demi-heure).
 
-Chaque ligne est un rapport mesuré dans une même exécution. Sans bf16 natif, ses lignes sont jugées en float32, et celles
+Chaque ligne est un rapport mesuré dans une même exécution. Sans bf16 natif, ses lignes sont jugées en float32, celles
 d'int8 et d'int4 disent « sans bf16 natif ». Il faut une exécution finie sous outputs/ pour le premier jeton.
 """
 
@@ -33,7 +33,8 @@ def learning(precision: str, steps: int) -> None:
     ours, best = seconds[US], min(seconds[NANO], seconds["nanoGPT, compilé"])
     work = f"pas de GPT-2 124M, 4 x 256, {precision} :"
     floors = ("1,2x ; 65 % ; 1,5x", "1,4x ; 75 % ; 2x") if precision == "bf16" else ("1,1x", "1,2x")
-    value = f"{best / ours:.2f}x ; {100 * seconds['produits seuls'] / ours:.0f} % ; {seconds['transformers'] / ours:.2f}x"
+    share, theirs = 100 * seconds["produits seuls"] / ours, seconds["transformers"] / ours
+    value = f"{best / ours:.2f}x ; {share:.0f} % ; {theirs:.2f}x"
     title = f"{work} nanoGPT au mieux ; produits seuls ; transformers ({1024 / ours:.0f} jetons/s)"
     row(title, value, *floors)
     row(f"{work} pic de mémoire contre nanoGPT", f"{memory[US] / memory[NANO]:.2f}x", "0,9x", "0,8x")

@@ -90,8 +90,9 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        paths = [self.path, self.val_path] if self.source == "files" else [self.val_path]
-        return [one for path in paths if path or self.source == "files" for one in self._files(path).left_out]
+        paths = [self.path] if self.source == "files" else []
+        paths += [self.val_path] if self.val_path else []
+        return [one for path in paths for one in self._files(path).left_out]
 
     def prepare(self) -> Statistics:
         """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""

@@ -27,8 +27,11 @@ def typed(text_file, cache, tmp_path_factory) -> list[str]:
     return [*TINY, f"data.path={path}", f"data.cache_dir={cache}", "trainer.max_steps=20"]
 
 
-def run(folder: Path, *overrides: str) -> None:
-    """Ce que la commande ferait de ces surcharges, dans ce processus."""
+CHOICES = {"model": "tiny", "data": "text", "tokenizer": "characters"}
+
+
+def run(folder: Path, *overrides: str, choices: dict[str, str] = CHOICES) -> None:
+    """Ce que la commande ferait de ces surcharges, dans ce processus ; `choices` sont celles de leurs groupes."""
     asked = (
         [f"output_dir={folder}", *overrides]
         if not (folder / "config.yaml").exists()
@@ -36,8 +39,9 @@ def run(folder: Path, *overrides: str) -> None:
     )
     settings, _ = compose_resolved("train", *resume_overrides(asked, "train"))
     (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-    chosen = {"model": "tiny", "data": "text", "tokenizer": "characters"}
-    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": chosen}}}))
+    (folder / ".hydra" / "hydra.yaml").write_text(
+        yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}})
+    )
     train(settings)
 
 

@@ -1,0 +1,226 @@
+"""chat : une conversation tenue dans la fenêtre, ses commandes, et ce qu'il dit d'un modèle qui n'a rien appris."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gpt_lightning.commands import conversation
+from gpt_lightning.decoding import Strategy
+from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.tokenizers import ByteTokenizer
+from gpt_lightning.tokenizers.template import Message
+from gpt_lightning.weights.device import Inference
+from tests.conftest import ROOT
+
+
+def speaker(template: str = "texte", context: int = 200) -> conversation.Speaker:
+    config = GPTConfig(vocab_size=257, context_length=context, emb_dim=16, n_heads=2, n_layers=1)
+    return conversation.Speaker(
+        Inference("un modèle", GPTModel(config).eval(), ByteTokenizer(), "", template)
+    )
+
+
+def session(**options) -> conversation.Session:
+    return conversation.Session(Strategy(temperature=0), **{"max_new_tokens": 10, **options})
+
+
+def talk(turns: int, size: int = 20) -> list[Message]:
+    return [Message(("user", "assistant")[i % 2], f"{i} " + "x" * size) for i in range(2 * turns + 1)]
+
+
+def test_the_oldest_turns_leave_when_the_window_is_full(capsys):
+    one, history = speaker(), talk(6)
+    last = history[-1]
+    "".join(one.reply(history, session(system="Sois bref.")))
+    assert history[-1] == last and history[0].role == "user" and len(history) < 13
+    ids = one.template.opening([Message("system", "Sois bref."), *history])
+    assert len(ids) + 10 <= 200
+    longer = one.template.opening([Message("system", "Sois bref."), *talk(6)[-len(history) - 2 :]])
+    assert len(longer) + 10 > 200  # pas un tour de plus que nécessaire
+    assert "plus vieux tour" in capsys.readouterr().err
+
+
+def test_a_conversation_that_fits_loses_nothing(capsys):
+    one, history = speaker(), talk(1, 5)
+    "".join(one.reply(history, session()))
+    assert history == talk(1, 5) and not capsys.readouterr().err
+
+
+def test_a_question_that_cannot_fit_is_refused():
+    with pytest.raises(UserError, match="raccourcissez"):
+        "".join(speaker().reply([Message("user", "x" * 300)], session()))
+
+
+def test_a_base_model_continues_the_text():
+    from gpt_lightning.decoding import TextStream
+
+    one = speaker("")
+    wanted = TextStream(one.model, one.tokenizer, ["Il"], strategy=Strategy(temperature=0), max_new_tokens=10)
+    assert "".join(one.reply([Message("user", "Il")], session())) == "".join(text for _, text in wanted)
+
+
+@pytest.mark.parametrize(
+    "line, key, value",
+    [
+        ("/regler temperature 0.7", "temperature", 0.7),
+        ("/régler top_k=20", "top_k", 20),
+        ("/set seed 3", "seed", 3),
+        ("/regler longueur 80", "max_new_tokens", 80),
+        ("/systeme Réponds en vers.", "system", "Réponds en vers."),
+        ("/system", "system", None),
+    ],
+)
+def test_a_command_changes_a_setting(line, key, value):
+    found = conversation.changed(session(system="S"), line, session(), lambda name: Strategy())
+    assert {**vars(found), **vars(found.strategy)}[key] == value
+
+
+@pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -1", "/temperature 3"])
+def test_a_command_that_does_not_exist_says_what_does(line):
+    with pytest.raises(UserError):
+        conversation.changed(session(), line, session(), lambda name: Strategy())
+
+
+@pytest.fixture(scope="module")
+def instructed(command, tmp_path_factory):
+    """Une exécution de texte, puis une autre qui apprend par cœur à répondre."""
+    cwd = tmp_path_factory.mktemp("chat")
+    rows = [
+        {"instruction": question, "output": answer}
+        for question, answer in [("Quel animal miaule ?", "Le chat, l'été."), ("Qui aboie ?", "Le chien.")]
+        * 40
+    ]
+    (cwd / "d.json").write_text(json.dumps(rows), encoding="utf-8")
+    common = [
+        "model=tiny",
+        "data.path=d.json",
+        "data.val_path=d.json",
+        "tokenizer=characters",
+        "data.max_length=96",
+    ]
+    typed = [
+        "experiment=instruct",
+        "init_from=auto",
+        "trainer.max_steps=60",
+        "eval_every=60",
+        "optim.lr=1e-2",
+    ]
+    done = command("train.py", *typed, *common, "data.batch_size=8", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd
+
+
+CHAT = ("gpt_lightning", "chat", "decoding=greedy")
+
+
+def test_it_answers_once(instructed, command):
+    done = command(*CHAT, "prompt=Quel animal miaule ?", cwd=instructed)
+    assert (done.returncode, done.stdout) == (0, "Le chat, l'été.\n"), done.stderr
+
+
+def test_a_piped_conversation_answers_each_line(instructed, command):
+    lines = "Quel animal miaule ?\n/nouveau\n/regler longueur 30\nQui aboie ?\n/oups\n/quit\nQui aboie ?\n"
+    done = command(*CHAT, cwd=instructed, stdin=lines)
+    assert (done.returncode, done.stdout) == (0, "Le chat, l'été.\nLe chien.\n"), done.stderr
+    assert "« /oups » n'existe pas" in done.stderr and "max_new_tokens" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "typed, what",
+    [
+        (["prompt=' '"], "prompt= est vide"),
+        (["max_new_tokens=0"], "max_new_tokens=0"),
+        (["ckpt_path=absent"], "ckpt_path=absent"),
+        (["compile=oui"], "compile=oui"),
+        (["temperature=0.7"], "decoding.temperature"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(typed, what, instructed, command):
+    done = command(*CHAT, *typed, cwd=instructed, stdin="")
+    assert done.returncode == 1 and what in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_base_model_says_that_it_was_never_instructed(finished_run, command):
+    cwd, _, _ = finished_run
+    done = command(*CHAT, "prompt=Le chat", "max_new_tokens=5", cwd=cwd)
+    assert done.returncode == 0 and "n'a jamais appris à répondre" in done.stderr and done.stdout.strip()
+
+
+def test_each_command_takes_the_newest_run_of_its_task(instructed, finished_run, command, tmp_path):
+    """Le texte le plus récent reste le point de départ, et la réponse le modèle qui répond."""
+    (tmp_path / "outputs").mkdir()
+    shutil.copytree(finished_run[1], tmp_path / "outputs" / "a")
+    (older,) = instructed.glob("outputs/*/*")
+    shutil.copytree(older, tmp_path / "outputs" / "b")
+    from gpt_lightning.weights.sources import newest_run, task_of
+
+    root = str(tmp_path / "outputs")
+    assert {task_of(tmp_path / "outputs" / name) for name in "ab"} == {"text", "instruct"}
+    assert newest_run(root, ("text",)).name == "a" and newest_run(root, ("instruct",)).name == "b"
+    assert newest_run(root).name == "b"
+
+
+def test_the_answers_loss_is_evaluated(instructed, command):
+    for dtype in ("fp32", "int8"):
+        done = command("gpt_lightning", "evaluate", f"dtype={dtype}", cwd=instructed)
+        assert done.returncode == 0, done.stderr
+        loss = float(re.search(r"(\d+,\d+) nats", done.stdout)[1].replace(",", "."))
+        assert loss < 0.5
+
+
+def test_prepare_says_what_conversations_hold(instructed, command):
+    done = command(
+        "gpt_lightning",
+        "prepare",
+        "data=instruct",
+        "data.path=d.json",
+        "data.val_path=d.json",
+        cwd=instructed,
+    )
+    assert done.returncode == 0 and "160 conversations" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="demande un pseudo-terminal")
+def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(instructed, cache):
+    leader, follower = pty.openpty()
+    typed = [sys.executable, "-m", "gpt_lightning", "chat", "max_new_tokens=100000", "decoding.temperature=9"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+    process = subprocess.Popen(
+        typed,
+        cwd=instructed,
+        env=env,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )
+    os.close(follower)
+    seen = ""
+
+    def until(words: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while words not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += os.read(leader, 4096).decode("utf-8", "replace")
+
+    until("» ")
+    seen = ""
+    os.write(leader, b"Quel animal miaule ?\n")
+    until("miaule ?\r\n")
+    time.sleep(1)
+    os.write(leader, b"\x03")
+    time.sleep(0.5)
+    seen = ""
+    os.write(leader, b"/quitter\n")
+    assert process.wait(timeout=60) == 0
+    os.close(leader)
