@@ -1,7 +1,7 @@
 """Ce qu'a appris un modèle instruit sur le dictionnaire : `python benchmarks/instruct.py CHECKPOINT ...`.
 
-Cent questions de définition sur des mots que ni le pré-entraînement ni l'instruction n'ont vus, posées en greedy :
-combien de réponses finissent d'elles-mêmes, sont bien faites, diffèrent. Et la perte de la vraie réponse, après sa
+Cent questions de définition sur des mots que ni le pré-entraînement ni l'instruction n'ont vus, posées en greedy,
+ou comme chat les pose (--nucleus) : combien de réponses finissent d'elles-mêmes, sont bien faites, diffèrent. Et la perte de la vraie réponse, après sa
 question, puis après celle d'un autre mot.
 """
 
@@ -42,7 +42,9 @@ def loss(model, template: Template, pairs: list[tuple[str, str]]) -> float:
     return score_answers(model, [data.batch([index]) for index in range(len(data))], 1).loss
 
 
-def measured(source: str, pairs: list[tuple[str, str]]) -> tuple[dict[str, float], list[str]]:
+def measured(
+    source: str, pairs: list[tuple[str, str]], strategy: Strategy
+) -> tuple[dict[str, float], list[str]]:
     loaded = load_for_inference(source, tasks=("instruct",))
     template = Template(loaded.template, loaded.tokenizer)
     stream = TextStream(
@@ -50,7 +52,8 @@ def measured(source: str, pairs: list[tuple[str, str]]) -> tuple[dict[str, float
         loaded.tokenizer,
         [question for question, _ in pairs],
         ids=[template.opening([Message("user", question)]) for question, _ in pairs],
-        strategy=Strategy(temperature=0),
+        strategy=strategy,
+        seed=1,
         max_new_tokens=120,
         stop=template.stop,
     )
@@ -76,11 +79,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", type=int, default=30000)
     parser.add_argument("--show", type=int, default=12, help="réponses du premier à écrire")
+    parser.add_argument("--nucleus", action="store_true")
     arguments = parser.parse_args()
+    strategy = Strategy(temperature=0.8, top_p=0.9) if arguments.nucleus else Strategy(temperature=0)
     pairs = held_out(arguments.count, arguments.limit, 0.9)
     results = []
     for rank, source in enumerate(arguments.checkpoints):
-        found, answers = measured(source, pairs)
+        found, answers = measured(source, pairs, strategy)
         results.append(found)
         print(source, {name: round(value, 3) for name, value in found.items()}, flush=True)
         if rank == 0:

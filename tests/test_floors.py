@@ -17,7 +17,7 @@ INSIDE = {
     "messages": set(),
     "durable": {"errors", "messages"},
     "tokenizers": {"tokenizers", "errors", "durable"},
-    "data": {"data", "tokenizers", "errors", "durable"},
+    "data": {"data", "tokenizers", *GROUND},
     "model": {"model", "errors"},
     "decoding": {"decoding", "model.cache", "errors"},
     "weights": {"weights", "model", "tokenizers", *GROUND},
@@ -32,7 +32,7 @@ OUTSIDE = {
     "data": {"torch", "numpy", "lightning", "matplotlib"},
     "model": {"torch"},
     "decoding": {"torch"},
-    "weights": {"torch", "safetensors", "huggingface_hub"},
+    "weights": {"torch", "safetensors", "huggingface_hub", "yaml"},
     "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }

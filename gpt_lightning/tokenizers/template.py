@@ -69,6 +69,10 @@ class Template:
         """Les identifiants de la conversation, jusqu'à l'endroit où l'assistant répond."""
         return self.render(messages)[0] + self._heading("assistant", bool(messages))
 
+    def asking(self, question: str) -> list[int]:
+        """Les identifiants d'une seule question, jusqu'à l'endroit où l'assistant répond."""
+        return self.opening([Message("user", question)])
+
     @property
     def eos_id(self) -> int | None:
         """Le jeton qui finit une réponse ; None si c'est un texte, celui de `stop`."""

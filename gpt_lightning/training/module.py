@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from gpt_lightning import messages
-from gpt_lightning.data.answers import Answers
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training import resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
@@ -68,7 +67,7 @@ class GPTModule(lightning.LightningModule):
 
     def loss_of(self, batch: Any) -> tuple[Tensor, int]:
         """La perte moyenne d'un lot, en nats par jeton prédit, et leur nombre."""
-        if isinstance(batch, Answers):
+        if self.data.task == "instruct":
             return self._loss(batch.ids, batch.where, batch.wanted, batch.segments), len(batch.wanted)
         x, y = batch  # (B, T), (B, T), entiers de la base
         return self._loss(x.long(), y.long()), y.numel()
@@ -79,7 +78,7 @@ class GPTModule(lightning.LightningModule):
         bad = (~torch.isfinite(loss.detach())).float()
         self._bad_loss = bad if self._bad_loss is None else torch.maximum(self._bad_loss, bad)
         # un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus
-        return loss * (targets * batch.share) if isinstance(batch, Answers) else loss
+        return loss * (targets * batch.share) if self.data.task == "instruct" else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._val_sum.add(*self.loss_of(batch))

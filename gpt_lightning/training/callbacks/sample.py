@@ -9,7 +9,6 @@ from lightning import Callback
 from gpt_lightning import durable, messages
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError, whole
-from gpt_lightning.tokenizers.template import Message
 from gpt_lightning.training.tolerance import surviving
 
 log = logging.getLogger("gpt_lightning")
@@ -49,8 +48,7 @@ class SampleText(Callback):
         pl_module.model.eval()
         template, asked = pl_module.template, {}
         if template is not None:
-            questions = [[Message("user", prompt)] for prompt in self._prompts]
-            asked = {"ids": [template.opening(one) for one in questions], "stop": template.stop}
+            asked = {"ids": [template.asking(one) for one in self._prompts], "stop": template.stop}
         stream = TextStream(
             pl_module.model,
             pl_module.tokenizer,
