@@ -1,8 +1,8 @@
 """Ce qu'a appris un modèle instruit sur le dictionnaire : `python benchmarks/instruct.py CHECKPOINT ...`.
 
-Cent questions de définition sur des mots que ni le pré-entraînement ni l'instruction n'ont vus, posées en greedy,
-ou comme chat les pose (--nucleus) : combien de réponses finissent d'elles-mêmes, sont bien faites, diffèrent. Et la perte de la vraie réponse, après sa
-question, puis après celle d'un autre mot.
+Cent questions de définition sur des mots que ni le pré-entraînement ni l'instruction n'ont vus, posées en greedy, ou
+comme chat les pose (--nucleus) : combien de réponses finissent d'elles-mêmes, sont bien faites, diffèrent. Et la perte
+de la vraie réponse, après sa question, puis après celle d'un autre mot.
 """
 
 import argparse

@@ -517,10 +517,12 @@ def slow_kernel(dtype: str) -> str:
 
 
 def compiling() -> str:
+    """La compilation du pas de génération commence."""
     return "compile=true : la compilation commence, une minute à peu près."
 
 
 def compiled(seconds: float) -> str:
+    """Le temps qu'elle a pris."""
     return f"Compilé en {duration(seconds)}."
 
 
@@ -631,6 +633,7 @@ def never_instructed(source: str) -> str:
 
 
 def new_conversation() -> str:
+    """/nouveau a été tapé."""
     return "[nouvelle conversation]"
 
 
@@ -649,6 +652,7 @@ def question_too_long(tokens: int, room: int) -> str:
 
 
 def answer_stopped() -> str:
+    """Ctrl-C pendant une réponse."""
     return "[réponse arrêtée]"
 
 

@@ -9,9 +9,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from gpt_lightning import data
 from gpt_lightning.cli.composition import CONF, PACKAGE
 from gpt_lightning.cli.targets import build, build_all, resolve
-from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig, cost
 from gpt_lightning.tokenizers import gpt2
@@ -85,7 +85,8 @@ def test_trainer_lists_every_parameter_of_lightning_that_has_an_effect():
 @pytest.mark.parametrize("choice", [p.stem for p in (CONF / "data").glob("*.yaml")])
 def test_data_choices_have_every_parameter(choice):
     values = composed("train", f"data={choice}")["data"]
-    parameters = set(inspect.signature(SlidingWindowDataModule.__init__).parameters)
+    made = getattr(data, values["_target_"].rpartition(".")[2])
+    parameters = set(inspect.signature(made.__init__).parameters)
     given_by_commands = {"self", "tokenizer", "report", "progress", "accumulate"}
     assert set(values) - {"_target_"} == parameters - given_by_commands
 
