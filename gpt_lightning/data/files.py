@@ -14,6 +14,7 @@ from gpt_lightning.tokenizers.base import whole_characters
 
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
+CONVERSATION_KEYS = {"messages", "conversations", "instruction", "prompt"}
 
 
 class Piece(NamedTuple):
@@ -185,12 +186,19 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        row = None
         try:
-            text = json.loads(line)[key]
+            row = json.loads(line)
+            text = row[key]
         except (ValueError, KeyError, TypeError, RecursionError):
+            talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
+            other = (
+                "experiment=instruct lit des conversations"
+                if talks
+                else "data.jsonl_key=... en choisit une autre"
+            )
             raise UserError(
-                f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} "
-                f"(data.jsonl_key=... en choisit une autre)."
+                f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} ({other})."
             ) from None
         if not isinstance(text, str):
             raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")

@@ -167,3 +167,9 @@ def test_definitions_keep_the_words_that_pretraining_keeps():
 
         found["train" if fraction(one.key, "split") < 0.9 else "val"].add(one.key)
     assert found["val"] and found["val"] <= held and not found["train"] & held
+
+
+def test_conversations_given_as_text_are_sent_to_the_right_command(tmp_path, command):
+    written(tmp_path / "a.jsonl", [SAME["messages"]])
+    done = command("train.py", "model=tiny", "data.path=a.jsonl", cwd=tmp_path)
+    assert done.returncode == 1 and "experiment=instruct" in done.stderr and "Traceback" not in done.stderr
