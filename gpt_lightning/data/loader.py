@@ -1,5 +1,6 @@
 """Le chargeur : un ordre qui ne dépend que de (graine, époque, position), et qui se reprend où il en était."""
 
+import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -144,6 +145,7 @@ class WindowLoader(DataLoader):
             collate_fn=_as_is,
             num_workers=num_workers,
             pin_memory=pin,
+            worker_init_fn=_deaf,
         )
 
     def __len__(self) -> int:
@@ -214,6 +216,16 @@ class _Rows(Dataset):
 
     def __getitems__(self, bundle: list[list[int]]) -> Any:
         return self.dataset.message(bundle)
+
+
+def _deaf(worker: int) -> None:
+    """Un signal envoyé à tout le groupe (Ctrl-C, un gestionnaire de tâches) est pour celui qui entraîne.
+
+    Il finit son pas, et ferme lui-même ses processus de lecture.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _as_is(batch: Any) -> Any:

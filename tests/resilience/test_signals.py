@@ -139,3 +139,15 @@ def test_nohup_is_respected(cache, text_file, tmp_path):
     assert until(process, "pas 60/").count("pas ") >= 1 and process.poll() is None
     process.send_signal(signal.SIGTERM)
     ended(process, 143)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_whole_group_spares_the_readers(name, cache, text_file, tmp_path):
+    """Ctrl-C et un gestionnaire de tâches parlent à tout le groupe : les processus de lecture n'en meurent pas."""
+    runs = Runs(tmp_path, cache, text_file, "data.num_workers=2", "trainer.max_steps=100000")
+    process = runs.fresh("course", start_new_session=True)
+    until(process, "pas 5/")
+    signum = getattr(signal, name)
+    os.killpg(process.pid, signum)
+    ended(process, 128 + signum)
+    assert steps_of(tmp_path / "course") > 0
