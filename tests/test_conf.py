@@ -184,6 +184,8 @@ def test_these_plans_are_those_of_the_first_version(typed, expected):
 def test_every_demo_takes_the_same_keys(demo):
     keys = set(composed(f"demos/{demo}"))
     alike = (
-        {"output_dir"} if demo == "schedule" else {"ckpt_path", "output_dir", "prompt", "device"}
+        {"output_dir"}
+        if demo in ("schedule", "instruction")
+        else {"ckpt_path", "output_dir", "prompt", "device"}
     )  # sans modèle
     assert alike <= keys

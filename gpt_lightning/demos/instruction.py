@@ -77,7 +77,7 @@ def main() -> None:
 
 def demo(settings: dict) -> None:
     """Dessine le masque d'une conversation d'une question et d'une réponse, dans `output_dir`."""
-    messages = [Message("user", settings["question"]), Message("assistant", settings["answer"])]
+    messages = [Message("user", settings["prompt"]), Message("assistant", settings["answer"])]
     if settings["system"]:
         messages.insert(0, Message("system", settings["system"]))
     for path in render(compute(settings["template"], gpt2(), messages), Path(settings["output_dir"])):

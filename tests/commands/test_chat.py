@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,8 @@ def test_each_command_takes_the_newest_run_of_its_task(instructed, finished_run,
     shutil.copytree(finished_run[1], tmp_path / "outputs" / "a")
     (older,) = instructed.glob("outputs/*/*")
     shutil.copytree(older, tmp_path / "outputs" / "b")
+    for path in (tmp_path / "outputs" / "b").rglob("*.ckpt"):
+        os.utime(path)
     from gpt_lightning.weights.sources import newest_run, task_of
 
     root = str(tmp_path / "outputs")
@@ -204,23 +207,27 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(instructed, c
         preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
     )
     os.close(follower)
-    seen = ""
+    seen = b""
 
     def until(words: str) -> None:
         nonlocal seen
-        deadline = time.monotonic() + 60
-        while words not in seen:
+        deadline = time.monotonic() + 90
+        while words not in seen.decode("utf-8", "replace"):
+            ready, _, _ = select.select([leader], [], [], 1)
             assert time.monotonic() < deadline, seen
-            seen += os.read(leader, 4096).decode("utf-8", "replace")
+            seen += os.read(leader, 4096) if ready else b""
 
-    until("» ")
-    seen = ""
-    os.write(leader, b"Quel animal miaule ?\n")
-    until("miaule ?\r\n")
-    time.sleep(1)
-    os.write(leader, b"\x03")
-    time.sleep(0.5)
-    seen = ""
-    os.write(leader, b"/quitter\n")
-    assert process.wait(timeout=60) == 0
-    os.close(leader)
+    try:
+        until("/aide, /quitter")
+        until("» ")
+        seen = b""
+        os.write(leader, b"Quel animal miaule ?\n")
+        until("miaule ?")
+        os.write(leader, b"\x03")
+        until("» ")
+        os.write(leader, b"/quitter\n")
+        until("/quitter")
+        assert process.wait(timeout=90) == 0
+    finally:
+        process.kill()
+        os.close(leader)
