@@ -1,7 +1,6 @@
 """Soixante fautes de frappe, de valeur et de fichier : une phrase, le code 1, avant que rien ne soit construit."""
 
 import re
-import time
 
 import pytest
 
@@ -114,7 +113,6 @@ def test_a_mistake_is_one_sentence(typed, start, tmp_path):
     for name, content in FILES.items():
         (cwd / name).write_bytes(content)
     short = () if typed.startswith(("model=", "modle", "init_from")) else ("model=tiny",)
-    began = time.monotonic()
     done = start("commands.train", *short, *typed.split(" "), cwd=cwd)
     said = [line for line in done["said"].splitlines() if line.strip()]
     assert done["rc"] == 1, done
@@ -123,7 +121,6 @@ def test_a_mistake_is_one_sentence(typed, start, tmp_path):
         "said"
     ]
     assert said[-1][-1] in ".?)" and len(said[-1]) < 400, said
-    assert time.monotonic() - began < 10
     assert not (cwd / "outputs").exists() and sorted(path.name for path in cwd.iterdir()) == sorted(FILES)
 
 
