@@ -155,7 +155,7 @@ def test_a_base_model_says_that_it_was_never_instructed(finished_run, command):
     assert done.returncode == 0 and "n'a jamais appris à répondre" in done.stderr and done.stdout.strip()
 
 
-def test_each_command_takes_the_newest_run_of_its_task(instructed, finished_run, command, tmp_path):
+def test_each_command_takes_the_newest_of_its_task(instructed, finished_run, tmp_path, monkeypatch):
     """Le texte le plus récent reste le point de départ, et la réponse le modèle qui répond."""
     (tmp_path / "outputs").mkdir()
     shutil.copytree(finished_run[1], tmp_path / "outputs" / "a")
@@ -169,6 +169,12 @@ def test_each_command_takes_the_newest_run_of_its_task(instructed, finished_run,
     assert {task_of(tmp_path / "outputs" / name) for name in "ab"} == {"text", "instruct"}
     assert newest_run(root, ("text",)).name == "a" and newest_run(root, ("instruct",)).name == "b"
     assert newest_run(root).name == "b"
+    from gpt_lightning.weights import starting_point
+
+    monkeypatch.chdir(tmp_path)
+    architecture = {"drop_rate": 0.0, "kernels": "fused"}
+    assert starting_point("auto", architecture).source.startswith("outputs/a/")
+    assert starting_point("best", architecture).source.startswith("outputs/b/")
 
 
 def test_the_answers_loss_is_evaluated(instructed, command):
