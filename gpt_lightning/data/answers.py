@@ -133,8 +133,14 @@ class AnswerOrder(BatchOrder):
         steps = 0
         while tokens > 0:
             epoch, windows = self.place(epoch, windows)
-            tokens -= self.step_tokens(epoch, windows)[0]
-            windows, steps = windows + self.per_step, steps + 1
+            count = self.remaining(windows) // self.accumulate
+            rows = self.permutation(epoch)[windows : windows + count * self.per_step]
+            read = (
+                self._lengths[rows].reshape(count, self.per_step).sum(1).cumsum()
+            )  # jetons lus à chaque pas
+            if tokens <= read[-1]:
+                return steps + int(np.searchsorted(read, tokens)) + 1
+            tokens, steps, epoch, windows = tokens - int(read[-1]), steps + count, epoch + 1, 0
         return steps
 
     def share(self, windows: int) -> float:

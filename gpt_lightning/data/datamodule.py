@@ -60,20 +60,38 @@ def check_sizes(
         raise UserError(f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9.")
 
 
-class Evaluations:
-    """Les évaluations d'un module de données : toute la validation, ou quelques lots jusqu'à la dernière.
+class Served:
+    """Ce que tout module de données sert de ses moitiés : les lots d'entraînement, et ceux d'une évaluation.
 
-    Les lignes de longueurs voisines (`lengths`, si le jeu de données en a) sont dans le même lot.
+    Une évaluation lit toute la validation, ou quelques lots jusqu'à la dernière ; les lignes de longueurs voisines
+    (`lengths`, si le jeu de données en a) y sont dans le même lot.
     """
 
+    loader = TrainLoader
+    store: Any
     eval_batches: int | None
     batch_size: int
     num_workers: int
     trainer: Any
     _whole_validation: bool
 
+    def prepare(self) -> Statistics:
+        raise NotImplementedError
+
     def dataset(self, split: str) -> Any:
         raise NotImplementedError
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.store is None:
+            self.prepare()
+
+    def train_dataloader(self) -> TrainLoader:
+        rank, world_size = self._rank_and_world()
+        order = self.order(world_size=world_size, rank=rank)
+        return self.loader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
     def val_dataloader(self) -> WindowLoader:
         """Les fenêtres de validation, partagées entre les processus, la dernière part plus courte.
@@ -85,8 +103,7 @@ class Evaluations:
         some = len(dataset)
         if self.eval_batches is not None:
             some = min(some, self.eval_batches * self.batch_size * world_size)
-        lengths = getattr(dataset, "lengths", None)
-        rows = range(len(dataset)) if lengths is None else np.argsort(lengths, kind="stable").tolist()
+        rows = self._by_length(dataset)
         spread = [rows[i] for i in np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()]
         everything = self._batches(rows[rank::world_size])
         some_batches = self._batches(spread[rank::world_size])
@@ -102,6 +119,11 @@ class Evaluations:
         """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
         return self._whole_validation
 
+    @staticmethod
+    def _by_length(dataset: Any) -> Sequence[int]:
+        lengths = getattr(dataset, "lengths", None)
+        return range(len(dataset)) if lengths is None else np.argsort(lengths, kind="stable").tolist()
+
     def _batches(self, windows: Sequence[int]) -> list[list[int]]:
         return [list(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
 
@@ -112,7 +134,7 @@ class Evaluations:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
-class SlidingWindowDataModule(Evaluations, lightning.LightningDataModule):
+class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     """Prépare le corpus une fois, puis sert ses fenêtres.
 
     `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
@@ -347,15 +369,6 @@ class SlidingWindowDataModule(Evaluations, lightning.LightningDataModule):
                 f"(data.stride)."
             )
         return order
-
-    def setup(self, stage: str | None = None) -> None:
-        if self.store is None:
-            self.prepare()
-
-    def train_dataloader(self) -> TrainLoader:
-        rank, world_size = self._rank_and_world()
-        order = self.order(world_size=world_size, rank=rank)
-        return TrainLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
     def openings(self, count: int = 3) -> list[str]:
         """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""

@@ -15,7 +15,7 @@ from gpt_lightning import messages
 from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Answers, Row, pack
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.corpus import LICENCES, fraction
-from gpt_lightning.data.datamodule import Evaluations, Statistics, check_sizes
+from gpt_lightning.data.datamodule import Served, Statistics, check_sizes
 from gpt_lightning.data.files import find_files
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
@@ -25,7 +25,7 @@ log = logging.getLogger("gpt_lightning")
 SOURCES = ("files", "definitions")
 
 
-class ConversationDataModule(Evaluations, lightning.LightningDataModule):
+class ConversationDataModule(Served, lightning.LightningDataModule):
     """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
 
     `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
@@ -33,6 +33,7 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
     """
 
     task = "instruct"
+    loader = AnswerLoader
 
     def __init__(
         self,
@@ -240,14 +241,8 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
 
     def batches(self, *splits: str) -> list[Answers]:
         """Tous les lots de ces moitiés, par longueur."""
-        found = []
-        for split in splits:
-            dataset = self.dataset(split)
-            rows = np.argsort(dataset.lengths, kind="stable").tolist()
-            found += [
-                dataset.batch(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)
-            ]
-        return found
+        parts = [self.dataset(split) for split in splits]
+        return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
 
     def answer_bytes(self, *splits: str) -> int:
         """Les octets de texte appris dans ces moitiés."""
@@ -269,15 +264,6 @@ class ConversationDataModule(Evaluations, lightning.LightningDataModule):
                 f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
             )
         return order
-
-    def setup(self, stage: str | None = None) -> None:
-        if self.store is None:
-            self.prepare()
-
-    def train_dataloader(self) -> AnswerLoader:
-        rank, world_size = self._rank_and_world()
-        order = self.order(world_size=world_size, rank=rank)
-        return AnswerLoader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
 
     def openings(self, count: int = 3) -> list[str]:
         """Les questions de `count` conversations de validation, pour les réponses d'exemple."""

@@ -20,10 +20,9 @@ def find_checkpoint(
     root: str = OUTPUTS,
     prefer: str = "best",
     key: str = "ckpt_path",
-    tasks: Sequence[str] = TASKS,
 ) -> Path:
     """Le premier de `find_checkpoints` : celui que `source` désigne."""
-    return find_checkpoints(source, root=root, prefer=prefer, key=key, tasks=tasks)[0]
+    return find_checkpoints(source, root=root, prefer=prefer, key=key)[0]
 
 
 def find_checkpoints(

@@ -54,8 +54,8 @@ def starting_point(
 ) -> StartingPoint:
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
 
-    `auto` est le meilleur modèle de l'exécution de texte la plus récente, s'il y en a une. Une reprise a le modèle et le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine
-    n'est plus lue.
+    `auto` est le meilleur modèle de l'exécution de texte la plus récente, s'il y en a une. Une reprise a le modèle et
+    le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine n'est plus lue.
     """
     chosen = {key: architecture[key] for key in CHOSEN}
     if resumed is not None:
