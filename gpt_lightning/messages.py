@@ -71,6 +71,19 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     )
 
 
+def learning(learned: int, whole: int, adapters: Any, memory: int, precision: str) -> str:
+    """Ce qui apprend quand le reste est gelé : sa part des paramètres, et la mémoire (octets) qu'AdamW épargne."""
+    full = {"bf16-true": 8}.get(precision, 16) * whole
+    what = "seule une partie apprend"
+    if adapters is not None:
+        what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"
+    return (
+        f"Apprennent : {what}, {magnitude(learned)} de paramètres sur {magnitude(whole)} "
+        f"({percent(learned / whole)})\n"
+        f"             poids et AdamW : {magnitude(memory, 'o')} au lieu de {magnitude(full, 'o')}"
+    )
+
+
 def conversations(stats: Any, name: str, targets: int, template: str) -> str:
     """Ce qu'un corpus de conversations contient, et ce qui en est appris."""
     return (
@@ -81,9 +94,36 @@ def conversations(stats: Any, name: str, targets: int, template: str) -> str:
     )
 
 
-def left_aside(count: int, first: str) -> str:
-    """Des conversations laissées de côté."""
-    return f"{number(count)} conversation{'s' * (count > 1)} laissée{'s' * (count > 1)} de côté ; la première : {first}"
+def labelled(stats: Any, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
+    """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
+    most = sorted(counts.items(), key=lambda one: -one[1])
+    listed = ", ".join(f"{label} {percent(count / sum(counts.values()))}" for label, count in most[:6])
+    more = f" et {len(most) - 6} autres" if len(most) > 6 else ""
+    text = (
+        f"Corpus     : {name}, {number(stats.documents)} textes, {len(counts)} étiquettes ({listed}{more})\n"
+        f"             entraînement {number(stats.train_windows)} textes, {number(stats.train_tokens)} jetons ; "
+        f"validation {number(stats.val_windows)} textes"
+    )
+    if cut:
+        coupes = "coupés" if cut > 1 else "coupé"
+        text += (
+            f"\n             {number(cut)} texte{'s' * (cut > 1)} {coupes} à data.max_length={length} jetons"
+        )
+    return text
+
+
+def percent(share: float) -> str:
+    """Une part, en pour cent."""
+    return f"{100 * share:.1f} %".replace(".", ",")
+
+
+def left_aside(nouns: tuple[str, str], count: int, first: str) -> str:
+    """Des lignes laissées de côté."""
+    feminine = "" if nouns[0].startswith("texte") else "e"
+    plural = "s" * (count > 1)
+    return (
+        f"{number(count)} {nouns[count > 1]} laissé{feminine}{plural} de côté ; la première ligne : {first}"
+    )
 
 
 def too_long(where: str, length: int) -> str:
@@ -178,9 +218,9 @@ def evaluation(step: int, total: int | None, metrics: Mapping[str, float], left:
     line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
         line += f" | entraînement {number(metrics['train/loss'], 3)}"
-    line += (
-        f" | validation {number(metrics['val/loss'], 3)} (perplexité {number(metrics['val/perplexity'], 1)})"
-    )
+    more = f"exactitude {percent(metrics['val/accuracy'])}" if "val/accuracy" in metrics else ""
+    more = more or f"perplexité {number(metrics['val/perplexity'], 1)}"
+    line += f" | validation {number(metrics['val/loss'], 3)} ({more})"
     if "tokens_per_second" in metrics:
         line += f" | {number(metrics['tokens_per_second'])} jetons/s"
     return line + (f" | reste {duration(left)}" if left else "")
@@ -209,10 +249,12 @@ def finished(
     """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit, les commandes suivantes."""
     last, best = results["val/loss"], results["best"]
     best = last if best is None else best
-    lines = [
-        ("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}"),
-        ("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"),
-    ]
+    lines = [("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}")]
+    if "val/accuracy" in results:
+        lines.append(("exactitude", quality(results["val/accuracy"], results["val/f1"])))
+        lines += [(f"  {name}", value) for name, value in results["baselines"]]
+    else:
+        lines.append(("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"))
     if "val/bits_per_byte" in results:
         lines.append(("bits par octet", number(results["val/bits_per_byte"], 3)))
     lines += [("jetons", number(results["tokens"])), ("durée", duration(seconds))]
@@ -350,12 +392,13 @@ def no_run_yet() -> str:
 COMMANDS = {
     "text": ("continuer un texte", "python generate.py"),
     "instruct": ("répondre à des questions", "python -m gpt_lightning chat"),
+    "classify": ("classer un texte", "python -m gpt_lightning classify"),
 }
 
 
 def no_run_of(task: str) -> str:
     """Des modèles sont entraînés, mais aucun pour cela."""
-    how = {"text": "python train.py", "instruct": "python train.py experiment=instruct"}[task]
+    how = "python train.py" + ("" if task == "text" else f" experiment={task}")
     return f"Aucun modèle sous outputs/ ne sait {COMMANDS[task][0]} : lancez d'abord « {how} »."
 
 
@@ -363,6 +406,29 @@ def wrong_task(source: str, task: str) -> str:
     """Ce modèle fait autre chose que ce que la commande demande."""
     what, command = COMMANDS[task]
     return f"{source} sait {what} : sa commande est « {command} ckpt_path={source} »."
+
+
+def another_base(path: str, base: str, source: str, given: str, other: str) -> str:
+    """Des adaptateurs, et un modèle qui n'est pas celui sur lequel ils ont appris."""
+    came = f"{source}, " if source else ""
+    return (
+        f"{path} a été appris sur un autre modèle ({came}empreinte {base}) que {given} (empreinte {other}) : donnez "
+        f"base_path= le sien."
+    )
+
+
+def base_found(source: str) -> str:
+    """La base d'adaptateurs, retrouvée."""
+    return f"Base       : {source}, retrouvée par son empreinte"
+
+
+def no_base(path: str, base: str, source: str) -> str:
+    """Des adaptateurs dont la base n'est pas ici."""
+    came = f", qui venait de {source}" if source else ""
+    return (
+        f"{path} n'a que des adaptateurs, et leur base (empreinte {base}{came}) n'est pas ici : donnez-la avec "
+        f"base_path=."
+    )
 
 
 def not_a_source(key: str, source: str) -> str:
@@ -604,6 +670,61 @@ def evaluated(source: str, corpus: str, score: Any) -> str:
         f"Bits par octet   {number(score.bits_per_byte, 4)}\n"
         f"Jetons prédits   {number(score.tokens)}, pour {number(score.bytes)} octets"
     )
+
+
+def evaluated_classes(source: str, corpus: str, loss: float, report: Any, labels: Sequence[str]) -> str:
+    """Le résultat d'une évaluation de classement."""
+    return (
+        f"Modèle           {source}\n"
+        f"Corpus           {corpus}\n"
+        f"Perte            {number(loss, 4)} nats par texte\n"
+        f"Exactitude       {percent(report.accuracy)} de {number(int(report.counts.sum()))} textes\n"
+        f"F1 moyen         {number(report.macro_f1, 4)}\n"
+        f"{class_table(report, labels)}"
+    )
+
+
+def comparing() -> str:
+    """Les méthodes simples s'apprennent, pour comparer."""
+    return "Comparé à   : les mêmes textes, par des méthodes sans réseau..."
+
+
+def quality(accuracy: float, f1: float) -> str:
+    """Ce qu'un classement vaut."""
+    return f"{percent(accuracy)} ; F1 moyen {number(f1, 3)}"
+
+
+def label_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
+    """L'étiquette d'un texte, puis ce que le modèle donne à chacune, de la plus probable à la moins probable."""
+    order = sorted(range(len(labels)), key=lambda rank: -shares[rank])
+    width = max(len(labels[rank]) for rank in order)
+    rows = [f"  {labels[rank]:<{width}}  {percent(shares[rank])}" for rank in order]
+    return "\n".join([labels[order[0]], *rows])
+
+
+def cut_texts(count: int, length: int) -> str:
+    """Des textes plus longs que le contexte du modèle."""
+    plural = "s" * (count > 1)
+    return f"{number(count)} texte{plural} coupé{plural} à {number(length)} jetons, le contexte du modèle."
+
+
+def classified(text: str, label: str, share: float) -> str:
+    """Un texte, et l'étiquette que le modèle lui donne."""
+    short = " ".join(text.split())
+    return f"{short if len(short) <= 100 else short[:99] + '…'}\n» {label} ({percent(share)})"
+
+
+def class_table(report: Any, labels: Sequence[str]) -> str:
+    """Une ligne par étiquette : précision, rappel, F1, et combien de textes l'ont."""
+    width = max(len("étiquette"), *(min(len(label), 30) for label in labels))
+    rows = [f"{'étiquette':<{width}}  précision  rappel     F1  textes"]
+    for rank, label in enumerate(labels):
+        precision, recall, f1 = (float(one[rank]) for one in (report.precision, report.recall, report.f1))
+        rows.append(
+            f"{label[:30]:<{width}}  {number(precision, 3):>9}  {number(recall, 3):>6}  {number(f1, 3):>5}  "
+            f"{number(int(report.counts[rank].sum())):>6}"
+        )
+    return "\n".join(rows)
 
 
 def tokens_done(done: int, total: int, seconds: float) -> str:

@@ -10,7 +10,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gpt_lightning.errors import UserError
 
 TEXTS = ("prompt", "stop")  # pris tels quels ; stop se répète
-NAMES = ("run_name", "data.url", "data.jsonl_key", "tokenizer.name")  # un texte d'un seul tenant
+NAMES = (
+    "run_name",
+    "data.url",
+    "data.jsonl_key",
+    "data.text_key",
+    "data.label_key",
+    "tokenizer.name",
+)  # un texte d'un seul tenant
 PATHS = (
     "prompt_file",
     "prompts_file",
@@ -19,6 +26,7 @@ PATHS = (
     "to",
     "ckpt_path",
     "init_from",
+    "base_path",
     "data.path",
     "data.val_path",
     "data.cache_dir",

@@ -230,15 +230,17 @@ def _script(name: str) -> str:
     )
 
 
-def following(folder: Path, command: str) -> list[str]:
-    """Les commandes à taper ensuite, telles qu'elles marchent une fois collées : `command`, puis TensorBoard."""
-    newest = OUTPUTS.absolute() in folder.absolute().parents  # generate.py prend la plus récente
+def following(folder: Path, task: str) -> list[str]:
+    """Les commandes à taper ensuite, prêtes à coller : celle de la tâche, puis TensorBoard."""
+    newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
     source = "" if newest else f" {as_typed('ckpt_path', folder)}"
     logs = OUTPUTS if newest else folder
-    return [
-        f"{_script(command)} decoding=nucleus{source}",
-        f"tensorboard --logdir {shlex.quote(plainly(logs))}",
-    ]
+    command = {
+        "text": f"{_script('generate')} decoding=nucleus",
+        "instruct": "python -m gpt_lightning chat",
+        "classify": 'python -m gpt_lightning classify prompt="..."',
+    }[task]
+    return [f"{command}{source}", f"tensorboard --logdir {shlex.quote(plainly(logs))}"]
 
 
 def save_yaml(values: Any, path: Path) -> None:

@@ -59,6 +59,10 @@ SENTENCES = {
     "trainer.use_distributed_sampler": "Le chargeur partage lui-même les fenêtres : retirez cette clé.",
     "trainer.barebones": "Un entraînement écrit toujours ses mesures et ses checkpoints : retirez cette clé.",
 }
+SENTENCES |= {
+    f"lora.{key}": f"lora.{key}= n'a pas d'effet sans adaptateurs : ajoutez lora=default."
+    for key in ("rank", "alpha", "modules", "rslora", "drop_rate", "save")
+}
 # un choix d'ailleurs : le nôtre
 CHOICES = {
     ("tokenizer", "bpe"): "tokenizer=trained (appris sur le corpus) ou tokenizer=gpt2 (celui de GPT-2)",

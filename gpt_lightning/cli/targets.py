@@ -23,7 +23,11 @@ TOKENIZERS = "gpt_lightning.tokenizers."
 # ce que chaque groupe de conf/ doit construire ; le type n'est importé que s'il sert
 BASES = {
     "tokenizer": ("gpt_lightning.tokenizers.Tokenizer",),
-    "data": ("gpt_lightning.data.SlidingWindowDataModule", "gpt_lightning.data.ConversationDataModule"),
+    "data": (
+        "gpt_lightning.data.SlidingWindowDataModule",
+        "gpt_lightning.data.ConversationDataModule",
+        "gpt_lightning.data.LabelledDataModule",
+    ),
     "decoding": ("gpt_lightning.decoding.Strategy",),
     "optim": ("torch.optim.Optimizer",),
     "callbacks": ("lightning.Callback",),

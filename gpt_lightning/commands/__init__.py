@@ -4,6 +4,7 @@ COMMANDS = {
     "train": "entraîner un modèle (train.py)",
     "generate": "continuer un texte (generate.py)",
     "chat": "converser avec un modèle qui a appris à répondre",
+    "classify": "donner une étiquette à un texte",
     "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
     "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
     "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",

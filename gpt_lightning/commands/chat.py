@@ -23,7 +23,9 @@ def chat(settings: dict[str, Any]) -> None:
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
-    loaded = load_for_inference(settings["ckpt_path"], tasks=("instruct", "text"), **where)
+    loaded = load_for_inference(
+        settings["ckpt_path"], tasks=("instruct", "text"), base=settings["base_path"], **where
+    )
     start = conversation.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
     speaker = conversation.Speaker(loaded)
     if settings["prompt"] is not None:

@@ -16,18 +16,31 @@ def evaluate(settings: dict[str, Any]) -> float:
     choice("split", settings["split"], SPLITS)
 
     from gpt_lightning.model import scoring
+    from gpt_lightning.model.classes import ClassReport
+    from gpt_lightning.model.classifier import GPTClassifier
     from gpt_lightning.weights import load_for_inference
+    from gpt_lightning.weights.sources import WRITERS
 
     data = unread(settings)
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
-    source, model, tokenizer, *_ = load_for_inference(settings["ckpt_path"], **where)
+    how = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    tasks = ("classify",) if data.task == "classify" else WRITERS
+    loaded = load_for_inference(settings["ckpt_path"], tasks=tasks, base=settings["base_path"], **how)
+    source, model, tokenizer = loaded[:3]
+    if data.task == "classify":
+        data.labels = loaded.labels
     prepared(data, tokenizer)
     if data.tokenizer.vocab_size > model.config.vocab_size:
         raise UserError(
             f"{source} n'a pas les jetons du gabarit {data.template_name} : essayez data.template=texte."
         )
+    where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
     progress = console.Progress(messages.tokens_done)
+    if data.task == "classify":
+        assert isinstance(model, GPTClassifier)
+        loss, counts = scoring.score_labels(model, data.batches(*splits), progress=progress)
+        print(messages.evaluated_classes(source, where, loss, ClassReport(counts), data.labels))
+        return loss
     if data.task == "instruct":
         found = scoring.score_answers(
             model, data.batches(*splits), data.answer_bytes(*splits), progress=progress
@@ -42,7 +55,7 @@ def evaluate(settings: dict[str, Any]) -> float:
             batch_size=data.batch_size,
             progress=progress,
         )
-    print(messages.evaluated(source, f"{data.name}, {settings['split']}", found))
+    print(messages.evaluated(source, where, found))
     return found.loss
 
 

@@ -17,10 +17,17 @@ def export(settings: dict[str, Any]) -> None:
     from gpt_lightning.weights import exporting
     from gpt_lightning.weights.loading import load_described
 
-    model, known, *_ = load_described(settings["ckpt_path"], n_heads=settings["n_heads"])
-    tokenizer = known.tokenizer
-    files = exporting.export(model, tokenizer, Path(settings["to"]), settings["format"], known)
-    parameters = cost.n_parameters(model.config)
+    loaded = load_described(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
+    tokenizer, parameters = loaded.known.tokenizer, cost.n_parameters(loaded.model.config)
+    files = exporting.export(
+        loaded.model,
+        tokenizer,
+        Path(settings["to"]),
+        settings["format"],
+        loaded.known,
+        adapted=loaded.adapted,
+        merge=settings["merge"],
+    )
     console.log.info(messages.exported(settings["to"], settings["format"], parameters))
     if settings["format"] == "hf" and "vocab.json" not in files:
         kind = tokenizer.state()["kind"] if tokenizer else "absent"

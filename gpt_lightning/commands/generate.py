@@ -20,7 +20,9 @@ def generate(settings: dict[str, Any]) -> None:
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
-    source, model, tokenizer, prompt, _ = load_for_inference(settings["ckpt_path"], **where)
+    source, model, tokenizer, prompt, *_ = load_for_inference(
+        settings["ckpt_path"], base=settings["base_path"], **where
+    )
     options = {key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")}
     options |= {"strategy": strategy, "stop": settings["stop"] or ()}
 

@@ -47,6 +47,19 @@ RULES = (
         "data.val_path= est la validation : gardez l'un des deux",
     ),
     Rule(
+        ("train", "evaluate", "prepare"),
+        ("data.text_key", "data.label_key", "data.errors"),
+        lambda s: "label_key" in s["data"] and not s["data"]["path"] and not s["data"]["val_path"],
+        "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
+    ),
+    Rule(("evaluate", "prepare"), ("data.class_weights",), _always, "elle ne sert qu'à train.py"),
+    Rule(
+        ("classify",),
+        ("output", "batch_size"),
+        lambda s: s["prompts_file"] is None,
+        "elle sert à prompts_file=",
+    ),
+    Rule(
         ("train",),
         ("data.passes",),
         _limited,

@@ -33,7 +33,8 @@ def train(settings: dict[str, Any]) -> float:
     from gpt_lightning import weights
     from gpt_lightning.training import divergence, module, plan, report, resume, trainer
 
-    description, done = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else (None, None)
+    resumed = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else None
+    done = resumed.progress if resumed else None
     if done is not None and processes.is_first():  # les autres ont les réglages qu'il a jugés
         resume.refuse_another_run(folders.load_yaml(folder / folders.SETTINGS) or {}, as_saved(settings))
 
@@ -46,8 +47,11 @@ def train(settings: dict[str, Any]) -> float:
     build("trainer", trainer.arguments(settings["trainer"], machine, plan.SHORTEST), logger=False)
 
     # le point de départ, les données, le plan
-    start = weights.starting_point(settings["init_from"], settings["model"], description)
+    start = weights.starting_point(settings["init_from"], settings["model"], resumed, task=data.task)
     checks.refuse_settled_by_weights(typed, start)
+    lora, train_on = checks.what_learns(settings, start)
+    if start.labels:
+        data.labels = start.labels  # celles d'un modèle qui classe déjà : jamais renumérotées
     asked, settings = settings, checks.settled(settings, optimizer, start.architecture)
     if done is not None:
         settings["model"] = asked["model"]  # ce que la prochaine reprise comparera
@@ -71,9 +75,13 @@ def train(settings: dict[str, Any]) -> float:
     rate = processes.once(lambda: hardware.matmul_rate(machine.device, machine.precision))
 
     # le modèle dans son module, et le Trainer
-    model = start.build(data.tokenizer.vocab_size)
+    labels = len(getattr(data, "labels", ()))
+    model = start.build(data.tokenizer.vocab_size, n_labels=labels, lora=lora, train_on=train_on)
+    adapted = (
+        module.Adapted(lora, *start.identity(model), settings["lora"]["save"] == "adapters") if lora else None
+    )
     length = settings["data"]["max_length"]
-    seconds = report.estimated_seconds(model.config, planned, length=length, rate=rate)
+    seconds = report.estimated_seconds(model, planned, length=length, rate=rate)
     compiled = trainer.compiled(settings["compile"], machine.device.type, seconds)
     # ce qui était auto est décidé une fois : la reprise, et les autres processus, le gardent
     settings = {
@@ -89,6 +97,7 @@ def train(settings: dict[str, Any]) -> float:
         compiled=compiled,
         prompt=settings["prompt"],
         guard=divergence.DivergenceGuard(settings["nan_policy"], settings["nan_skips"]),
+        adapted=adapted,
     )
     callbacks = trainer.chosen(nodes, as_saved(settings), typed, signals.received)
     options = {"default_root_dir": str(folder), "logger": loggers or False, "callbacks": callbacks}
@@ -104,7 +113,7 @@ def train(settings: dict[str, Any]) -> float:
     if signum:
         console.log.info(folders.interrupted(folder, "train", signals.name_of(signum), engine.global_step))
         raise signals.Interrupted(signum)
-    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, "generate"))
+    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, data.task))
     return gpt.metrics["val/loss"]
 
 

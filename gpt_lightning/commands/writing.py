@@ -1,6 +1,8 @@
 """Le travail de generate.py : lire les textes de départ, écrire leurs suites sur stdout ou dans un .jsonl."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import select
@@ -21,10 +23,10 @@ SEPARATOR = "---"
 SOURCES = ("prompt", "prompt_file", "prompts_file")
 
 
-def check(settings: dict[str, Any]) -> None:
-    """UserError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
+def check_sources(settings: dict[str, Any]) -> None:
+    """UserError si les textes de départ, ou le fichier à écrire, ne vont pas ensemble."""
     given = [key for key in SOURCES if settings[key] is not None]
-    if len(given) > 1 or (given and settings["interactive"]):
+    if len(given) > 1 or (given and settings.get("interactive")):
         both = given[:2] if len(given) > 1 else [*given, "interactive"]
         raise UserError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
     if settings["output"] is not None and settings["prompts_file"] is None:
@@ -35,6 +37,11 @@ def check(settings: dict[str, Any]) -> None:
         raise UserError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
     if settings["output"] is not None and not Path(settings["output"]).absolute().parent.is_dir():
         raise UserError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
+
+
+def check(settings: dict[str, Any]) -> None:
+    """UserError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
+    check_sources(settings)
     if settings["interactive"] and settings["num_samples"] != 1:
         raise UserError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
     if "" in (settings["stop"] or ()):
@@ -147,6 +154,31 @@ def write_lines(
         seconds = time.monotonic() - began
         summary = messages.generated(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
         print(summary, file=sys.stderr)
+
+
+def write_labels(
+    texts: Sequence[str], shares: Sequence[Sequence[float]], labels: Sequence[str], *, output: str | None
+) -> None:
+    """Une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
+    kind = Path(output).suffix.lower() if output else ".tsv"
+    if kind not in (".csv", ".tsv", ".jsonl"):
+        raise UserError(f"output={output} : il faut un nom en .csv, .tsv ou .jsonl.")
+    lines = io.StringIO()
+    table = csv.writer(lines, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
+    if kind != ".jsonl":
+        table.writerow(("label", "probability", "text"))
+    for text, several in zip(texts, shares, strict=True):
+        best = max(range(len(labels)), key=lambda rank: several[rank])
+        if kind == ".jsonl":
+            every = {label: round(share, 4) for label, share in zip(labels, several, strict=True)}
+            record = {"text": text, "label": labels[best], "probabilities": every}
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        else:
+            table.writerow((labels[best], f"{several[best]:.4f}", text))
+    if output:
+        durable.write_text(Path(output), lines.getvalue())
+    else:
+        print(lines.getvalue(), end="", flush=True)
 
 
 def _write_record(file: IO[str], row: "Continuation") -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 _PUBLIC = {
     "ConversationDataModule": "gpt_lightning.data.dialogues",
+    "LabelledDataModule": "gpt_lightning.data.labelled",
     "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
     "SlidingWindowDataset": "gpt_lightning.data.windows",
     "TrainLoader": "gpt_lightning.data.loader",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpt_lightning.data.files import read_blocks
+from gpt_lightning.data.files import lines_of, read_blocks
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 from gpt_lightning.tokenizers.template import ROLES, Message
@@ -36,7 +36,7 @@ class BadRow(Exception):
 
 def read_conversations(path: Path, skipped: Callable[[str], None] | None = None) -> Iterator[Conversation]:
     """Les conversations de `path`. `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne."""
-    for where, row in _rows(path):
+    for where, row in rows_of(path):
         try:
             messages = to_messages(row)
         except BadRow as error:
@@ -117,23 +117,19 @@ def _ordered(messages: list[Message]) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
     """(où, la ligne lue) ; la ligne est un BadRow si elle n'est pas du JSON."""
     if path.suffix.lower() == ".jsonl":
-        rest, number = "", 0
-        for block in [*read_blocks(path), "\n"]:
-            *lines, rest = (rest + block).split("\n")
-            for line in lines:
-                number += 1
-                if line.strip():
-                    yield f"{path}, ligne {number}", _parsed(line)
+        for number, line in enumerate(lines_of(read_blocks(path)), start=1):
+            if line.strip():
+                yield f"{path}, ligne {number}", _parsed(line)
         return
     values = _parsed("".join(read_blocks(path)))
     if isinstance(values, dict):
         values = next((one for one in values.values() if isinstance(one, list)), values)
     if isinstance(values, BadRow) or not isinstance(values, list):
         raise UserError(
-            f"{path} : il faut une liste JSON de conversations, ou un fichier .jsonl, un objet par ligne."
+            f"{path} : il faut une liste JSON d'objets, ou un fichier .jsonl, un objet par ligne."
         )
     yield from ((f"{path}, élément {number}", row) for number, row in enumerate(values, start=1))
 

@@ -2,30 +2,23 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 
 from gpt_lightning import messages
-from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Answers, Row, pack
+from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, Row, pack
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
-from gpt_lightning.data.corpus import LICENCES, fraction
-from gpt_lightning.data.datamodule import Served, Statistics, check_sizes
-from gpt_lightning.data.files import find_files
-from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
+from gpt_lightning.data.datamodule import Statistics
+from gpt_lightning.data.rows import RowsDataModule
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
 
-log = logging.getLogger("gpt_lightning")
-SOURCES = ("files", "definitions")
 
-
-class ConversationDataModule(Served, lightning.LightningDataModule):
+class ConversationDataModule(RowsDataModule):
     """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
 
     `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
@@ -34,6 +27,9 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
 
     task = "instruct"
     loader = AnswerLoader
+    nouns = ("conversation", "conversations")
+    suffixes, what = SUFFIXES, "des conversations"
+    own, default = ("definitions",), "definitions"
 
     def __init__(
         self,
@@ -59,59 +55,31 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
         progress: Callable[[int], None] = lambda characters: None,
     ) -> None:
         super().__init__()
-        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
-        choice("data.source", source, (None, *SOURCES))
-        choice("data.errors", errors, ("strict", "skip"))
-        choice("data.template", template, TEMPLATES)
-        choice("data.mask_prompt", mask_prompt, (True, False))
-        choice("data.packing", packing, (True, False))
-        if limit is not None:
-            whole("data.limit", limit)
-        self.source = source or ("files" if path else "definitions")
-        if self.source == "definitions" and path:
-            raise UserError(
-                "data.source=definitions ne lit pas de fichier : retirez data.path=, ou data.source=."
-            )
-        self.path, self.val_path, self.limit, self.errors = path, val_path, limit, errors
-        self.train_split, self.template_name = train_split, template
-        self.mask_prompt, self.packing, self.max_length = mask_prompt, packing, max_length
-        self.batch_size, self.num_workers, self.seed, self.accumulate = (
-            batch_size,
-            num_workers,
-            seed,
-            accumulate,
+        self.check(
+            tokenizer=tokenizer,
+            source=source,
+            path=path,
+            val_path=val_path,
+            limit=limit,
+            errors=errors,
+            train_split=train_split,
+            max_length=max_length,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            passes=passes,
+            eval_batches=eval_batches,
+            seed=seed,
+            accumulate=accumulate,
+            progress=progress,
         )
-        self.eval_batches, self._whole_validation = eval_batches, eval_batches is None
-        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare()
-        self.progress = progress
-        self.store: dict[str, AnswerDataset] | None = None
-        self.skipped: list[str] = []
+        self.template_name = choice("data.template", template, TEMPLATES)
+        self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
+        self.packing = choice("data.packing", packing, (True, False))
         self.template: Template
-        self.statistics: Statistics
-
-    def find(self) -> list[tuple[Path, str]]:
-        """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        paths = [self.path] if self.source == "files" else []
-        paths += [self.val_path] if self.val_path else []
-        return [one for path in paths for one in self._files(path).left_out]
 
     def prepare(self) -> Statistics:
         """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
-        self.skipped = []
-        found = {"train": list(self._read(self.source, self.path))}
-        if self.val_path:
-            found["val"] = list(self._read("files", self.val_path))
-        else:
-            everything = found["train"]
-            found = {"train": [], "val": []}
-            for one in everything:
-                found["train" if fraction(one.key, "split") < self.train_split else "val"].append(one)
-        if not any(found.values()):
-            raise UserError("Le corpus est vide : aucune conversation à lire.")
-        for split, several in found.items():
-            if not several:
-                which = "d'entraînement" if split == "train" else "de validation"
-                raise UserError(f"Aucune conversation {which} : donnez-en davantage, ou data.val_path=.")
+        found = self.halves()
         self._fit(found["train"])
         self.template = template_for(self.template_name, self.tokenizer)
         self.tokenizer = self.template.tokenizer
@@ -122,8 +90,7 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
             digest.update(json.dumps([split, [one.messages for one in several]]).encode())
         self._digest = digest.hexdigest()
         self._questions = [one.messages[:-1] for one in found["val"]]
-        if self.skipped:
-            log.warning(messages.left_aside(len(self.skipped), self.skipped[0]))
+        self.say_skipped()
         train, val = self.store["train"], self.store["val"]
         self.statistics = Statistics(
             documents=len(found["train"]) + len(found["val"]),
@@ -138,26 +105,14 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
         )
         return self.statistics
 
-    def prepared_state(self) -> dict[str, Any]:
-        """De quoi préparer les mêmes conversations dans un autre processus de cette machine."""
-        return {"tokenizer": self.tokenizer.state()}
-
-    def adopt(self, found: dict[str, Any]) -> None:
-        """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
-        self.tokenizer = from_state(found["tokenizer"])
-        self.prepare()
-
-    def _files(self, path: Any) -> Any:
-        return find_files(path, suffixes=SUFFIXES, what="des conversations")
-
-    def _read(self, source: str, path: Any) -> Iterator[Conversation]:
+    def read(self, source: str, path: Any) -> Iterator[Conversation]:
         if source == "definitions":
             from gpt_lightning.data.definitions import definitions
 
             yield from definitions(self.limit)
             return
         skipped = self.skipped.append if self.errors == "skip" else None
-        rows = (row for file in self._files(path).files for row in read_conversations(file, skipped))
+        rows = (row for file in self.files(path).files for row in read_conversations(file, skipped))
         yield from islice(rows, self.limit)
 
     def _fit(self, several: list[Conversation]) -> None:
@@ -205,16 +160,6 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
         return None
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        first = self.path if isinstance(self.path, str) else self.path[0] if self.path else None
-        return Path(first).stem if first else self.source
-
-    @property
-    def credit(self) -> str:
-        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
-        return f"{self.name}, {LICENCES['wiktionnaire']}" if self.source == "definitions" else self.name
-
-    @property
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
         assert self.store is not None
@@ -234,36 +179,9 @@ class ConversationDataModule(Served, lightning.LightningDataModule):
         known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
         return hashlib.sha256(known.encode()).hexdigest()[:16]
 
-    def dataset(self, split: str) -> AnswerDataset:
-        """Les lignes de `split` (train ou val)."""
-        assert self.store is not None, "prepare() lit les conversations"
-        return self.store[split]
-
-    def batches(self, *splits: str) -> list[Answers]:
-        """Tous les lots de ces moitiés, par longueur."""
-        parts = [self.dataset(split) for split in splits]
-        return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
-
     def answer_bytes(self, *splits: str) -> int:
         """Les octets de texte appris dans ces moitiés."""
         return sum(self._sizes[split] for split in splits)
-
-    def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
-        """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""
-        order = AnswerOrder(
-            self.dataset("train"),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            world_size=world_size,
-            rank=rank,
-            accumulate=self.accumulate,
-        )
-        if not len(order):
-            raise UserError(
-                f"Il y a {order.n_windows} conversations et un pas en lit {order.per_step} : essayez "
-                f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
-            )
-        return order
 
     def openings(self, count: int = 3) -> list[str]:
         """Les questions de `count` conversations de validation, pour les réponses d'exemple."""

@@ -182,7 +182,7 @@ def _documents_end(texts: Iterable[str]) -> Iterator[Piece]:
 
 
 def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
-    lines = _lines(read_blocks(path, errors))
+    lines = lines_of(read_blocks(path, errors))
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -221,7 +221,8 @@ def _without_surrogates(text: str, errors: str, where: str) -> str:
         return whole_characters(text)
 
 
-def _lines(blocks: Iterable[str]) -> Iterator[str]:
+def lines_of(blocks: Iterable[str]) -> Iterator[str]:
+    """Les lignes d'un texte lu par blocs, sans leur fin."""
     rest: list[str] = []
     for block in blocks:
         *complete, last = block.split("\n")

@@ -25,7 +25,7 @@ def subject(settings: dict[str, Any]) -> "tuple[GPTModel, Tokenizer, str]":
     from gpt_lightning.weights import load_for_inference
 
     where = {"device": settings["device"], "dtype": "fp32"}
-    _, model, tokenizer, opening, _ = load_for_inference(settings["ckpt_path"], **where)
+    _, model, tokenizer, opening, *_ = load_for_inference(settings["ckpt_path"], **where)
     return model, tokenizer, opening if settings["prompt"] is None else settings["prompt"]
 
 

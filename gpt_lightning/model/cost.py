@@ -27,16 +27,27 @@ def _embedding_parameters(config: GPTConfig) -> int:
     return positions + config.padded_vocab_size * config.emb_dim * (1 if config.tie_weights else 2)
 
 
-def flops_per_token(config: GPTConfig, length: int | None = None) -> int:
+def flops_per_token(
+    config: GPTConfig,
+    length: int | None = None,
+    *,
+    learned: float = 1.0,
+    depth: float = 1.0,
+    head: bool = True,
+) -> int:
     """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L H Q T.
 
     N compte les matrices qui multiplient (blocs et tête ; les tables qu'on lit par indice ne coûtent
-    rien), L les couches, H Q la largeur, T = `length` jetons (défaut : context_length).
+    rien), L les couches, H Q la largeur, T = `length` jetons (défaut : context_length). Des 6 N, 2 sont la passe avant,
+    2 remontent le gradient sur la part `depth` des couches, 2 le calculent pour la part `learned` des poids ;
+    `head=False` : un classement ne passe pas par la tête du vocabulaire.
     Source : Chowdhery et al., « PaLM », 2022, annexe B.
     """
     length = length or config.context_length
-    multiplied = n_parameters_without_embeddings(config) + config.padded_vocab_size * config.emb_dim
-    return 6 * multiplied + 12 * config.n_layers * config.emb_dim * length
+    multiplied = n_parameters_without_embeddings(config)
+    multiplied += config.padded_vocab_size * config.emb_dim if head else 0
+    attention = 4 * config.n_layers * config.emb_dim * length
+    return round(multiplied * (2 + 2 * depth + 2 * learned) + attention * (1 + 2 * depth))
 
 
 def training_memory(
@@ -46,12 +57,15 @@ def training_memory(
     length: int,
     precision: str = "32-true",
     fused_attention: bool = True,
+    learned: int | None = None,
+    head: bool = True,
 ) -> dict[str, int]:
     """Octets qu'un pas d'entraînement AdamW demande : `parameters` (poids, gradients, moments),
     `activations` (gardées pour la passe arrière), `logits` (un tampon et sa copie).
 
     Les activations sont comptées opération par opération. Sans noyau d'attention fusionné (c'est le cas du
-    dropout sur CPU), les poids d'attention, T par tête et par jeton, s'y ajoutent.
+    dropout sur CPU), les poids d'attention, T par tête et par jeton, s'y ajoutent. `learned` est le nombre de
+    paramètres qui apprennent (défaut : tous), `head=False` un modèle qui classe.
     UserError si la précision est inconnue.
     """
     choice("precision", precision, BYTES_PER_PARAMETER)
@@ -62,8 +76,10 @@ def training_memory(
     hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[config.activation]
     scores = 0 if fused_attention else 2.25 * config.n_heads * length  # softmax, dropout, masque d'un octet
     per_layer = (9 + dropout) * c + hidden * h + scores
+    everything, each = n_parameters(config), BYTES_PER_PARAMETER[precision]
+    weight = each // 4  # le poids lui-même ; le reste est pour ceux qui apprennent
     return {
-        "parameters": BYTES_PER_PARAMETER[precision] * n_parameters(config),
+        "parameters": weight * everything + (each - weight) * (everything if learned is None else learned),
         "activations": int(size * tokens * (config.n_layers * per_layer + 3 * c)),
-        "logits": 2 * size * tokens * config.padded_vocab_size,
+        "logits": 2 * size * tokens * config.padded_vocab_size if head else 0,
     }

@@ -76,7 +76,7 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
     if made is not None:
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, nn.Linear):
+                if isinstance(child, nn.Linear) and name != "class_head":  # quelques lignes, lues une fois
                     setattr(module, name, made(child.weight, child.bias))
     return model.requires_grad_(False).eval()
 

@@ -52,7 +52,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype
     ) -> Tensor:
         head, inputs = weight.detach()[:vocab_size].to(dtype), x.detach().to(dtype)
-        grad_x, grad_weight = torch.empty_like(inputs), torch.zeros_like(weight)
+        learns = ctx.needs_input_grad[1]  # LoRA gèle la tête
+        grad_x, grad_weight = torch.empty_like(inputs), torch.zeros_like(weight) if learns else None
         total = torch.zeros((), device=x.device)
         at_once = min(len(x), _rows_at_once(vocab_size, dtype))
         piece = max(1, PIECE // (4 * vocab_size))
@@ -65,18 +66,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 total += _softmax_minus_one_hot(part, target)
             # d perte / d logits = (softmax - un_en_la_cible) / N ; le 1 / N attend que les matrices soient petites
             torch.mm(logits, head, out=grad_x[start : start + at_once])
+            if grad_weight is None:
+                continue
             if dtype == weight.dtype:
                 grad_weight[:vocab_size].addmm_(logits.T, rows)  # sans tampon de la taille de la tête
             else:
                 grad_weight[:vocab_size] += logits.T @ rows
-        ctx.save_for_backward(grad_x.to(x.dtype).div_(len(x)), grad_weight.div_(len(x)))
+        ctx.save_for_backward(
+            grad_x.to(x.dtype).div_(len(x)), None if grad_weight is None else grad_weight.div_(len(x))
+        )
         return total / len(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         grad_x, grad_weight = ctx.saved_tensors
         if grad.item() != 1:  # déjà le gradient de la moyenne : rien à faire sans accumulation
-            grad_x, grad_weight = grad_x * grad.to(grad_x.dtype), grad_weight * grad
+            grad_x = grad_x * grad.to(grad_x.dtype)
+            grad_weight = None if grad_weight is None else grad_weight * grad
         return grad_x, grad_weight, None, None, None
 
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.model.classes import confusion
+from gpt_lightning.model.classifier import GPTClassifier, labels_loss
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.loss import linear_cross_entropy
 
@@ -96,6 +98,28 @@ def score_answers(
             scored += len(one.wanted)
             progress(scored, everything)
     return Score(total / scored, scored, n_bytes)
+
+
+def score_labels(
+    model: GPTClassifier,
+    batches: Sequence[Any],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[float, Tensor]:
+    """La perte moyenne de `model` sur des textes étiquetés, en nats, et leur matrice de confusion (E, E).
+
+    `batches` sont des `data.labelled.LabelBatch` ; chaque texte compte autant.
+    """
+    device, total, everything = next(model.parameters()).device, 0.0, sum(len(one.wanted) for one in batches)
+    size = model.class_head.out_features
+    counts = torch.zeros(size, size, dtype=torch.int64)
+    with torch.inference_mode():
+        for one in batches:
+            scores = model.classify(one.ids.to(device), one.where.to(device)).float().cpu()
+            total += float(labels_loss(scores, one.wanted)) * len(one.wanted)
+            counts += confusion(one.wanted, scores.argmax(-1), size)
+            progress(int(counts.sum()), everything)
+    return total / everything, counts
 
 
 def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int, int, int]]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.model.learned import TRAINED
+from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.training.divergence import POLICIES
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
 from gpt_lightning.weights.start import CHOSEN, StartingPoint
@@ -29,6 +31,35 @@ def check(settings: Mapping[str, Any], optimizer: type) -> None:
         if settings[key] is not None:
             whole(key, settings[key])
     check_trainer(settings["trainer"])
+    adapters = adapters_of(settings)
+    choice("train_on", settings["train_on"], (None, *TRAINED))
+    if adapters is None and settings["train_on"] == "lora":
+        raise UserError("train_on=lora demande des adaptateurs : ajoutez lora=default.")
+    if adapters is not None and settings["train_on"] not in (None, "lora"):
+        raise UserError(
+            f"train_on={settings['train_on']} n'apprend pas les adaptateurs de lora=default : retirez l'un des deux."
+        )
+
+
+def adapters_of(settings: Mapping[str, Any]) -> LoRAConfig | None:
+    """Les adaptateurs que `lora` demande, None pour lora=none. UserError sur une valeur impossible."""
+    values = dict(settings["lora"] or {})
+    if not values:
+        return None
+    choice("lora.save", values.pop("save"), ("full", "adapters"))
+    return LoRAConfig.from_dict(values)
+
+
+def what_learns(settings: Mapping[str, Any], start: StartingPoint) -> tuple[LoRAConfig | None, str]:
+    """Les adaptateurs demandés, et ce qui apprend. UserError s'il n'y a rien d'appris à adapter."""
+    lora = adapters_of(settings)
+    what = settings["train_on"] or ("all" if lora is None else "lora")
+    if what != "all" and start.state is None and settings["ckpt_path"] is None:
+        asked = "lora=default" if lora else f"train_on={what}"
+        raise UserError(
+            f"{asked} part d'un modèle déjà entraîné : ajoutez init_from=best, ou un autre modèle."
+        )
+    return lora, what
 
 
 def settled(settings: Mapping[str, Any], optimizer: type, architecture: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from gpt_lightning import messages
 from gpt_lightning.model import GPTModel
+from gpt_lightning.model.classes import ClassReport, confusion
+from gpt_lightning.model.classifier import GPTClassifier, labels_loss
+from gpt_lightning.model.lora import LoRAConfig, is_adapter
 from gpt_lightning.training import resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.hardware import native_bf16
@@ -23,6 +26,15 @@ from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights import format as form
 
 LEAST_SCALE = 2.0**-10  # GradScaler part de 2**16, et divise par deux à chaque gradient infini
+
+
+class Adapted(NamedTuple):
+    """Les adaptateurs d'un modèle, l'empreinte et l'origine de leur base, et si elle reste hors des checkpoints."""
+
+    config: LoRAConfig
+    base: str
+    source: str
+    alone: bool = False
 
 
 class GPTModule(lightning.LightningModule):
@@ -42,6 +54,7 @@ class GPTModule(lightning.LightningModule):
         compiled: bool = False,
         prompt: str | None = None,
         guard: DivergenceGuard | None = None,
+        adapted: Adapted | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.optim, self.plan = model, data.tokenizer, optim, plan
@@ -51,6 +64,8 @@ class GPTModule(lightning.LightningModule):
         self.tokens_seen = 0  # jetons d'entraînement, tous processus compris
         self.targets_seen = 0  # ceux d'entre eux que le modèle apprend à prédire
         self.template = getattr(data, "template", None)  # celui des conversations
+        self.labels: tuple[str, ...] = getattr(data, "labels", ())  # celles d'un classement
+        self.adapted = adapted
         self.epoch, self.windows = 0, 0  # passages sur le corpus, fenêtres lues dans celui en cours
         self.idle = 0.0  # secondes passées à autre chose qu'entraîner : le débit ne les compte pas
         self.evaluated = True  # faux si l'évaluation due au pas courant a été interrompue
@@ -62,15 +77,28 @@ class GPTModule(lightning.LightningModule):
         self.metrics: dict[str, float] = {}
         self.train_sum = Running()  # pertes depuis la dernière ligne du journal
         self._val_sum = Running()
-        loss_of: Callable[..., Tensor] = model.loss if data.task == "text" else model.answers_loss
-        self._loss = torch.compile(loss_of, dynamic=data.task != "text" or None) if compiled else loss_of
+        self._confusion: Tensor | None = None  # (E, E) de l'évaluation en cours
+        self.counts: Tensor | None = None  # celle de la dernière évaluation, tous processus compris
+        run: Callable[..., Tensor] = model.loss if data.task == "text" else model.answers_loss
+        if isinstance(model, GPTClassifier):
+            run = model.classify
+        self._run = torch.compile(run, dynamic=data.task != "text" or None) if compiled else run
 
-    def loss_of(self, batch: Any) -> tuple[Tensor, int]:
-        """La perte moyenne d'un lot, en nats par jeton prédit, et leur nombre."""
+    def loss_of(self, batch: Any, *, counted: bool = False) -> tuple[Tensor, int]:
+        """La perte moyenne d'un lot, en nats par jeton prédit (ou par texte classé), et leur nombre.
+
+        `counted` : un classement va dans la matrice de confusion de l'évaluation en cours.
+        """
         if self.data.task == "instruct":
-            return self._loss(batch.ids, batch.where, batch.wanted, batch.segments), len(batch.wanted)
+            return self._run(batch.ids, batch.where, batch.wanted, batch.segments), len(batch.wanted)
+        if self.data.task == "classify":
+            scores = self._run(batch.ids, batch.where)  # (N, E)
+            if counted:
+                part = confusion(batch.wanted, scores.argmax(-1), len(self.labels))
+                self._confusion = part if self._confusion is None else self._confusion + part
+            return labels_loss(scores, batch.wanted, batch.weights), len(batch.wanted)
         x, y = batch  # (B, T), (B, T), entiers de la base
-        return self._loss(x.long(), y.long()), y.numel()
+        return self._run(x.long(), y.long()), y.numel()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, targets = self.loss_of(batch)
@@ -81,7 +109,7 @@ class GPTModule(lightning.LightningModule):
         return loss * (targets * batch.share) if self.data.task == "instruct" else loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._val_sum.add(*self.loss_of(batch))
+        self._val_sum.add(*self.loss_of(batch, counted=True))
 
     def on_validation_epoch_end(self) -> None:
         self.record_validation(self._val_sum.mean(self.trainer.strategy))
@@ -93,10 +121,24 @@ class GPTModule(lightning.LightningModule):
         self.guard.check()
         if not math.isfinite(loss):
             raise Diverged(messages.diverged_evaluation(self.trainer.global_step))
-        found = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
-        found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
+        found = {"val/loss": loss}
+        if self.data.task == "classify":
+            found |= self._classes()
+        else:
+            found["val/perplexity"] = math.exp(min(loss, 700.0))
+            found["val/bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
         self.metrics |= found
         self.write(found)
+
+    def _classes(self) -> dict[str, float]:
+        """Les mesures du classement que l'évaluation vient de compter, tous processus compris."""
+        size, device = len(self.labels), self.trainer.strategy.root_device
+        own = torch.zeros(size, size, dtype=torch.int64) if self._confusion is None else self._confusion
+        everyone = self.trainer.strategy.reduce(own.to(device), reduce_op="sum")
+        assert isinstance(everyone, Tensor)
+        self.counts, self._confusion = everyone.cpu(), None
+        report = ClassReport(self.counts)
+        return {"val/accuracy": report.accuracy, "val/f1": report.macro_f1}
 
     def write(self, metrics: dict[str, float]) -> None:
         """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""
@@ -198,12 +240,23 @@ class GPTModule(lightning.LightningModule):
         self.guard.check()
         name = self.template.name if self.template is not None else ""
         description = form.Description(
-            self.model.config, self.tokenizer, self.prompts, self.corpus, self.data.task, name
+            self.model.config, self.tokenizer, self.prompts, self.corpus, self.data.task, name, self.labels
         )
+        if self.adapted is not None:
+            config, base, source, alone = self.adapted
+            description = description._replace(lora=config, base=base, base_source=source)
+            if alone:
+                state = checkpoint["state_dict"]
+                kept = [name for name in state if is_adapter(name) or ".class_head." in name]
+                checkpoint["state_dict"] = {name: state[name] for name in kept}
         form.write_progress(checkpoint, description, self.progress())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         found = form.read_progress(checkpoint, "ckpt_path")
+        checkpoint["state_dict"] = {
+            **self.state_dict(),
+            **checkpoint["state_dict"],
+        }  # la base, si elle est ailleurs
         self.tokens_seen, self.metrics, self.evaluated = found.tokens, dict(found.metrics), found.evaluated
         self.targets_seen = found.tokens if found.targets is None else found.targets
         self._resumed = True

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError, choice, number
+from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.training.muon import MuonAdamW
 from gpt_lightning.training.schedule import Schedule
 
@@ -117,7 +118,10 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     """Les paramètres à entraîner, par groupes : ceux que le weight decay réduit, les autres, les matrices de Muon."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     muon = issubclass(config.optimizer, MuonAdamW)
-    hidden = [p for name, p in named if muon and "trf_blocks" in name and p.dim() == 2]
+    # orthogonaliser une correction de rang R n'aurait pas de sens : A et B suivent AdamW
+    hidden = [
+        p for name, p in named if muon and "trf_blocks" in name and p.dim() == 2 and not is_adapter(name)
+    ]
     rest = _without(hidden, (p for _, p in named))
     decayed = [p for p in rest if config.decayed == "all" or p.dim() >= 2]
     groups = [

@@ -9,7 +9,10 @@ from typing import Any
 import lightning
 
 from gpt_lightning import messages
-from gpt_lightning.model import GPTConfig, cost
+from gpt_lightning.model import GPTModel, cost
+from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model.learned import flops_per_token, is_frozen, n_learned
+from gpt_lightning.training.baselines import baselines
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
@@ -46,12 +49,22 @@ def before(
         length=data["max_length"],
         precision=machine.precision,
         fused_attention=config.kernels == "fused" and (machine.device.type != "cpu" or config.drop_rate == 0),
+        learned=n_learned(module.model),
+        head=not isinstance(module.model, GPTClassifier),
     )
-    seconds = estimated_seconds(config, plan, length=data["max_length"], rate=rate)
-    flops = cost.flops_per_token(config, data["max_length"])
+    seconds = estimated_seconds(module.model, plan, length=data["max_length"], rate=rate)
+    flops = flops_per_token(module.model, data["max_length"])
     log.info(messages.device(machine.device.type, machine.world_size, machine.precision, module.compiled))
     log.info(corpus)
     log.info(messages.model(cost.n_parameters(config), flops, memory))
+    if is_frozen(module.model):
+        whole = sum(p.numel() for p in module.model.parameters())
+        adapters = module.adapted.config if module.adapted else None
+        log.info(
+            messages.learning(
+                n_learned(module.model), whole, adapters, memory["parameters"], machine.precision
+            )
+        )
     log.info(messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
     log.info(messages.optimizer(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
@@ -61,19 +74,25 @@ def before(
         log.info(messages.resuming(settings["ckpt_path"], plan.done_steps))
 
 
-def estimated_seconds(config: GPTConfig, plan: Plan, *, length: int, rate: float | None) -> float | None:
+def estimated_seconds(model: GPTModel, plan: Plan, *, length: int, rate: float | None) -> float | None:
     """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
     if plan.total_tokens is None or rate is None:
         return None
-    return cost.flops_per_token(config, length) * (plan.total_tokens - plan.done_tokens) / rate / 0.5
+    return flops_per_token(model, length) * (plan.total_tokens - plan.done_tokens) / rate / 0.5
 
 
 def after(
     trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float, following: Sequence[str]
 ) -> None:
     """La table de la fin : pertes, coût, fichiers écrits, commandes à taper ensuite."""
+    found = []
+    if module.labels and trainer.is_global_zero:
+        log.info(messages.comparing())
+        pairs = {split: [one[:2] for one in several] for split, several in module.data.texts.items()}
+        found = baselines(pairs["train"], pairs["val"], module.labels)
     results = {
         **module.metrics,
+        "baselines": found,
         "best": best_score(trainer),
         "tokens": module.tokens_seen,
         "memory": peak_memory(trainer.strategy.root_device),

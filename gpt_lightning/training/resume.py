@@ -33,6 +33,8 @@ FOLLOWS = {
     "data.sha256": "son empreinte",
     "data.errors": "la lecture des octets invalides, si le contenu n'en change pas",
     "model.drop_rate": "le dropout",
+    "lora.drop_rate": "celui des adaptateurs",
+    "lora.save": "ce que les checkpoints gardent",
     "model.kernels": "les formules, écrites ou fusionnées : les mêmes nombres à l'arrondi près",
     "compile": "torch.compile",
     "global_batch_tokens": "le lot global, en jetons",

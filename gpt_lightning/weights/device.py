@@ -14,7 +14,7 @@ from gpt_lightning.model import GPTModel
 from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.loading import load_described
-from gpt_lightning.weights.sources import TASKS, newest_run
+from gpt_lightning.weights.sources import WRITERS, newest_run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 log = logging.getLogger("gpt_lightning")
@@ -89,6 +89,7 @@ class Inference(NamedTuple):
     tokenizer: Tokenizer
     prompt: str
     template: str = ""  # celui d'un modèle qui a appris à répondre
+    labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
 
 
 def load_for_inference(
@@ -98,7 +99,8 @@ def load_for_inference(
     device: str = "auto",
     dtype: str = "auto",
     compile: bool = False,
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] = WRITERS,
+    base: str | None = None,
 ) -> Inference:
     """Ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
@@ -108,9 +110,9 @@ def load_for_inference(
     """
     if source in (None, "best", "last") and newest_run(tasks=tasks[:1]) is not None:
         tasks = tasks[:1]
-    model, known, source, _ = load_described(source, n_heads=n_heads, tasks=tasks)
+    model, known, source, *_ = load_described(source, n_heads=n_heads, tasks=tasks, base=base)
     if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
     prompt = known.prompts[0] if known.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
-    return Inference(source, ready, known.tokenizer, prompt, known.template)
+    return Inference(source, ready, known.tokenizer, prompt, known.template, known.labels)

@@ -1,12 +1,15 @@
 """Écrire des poids pour ailleurs : un dossier de Hugging Face, ou un fichier safetensors."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.model import GPTModel, cost
+from gpt_lightning.model import GPTConfig, GPTModel, cost
+from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.tokenizers import (
     END_OF_TEXT,
     ChatTokenizer,
@@ -20,7 +23,8 @@ from gpt_lightning.tokenizers.template import jinja
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
 
-FORMATS = ("hf", "safetensors")
+FORMATS = ("hf", "safetensors", "lora")
+ADAPTERS = "adapters.safetensors"
 
 
 def export(
@@ -29,62 +33,104 @@ def export(
     to: Path,
     kind: str,
     known: form.Description | None = None,
+    *,
+    adapted: Mapping[str, Tensor] | None = None,
+    merge: bool | None = None,
 ) -> list[str]:
-    """Écrit `model` et son tokenizer dans le dossier `to`, au format hf ou safetensors ; rend les fichiers écrits.
+    """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; rend les fichiers écrits.
 
-    `known` est ce que la source des poids disait d'elle. UserError si le format est inconnu, si le dossier contient
-    déjà un modèle, si le modèle a une option que le format n'a pas, ou si le disque refuse ; il n'en reste alors rien.
+    `known` est ce que la source des poids disait d'elle, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
+    ajoutés ; `merge` : ses adaptateurs sont ajoutés aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
+
+    UserError si le format est inconnu, ne va pas à ce modèle ou à `merge`, si le dossier contient déjà un modèle, ou si
+    le disque refuse ; il n'en reste alors rien.
     """
     choice("format", kind, FORMATS)
-    if (to / huggingface.WEIGHTS).exists():
+    choice("merge", merge, (None, True, False))
+    _refuse_adapters(adapted is not None, kind, merge)
+    if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
     known = known or form.Description(model.config, tokenizer)
-    write = _huggingface if kind == "hf" else _safetensors
+    apart = kind == "lora" or merge is False
+    if not apart:
+        known = known._replace(lora=None, base="", base_source="")
+    tensors = adapted if apart and adapted is not None else model.state_dict()
     with durable.filling(to) as beside:  # tout, ou rien
-        written = write(model, tokenizer, form.describe(known), beside)
-        if isinstance(tokenizer, TrainedTokenizer):
-            written += [path.name for path in tokenizer.save(beside)]
+        if kind == "hf":
+            written = _huggingface(model, known, beside)
+        else:
+            written = _safetensors(tensors, known, beside, alone=kind == "lora")
+        if isinstance(known.tokenizer, TrainedTokenizer):
+            written += [path.name for path in known.tokenizer.save(beside)]
         (beside / "README.md").write_text(_card(known), encoding="utf-8")
     return [*written, "README.md"]
+
+
+def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
+    if not has_some:
+        if kind == "lora" or merge is not None:
+            asked = "format=lora" if kind == "lora" else f"merge={str(merge).lower()}"
+            raise UserError(
+                f"{asked} demande des adaptateurs, et ce modèle n'en a pas : train.py lora=default en apprend."
+            )
+    elif kind == "lora" and merge:
+        raise UserError(
+            "format=lora écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
+        )
+    elif kind == "hf" and merge is False:
+        raise UserError(
+            "format=hf n'a pas de place pour des adaptateurs : merge=true, ou format=safetensors, ou format=lora."
+        )
 
 
 def _card(known: form.Description) -> str:
     """La carte du modèle : ce qu'il est, ce qu'il a lu, et sous quelle licence."""
     parameters = messages.magnitude(cost.n_parameters(known.config))
     corpus = known.corpus or "inconnu de ce fichier"
+    adapted = ""
+    if known.lora is not None:
+        adapted = (
+            f"Adaptateurs LoRA de rang {known.lora.rank} sur {', '.join(known.lora.modules)}, appris sur le modèle "
+            f"d'empreinte {known.base} ({known.base_source or 'origine inconnue'}).\n\n"
+        )
+    if known.labels:
+        adapted += f"Il classe un texte : {', '.join(known.labels)}.\n\n"
     return (
         f"# Un GPT de {parameters} de paramètres\n\n"
         f"Écrit par gpt_lightning : {known.config.n_layers} couches, largeur {known.config.emb_dim}, contexte de "
         f"{known.config.context_length} jetons, vocabulaire de {known.config.vocab_size}.\n\n"
-        f"Corpus d'entraînement : {corpus}.\n"
+        f"{adapted}Corpus d'entraînement : {corpus}.\n"
     )
 
 
-def _tensors(model: GPTModel) -> dict:
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_weights:
-        del state["out_head.weight"]  # la même matrice que tok_emb
-    return state
+def _tensors(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    kept = {name: tensor.contiguous() for name, tensor in state.items()}
+    if config.tie_weights:
+        kept.pop("out_head.weight", None)  # la même matrice que tok_emb
+    return kept
 
 
-def _safetensors(
-    model: GPTModel, tokenizer: Tokenizer | None, description: dict[str, Any], to: Path
-) -> list[str]:
+def _safetensors(state: Mapping[str, Tensor], known: form.Description, to: Path, *, alone: bool) -> list[str]:
     from safetensors.torch import save_file
 
-    text = json.dumps(description, ensure_ascii=False, indent=1)
-    save_file(_tensors(model), to / huggingface.WEIGHTS, metadata={form.KEY: text})
+    tensors = _tensors(state, known.config)
+    if alone:
+        tensors = {
+            name: one for name, one in tensors.items() if is_adapter(name) or name.startswith("class_head.")
+        }
+    name = ADAPTERS if alone else huggingface.WEIGHTS
+    text = json.dumps(form.describe(known), ensure_ascii=False, indent=1)
+    save_file(tensors, to / name, metadata={form.KEY: text})
     (to / f"{form.KEY}.json").write_text(text, encoding="utf-8")
-    return [huggingface.WEIGHTS, f"{form.KEY}.json"]
+    return [name, f"{form.KEY}.json"]
 
 
-def _huggingface(
-    model: GPTModel, tokenizer: Tokenizer | None, description: dict[str, Any], to: Path
-) -> list[str]:
+def _huggingface(model: GPTModel, known: form.Description, to: Path) -> list[str]:
     from safetensors.torch import save_file
 
-    config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None)
-    files = {huggingface.CONFIG: config, f"{form.KEY}.json": description}
+    tokenizer = known.tokenizer
+    config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, known.labels)
+    files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(known)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
     if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
@@ -92,10 +138,12 @@ def _huggingface(
         marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
         if marks:
             special |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
-        if description.get("template"):
-            special["chat_template"] = jinja(description["template"])
+        if known.labels:
+            special["pad_token"] = special["eos_token"]
+        if known.template:
+            special["chat_template"] = jinja(known.template)
         texts |= huggingface_files(merges, marks) | {"tokenizer_config.json": json.dumps(special, indent=1)}
-    state = huggingface.state_to(_tensors(model), model.config)
+    state = huggingface.state_to(_tensors(model.state_dict(), model.config), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})
     for name, text in texts.items():
         (to / name).write_text(text, encoding="utf-8")

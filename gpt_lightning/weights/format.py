@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.tokenizers.template import TEMPLATES
 from gpt_lightning.weights.sources import TASKS
@@ -32,8 +33,14 @@ class Description(NamedTuple):
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
     corpus: str = ""
-    task: str = "text"  # text, ou instruct : répondre, dans le gabarit `template`
+    task: str = (
+        "text"  # text ; instruct : répondre, dans le gabarit `template` ; classify : donner une des `labels`
+    )
     template: str = ""
+    labels: tuple[str, ...] = ()
+    lora: LoRAConfig | None = None  # ses adaptateurs, l'empreinte de leur base, et d'où elle venait
+    base: str = ""
+    base_source: str = ""
 
 
 class Progress(NamedTuple):
@@ -54,12 +61,14 @@ class Progress(NamedTuple):
 
 def describe(description: Description) -> dict[str, Any]:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    config, tokenizer, prompts, corpus, task, template = description
-    state = tokenizer.state() if tokenizer else None
-    known = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
-    more = {"prompts": list(prompts), "corpus": corpus}
-    if task != "text":
-        more |= {"task": task, "template": template}
+    one = description
+    state = one.tokenizer.state() if one.tokenizer else None
+    known = {"format_version": VERSION, "model": one.config.to_dict(), "tokenizer": state}
+    more: dict[str, Any] = {"prompts": list(one.prompts), "corpus": one.corpus}
+    if one.task != "text":
+        more |= {"task": one.task, "template": one.template, "labels": list(one.labels)}
+    if one.lora is not None:
+        more |= {"lora": one.lora.to_dict(), "base": one.base, "base_source": one.base_source}
     return known | {key: value for key, value in more.items() if value}
 
 
@@ -78,13 +87,21 @@ def read(description: Any, path: Path) -> Description:
         raise UserError(
             f"{path} : son tokenizer a {tokenizer.vocab_size} identifiants, et son modèle {config.vocab_size}."
         )
+    task, labels = _known(description, "task", TASKS, "text", path), description.get("labels", ())
+    if (task == "classify") != bool(labels):
+        raise UserError(f"{path} : {len(labels)} étiquettes pour la tâche {task}.")
+    lora = description.get("lora")
     return Description(
         config,
         tokenizer,
         tuple(map(str, description.get("prompts", ()))),
         str(description.get("corpus", "")),
-        _known(description, "task", TASKS, "text", path),
+        task,
         _known(description, "template", ("", *TEMPLATES), "", path),
+        tuple(map(str, labels)),
+        LoRAConfig.from_dict(lora) if lora else None,
+        str(description.get("base", "")),
+        str(description.get("base_source", "")),
     )
 
 

@@ -3,6 +3,7 @@
 Le dossier contient config.json et model.safetensors (ou son index, s'il est en fragments, ou pytorch_model.bin).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _TOP = [
     ("final_norm.scale", "transformer.ln_f.weight", False),
     ("final_norm.shift", "transformer.ln_f.bias", False),
     ("out_head.weight", "lm_head.weight", False),
+    ("class_head.weight", "score.weight", False),
 ]
 _BLOCK = [
     ("norm1.scale", "ln_1.weight", False),
@@ -86,8 +88,11 @@ def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
     )
 
 
-def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
-    """config.json de cette configuration. UserError qui nomme ce que GPT-2 n'a pas."""
+def config_to(config: GPTConfig, eos_id: int | None, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """config.json de cette configuration ; avec des étiquettes, celui d'un GPT2ForSequenceClassification.
+
+    UserError qui nomme ce que GPT-2 n'a pas.
+    """
     absent = [
         f"model.{key}={getattr(config, key)}"
         for key, values in (
@@ -101,9 +106,15 @@ def config_to(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
         raise UserError(
             f"GPT-2 n'a pas {', '.join(absent)} : pas d'export format=hf ; format=safetensors garde tout."
         )
+    classifies = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: rank for rank, label in enumerate(labels)},
+        "pad_token_id": eos_id,  # ce qui complète un lot : le dernier jeton qui n'en est pas est lu
+    }
     return {
         "model_type": "gpt2",
-        "architectures": ["GPT2LMHeadModel"],
+        "architectures": ["GPT2ForSequenceClassification" if labels else "GPT2LMHeadModel"],
+        **(classifies if labels else {}),
         "vocab_size": config.vocab_size,
         "n_positions": config.context_length,
         "n_embd": config.emb_dim,
@@ -142,7 +153,7 @@ def state_from(theirs: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor
 
 def _with_prefix(name: str) -> str:
     """Les fichiers de GPTModel n'ont pas le préfixe `transformer.` de GPT2LMHeadModel."""
-    return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
+    return name if name.startswith(("transformer.", "lm_head.", "score.")) else f"transformer.{name}"
 
 
 def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
@@ -153,6 +164,8 @@ def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
         if ours == "out_head.weight" and config.tie_weights:
             continue
         tensor = state.get(ours)
+        if ours == "class_head.weight" and tensor is None:
+            continue
         if tensor is None:
             tensor = torch.zeros(4 * size if ours.endswith("layers.0.bias") else size)
         if ours in ("tok_emb.weight", "out_head.weight"):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,11 @@ from torch import Tensor
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model.lora import merged
 from gpt_lightning.tokenizers import Tokenizer, gpt2
+from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
 from gpt_lightning.weights.sources import TASKS, find_checkpoints
 
@@ -24,26 +26,35 @@ log = logging.getLogger("gpt_lightning")
 
 
 class Loaded(NamedTuple):
-    """Un modèle, ce que sa source dit de lui, et le fichier, le dossier ou le nom où il a été lu."""
+    """Un modèle, ce que sa source dit de lui, et le fichier, le dossier ou le nom où il a été lu.
+
+    Ses adaptateurs, s'il en a, y sont déjà ajoutés aux matrices ; `adapted` sont les tenseurs d'avant.
+    """
 
     model: GPTModel
     known: form.Description
     source: str = ""
     guessed: bool = False  # le nombre de têtes n'est pas dans le fichier
+    adapted: dict[str, Tensor] | None = None
 
 
 def load(
-    source: str | None = None, *, n_heads: int | None = None, key: str = "ckpt_path"
+    source: str | None = None,
+    *,
+    n_heads: int | None = None,
+    key: str = "ckpt_path",
+    base: str | None = None,
 ) -> tuple[GPTModel, Tokenizer | None]:
     """Le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier GPT-2 de Hugging Face, ou `hf:nom` ; le
     gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ; `key` est le réglage que les
-    phrases nomment. Rien n'est jamais exécuté.
+    phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'un fichier d'adaptateurs, que sinon son
+    empreinte retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
-    found = load_described(source, n_heads=n_heads, key=key)
+    found = load_described(source, n_heads=n_heads, key=key, base=base)
     return found.model, found.known.tokenizer
 
 
@@ -53,6 +64,7 @@ def load_described(
     n_heads: int | None = None,
     key: str = "ckpt_path",
     tasks: Sequence[str] = TASKS,
+    base: str | None = None,
 ) -> Loaded:
     """Comme `load`, avec ce que la source dit du modèle, et laquelle a été lue.
 
@@ -65,11 +77,13 @@ def load_described(
             found = _from_huggingface(folder)._replace(source=source)
     else:
         paths = find_checkpoints(source, key=key, tasks=tasks)
-        found = first_whole(paths, lambda path: _from_path(path, n_heads))
+        found = first_whole(paths, lambda path: _from_path(path, n_heads, base))
     if found.known.task not in tasks:
         raise UserError(messages.wrong_task(found.source, found.known.task))
     if n_heads is not None and not found.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
+    if base is not None and found.known.lora is None:
+        raise UserError(f"base_path= ne sert qu'à des adaptateurs : {found.source} a tous ses poids.")
     return found
 
 
@@ -88,42 +102,62 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: boo
     return first_whole(others, read)
 
 
-def resumable(path: str) -> tuple[form.Description, form.Progress]:
-    """Ce que le checkpoint `path` dit de son modèle, et où il en est. UserError s'il ne peut pas être repris."""
+class Resumed(NamedTuple):
+    """Ce qu'un checkpoint dit de son modèle, où il en est, et les tenseurs de sa base s'il ne les a pas."""
+
+    known: form.Description
+    progress: form.Progress
+    base: dict[str, Tensor] | None = None
+
+
+def resumable(path: str) -> Resumed:
+    """Ce qu'il faut pour reprendre le checkpoint `path`. UserError s'il ne peut pas l'être."""
     with reading(Path(path)):
         content = read_torch(Path(path))
         progress = form.read_progress(content, path)
         known = form.read(content[form.KEY], Path(path))
-        build(known.config, form.model_state(content), Path(path))
-        return known, progress
+        state = form.model_state(content)
+        found = _built(known, state, Path(path), None)
+        return Resumed(known, progress, found.adapted if adapters.is_partial(state) else None)
 
 
-def _from_path(path: Path, n_heads: int | None) -> Loaded:
+def _from_path(path: Path, n_heads: int | None, base: str | None = None) -> Loaded:
     with reading(path):
-        return _recognised(path, n_heads)._replace(source=str(path))
+        return _recognised(path, n_heads, base)._replace(source=str(path))
 
 
-def _recognised(path: Path, n_heads: int | None) -> Loaded:
+def _recognised(path: Path, n_heads: int | None, base: str | None) -> Loaded:
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, base)
     regular(path)
     if path.suffix == ".safetensors":
-        return _from_safetensors(path)
+        return _from_safetensors(path, base)
     content = read_torch(path)
     if form.is_ours(content):
-        return _from_checkpoint(path, content)
+        known = form.read(content[form.KEY], path)
+        return _built(known, form.model_state(content), path, base)
     if original.is_original(content):
         return _from_original(path, original.state_of(content), n_heads)
     seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
     raise UserError(f"{path} : architecture inconnue (on y trouve {seen[:120]}).")
 
 
-def _from_checkpoint(path: Path, checkpoint: dict[str, Any]) -> Loaded:
-    known = form.read(checkpoint[form.KEY], path)
-    return Loaded(build(known.config, form.model_state(checkpoint), path), known)
+def _built(known: form.Description, state: dict[str, Tensor], path: Path, base: str | None) -> Loaded:
+    """Le modèle de ces tenseurs, sur sa base s'ils ne sont que des adaptateurs, que voici ajoutés aux matrices."""
+    if known.lora is None:
+        return Loaded(build(known.config, state, path, len(known.labels)), known)
+    if adapters.is_partial(state):
+        state = adapters.completed(state, known, path, base, lambda source: load(source)[0])
+    elif base is not None:
+        raise UserError(f"base_path= ne sert pas ici : {path} a ses adaptateurs et leur base.")
+    try:
+        plain = merged(state, known.lora)
+    except (RuntimeError, KeyError):
+        raise Damaged(f"{path} : ses adaptateurs ne vont pas à ses matrices.") from None
+    return Loaded(build(known.config, plain, path, len(known.labels)), known, adapted=dict(state))
 
 
-def _from_safetensors(path: Path) -> Loaded:
+def _from_safetensors(path: Path, base: str | None) -> Loaded:
     from safetensors import safe_open
 
     with reading(path), safe_open(path, framework="pt") as file:
@@ -131,16 +165,16 @@ def _from_safetensors(path: Path) -> Loaded:
         if form.KEY in metadata:
             known = form.read(parse_json(metadata[form.KEY], path), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Loaded(build(known.config, tensors, path), known)
-    return _from_folder(path.parent)
+            return _built(known, tensors, path, base)
+    return _from_folder(path.parent, base)
 
 
-def _from_folder(folder: Path) -> Loaded:
+def _from_folder(folder: Path, base: str | None) -> Loaded:
     if (folder / huggingface.CONFIG).exists():
         return _from_huggingface(folder)
     ours = sorted(folder.glob("*.safetensors"))
     if len(ours) == 1 and _has_metadata(ours[0]):
-        return _from_safetensors(ours[0])
+        return _from_safetensors(ours[0], base)
     raise UserError(
         f"{folder} n'est ni une exécution (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "
         f"safetensors."
@@ -166,7 +200,8 @@ def _from_huggingface(folder: Path) -> Loaded:
         known = known._replace(config=replace(known.config, vocab_padding=1))
     elif tokenizer is None:
         log.warning(messages.unread_tokenizer(str(folder), why_not))
-    return Loaded(build(known.config, huggingface.state_from(tensors, known.config), folder), known)
+    state = huggingface.state_from(tensors, known.config)
+    return Loaded(build(known.config, state, folder, len(known.labels)), known)
 
 
 def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
@@ -178,15 +213,18 @@ def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
     return Loaded(build(config, state, path), form.Description(config, tokenizer), guessed=True)
 
 
-def build(config: GPTConfig, state: dict[str, Tensor], path: Path) -> GPTModel:
-    """Un modèle fait de ces tenseurs, sans les copier. UserError qui nomme le tenseur absent ou mal formé."""
+def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int = 0) -> GPTModel:
+    """Un modèle fait de ces tenseurs, sans les copier ; avec des étiquettes, un modèle qui classe.
+
+    UserError qui nomme le tenseur absent ou mal formé.
+    """
     blocks = len({name.split(".")[1] for name in state if name.startswith("trf_blocks.")})
     if config.n_layers > blocks:  # avant d'en construire un million
         raise UserError(f"{path} : il manque le tenseur trf_blocks.{blocks}, sur {config.n_layers} annoncés.")
     if config.n_layers < blocks:
         raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")
     with torch.device("meta"):
-        model = GPTModel(config, draw=False)
+        model = GPTClassifier(config, n_labels, draw=False) if n_labels else GPTModel(config, draw=False)
     expected = model.state_dict()
     if config.tie_weights and "tok_emb.weight" in state:
         state = {**state, "out_head.weight": state["tok_emb.weight"]}

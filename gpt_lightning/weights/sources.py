@@ -10,8 +10,12 @@ from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 
 OUTPUTS = "outputs"
-TASKS = ("text", "instruct")  # ce qu'un modèle sait faire : continuer un texte, répondre
-DATA_MODULES = {"ConversationDataModule": "instruct"}  # les autres servent du texte
+TASKS = ("text", "instruct", "classify")  # ce qu'un modèle sait faire : continuer un texte, répondre, classer
+WRITERS = ("text", "instruct")  # ceux qui écrivent
+DATA_MODULES = {
+    "ConversationDataModule": "instruct",
+    "LabelledDataModule": "classify",
+}  # les autres : du texte
 
 
 def find_checkpoint(

@@ -7,33 +7,63 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model.learned import learn_only
+from gpt_lightning.model.lora import LoRAConfig, adapt, is_adapter
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.weights.format import Description
-from gpt_lightning.weights.loading import load_described
-from gpt_lightning.weights.sources import newest_run
+from gpt_lightning.weights.adapters import fingerprint
+from gpt_lightning.weights.loading import Resumed, load_described
+from gpt_lightning.weights.sources import TASKS, WRITERS, newest_run
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """L'architecture (clés de `model`), et si les poids viennent d'une source : leur tokenizer, leurs tenseurs."""
+    """L'architecture (clés de `model`), et si les poids viennent d'une source : leur tokenizer, leurs tenseurs, et les
+    étiquettes d'un modèle qui classe."""
 
     architecture: dict[str, Any]
     source: str | None = None
     tokenizer: Tokenizer | None = None
     state: dict[str, Tensor] | None = None
+    labels: tuple[str, ...] = ()
+    base: str = ""  # l'empreinte et l'origine des poids qu'une reprise a adaptés
+    base_source: str = ""
 
-    def build(self, n_ids: int) -> GPTModel:
-        """Le modèle de départ, pour un tokenizer de `n_ids` identifiants."""
+    def build(
+        self, n_ids: int, *, n_labels: int = 0, lora: LoRAConfig | None = None, train_on: str = "all"
+    ) -> GPTModel:
+        """Le modèle de départ, pour un tokenizer de `n_ids` identifiants ; avec `n_labels`, il classe.
+
+        Ses adaptateurs sont ceux de `lora` ; seuls les paramètres de `train_on` apprendront. UserError si les
+        adaptateurs n'ont rien à adapter.
+        """
         given = self.architecture["vocab_size"]
         grown = self.state is not None and given is not None and given < n_ids
+        if grown and train_on != "all":
+            raise UserError(
+                f"train_on={train_on} n'apprend pas les embeddings, et les jetons de chatml, nouveaux pour ce modèle, "
+                f"y resteraient tous les mêmes : prenez data.template=texte, ou train_on=all."
+            )
         architecture = {**self.architecture, "vocab_size": n_ids} if grown else self.architecture
-        model = GPTModel(GPTConfig.for_vocabulary(architecture, n_ids))
+        config = GPTConfig.for_vocabulary(architecture, n_ids)
+        model = GPTClassifier(config, n_labels) if n_labels else GPTModel(config)
         if self.state is not None:
-            model.load_state_dict(_grown(self.state, given, model) if grown else self.state)
-        return model
+            state = _grown(self.state, given, model) if grown else dict(self.state)
+            fresh = {name: tensor for name, tensor in model.state_dict().items() if name not in state}
+            model.load_state_dict({**fresh, **state})
+        if lora is not None:
+            adapt(model, lora)
+        return learn_only(model, train_on)
+
+    def identity(self, model: GPTModel) -> tuple[str, str]:
+        """L'empreinte et l'origine des poids dont `model`, qui vient d'être construit, part."""
+        if self.base:
+            return self.base, self.base_source
+        return fingerprint(model.state_dict(), model.config), self.source or ""
 
 
 def _grown(state: Mapping[str, Tensor], known: int, model: GPTModel) -> dict[str, Tensor]:
@@ -50,23 +80,46 @@ def _grown(state: Mapping[str, Tensor], known: int, model: GPTModel) -> dict[str
 
 
 def starting_point(
-    source: str | None, architecture: Mapping[str, Any], resumed: Description | None = None
+    source: str | None,
+    architecture: Mapping[str, Any],
+    resumed: Resumed | None = None,
+    *,
+    task: str = "text",
 ) -> StartingPoint:
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
 
     `auto` est le meilleur modèle de l'exécution de texte la plus récente, s'il y en a une. Une reprise a le modèle et
-    le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine n'est plus lue.
+    le tokenizer de son checkpoint (`resumed`), qui apporte ses poids : la source d'origine n'est plus lue, sauf pour
+    des adaptateurs gardés seuls.
     """
     chosen = {key: architecture[key] for key in CHOSEN}
     if resumed is not None:
-        return StartingPoint({**resumed.config.to_dict(), **chosen}, tokenizer=resumed.tokenizer)
+        known = resumed.known
+        return StartingPoint(
+            {**known.config.to_dict(), **chosen},
+            tokenizer=known.tokenizer,
+            state=_base_of(resumed.base) if resumed.base else None,
+            labels=known.labels,
+            base=known.base,
+            base_source=known.base_source,
+        )
     if source == "auto":
         found = newest_run(tasks=("text",))
         source = str(found) if found else None
     if not source:
         return StartingPoint(dict(architecture))
     # « best » est celui d'aujourd'hui
-    model, known, source, _ = load_described(source, key="init_from", tasks=("text", "instruct"))
+    tasks = TASKS if task == "classify" else WRITERS
+    model, known, source, *_ = load_described(source, key="init_from", tasks=tasks)
     return StartingPoint(
-        {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict())
+        {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict()), known.labels
     )
+
+
+def _base_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Les tenseurs d'un modèle adapté, moins ce que le checkpoint rendra."""
+    return {
+        name: one
+        for name, one in state.items()
+        if not is_adapter(name) and not name.startswith("class_head.")
+    }

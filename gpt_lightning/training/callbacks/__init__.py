@@ -1,6 +1,7 @@
 """Les callbacks : mesurer, montrer, écrire un texte, dessiner, finir."""
 
 from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
+from gpt_lightning.training.callbacks.classes import Confusion
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.monitor import Monitor
 from gpt_lightning.training.callbacks.plot import LossPlot
@@ -11,6 +12,7 @@ from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 
 __all__ = [
     "BestCheckpoint",
+    "Confusion",
     "Finish",
     "LastCheckpoint",
     "Lines",

@@ -34,7 +34,7 @@ class Finish(Callback):
         data = trainer.datamodule
         if not data.reads_whole_validation:
             data.read_whole_validation()
-            loss = mean_loss(pl_module, data.val_dataloader())
+            loss = mean_loss(pl_module, data.val_dataloader(), counted=True)
             pl_module.record_validation(loss)
         if "val/loss" in pl_module.metrics:
             for logger in trainer.loggers:

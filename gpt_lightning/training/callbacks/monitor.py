@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning.model import cost
+from gpt_lightning.model.learned import flops_per_token
 from gpt_lightning.training.hardware import peak_flops, peak_memory
 
 
@@ -67,9 +67,7 @@ class Monitor(Callback):
         if memory is not None:
             metrics["memory_gb"] = memory / 1e9
         if self._peak:
-            flops = metrics["tokens_per_second"] * cost.flops_per_token(
-                pl_module.model.config, batch[0].shape[1]
-            )
+            flops = metrics["tokens_per_second"] * flops_per_token(pl_module.model, batch[0].shape[1])
             metrics["mfu"] = flops / (self._peak * trainer.world_size)
         self._tokens, self._since = pl_module.tokens_seen, now
         pl_module.metrics |= metrics

@@ -56,7 +56,7 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     star = {"marker": "*", "markersize": 16, "color": "#D55E00", "ls": "none"}
     label = f"minimum : {best:.3f}".replace(".", ",")
     axes.plot(tokens / scale, best, **star, label=label)
-    axes.set(ylabel="perte (nats par jeton)", title="Perte d'entraînement et de validation")
+    axes.set(ylabel="perte (nats)", title="Perte d'entraînement et de validation")
     above = axes.secondary_xaxis("top", functions=(lambda e: e * scale, lambda t: t / scale))
     above.set_xlabel("jetons vus")
     thousands = EngFormatter(sep=" ")

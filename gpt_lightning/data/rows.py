@@ -1,0 +1,168 @@
+"""Ce que tout corpus de lignes (des conversations, des textes étiquetés) partage : fichiers, moitiés, lots."""
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from gpt_lightning import messages
+from gpt_lightning.data.answers import AnswerDataset, AnswerOrder
+from gpt_lightning.data.corpus import LICENCES, fraction
+from gpt_lightning.data.datamodule import Served, Statistics, check_sizes
+from gpt_lightning.data.files import Found, find_files
+from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.tokenizers import from_state
+
+log = logging.getLogger("gpt_lightning")
+
+
+class RowsDataModule(Served, lightning.LightningDataModule):
+    """Lit des lignes de fichiers, ou du dictionnaire, les partage entre deux moitiés, et les sert.
+
+    `nouns` nomme une ligne, `suffixes` et `what` les fichiers ; `own` sont les sources qui ne lisent pas de fichier.
+    """
+
+    nouns = ("ligne", "lignes")
+    suffixes: tuple[str, ...] = ()
+    what = ""
+    own: tuple[str, ...] = ()
+    default: str
+    path: Any
+    val_path: Any
+    errors: str
+    limit: int | None
+
+    def check(
+        self,
+        *,
+        tokenizer: Any,
+        source: str | None,
+        path: Any,
+        val_path: Any,
+        limit: int | None,
+        errors: str,
+        train_split: float,
+        max_length: int,
+        batch_size: int,
+        num_workers: int,
+        passes: int,
+        eval_batches: int | None,
+        seed: int,
+        accumulate: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Garde les options que tous ont. UserError si l'une ne va pas, seule ou avec une autre."""
+        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
+        choice("data.source", source, (None, "files", *self.own))
+        choice("data.errors", errors, ("strict", "skip"))
+        if limit is not None:
+            whole("data.limit", limit)
+        self.source = source or ("files" if path else self.default)
+        if self.source in self.own and path:
+            raise UserError(
+                f"data.source={self.source} ne lit pas de fichier : retirez data.path=, ou data.source=."
+            )
+        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare()
+        self.path, self.val_path, self.limit, self.errors = path, val_path, limit, errors
+        self.train_split, self.max_length, self.seed = train_split, max_length, seed
+        self.batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
+        self.eval_batches, self._whole_validation = eval_batches, eval_batches is None
+        self.progress = progress
+        self.store: dict[str, AnswerDataset] | None = None
+        self.skipped: list[str] = []
+        self.statistics: Statistics
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        paths = [self.path] if self.source == "files" else []
+        paths += [self.val_path] if self.val_path else []
+        return [one for path in paths for one in self.files(path).left_out]
+
+    def files(self, path: Any) -> Found:
+        """Les fichiers que `path` désigne."""
+        return find_files(path, suffixes=self.suffixes, what=self.what)
+
+    def read(self, source: str, path: Any) -> Iterable[Any]:
+        """Les lignes d'une source, chacune avec sa clé (`key`) : la même clé est toujours du même côté."""
+        raise NotImplementedError
+
+    def halves(self) -> dict[str, list[Any]]:
+        """Les lignes des deux moitiés, train et val. UserError si l'une est vide."""
+        self.skipped = []
+        found: dict[str, list[Any]] = {"train": list(self.read(self.source, self.path))}
+        if self.val_path:
+            found["val"] = list(self.read("files", self.val_path))
+        else:
+            everything = found["train"]
+            found = {"train": [], "val": []}
+            for one in everything:
+                found["train" if fraction(one.key, "split") < self.train_split else "val"].append(one)
+        if not any(found.values()):
+            raise UserError(f"Le corpus est vide : {self._no} {self.nouns[0]} à lire.")
+        for split, several in found.items():
+            if not several:
+                which = "d'entraînement" if split == "train" else "de validation"
+                raise UserError(
+                    f"{self._no.capitalize()} {self.nouns[0]} {which} : donnez-en davantage, ou data.val_path=."
+                )
+        return found
+
+    @property
+    def _no(self) -> str:
+        return "aucun" if self.nouns[0].startswith("texte") else "aucune"
+
+    def say_skipped(self) -> None:
+        """Dit combien de lignes sont laissées de côté, et la première."""
+        if self.skipped:
+            log.warning(messages.left_aside(self.nouns, len(self.skipped), self.skipped[0]))
+
+    def prepare(self) -> Statistics:
+        raise NotImplementedError
+
+    def prepared_state(self) -> dict[str, Any]:
+        """De quoi préparer les mêmes lignes dans un autre processus de cette machine."""
+        return {"tokenizer": self.tokenizer.state()}
+
+    def adopt(self, found: dict[str, Any]) -> None:
+        """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
+        self.tokenizer = from_state(found["tokenizer"])
+        self.prepare()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        first = self.path if isinstance(self.path, str) else self.path[0] if self.path else None
+        return Path(first).stem if first else self.source
+
+    @property
+    def credit(self) -> str:
+        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
+        return f"{self.name}, {LICENCES['wiktionnaire']}" if self.source in self.own else self.name
+
+    def dataset(self, split: str) -> AnswerDataset:
+        """Les lignes de `split` (train ou val)."""
+        assert self.store is not None, "prepare() lit les lignes"
+        return self.store[split]
+
+    def batches(self, *splits: str) -> list[Any]:
+        """Tous les lots de ces moitiés, par longueur."""
+        parts = [self.dataset(split) for split in splits]
+        return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
+        """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""
+        order = AnswerOrder(
+            self.dataset("train"),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=world_size,
+            rank=rank,
+            accumulate=self.accumulate,
+        )
+        if not len(order):
+            raise UserError(
+                f"Il y a {order.n_windows} {self.nouns[1]} et un pas en lit {order.per_step} : essayez "
+                f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
+            )
+        return order

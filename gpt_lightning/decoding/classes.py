@@ -1,0 +1,42 @@
+"""Du texte à l'étiquette : ce qu'un modèle qui classe dit de textes, lot par lot.
+
+Légende des formes : N textes, T jetons, E étiquettes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.inference_mode()
+def classified(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    cut: Callable[[int], None] = lambda rank: None,
+) -> list[Tensor]:
+    """Les probabilités (E,) de chaque texte, dans l'ordre. Un texte n'y change rien pour un autre.
+
+    Un texte plus long que le contexte est coupé à la fin, et `cut` reçoit son rang. UserError si le tokenizer ne lit
+    pas un texte.
+    """
+    room, device = model.config.context_length, next(model.parameters()).device
+    rows = [tokenizer.encode(text) or [tokenizer.eos_id or 0] for text in texts]
+    for rank, row in enumerate(rows):
+        if len(row) > room:
+            cut(rank)
+    found: dict[int, Tensor] = {}
+    by_length = sorted(range(len(rows)), key=lambda rank: len(rows[rank]))
+    for start in range(0, len(rows), batch_size):
+        ranks = by_length[start : start + batch_size]
+        kept = [rows[rank][:room] for rank in ranks]
+        width = max(map(len, kept))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in kept], device=device)  # (N, T)
+        where = torch.tensor([n * width + len(row) - 1 for n, row in enumerate(kept)], device=device)
+        shares = model.classify(ids, where).float().softmax(-1).cpu()
+        found |= dict(zip(ranks, shares, strict=True))
+    return [found[rank] for rank in range(len(rows))]

@@ -1,0 +1,79 @@
+"""Des adaptateurs sans leur base : l'empreinte d'un modèle, et retrouver celui sur lequel ils ont appris."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpt_lightning import messages
+from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.lora import is_adapter
+from gpt_lightning.weights.format import Description
+from gpt_lightning.weights.sources import OUTPUTS
+
+log = logging.getLogger("gpt_lightning")
+
+
+def fingerprint(state: Mapping[str, Tensor], config: GPTConfig) -> str:
+    """L'empreinte des poids d'un modèle : leurs noms, leurs formes et leurs nombres en float32.
+
+    Le remplissage du vocabulaire, la tête si elle est l'embedding, des adaptateurs et une tête de classement n'en sont
+    pas : c'est l'empreinte de la base, où qu'elle soit écrite.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        if (name == "out_head.weight" and config.tie_weights) or name.startswith("class_head."):
+            continue
+        if is_adapter(name):
+            continue
+        tensor = state[name]
+        if name in ("tok_emb.weight", "out_head.weight"):
+            tensor = tensor[: config.vocab_size]
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def is_partial(state: Mapping[str, Tensor]) -> bool:
+    """Vrai pour un fichier qui n'a que des adaptateurs."""
+    return "tok_emb.weight" not in state and any(map(is_adapter, state))
+
+
+def completed(
+    state: Mapping[str, Tensor],
+    known: Description,
+    path: Path,
+    base: str | None,
+    load: Callable[[str], GPTModel],
+) -> dict[str, Tensor]:
+    """Les tenseurs de `state`, et ceux de sa base : celle que `base` désigne, ou celle qui a son empreinte.
+
+    `load` lit un modèle. UserError si la base donnée n'est pas la sienne, ou si aucune ne l'est.
+    """
+    if base is not None:
+        found = load(base).state_dict()
+        other = fingerprint(found, known.config)
+        if other != known.base:
+            raise UserError(messages.another_base(str(path), known.base, known.base_source, base, other))
+        return {**found, **state}
+    for source in _candidates(known):
+        try:
+            model = load(source)
+        except UserError:  # parti, abîmé, ou sans réseau
+            continue
+        if model.config == known.config and fingerprint(model.state_dict(), known.config) == known.base:
+            log.info(messages.base_found(source))
+            return {**model.state_dict(), **state}
+    raise UserError(messages.no_base(str(path), known.base, known.base_source))
+
+
+def _candidates(known: Description) -> Iterator[str]:
+    """Où chercher la base : d'où elle venait, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
+    if known.base_source:
+        yield known.base_source
+    found = Path(OUTPUTS).glob("**/checkpoints/best.ckpt")
+    yield from map(str, sorted(found, key=lambda path: -path.stat().st_mtime_ns))
