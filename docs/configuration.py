@@ -9,9 +9,10 @@ from gpt_lightning.cli.composition import CONF, choices, compose
 from gpt_lightning.commands import COMMANDS
 
 PAGE = Path(__file__).with_name("configuration.md")
-GROUPS = ("model", "data", "tokenizer", "optim", "decoding", "trainer", "callbacks", "logger")
+GROUPS = ("model", "data", "tokenizer", "optim", "lora", "decoding", "trainer", "callbacks", "logger")
 BASE = {"model": "mini", "data": "text", "tokenizer": "trained", "optim": "adamw", "decoding": "greedy"}
 BASE |= {
+    "lora": "default",
     "trainer": "default",
     "callbacks": "default",
     "logger": "tensorboard",

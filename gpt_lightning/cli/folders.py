@@ -222,25 +222,20 @@ def interrupted(folder: Path, command: str, signal: str, step: int) -> str:
 
 def _script(name: str) -> str:
     """Comment lancer `name` : par son script à côté de celui qui tourne, ou par le paquet."""
-    script = Path(sys.argv[0])
-    return (
-        f"python {script.with_name(f'{name}.py')}"
-        if script.suffix == ".py"
-        else f"python -m gpt_lightning {name}"
-    )
+    script = Path(sys.argv[0]).with_name(f"{name}.py")
+    beside = Path(sys.argv[0]).suffix == ".py" and script.exists()
+    return f"python {script}" if beside else f"python -m gpt_lightning {name}"
 
 
-def following(folder: Path, task: str) -> list[str]:
-    """Les commandes à taper ensuite, prêtes à coller : celle de la tâche, puis TensorBoard."""
+def following(folder: Path, command: str, *words: str) -> list[str]:
+    """Les commandes à taper ensuite, prêtes à coller : `command` et ses mots, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
-    source = "" if newest else f" {as_typed('ckpt_path', folder)}"
+    source = [] if newest else [as_typed("ckpt_path", folder)]
     logs = OUTPUTS if newest else folder
-    command = {
-        "text": f"{_script('generate')} decoding=nucleus",
-        "instruct": "python -m gpt_lightning chat",
-        "classify": 'python -m gpt_lightning classify prompt="..."',
-    }[task]
-    return [f"{command}{source}", f"tensorboard --logdir {shlex.quote(plainly(logs))}"]
+    return [
+        " ".join([_script(command), *words, *source]),
+        f"tensorboard --logdir {shlex.quote(plainly(logs))}",
+    ]
 
 
 def save_yaml(values: Any, path: Path) -> None:

@@ -11,6 +11,13 @@ from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
 
+# ce que l'on fait ensuite d'un modèle de chaque tâche
+NEXT = {
+    "text": ("generate", "decoding=nucleus"),
+    "instruct": ("chat",),
+    "classify": ("classify", 'prompt="..."'),
+}
+
 
 def train(settings: dict[str, Any]) -> float:
     """Entraîne selon `settings` (conf/train.yaml composé) ; rend la dernière perte de validation, en nats.
@@ -113,7 +120,7 @@ def train(settings: dict[str, Any]) -> float:
     if signum:
         console.log.info(folders.interrupted(folder, "train", signals.name_of(signum), engine.global_step))
         raise signals.Interrupted(signum)
-    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, data.task))
+    report.after(engine, gpt, folder, time.monotonic() - began, folders.following(folder, *NEXT[data.task]))
     return gpt.metrics["val/loss"]
 
 

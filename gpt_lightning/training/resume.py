@@ -73,9 +73,12 @@ def follows(key: str) -> bool:
 
 
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """UserError sur le premier réglage qui ferait un autre entraînement, avec ses deux valeurs."""
+    """UserError sur le premier réglage qui ferait un autre entraînement, avec ses deux valeurs.
+
+    Un réglage vide est celui d'une version qui ne l'avait pas encore.
+    """
     for key, old, new in differences(before, now):
-        if not follows(key):
+        if not follows(key) and not (old in (None, {}) and new in (None, {})):
             raise UserError(messages.another_run(key, old, new))
 
 

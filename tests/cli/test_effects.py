@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_lightning.cli import effects
-from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.composition import choices, compose
 from gpt_lightning.cli.explain import known_keys
 from gpt_lightning.commands import idle
 
@@ -57,7 +57,11 @@ def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     """Ce que chaque règle regarde existe, et une clé qui n'est dans aucune règle passe."""
     settings, known = compose(command), known_keys(command)
     ruled = {key for rule in idle.RULES if command in rule.commands for key in rule.keys}
-    assert ruled <= set(known)
+    everything = {
+        *known,
+        *(f"data.{key}" for one in choices("data") for key in compose("train", f"data={one}")["data"]),
+    }
+    assert ruled <= everything
     effects.refuse_idle(
         [f"{key}=1" for key in known if not _under(key, ruled)], settings, command, idle.RULES
     )

@@ -162,7 +162,7 @@ def test_definitions_keep_the_words_that_pretraining_keeps():
     held = {piece.key for piece in split_by_hash(read.pieces, 0.9)[1]()}
     data = ConversationDataModule(tokenizer=gpt2(), limit=400)
     found = {"train": set(), "val": set()}
-    for one in data._read("definitions", None):
+    for one in data.read("definitions", None):
         from gpt_lightning.data.corpus import fraction
 
         found["train" if fraction(one.key, "split") < 0.9 else "val"].add(one.key)
