@@ -17,7 +17,18 @@ from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml, resumable_files
 from gpt_lightning.errors import UserError
 
-GROUPS = ("tokenizer", "data", "optim", "model", "decoding", "trainer", "callbacks", "logger", "experiment")
+GROUPS = (
+    "tokenizer",
+    "data",
+    "optim",
+    "model",
+    "lora",
+    "decoding",
+    "trainer",
+    "callbacks",
+    "logger",
+    "experiment",
+)  # ceux de train.yaml, dans son ordre
 HERE = ("ckpt_path", "output_dir", "resume", "strict_resume")  # ce que la commande seule dit
 PLACES = ("data.cache_dir",)  # où l'on écrirait : ce n'est pas à un dossier venu d'ailleurs de le dire
 OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
