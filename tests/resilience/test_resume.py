@@ -81,6 +81,7 @@ def test_killed_at_random_moments_it_ends_on_the_same_bits(case, cache, short, t
     same_run(tmp_path / "tué", expected)
 
 
+@pytest.mark.slow  # trois quarts de minute ; test_stops.py s'arrête et reprend au même bit, plus vite
 def test_killed_twice_it_ends_on_the_same_bits(cache, short, tmp_path):
     runs = Runs(tmp_path, cache, short, "trainer.max_steps=60", *MATRIX["accumulation"])
     expected = runs.whole("entier")

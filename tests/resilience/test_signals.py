@@ -141,7 +141,7 @@ def test_nohup_is_respected(cache, text_file, tmp_path):
     ended(process, 143)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGINT"])
 def test_a_signal_to_the_whole_group_spares_the_readers(name, cache, text_file, tmp_path):
     """Ctrl-C et un gestionnaire de tâches parlent à tout le groupe : les processus de lecture n'en meurent pas."""
     runs = Runs(tmp_path, cache, text_file, "data.num_workers=2", "trainer.max_steps=100000")

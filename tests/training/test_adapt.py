@@ -100,7 +100,8 @@ CASES = ("texte", "réponses", "classes", "dernier bloc", "classes adaptées")
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(one, marks=pytest.mark.slow) if one in CASES[2:4] else one for one in CASES]
+    "case",
+    [pytest.param(one, marks=pytest.mark.slow) if one in CASES[:1] + CASES[2:4] else one for one in CASES],
 )
 def test_stopped_and_resumed_it_ends_on_the_same_bits(case, base, labelled, talks, tmp_path, monkeypatch):
     typed = [
@@ -378,6 +379,7 @@ def test_each_command_refuses_the_task_of_another(classifier, base, command):
     assert done.returncode == 1 and "sait classer un texte" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_classifier_goes_on_with_its_labels_in_their_order(classifier, labelled, command, tmp_path):
     (folder,) = classifier[0].glob("outputs/*/*")
     more = tmp_path / "plus.csv"
