@@ -252,7 +252,7 @@ def finished(
     lines = [("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}")]
     if "val/accuracy" in results:
         lines.append(("exactitude", quality(results["val/accuracy"], results["val/f1"])))
-        lines += [(f"  {name}", value) for name, value in results["baselines"]]
+        lines += results["baselines"]
     else:
         lines.append(("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"))
     if "val/bits_per_byte" in results:
