@@ -39,7 +39,9 @@ class LoRAConfig:
         if number("lora.drop_rate", self.drop_rate) >= 1:
             raise UserError(f"lora.drop_rate={self.drop_rate} : il faut 0 <= drop_rate < 1.")
         if not self.modules or not all(isinstance(one, str) for one in self.modules):
-            raise UserError("lora.modules est vide : essayez lora.modules=[W_query,W_value], ou all.")
+            raise UserError(
+                "lora.modules doit nommer des couches : essayez lora.modules=[W_query,W_value], ou all."
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LoRAConfig":
@@ -50,7 +52,7 @@ class LoRAConfig:
                 f"Clé inconnue dans lora : {', '.join(unknown)} (connues : {', '.join(sorted(known))})."
             )
         modules = values.get("modules", cls.modules)
-        listed = (modules,) if isinstance(modules, str) else tuple(modules or ())
+        listed = tuple(modules) if isinstance(modules, list | tuple) else (modules,)
         return cls(**{**values, "modules": listed})
 
     def to_dict(self) -> dict[str, Any]:

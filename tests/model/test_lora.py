@@ -114,7 +114,9 @@ def test_dropout_is_for_training_only(kind, ids):
     [
         ({"rank": 0}, "lora.rank=0"),
         ({"alpha": 0}, "lora.alpha=0"),
-        ({"modules": []}, "lora.modules est vide"),
+        ({"modules": []}, "lora.modules doit nommer des couches"),
+        ({"modules": 5}, "lora.modules doit nommer des couches"),
+        ({"modules": None}, "lora.modules doit nommer des couches"),
         ({"rslora": "oui"}, "lora.rslora=oui"),
         ({"drop_rate": 1.0}, "lora.drop_rate=1.0"),
         ({"rang": 8}, "Clé inconnue dans lora : rang"),
