@@ -117,6 +117,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace(".", ",")
 
 
+def limited(limit: int, total: int) -> str:
+    """Seule une partie d'un corpus est lue."""
+    return f"Corpus     : {number(limit)} textes tirés parmi {number(total)} (data.limit=null les lit tous)"
+
+
 def left_aside(nouns: tuple[str, str], count: int, first: str) -> str:
     """Des lignes laissées de côté."""
     feminine = "" if nouns[0].startswith("texte") else "e"

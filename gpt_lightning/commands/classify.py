@@ -12,6 +12,7 @@ def classify(settings: dict[str, Any]) -> None:
     """Écrit l'étiquette de chaque texte, et ce que le modèle donne à chacune : un texte sur stdout, ou des lignes."""
     whole("batch_size", settings["batch_size"])
     writing.check_sources(settings)
+    writing.check_table(settings["output"])
     texts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
     if texts is None and not (one := writing.read_prompt(settings, "").strip()):
         raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")

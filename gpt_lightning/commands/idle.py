@@ -52,6 +52,18 @@ RULES = (
         lambda s: "label_key" in s["data"] and not s["data"]["path"] and not s["data"]["val_path"],
         "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
     ),
+    Rule(
+        ("train",),
+        ("decoding", "callbacks.sample.max_new_tokens", "callbacks.sample.strategy", "callbacks.sample.seed"),
+        lambda s: "label_key" in s["data"],
+        "un modèle qui classe n'écrit pas de texte",
+    ),
+    Rule(
+        ("train",),
+        ("lora.save",),
+        lambda s: not s["trainer"]["enable_checkpointing"] or s["trainer"]["fast_dev_run"],
+        "cet entraînement n'écrit pas de checkpoint",
+    ),
     Rule(("evaluate", "prepare"), ("data.class_weights",), _always, "elle ne sert qu'à train.py"),
     Rule(
         ("classify",),

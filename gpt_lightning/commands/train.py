@@ -40,7 +40,9 @@ def train(settings: dict[str, Any]) -> float:
     from gpt_lightning import weights
     from gpt_lightning.training import divergence, module, plan, report, resume, trainer
 
-    resumed = weights.resumable(settings["ckpt_path"]) if settings["ckpt_path"] else None
+    resumed = (
+        weights.resumable(settings["ckpt_path"], settings["base_path"]) if settings["ckpt_path"] else None
+    )
     done = resumed.progress if resumed else None
     if done is not None and processes.is_first():  # les autres ont les réglages qu'il a jugés
         resume.refuse_another_run(folders.load_yaml(folder / folders.SETTINGS) or {}, as_saved(settings))
@@ -54,7 +56,9 @@ def train(settings: dict[str, Any]) -> float:
     build("trainer", trainer.arguments(settings["trainer"], machine, plan.SHORTEST), logger=False)
 
     # le point de départ, les données, le plan
-    start = weights.starting_point(settings["init_from"], settings["model"], resumed, task=data.task)
+    start = weights.starting_point(
+        settings["init_from"], settings["model"], resumed, task=data.task, base=settings["base_path"]
+    )
     checks.refuse_settled_by_weights(typed, start)
     lora, train_on = checks.what_learns(settings, start)
     if start.labels:

@@ -161,8 +161,6 @@ def write_labels(
 ) -> None:
     """Une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
     kind = Path(output).suffix.lower() if output else ".tsv"
-    if kind not in (".csv", ".tsv", ".jsonl"):
-        raise UserError(f"output={output} : il faut un nom en .csv, .tsv ou .jsonl.")
     lines = io.StringIO()
     table = csv.writer(lines, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
     if kind != ".jsonl":
@@ -179,6 +177,12 @@ def write_labels(
         durable.write_text(Path(output), lines.getvalue())
     else:
         print(lines.getvalue(), end="", flush=True)
+
+
+def check_table(output: str | None) -> None:
+    """UserError si le nom du fichier à écrire ne dit pas un format de `write_labels`."""
+    if output and Path(output).suffix.lower() not in (".csv", ".tsv", ".jsonl"):
+        raise UserError(f"output={output} : il faut un nom en .csv, .tsv ou .jsonl.")
 
 
 def _write_record(file: IO[str], row: "Continuation") -> None:

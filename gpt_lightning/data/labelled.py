@@ -5,8 +5,9 @@ Légende des formes : B lot, T jetons du plus long texte du lot, N textes, E ét
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,20 @@ from torch import Tensor
 
 from gpt_lightning import messages
 from gpt_lightning.data.answers import AnswerDataset, Row
+from gpt_lightning.data.corpus import fraction
 from gpt_lightning.data.datamodule import Statistics
 from gpt_lightning.data.labels import SUFFIXES, Labelled, aspirated_h, noun_definitions, read_labelled
-from gpt_lightning.data.rows import RowsDataModule
+from gpt_lightning.data.rows import RowsDataModule, log
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 
 OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
+
+
+def _root(path: Any) -> Path | None:
+    """Le dossier que `data.path` est, s'il en est un."""
+    found = Path(os.path.expanduser(path)) if isinstance(path, str) else None
+    return found if found is not None and found.is_dir() else None
 
 
 class LabelBatch(NamedTuple):
@@ -120,17 +128,27 @@ class LabelledDataModule(RowsDataModule):
         """Lit et encode tous les textes. UserError, qui nomme la ligne, si l'un ne se comprend pas."""
         self.texts = self.halves()  # {moitié : les textes étiquetés}
         train, val = self.texts["train"], self.texts["val"]
-        self.labels = self.labels or tuple(sorted({one.label for one in train}))
-        if len(self.labels) < 2:
+        known = bool(self.labels)
+        self.labels = self.labels or tuple(sorted({one.label for one in (*train, *val)}))
+        if len({one.label for one in train}) < 2:
             raise UserError(
-                f"Tous les textes d'entraînement ont l'étiquette « {self.labels[0]} » : il en faut deux au moins."
+                f"Tous les textes d'entraînement ont l'étiquette « {train[0].label} » : il en faut deux au moins."
             )
         for one in (*train, *val):
             if one.label not in self.labels:
-                known = ", ".join(self.labels[:8])
+                listed = ", ".join(self.labels[:8])
                 raise UserError(
-                    f"{one.where} : l'étiquette « {one.label} » n'est pas une de celles du modèle ({known})."
+                    f"{one.where} : l'étiquette « {one.label} » n'est pas une de celles du modèle ({listed})."
                 )
+        learned = {one.label for one in train}
+        if (
+            not known
+            and self.val_path
+            and (unknown := next((v for v in val if v.label not in learned), None))
+        ):
+            raise UserError(
+                f"{unknown.where} : aucun texte d'entraînement n'a l'étiquette « {unknown.label} »."
+            )
         if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
             self.tokenizer = self.tokenizer.fit(one.text for one in train)
         counts = self.class_counts("train")
@@ -142,8 +160,8 @@ class LabelledDataModule(RowsDataModule):
             split: self._encoded(several, weights.get(split, np.ones(len(counts))))
             for split, several in self.texts.items()
         }
-        listed = [[split, [one[:2] for one in several]] for split, several in self.texts.items()]
-        self._digest = hashlib.sha256(json.dumps([listed, self.labels]).encode()).hexdigest()
+        content = [[split, [one[:2] for one in several]] for split, several in self.texts.items()]
+        self._digest = hashlib.sha256(json.dumps([content, self.labels]).encode()).hexdigest()
         self.say_skipped()
         self.statistics = Statistics(
             documents=len(train) + len(val),
@@ -162,13 +180,18 @@ class LabelledDataModule(RowsDataModule):
             return
         skipped = self.skipped.append if self.errors == "skip" else None
         files = self.files(path).files
-        several = any(file.suffix.lower() == ".txt" for file in files)
         rows: Iterator[Labelled] = (
-            row for file in files for row in read_labelled(file, self.text_key, self.label_key, skipped)
+            row
+            for file in files
+            for row in read_labelled(file, self.text_key, self.label_key, skipped, _root(path))
         )
-        if several and self.limit is not None:  # une étiquette par dossier : un peu de chacun
-            rows = iter(sorted(rows, key=lambda row: hashlib.blake2b(row.text.encode()).digest()))
-        yield from islice(rows, self.limit)
+        everything = list(rows)
+        if (
+            self.limit is not None and len(everything) > self.limit
+        ):  # un fichier est souvent trié par étiquette
+            everything.sort(key=lambda row: fraction(row.text, "order"))
+            log.info(messages.limited(self.limit, len(everything)))
+        yield from everything[: self.limit]
 
     def _encoded(self, several: Sequence[Labelled], weights: np.ndarray) -> LabelDataset:
         """Les textes, coupés à la fenêtre ; combien l'ont été se dit dans `summary`."""

@@ -33,13 +33,20 @@ class Labelled(NamedTuple):
 
 
 def read_labelled(
-    path: Path, text_key: str, label_key: str, skipped: Callable[[str], None] | None = None
+    path: Path,
+    text_key: str,
+    label_key: str,
+    skipped: Callable[[str], None] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Labelled]:
-    """Les textes étiquetés de `path`. `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne."""
+    """Les textes étiquetés de `path`, trouvé dans `folder`.
+
+    `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
+    """
     kind = path.suffix.lower()
     rows: Iterator[tuple[str, Any]]
     if kind == ".txt":
-        rows = iter([(str(path), {text_key: "".join(read_blocks(path)), label_key: path.parent.name})])
+        rows = iter([(str(path), _of_a_folder(path, folder, text_key, label_key))])
     else:
         rows = _table(path, text_key, label_key) if kind in (".csv", ".tsv") else rows_of(path)
     for where, row in rows:
@@ -52,6 +59,14 @@ def read_labelled(
             skipped(sentence)
             continue
         yield Labelled(text, label, where, text)
+
+
+def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> Any:
+    """Le texte d'un fichier, et le sous-dossier de `folder` où il est : c'est son étiquette."""
+    inside = path.relative_to(folder).parts if folder is not None and path.is_relative_to(folder) else ()
+    if len(inside) < 2:
+        return BadRow("un .txt est dans le sous-dossier de son étiquette : data.path=avis, et avis/bon/1.txt")
+    return {text_key: "".join(read_blocks(path)), label_key: inside[0]}
 
 
 def _value(row: Any, key: str) -> str:

@@ -25,7 +25,7 @@ def classified(
     pas un texte.
     """
     room, device = model.config.context_length, next(model.parameters()).device
-    rows = [tokenizer.encode(text) or [tokenizer.eos_id or 0] for text in texts]
+    rows = [tokenizer.encode(text.strip()) or [tokenizer.eos_id or 0] for text in texts]
     for rank, row in enumerate(rows):
         if len(row) > room:
             cut(rank)

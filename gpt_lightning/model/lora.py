@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.layers import Linear
 
@@ -158,6 +159,12 @@ def merged(state: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]
     return plain
 
 
-def n_adapter_parameters(model: nn.Module) -> int:
-    """Combien de nombres les adaptateurs de `model` ont."""
-    return sum(p.numel() for name, p in model.named_parameters() if is_adapter(name))
+def expected(config: GPTConfig, lora: LoRAConfig) -> dict[str, tuple[int, int]]:
+    """Le nom et la forme de chaque adaptateur d'un modèle de cette configuration."""
+    with torch.device("meta"):
+        layers = list(chosen(GPTModel(config, draw=False), lora))
+    shapes = {}
+    for name, layer in layers:
+        shapes[f"{name}.{A}"] = (lora.rank, layer.in_features)
+        shapes[f"{name}.{B}"] = (layer.out_features, lora.rank)
+    return shapes

@@ -20,8 +20,11 @@ def baselines(
     counts = torch.bincount(known, minlength=len(labels))
     usual = most_frequent(counts, confusion(wanted, wanted, len(labels)))
     found = [(f"toujours « {labels[int(counts.argmax())]} »", usual)]
-    given = tfidf([text for text, _ in train], known.tolist(), [text for text, _ in val])
-    if given is None:
+    several = len(set(known.tolist())) > 1
+    given = several and tfidf([text for text, _ in train], known.tolist(), [text for text, _ in val])
+    if given is False:
+        missing = [("TF-IDF et régression", "une seule étiquette à apprendre")]
+    elif given is None:
         missing = [
             ("TF-IDF et régression", "demande scikit-learn : pip install -c constraints.txt -e '.[baseline]'")
         ]

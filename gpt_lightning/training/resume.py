@@ -49,6 +49,7 @@ FOLLOWS = {
     "prompt": "le début des textes d'exemple",
     "run_name": "le nom dans TensorBoard",
     "output_dir": "le dossier, s'il a été déplacé",
+    "base_path": "l'endroit de la base d'adaptateurs gardés seuls",
     "ckpt_path": "la reprise elle-même",
     "resume": "la reprise elle-même",
     "strict_resume": "la reprise elle-même",

@@ -59,21 +59,50 @@ def completed(
         other = fingerprint(found, known.config)
         if other != known.base:
             raise UserError(messages.another_base(str(path), known.base, known.base_source, base, other))
-        return {**found, **state}
-    for source in _candidates(known):
+        return {**_padded(found, known.config), **state}
+    if path not in _looking:  # la base d'une base se cherche, mais jamais deux fois la même
+        _looking.append(path)
         try:
-            model = load(source)
-        except UserError:  # parti, abîmé, ou sans réseau
-            continue
-        if model.config == known.config and fingerprint(model.state_dict(), known.config) == known.base:
-            log.info(messages.base_found(source))
-            return {**model.state_dict(), **state}
+            for source in _candidates(known):
+                one = _found(source, known, load)
+                if one is not None:
+                    log.info(messages.base_found(source))
+                    return {**_padded(one, known.config), **state}
+        finally:
+            _looking.remove(path)
     raise UserError(messages.no_base(str(path), known.base, known.base_source))
+
+
+_looking: list[Path] = []  # les fichiers d'adaptateurs dont la base se cherche
+
+
+def _found(source: str, known: Description, load: Callable[[str], GPTModel]) -> Mapping[str, Tensor] | None:
+    """Les tenseurs de `source`, si elle est la base cherchée."""
+    try:
+        state = load(source).state_dict()
+    except UserError:  # parti, abîmé, ou sans réseau
+        return None
+    return state if fingerprint(state, known.config) == known.base else None
+
+
+def _padded(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """`state`, dont le vocabulaire a le remplissage de `config` : des lignes nulles, qui ne sont jamais lues."""
+    padded = dict(state)
+    for name in ("tok_emb.weight", "out_head.weight"):
+        rows = state[name][: config.vocab_size]
+        padded[name] = torch.nn.functional.pad(rows, (0, 0, 0, config.padded_vocab_size - len(rows)))
+    return padded
 
 
 def _candidates(known: Description) -> Iterator[str]:
     """Où chercher la base : d'où elle venait, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
     if known.base_source:
         yield known.base_source
+    if _nested():
+        return  # d'un candidat, on ne suit que l'origine
     found = Path(OUTPUTS).glob("**/checkpoints/best.ckpt")
     yield from map(str, sorted(found, key=lambda path: -path.stat().st_mtime_ns))
+
+
+def _nested() -> bool:
+    return len(_looking) > 1

@@ -13,7 +13,7 @@ from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.lora import merged
+from gpt_lightning.model.lora import expected, is_adapter, merged
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
@@ -110,14 +110,14 @@ class Resumed(NamedTuple):
     base: dict[str, Tensor] | None = None
 
 
-def resumable(path: str) -> Resumed:
-    """Ce qu'il faut pour reprendre le checkpoint `path`. UserError s'il ne peut pas l'être."""
+def resumable(path: str, base: str | None = None) -> Resumed:
+    """Ce qu'il faut pour reprendre le checkpoint `path`, `base` comme pour `load`. UserError s'il ne le peut pas."""
     with reading(Path(path)):
         content = read_torch(Path(path))
         progress = form.read_progress(content, path)
         known = form.read(content[form.KEY], Path(path))
         state = form.model_state(content)
-        found = _built(known, state, Path(path), None)
+        found = _built(known, state, Path(path), base)
         return Resumed(known, progress, found.adapted if adapters.is_partial(state) else None)
 
 
@@ -150,10 +150,12 @@ def _built(known: form.Description, state: dict[str, Tensor], path: Path, base: 
         state = adapters.completed(state, known, path, base, lambda source: load(source)[0])
     elif base is not None:
         raise UserError(f"base_path= ne sert pas ici : {path} a ses adaptateurs et leur base.")
-    try:
-        plain = merged(state, known.lora)
-    except (RuntimeError, KeyError):
-        raise Damaged(f"{path} : ses adaptateurs ne vont pas à ses matrices.") from None
+    given = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
+    wanted = expected(known.config, known.lora)
+    if given != wanted:
+        wrong = next(name for name in {**wanted, **given} if given.get(name) != wanted.get(name))
+        raise Damaged(f"{path} : l'adaptateur {wrong} manque, est de trop, ou n'a pas la forme annoncée.")
+    plain = merged(state, known.lora)
     return Loaded(build(known.config, plain, path, len(known.labels)), known, adapted=dict(state))
 
 

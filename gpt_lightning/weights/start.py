@@ -85,6 +85,7 @@ def starting_point(
     resumed: Resumed | None = None,
     *,
     task: str = "text",
+    base: str | None = None,
 ) -> StartingPoint:
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
 
@@ -110,7 +111,7 @@ def starting_point(
         return StartingPoint(dict(architecture))
     # « best » est celui d'aujourd'hui
     tasks = TASKS if task == "classify" else WRITERS
-    model, known, source, *_ = load_described(source, key="init_from", tasks=tasks)
+    model, known, source, *_ = load_described(source, key="init_from", tasks=tasks, base=base)
     return StartingPoint(
         {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict()), known.labels
     )

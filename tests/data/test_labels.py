@@ -115,7 +115,25 @@ def test_a_label_that_only_validation_has_is_refused(tmp_path):
     data = LabelledDataModule(
         tokenizer=ByteTokenizer(), path=str(tmp_path / "a.csv"), val_path=str(tmp_path / "v.csv")
     )
-    with pytest.raises(UserError, match="v.csv, ligne 2 : l'étiquette « inconnue »"):
+    with pytest.raises(
+        UserError, match="v.csv, ligne 2 : aucun texte d'entraînement n'a l'étiquette « inconnue »"
+    ):
+        data.prepare()
+
+
+def test_a_limit_keeps_every_label_of_a_sorted_file(tmp_path):
+    lines = [f"texte {label} {i},{label}" for label in "abc" for i in range(100)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(lines))
+    data = LabelledDataModule(tokenizer=ByteTokenizer(), path=str(tmp_path / "a.csv"), limit=60)
+    data.prepare()
+    assert data.labels == ("a", "b", "c") and sum(map(len, data.texts.values())) == 60
+
+
+def test_a_text_beside_the_folders_of_labels_is_refused(tmp_path):
+    written(tmp_path, "dossier")
+    (tmp_path / "LISEZMOI.txt").write_text("rien")
+    data = LabelledDataModule(tokenizer=ByteTokenizer(), path=str(tmp_path))
+    with pytest.raises(UserError, match="LISEZMOI.txt : un .txt est dans le sous-dossier de son étiquette"):
         data.prepare()
 
 

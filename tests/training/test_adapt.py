@@ -197,6 +197,38 @@ def test_a_checkpoint_with_adapters_is_read_as_one_plain_model(base, adapted):
     assert fingerprint(weights.load(str(base))[0].state_dict(), known.config) == known.base
 
 
+def test_a_base_that_is_gone_is_said_without_turning_round(base, labelled, talks, tmp_path, monkeypatch):
+    """Des adaptateurs seuls, deux fois, et plus de base : chacun serait la base de l'autre."""
+    monkeypatch.chdir(tmp_path)
+    gone = tmp_path / "outputs" / "base"
+    shutil.copytree(base, gone)
+    typed = [one.replace(str(base), str(gone)) for one in typed_for("réponses", base, labelled, talks)]
+    for name in ("a", "b"):
+        more = ["trainer.max_steps=2", "callbacks.sample=null", "model.drop_rate=0.1"]
+        run(tmp_path / "outputs" / name, *typed, *more, choices={"data": "instruct", "lora": "default"})
+    assert load_described("outputs/a").known.base_source.endswith("best.ckpt")
+    gone.rename(tmp_path / "outputs" / "déplacée")  # retrouvée par son empreinte, malgré un autre dropout
+    wanted = load_described("outputs/a").model.state_dict()
+    shutil.rmtree(tmp_path / "outputs" / "déplacée")
+    calls = []
+    original = weights.loading.load_described
+    monkeypatch.setattr(
+        weights.loading, "load_described", lambda *a, **k: calls.append(a) or original(*a, **k)
+    )
+    with pytest.raises(UserError, match="n'est pas ici"):
+        weights.load("outputs/a")
+    assert len(calls) < 12 and wanted
+
+
+def test_adapters_with_a_hole_are_damaged(adapted, tmp_path):
+    content = torch.load(adapted / "checkpoints" / "best.ckpt", weights_only=True)
+    name = next(name for name in content["state_dict"] if name.endswith("lora_B"))
+    del content["state_dict"][name]
+    torch.save(content, tmp_path / "troué.ckpt")
+    with pytest.raises(UserError, match="l'adaptateur .*lora_B manque"):
+        weights.load(str(tmp_path / "troué.ckpt"))
+
+
 def exported(command, adapted, to, *typed, code=0):
     done = command("gpt_lightning", "export", f"ckpt_path={adapted}", f"to={to}", *typed, cwd=to.parent)
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr

@@ -61,7 +61,8 @@ def draw(report: ClassReport, labels: Sequence[str], folder: Path) -> list[Path]
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    named = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
+    short = [label if len(label) <= 20 else f"{label[:19]}…" for label in labels]
+    named = [label.replace("$", r"\$") for label in short]  # matplotlib y lirait une formule
     axes.set_xticks(range(len(labels)), named, rotation=0 if len(labels) <= 4 else 45, ha="center")
     axes.set_yticks(range(len(labels)), named)
     axes.set(xlabel="étiquette donnée", ylabel="étiquette vraie")

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import Callback
 
+from gpt_lightning.training.callbacks.classes import Confusion
 from gpt_lightning.training.callbacks.train_eval import mean_loss
 
 
@@ -36,6 +37,9 @@ class Finish(Callback):
             data.read_whole_validation()
             loss = mean_loss(pl_module, data.val_dataloader(), counted=True)
             pl_module.record_validation(loss)
+            for one in trainer.callbacks:
+                if isinstance(one, Confusion):
+                    one.on_validation_end(trainer, pl_module)
         if "val/loss" in pl_module.metrics:
             for logger in trainer.loggers:
                 logger.log_hyperparams(self.hyperparameters, {"val/loss": pl_module.metrics["val/loss"]})
