@@ -185,7 +185,7 @@ def test_every_demo_takes_the_same_keys(demo):
     keys = set(composed(f"demos/{demo}"))
     alike = (
         {"output_dir"}
-        if demo in ("schedule", "instruction")
+        if demo in ("schedule", "instruction", "lora")
         else {"ckpt_path", "output_dir", "prompt", "device"}
     )  # sans modèle
     assert alike <= keys

@@ -61,6 +61,9 @@ def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
         *known,
         *(f"data.{key}" for one in choices("data") for key in compose("train", f"data={one}")["data"]),
     }
+    everything |= (
+        {f"lora.{key}" for key in compose("train", "lora=default")["lora"]} if command == "train" else set()
+    )
     assert ruled <= everything
     effects.refuse_idle(
         [f"{key}=1" for key in known if not _under(key, ruled)], settings, command, idle.RULES
