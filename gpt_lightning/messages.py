@@ -71,9 +71,8 @@ def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     )
 
 
-def learning(learned: int, whole: int, adapters: Any, memory: int, precision: str) -> str:
-    """Ce qui apprend quand le reste est gelé : sa part des paramètres, et la mémoire (octets) qu'AdamW épargne."""
-    full = {"bf16-true": 8}.get(precision, 16) * whole
+def learning(learned: int, whole: int, adapters: Any, memory: int, full: int) -> str:
+    """Ce qui apprend quand le reste est gelé : sa part des paramètres, sa mémoire, et celle du tout (octets)."""
     what = "seule une partie apprend"
     if adapters is not None:
         what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"

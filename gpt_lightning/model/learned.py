@@ -35,6 +35,11 @@ def learn_only(model: GPTModel, what: str) -> GPTModel:
     return model
 
 
+def is_added(name: str) -> bool:
+    """Vrai pour le nom d'un paramètre que l'affinage ajoute à sa base : un adaptateur, la tête de classement."""
+    return is_adapter(name) or "class_head." in name
+
+
 def n_learned(model: GPTModel) -> int:
     """Combien de paramètres ont un gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

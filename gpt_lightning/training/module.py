@@ -17,7 +17,8 @@ from gpt_lightning import messages
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.classes import ClassReport, confusion
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
-from gpt_lightning.model.lora import LoRAConfig, is_adapter
+from gpt_lightning.model.learned import is_added
+from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.training import resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.hardware import native_bf16
@@ -247,7 +248,7 @@ class GPTModule(lightning.LightningModule):
             description = description._replace(lora=config, base=base, base_source=source)
             if alone:
                 state = checkpoint["state_dict"]
-                kept = [name for name in state if is_adapter(name) or ".class_head." in name]
+                kept = [name for name in state if is_added(name)]
                 checkpoint["state_dict"] = {name: state[name] for name in kept}
         form.write_progress(checkpoint, description, self.progress())
 

@@ -60,11 +60,8 @@ def before(
     if is_frozen(module.model):
         whole = sum(p.numel() for p in module.model.parameters())
         adapters = module.adapted.config if module.adapted else None
-        log.info(
-            messages.learning(
-                n_learned(module.model), whole, adapters, memory["parameters"], machine.precision
-            )
-        )
+        full = cost.BYTES_PER_PARAMETER[machine.precision] * whole
+        log.info(messages.learning(n_learned(module.model), whole, adapters, memory["parameters"], full))
     log.info(messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
     log.info(messages.optimizer(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.learned import is_added
 from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.weights.format import Description
 from gpt_lightning.weights.sources import OUTPUTS
@@ -26,9 +27,7 @@ def fingerprint(state: Mapping[str, Tensor], config: GPTConfig) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(state):
-        if (name == "out_head.weight" and config.tie_weights) or name.startswith("class_head."):
-            continue
-        if is_adapter(name):
+        if (name == "out_head.weight" and config.tie_weights) or is_added(name):
             continue
         tensor = state[name]
         if name in ("tok_emb.weight", "out_head.weight"):
@@ -98,11 +97,7 @@ def _candidates(known: Description) -> Iterator[str]:
     """Où chercher la base : d'où elle venait, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
     if known.base_source:
         yield known.base_source
-    if _nested():
+    if len(_looking) > 1:
         return  # d'un candidat, on ne suit que l'origine
     found = Path(OUTPUTS).glob("**/checkpoints/best.ckpt")
     yield from map(str, sorted(found, key=lambda path: -path.stat().st_mtime_ns))
-
-
-def _nested() -> bool:
-    return len(_looking) > 1

@@ -9,7 +9,7 @@ from torch import Tensor
 from gpt_lightning import durable, messages
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTConfig, GPTModel, cost
-from gpt_lightning.model.lora import is_adapter
+from gpt_lightning.model.learned import is_added
 from gpt_lightning.tokenizers import (
     END_OF_TEXT,
     ChatTokenizer,
@@ -115,9 +115,7 @@ def _safetensors(state: Mapping[str, Tensor], known: form.Description, to: Path,
 
     tensors = _tensors(state, known.config)
     if alone:
-        tensors = {
-            name: one for name, one in tensors.items() if is_adapter(name) or name.startswith("class_head.")
-        }
+        tensors = {name: one for name, one in tensors.items() if is_added(name)}
     name = ADAPTERS if alone else huggingface.WEIGHTS
     text = json.dumps(form.describe(known), ensure_ascii=False, indent=1)
     save_file(tensors, to / name, metadata={form.KEY: text})

@@ -10,8 +10,8 @@ from torch import Tensor
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.learned import learn_only
-from gpt_lightning.model.lora import LoRAConfig, adapt, is_adapter
+from gpt_lightning.model.learned import is_added, learn_only
+from gpt_lightning.model.lora import LoRAConfig, adapt
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.adapters import fingerprint
 from gpt_lightning.weights.loading import Resumed, load_described
@@ -119,8 +119,4 @@ def starting_point(
 
 def _base_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Les tenseurs d'un modèle adapté, moins ce que le checkpoint rendra."""
-    return {
-        name: one
-        for name, one in state.items()
-        if not is_adapter(name) and not name.startswith("class_head.")
-    }
+    return {name: one for name, one in state.items() if not is_added(name)}
