@@ -177,6 +177,7 @@ def test_each_command_takes_the_newest_of_its_task(instructed, finished_run, tmp
     assert starting_point("best", architecture).source.startswith("outputs/b/")
 
 
+@pytest.mark.slow
 def test_the_answers_loss_is_evaluated(instructed, command):
     for dtype in ("fp32", "int8"):
         done = command("gpt_lightning", "evaluate", f"dtype={dtype}", cwd=instructed)

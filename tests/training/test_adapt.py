@@ -289,8 +289,8 @@ def test_an_export_that_does_not_fit_is_refused(base, adapted, command, tmp_path
         (["train_on=lora"], "train_on=lora demande des adaptateurs"),
         (["lora=default", "train_on=head"], "train_on=head n'apprend pas les adaptateurs"),
         (["lora=default", "lora.save=peu"], "lora.save=peu"),
-        (["lora=default", "lora.rank=0"], "lora.rank=0"),
-        (["train_on=tout"], "train_on=tout"),
+        pytest.param(["lora=default", "lora.rank=0"], "lora.rank=0", marks=pytest.mark.slow),
+        pytest.param(["train_on=tout"], "train_on=tout", marks=pytest.mark.slow),
     ],
 )
 def test_a_mistake_gets_one_sentence(typed, what, command, tmp_path):
@@ -303,7 +303,7 @@ def test_a_mistake_gets_one_sentence(typed, what, command, tmp_path):
     [
         (["lora=default", "lora.modules=[out_head]"], "out_head n'est pas une couche qui s'adapte"),
         (["experiment=instruct", "lora=default", "data.template=chatml"], "prenez data.template=texte"),
-        (["train_on=head"], "train_on=head n'a rien à apprendre ici"),
+        pytest.param(["train_on=head"], "train_on=head n'a rien à apprendre ici", marks=pytest.mark.slow),
     ],
 )
 def test_what_only_the_model_tells_is_one_sentence_too(typed, what, base, talks, command, tmp_path):
@@ -374,7 +374,7 @@ def test_it_classifies_a_text_or_many(classifier, command, tmp_path):
     assert piped.stdout.startswith("animal"), piped.stderr
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_it_is_evaluated(dtype, classifier, labelled, command):
     cwd, _ = classifier
     done = command("gpt_lightning", "evaluate", f"dtype={dtype}", cwd=cwd)
@@ -399,6 +399,7 @@ def test_a_mistake_of_classify_gets_one_sentence(typed, what, classifier, comman
     assert done.returncode == 1 and what in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_each_command_refuses_the_task_of_another(classifier, base, command):
     cwd, _ = classifier
     (folder,) = cwd.glob("outputs/*/*")
