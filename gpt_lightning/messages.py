@@ -707,9 +707,9 @@ def label_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
 
 
 def cut_texts(count: int, length: int) -> str:
-    """Des textes plus longs que le contexte du modèle."""
+    """Des textes plus longs que ce que le modèle lit d'un texte."""
     plural = "s" * (count > 1)
-    return f"{number(count)} texte{plural} coupé{plural} à {number(length)} jetons, le contexte du modèle."
+    return f"{number(count)} texte{plural} coupé{plural} à {number(length)} jetons : le modèle ne lit pas plus loin."
 
 
 def classified(text: str, label: str, share: float) -> str:

@@ -27,13 +27,16 @@ def classify(settings: dict[str, Any]) -> None:
     cut: list[int] = []
     asked = [one] if texts is None else texts
     size, found = settings["batch_size"], []
+    room = loaded.max_length or loaded.model.config.context_length
     progress = console.Progress(messages.lines_done)
     for start in range(0, len(asked), size):
         part = asked[start : start + size]
-        found += classified(loaded.model, loaded.tokenizer, part, batch_size=size, cut=cut.append)
+        found += classified(
+            loaded.model, loaded.tokenizer, part, batch_size=size, max_length=room, cut=cut.append
+        )
         progress(len(found), len(asked))
     if cut:
-        console.log.warning(messages.cut_texts(len(cut), loaded.model.config.context_length))
+        console.log.warning(messages.cut_texts(len(cut), room))
     shares = [one.tolist() for one in found]
     if texts is None:
         print(messages.label_shares(loaded.labels, shares[0]))

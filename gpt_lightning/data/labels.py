@@ -20,6 +20,7 @@ from gpt_lightning.tokenizers.base import whole_characters
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 131 072
+COLUMNS = ("text", "label")  # celles que l'on cherche, si rien n'est dit
 FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
 
 
@@ -63,6 +64,10 @@ def read_labelled(
 
 def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> Any:
     """Le texte d'un fichier, et le sous-dossier de `folder` où il est : c'est son étiquette."""
+    if (text_key, label_key) != COLUMNS:
+        raise UserError(
+            f"{path} : data.text_key et data.label_key nomment des colonnes, et un .txt n'en a pas : retirez-les."
+        )
     inside = path.relative_to(folder).parts if folder is not None and path.is_relative_to(folder) else ()
     if len(inside) < 2:
         return BadRow("un .txt est dans le sous-dossier de son étiquette : data.path=avis, et avis/bon/1.txt")

@@ -17,14 +17,15 @@ def classified(
     texts: Sequence[str],
     *,
     batch_size: int = 32,
+    max_length: int | None = None,
     cut: Callable[[int], None] = lambda rank: None,
 ) -> list[Tensor]:
     """Les probabilités (E,) de chaque texte, dans l'ordre. Un texte n'y change rien pour un autre.
 
-    Un texte plus long que le contexte est coupé à la fin, et `cut` reçoit son rang. UserError si le tokenizer ne lit
-    pas un texte.
+    Un texte plus long que `max_length` (par défaut, le contexte du modèle) est coupé à la fin, et `cut` reçoit son
+    rang. UserError si le tokenizer ne lit pas un texte.
     """
-    room, device = model.config.context_length, next(model.parameters()).device
+    room, device = max_length or model.config.context_length, next(model.parameters()).device
     rows = [tokenizer.encode(text.strip()) or [tokenizer.eos_id or 0] for text in texts]
     for rank, row in enumerate(rows):
         if len(row) > room:

@@ -243,6 +243,8 @@ class GPTModule(lightning.LightningModule):
         description = form.Description(
             self.model.config, self.tokenizer, self.prompts, self.corpus, self.data.task, name, self.labels
         )
+        if self.data.task == "classify":
+            description = description._replace(max_length=self.data.max_length)
         if self.adapted is not None:
             config, base, source, alone = self.adapted
             description = description._replace(lora=config, base=base, base_source=source)

@@ -90,6 +90,7 @@ class Inference(NamedTuple):
     prompt: str
     template: str = ""  # celui d'un modèle qui a appris à répondre
     labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
+    max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
 
 
 def load_for_inference(
@@ -115,4 +116,4 @@ def load_for_inference(
         raise UserError(messages.no_tokenizer(source))
     prompt = known.prompts[0] if known.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
-    return Inference(source, ready, known.tokenizer, prompt, known.template, known.labels)
+    return Inference(source, ready, known.tokenizer, prompt, known.template, known.labels, known.max_length)

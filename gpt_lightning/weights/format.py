@@ -41,6 +41,7 @@ class Description(NamedTuple):
     lora: LoRAConfig | None = None  # ses adaptateurs, l'empreinte de leur base, et d'où elle venait
     base: str = ""
     base_source: str = ""
+    max_length: int | None = None  # jetons d'un texte classé, à l'entraînement : le reste n'est pas lu
 
 
 class Progress(NamedTuple):
@@ -69,6 +70,8 @@ def describe(description: Description) -> dict[str, Any]:
         more |= {"task": one.task, "template": one.template, "labels": list(one.labels)}
     if one.lora is not None:
         more |= {"lora": one.lora.to_dict(), "base": one.base, "base_source": one.base_source}
+    if one.max_length is not None:
+        more |= {"max_length": one.max_length}
     return known | {key: value for key, value in more.items() if value}
 
 
@@ -90,7 +93,9 @@ def read(description: Any, path: Path) -> Description:
     task, labels = _known(description, "task", TASKS, "text", path), description.get("labels", ())
     if (task == "classify") != bool(labels):
         raise UserError(f"{path} : {len(labels)} étiquettes pour la tâche {task}.")
-    lora = description.get("lora")
+    lora, max_length = description.get("lora"), description.get("max_length")
+    if max_length is not None:
+        whole(f"{path} : max_length", max_length, 1, config.context_length)
     return Description(
         config,
         tokenizer,
@@ -102,6 +107,7 @@ def read(description: Any, path: Path) -> Description:
         LoRAConfig.from_dict(lora) if lora else None,
         str(description.get("base", "")),
         str(description.get("base_source", "")),
+        max_length,
     )
 
 

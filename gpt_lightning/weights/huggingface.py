@@ -131,6 +131,20 @@ def config_to(config: GPTConfig, eos_id: int | None, labels: Sequence[str] = ())
     }
 
 
+def labels_of(values: dict[str, Any], theirs: dict[str, Tensor], path: Path) -> tuple[str, ...]:
+    """Les étiquettes d'un GPT2ForSequenceClassification, dans l'ordre de ses lignes ; rien pour un autre modèle."""
+    if "score.weight" not in theirs:
+        return ()
+    count, named = len(theirs["score.weight"]), values.get("id2label")
+    named = {str(key): str(value) for key, value in named.items()} if isinstance(named, dict) else {}
+    labels = tuple(named.get(str(rank), f"LABEL_{rank}") for rank in range(count))
+    if count < 2 or len(set(labels)) < count:
+        raise UserError(
+            f"{path} : {count} notes par texte, nommées {', '.join(labels[:8])} : ce n'est pas classer."
+        )
+    return labels
+
+
 def state_from(theirs: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """Les tenseurs de Hugging Face sous nos noms ; ce que `config` n'a pas (biais nuls) est laissé."""
     theirs = {_with_prefix(name): tensor for name, tensor in theirs.items()}

@@ -195,7 +195,9 @@ def _from_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
-    known = form.Description(config, tokenizer)
+    labels = huggingface.labels_of(values, tensors, folder)
+    task = "classify" if labels else "text"
+    known = form.Description(config, tokenizer, task=task, labels=labels)
     ours = folder / f"{form.KEY}.json"
     if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
         known = form.read(read_json(ours), ours)

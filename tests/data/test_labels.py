@@ -137,6 +137,13 @@ def test_a_text_beside_the_folders_of_labels_is_refused(tmp_path):
         data.prepare()
 
 
+def test_columns_are_not_named_where_there_are_none(tmp_path):
+    written(tmp_path, "dossier")
+    data = LabelledDataModule(tokenizer=ByteTokenizer(), path=str(tmp_path), text_key="avis")
+    with pytest.raises(UserError, match="un .txt n'en a pas"):
+        data.prepare()
+
+
 @pytest.mark.parametrize("how", ["none", "auto"])
 def test_class_weights_average_one_and_make_classes_equal(how, tmp_path):
     (tmp_path / "a.csv").write_text(rows(120))

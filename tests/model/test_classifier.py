@@ -5,6 +5,7 @@ import torch
 
 from gpt_lightning import tokenizers, weights
 from gpt_lightning.decoding.classes import classified
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.model.classes import ClassReport, confusion, most_frequent
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
@@ -68,6 +69,36 @@ def test_it_is_the_classifier_of_transformers(options, tmp_path):
     assert again.known.labels == labels and again.known.task == "classify"
     for name, tensor in again.model.state_dict().items():
         assert torch.equal(tensor, one.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("names", [("non", "oui", "peut-être"), None], ids=["nommées", "sans nom"])
+def test_someone_else_s_classifier_is_read_with_its_labels(names, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 257, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    labels = {"num_labels": 3} if names is None else {"id2label": dict(enumerate(names))}
+    config = transformers.GPT2Config(**sizes, **labels)
+    theirs = transformers.GPT2ForSequenceClassification(config).eval()
+    theirs.save_pretrained(tmp_path / "leur")
+    model, known, *_ = weights.loading.load_described(str(tmp_path / "leur"))
+    assert known.task == "classify" and known.labels == (names or ("LABEL_0", "LABEL_1", "LABEL_2"))
+    ids = torch.randint(257, (1, 20))
+    with torch.no_grad():
+        found = model.classify(ids, torch.tensor([19]))
+        assert (found - theirs(ids).logits).abs().max() <= 1e-4
+
+
+def test_a_note_alone_is_no_classification(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=257, num_labels=1)
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "leur")
+    with pytest.raises(UserError, match="n'est pas classer"):
+        weights.load(str(tmp_path / "leur"))
+
+
+def test_a_text_is_cut_where_training_cut_it():
+    row, text = ByteTokenizer(), "le début, puis tout le reste"
+    found = classified(model(), row, [text], max_length=9)[0]  # en octets
+    torch.testing.assert_close(found, classified(model(), row, ["le début"])[0], atol=0, rtol=0)
 
 
 def test_the_weights_of_a_loss_multiply_each_text():

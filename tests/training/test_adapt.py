@@ -372,6 +372,10 @@ def test_it_classifies_a_text_or_many(classifier, command, tmp_path):
         assert found == ["animal", "fruit", "animal"], name
     piped = command("gpt_lightning", "classify", cwd=cwd, stdin="ours 4")
     assert piped.stdout.startswith("animal"), piped.stderr
+    (best,) = cwd.glob("outputs/*/*/checkpoints/best.ckpt")
+    learned = weights.load_for_inference(str(best), tasks=("classify",)).max_length
+    long = command("gpt_lightning", "classify", "prompt=" + "ours 4 " * 60, cwd=cwd)
+    assert f"coupé à {learned} jetons" in long.stderr
 
 
 @pytest.mark.parametrize("dtype", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
