@@ -796,3 +796,45 @@ def dialogue_help() -> str:
   /longueur 200        jetons à produire au plus
   /reset               les réglages du départ
   /aide  /quitter"""
+
+
+def serving(address: str, source: str, name: str, chats: bool) -> str:
+    """Le serveur écoute."""
+    routes = "/v1/completions" + (" et /v1/chat/completions" if chats else "")
+    return (
+        f"Le serveur écoute {address} : {source}, sous le nom « {name} ».\n"
+        f"  {routes}, /v1/models, /health, /metrics. Ctrl-C l'arrête."
+    )
+
+
+def closing(seconds: float) -> str:
+    """Le serveur s'arrête."""
+    return f"Arrêt : ce qui s'écrit se finit, {seconds:g} s au plus ; un second Ctrl-C n'attend pas."
+
+
+def needs_a_key(host: str, variable: str) -> str:
+    """Écouter le réseau sans clé."""
+    return (
+        f"host={host} ouvre ce serveur au réseau : donnez une clé (export {variable}=..., ou api_key_file=), ou dites "
+        f"open=true si tout le monde peut s'en servir."
+    )
+
+
+def visible_key(variable: str) -> str:
+    """Une clé sur la ligne de commande."""
+    return (
+        f"api_key= se voit dans la liste des processus et l'historique du terminal : préférez {variable} ou "
+        f"api_key_file=."
+    )
+
+
+def job_failed() -> str:
+    """Une demande a échoué par la faute du serveur."""
+    return "Le serveur n'a pas pu répondre : son journal dit pourquoi."
+
+
+def no_route(method: str, path: str, status: int) -> str:
+    """Une route qui n'existe pas, ou qui ne se demande pas ainsi."""
+    if status == 405:
+        return f"{path} ne se demande pas par {method}."
+    return f"{path} n'existe pas ici : /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics."

@@ -23,6 +23,7 @@ INSIDE = {
     "weights": {"weights", "model", "tokenizers", *GROUND},
     "training": {"training", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
+    "serving": {"serving", "decoding", "tokenizers", *GROUND},
 }
 OUTSIDE = {
     "errors": set(),
@@ -35,6 +36,7 @@ OUTSIDE = {
     "weights": {"torch", "safetensors", "huggingface_hub", "yaml"},
     "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
+    "serving": {"torch", "starlette", "uvicorn"},
 }
 TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir
 LOOSE = {

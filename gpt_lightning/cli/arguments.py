@@ -12,6 +12,9 @@ from gpt_lightning.errors import UserError
 TEXTS = ("prompt", "stop")  # pris tels quels ; stop se répète
 NAMES = (
     "run_name",
+    "name",
+    "host",
+    "api_key",
     "data.url",
     "data.jsonl_key",
     "data.text_key",
@@ -27,6 +30,7 @@ PATHS = (
     "ckpt_path",
     "init_from",
     "base_path",
+    "api_key_file",
     "data.path",
     "data.val_path",
     "data.cache_dir",

@@ -5,6 +5,7 @@ COMMANDS = {
     "generate": "continuer un texte (generate.py)",
     "chat": "converser avec un modèle qui a appris à répondre",
     "classify": "donner une étiquette à un texte",
+    "serve": "servir un modèle : le protocole d'OpenAI, plusieurs clients à la fois",
     "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
     "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
     "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",

@@ -103,6 +103,18 @@ def penalise_repetitions(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     return torch.where(seen[:, :-1], changed, logits)
 
 
+def penalise_counts(logits: Tensor, ids: Tensor, presence: float, frequency: float) -> Tensor:
+    """Retire `presence` au logit de chaque jeton de `ids`, et `frequency` autant de fois qu'il y est. 0 et 0 : rien.
+
+    Ce sont `presence_penalty` et `frequency_penalty` de l'API d'OpenAI ; `ids` y sont les jetons que le modèle écrit.
+    (R, V), (R, T) identifiants, -1 pour ce qui ne compte pas -> (R, V).
+    """
+    counts = torch.zeros(len(logits), logits.shape[-1] + 1, device=logits.device)
+    counts.scatter_add_(1, ids % counts.shape[1], torch.ones_like(ids, dtype=counts.dtype))
+    counts = counts[:, :-1]  # -1 est la colonne de trop
+    return logits - presence * (counts > 0) - frequency * counts
+
+
 def forbid_repeated_ngrams(logits: Tensor, ids: Tensor, n: int) -> Tensor:
     """Écarte les jetons qui finiraient une suite de n jetons déjà dans `ids`. Paulus et al., 2017.
 

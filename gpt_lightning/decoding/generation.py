@@ -140,7 +140,7 @@ def _steps(
     while True:
         for guess in range(logits.shape[1]):
             ids = reader.ids if strategy.rereads else None
-            chosen = strategy.pick(logits[:, guess], uniforms.next(), ids)  # (R,)
+            chosen = strategy.pick(logits[:, guess], uniforms.next(), ids, reader.width)  # (R,)
             reader.write(chosen)
             yield logits[:, guess], chosen
             if guess < drafts.shape[1] and bool((chosen != drafts[:, guess])[active].any()):

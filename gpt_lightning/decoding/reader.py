@@ -32,6 +32,7 @@ class Reader:
         width = max(map(len, rows))
         filled = [[-1] * (width - len(row)) + row for row in rows]
         self.ids = torch.tensor(filled, device=self.device)  # (R, T) les jetons écrits, -1 en remplissage
+        self.width = width  # jetons des textes de départ : les suivants sont écrits
         self.capacity = min(self.context, width + max_new_tokens)
         self.cache: KVCache  # ce qui est lu ; prefill l'ouvre
 

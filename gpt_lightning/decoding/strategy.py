@@ -28,6 +28,8 @@ class Strategy:
     min_p: float | None = None  # None : aucun seuil
     typical_p: float | None = None  # None : les jetons trop ou trop peu attendus restent
     repetition_penalty: float = 1.0  # 1 : se répéter ne coûte rien
+    presence_penalty: float = 0.0  # 0 : avoir été écrit ne coûte rien
+    frequency_penalty: float = 0.0  # 0 : l'avoir été plusieurs fois non plus
     no_repeat_ngram: int | None = None  # None : une suite de jetons peut revenir
     num_beams: int = 1  # 1 : pas de faisceau
     length_penalty: float = 1.0  # score d'un faisceau : log-probabilité / longueur ** length_penalty
@@ -37,6 +39,8 @@ class Strategy:
         number("decoding.temperature", self.temperature)
         number("decoding.repetition_penalty", self.repetition_penalty, above=0)
         number("decoding.length_penalty", self.length_penalty, None)
+        for name in ("presence_penalty", "frequency_penalty"):
+            number(f"decoding.{name}", getattr(self, name), -2, 2)
         whole("decoding.num_beams", self.num_beams)
         for name in ("top_k", "no_repeat_ngram", "lookup_ngram"):
             if getattr(self, name) is not None:
@@ -61,24 +65,39 @@ class Strategy:
     @property
     def rereads(self) -> bool:
         """Faut-il lui donner les jetons déjà écrits ?"""
-        return self.repetition_penalty != 1 or self.no_repeat_ngram is not None
+        return self.repetition_penalty != 1 or self.no_repeat_ngram is not None or self._counts
 
-    def penalised(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V)."""
+    @property
+    def _counts(self) -> bool:
+        return (self.presence_penalty, self.frequency_penalty) != (0, 0)
+
+    def penalised(
+        self, logits: Tensor, ids: Tensor | None = None, start: int | Tensor | None = None
+    ) -> Tensor:
+        """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V).
+
+        Ce que le modèle a écrit commence à la colonne `start` de `ids`, une pour toutes les lignes ou (R, 1).
+        """
         logits = logits.float()
         if not self.rereads:
             return logits
         if ids is None:
-            raise UserError("repetition_penalty et no_repeat_ngram relisent le texte : donnez ses jetons.")
+            raise UserError("Les pénalités de répétition relisent le texte : donnez ses jetons.")
         if self.repetition_penalty != 1:
             logits = filters.penalise_repetitions(logits, ids, self.repetition_penalty)
+        if self._counts:
+            columns = torch.arange(ids.shape[1], device=ids.device)
+            written = ids if start is None else ids.masked_fill(columns < start, -1)
+            logits = filters.penalise_counts(logits, written, self.presence_penalty, self.frequency_penalty)
         if self.no_repeat_ngram is not None:
             logits = filters.forbid_repeated_ngrams(logits, ids, self.no_repeat_ngram)
         return logits
 
-    def __call__(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, logits: Tensor, ids: Tensor | None = None, start: int | Tensor | None = None
+    ) -> Tensor:
         """Les logits filtrés, en float32 : (R, V), (R, T) -> (R, V). Greedy ne garde que le plus grand."""
-        logits = self.penalised(logits, ids)
+        logits = self.penalised(logits, ids, start)
         return filters.keep_top_k(logits, 1) if self.greedy else self._filtered(logits)
 
     def _filtered(self, logits: Tensor, everything: Tensor | None = None) -> Tensor:
@@ -103,9 +122,18 @@ class Strategy:
         check_numbers(logits)
         return self.pick(logits, uniform, ids)
 
-    def pick(self, logits: Tensor, uniform: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Comme `choose`, sans vérifier les logits : rien n'attend le GPU, et un NaN donne n'importe quel jeton."""
-        logits = self.penalised(logits, ids)
+    def pick(
+        self,
+        logits: Tensor,
+        uniform: Tensor,
+        ids: Tensor | None = None,
+        start: int | Tensor | None = None,
+    ) -> Tensor:
+        """Comme `choose`, sans vérifier les logits : rien n'attend le GPU, et un NaN donne n'importe quel jeton.
+
+        `start` : voir `penalised`.
+        """
+        logits = self.penalised(logits, ids, start)
         if self.greedy:
             return logits.argmax(-1)
         found = self._among_the_first(logits, uniform) if self._keeps_the_first else None

@@ -113,7 +113,7 @@ class TextStream:
         for prompt, one in zip(prompts, self._ids, strict=True):
             for _ in range(num_samples):
                 self.rows.append(Continuation(prompt, max(0, len(one) - context)))
-                own = tokenizer.decode if ids else _continuation_decoder(tokenizer, prompt, one)
+                own = tokenizer.decode if ids else continuation_decoder(tokenizer, prompt, one)
                 self._decoders.append(own)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
@@ -140,7 +140,7 @@ class TextStream:
         return any(stop in text for stop in self._stop)
 
 
-def _continuation_decoder(tokenizer: Any, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
+def continuation_decoder(tokenizer: Any, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
     """Décode une suite dans son texte : un mot qui suit un autre prend une espace, une apostrophe non."""
     if not prompt:
         return tokenizer.decode

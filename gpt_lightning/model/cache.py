@@ -76,3 +76,63 @@ class KVCache:
         pads = None if self.pads is None else self.pads[rows]
         keys, values = ([one[rows] for one in layers] for layers in (self.keys, self.values))
         return KVCache(keys, values, self.position.clone(), pads)
+
+
+class RowCache(KVCache):
+    """Un cache dont chaque ligne a sa longueur : des textes y entrent et en sortent pendant que les autres s'écrivent.
+
+    Les lignes occupées sont les premières, et une passe y lit un jeton de chacune. Les tampons sont ouverts pour `rows`
+    lignes et tout le contexte ; sur CPU, la mémoire n'est prise qu'à mesure que des jetons y sont écrits.
+    """
+
+    def __init__(
+        self, config: GPTConfig, rows: int, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        shape = (rows, config.n_heads, config.context_length, config.head_dim)
+        keys, values = (
+            [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)] for _ in range(2)
+        )
+        super().__init__(keys, values, torch.zeros(0, dtype=torch.int64, device=device))
+        self._longest = 0  # jetons de la ligne la plus longue, celui de la passe en cours compris
+
+    @property
+    def lengths(self) -> list[int]:
+        """Les jetons que contient chaque ligne occupée."""
+        return self.position.tolist()
+
+    def enter(self, cache: KVCache) -> None:
+        """Occupe une ligne de plus avec ce que `cache`, d'une seule ligne, a lu."""
+        row, length = len(self.position), int(cache.position)
+        for mine, theirs in zip(self.keys + self.values, cache.keys + cache.values, strict=True):
+            mine[row, :, :length] = theirs[0, :, :length]
+        self.position = torch.cat((self.position, cache.position[None]))
+
+    def leave(self, row: int) -> None:
+        """Libère la ligne `row` : la dernière prend sa place."""
+        last = len(self.position) - 1
+        if row != last:
+            length = int(self.position[last])
+            for one in self.keys + self.values:
+                one[row, :, :length] = one[last, :, :length]
+            self.position[row] = self.position[last]
+        self.position = self.position[:last]
+
+    def prepare(self, length: int) -> Tensor:
+        """Prépare une passe d'un jeton par ligne occupée ; rend leurs positions, (B, 1)."""
+        assert length == 1
+        self.indices = self.position.clone()
+        self._longest = int(self.position.max()) + 1
+        slots = self.slots[: self._longest]
+        self.mask = (slots <= self.indices[:, None])[:, None, None]  # (B, 1, 1, S)
+        return self.indices[:, None]
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Range (B, H, 1, D), chacun à la suite de sa ligne ; rend ce qui est occupé, (B, H, S, D)."""
+        rows = self.slots[: len(self.indices)]
+        self.keys[layer][rows, :, self.indices] = k[:, :, 0]
+        self.values[layer][rows, :, self.indices] = v[:, :, 0]
+        seen = slice(len(self.indices)), slice(None), slice(self._longest)
+        return self.keys[layer][seen], self.values[layer][seen]
+
+    def select(self, rows: Tensor) -> "KVCache":
+        raise NotImplementedError("Une ligne entre ou sort : `enter` et `leave`.")

@@ -1,0 +1,110 @@
+"""Servir un modèle : `python -m gpt_lightning serve ckpt_path=best port=8000`."""
+
+import importlib.util
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from gpt_lightning import cli, messages
+from gpt_lightning.cli import console
+from gpt_lightning.commands import idle
+from gpt_lightning.errors import UserError, choice, number, whole
+
+KEY = "GPT_LIGHTNING_API_KEY"
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle."""
+    check(settings)
+    key = api_key(settings)
+    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
+        raise UserError("serve demande l'extra serve : pip install -c constraints.txt -e '.[serve]'.")
+
+    from gpt_lightning.serving import guard, server
+
+    if key is None and not settings["open"] and not guard.is_loopback(settings["host"]):
+        raise UserError(messages.needs_a_key(settings["host"], KEY))
+    sock = server.bound(settings["host"], settings["port"])  # avant d'attendre le modèle
+
+    from gpt_lightning.serving import app, protocol, worker
+    from gpt_lightning.tokenizers.template import Template
+    from gpt_lightning.weights import load_for_inference
+
+    where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
+    loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **where)
+    known = protocol.Model(
+        settings["name"],
+        loaded.tokenizer,
+        loaded.model.config.context_length,
+        settings["max_batch_size"],
+        Template(loaded.template, loaded.tokenizer) if loaded.template else None,
+        int(time.time()),
+    )
+    thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
+    service = app.Service(known, thread, seconds=settings["request_timeout"])
+    rules = guard.rules_for(
+        settings["host"],
+        settings["hosts"],
+        settings["cors"] or (),
+        key=key,
+        max_body=settings["max_body_bytes"],
+    )
+    grace = settings["shutdown_timeout"]
+    made = server.build(
+        service.app(rules), thread, grace=grace, stopping=lambda: console.log.info(messages.closing(grace))
+    )
+    thread.start()
+    console.log.info(
+        messages.serving(server.address_of(sock), loaded.source, known.name, known.template is not None)
+    )
+    server.serve(made, sock)
+    thread.join(grace + 1)
+
+
+def check(settings: dict[str, Any]) -> None:
+    """UserError sur un réglage qui n'a pas de sens."""
+    whole("port", settings["port"], 0, 65535)
+    for name in ("max_batch_size", "max_queue", "max_body_bytes"):
+        whole(name, settings[name])
+    number("request_timeout", settings["request_timeout"], above=0)
+    number("shutdown_timeout", settings["shutdown_timeout"], 0)
+    choice("open", settings["open"], (True, False))
+    for name in ("host", "name"):
+        if not isinstance(settings[name], str) or not settings[name].strip():
+            raise UserError(f"{name}= est vide.")
+    for name in ("hosts", "cors"):
+        value = settings[name]
+        if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            raise UserError(f"{name}={value} : il faut une liste, {name}=[...].")
+
+
+def api_key(settings: dict[str, Any]) -> str | None:
+    """La clé que chaque demande doit donner : celle de l'environnement, d'un fichier, ou de la ligne de commande.
+
+    UserError si le fichier ne se lit pas, ou si la clé n'en est pas une.
+    """
+    found = os.environ.get(KEY)
+    if settings["api_key_file"] is not None:
+        try:
+            found = Path(settings["api_key_file"]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"api_key_file={settings['api_key_file']} ne se lit pas ({type(error).__name__})."
+            ) from None
+    if settings["api_key"] is not None:
+        console.log.warning(messages.visible_key(KEY))
+        found = str(settings["api_key"])
+    if found is None:
+        return None
+    found = found.strip()
+    if not found or not found.isascii() or not found.isprintable() or " " in found:
+        raise UserError(
+            "La clé du serveur est vide, ou contient autre chose que des lettres, des chiffres et des signes."
+        )
+    return found
+
+
+def main() -> None:
+    """La commande : compose conf/serve.yaml, puis appelle `serve`."""
+    cli.run(serve, "serve", rules=idle.RULES)

@@ -1,0 +1,196 @@
+"""Des suites qui s'écrivent ensemble, et dont chacune commence et finit quand elle veut : un lot continu.
+
+`stream` écrit un lot connu d'avance, jusqu'au bout. Ici une suite entre dans le lot entre deux jetons des autres, et en
+sort de même ; un jeton de toutes coûte presque le prix d'un jeton d'une seule, puisque les poids sont lus une fois.
+Légende des formes : R lignes, T jetons, V vocabulaire.
+Source : Yu et al., « Orca: A Distributed Serving System for Transformer-Based Generative Models », 2022.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gpt_lightning.decoding.generation import Uniforms
+from gpt_lightning.decoding.scored import Scored, scored
+from gpt_lightning.decoding.strategy import Strategy, check_numbers
+from gpt_lightning.errors import UserError
+from gpt_lightning.model.cache import KVCache, RowCache
+
+CHUNK = 256  # jetons de départ lus entre deux jetons des autres
+
+
+class Written(NamedTuple):
+    """Un jeton de plus pour une suite ; `reason` dit pourquoi elle finit : eos, stop, length. None : elle continue."""
+
+    row: "Row"
+    id: int
+    scored: Scored | None
+    reason: str | None
+
+
+@dataclass(eq=False)
+class Row:
+    """Une suite à écrire : les jetons de départ, et comment continuer.
+
+    Elle tire comme la ligne `rank` d'un `stream` de graine `seed`. `until(jeton)` est appelée une fois par jeton, et
+    arrête la suite si elle rend vrai. `top` est le nombre de candidats dont on veut la log-probabilité, avec celle du
+    jeton ; None, aucune.
+    """
+
+    ids: Sequence[int]
+    strategy: Strategy
+    max_new_tokens: int
+    eos_id: int | None = None
+    seed: int | None = None
+    rank: int = 0
+    until: Callable[[int], bool] = lambda token: False
+    top: int | None = None
+    new: list[int] = field(default_factory=list)
+    uniforms: Uniforms = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.uniforms = Uniforms(self.seed, range(self.rank, self.rank + 1), torch.device("cpu"))
+
+
+@dataclass(eq=False)
+class Arrival:
+    """Des suites du même départ, qui est lu une fois pour toutes : morceau par morceau, entre les jetons des autres."""
+
+    rows: list[Row]
+    read: int = 0
+    cache: KVCache | None = None
+
+
+class Batch:
+    """Le lot d'un modèle, de `rows` lignes au plus : `join` et `leave` quand on veut, `step` écrit un jeton de chacune.
+
+    Une suite est la même, seule ou en compagnie. Elle finit, par `length`, quand elle remplit le contexte.
+    """
+
+    def __init__(self, model: Any, rows: int) -> None:
+        self.model, self.context, self.size = model, model.config.context_length, rows
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.cache = RowCache(model.config, rows, self.device, self.dtype)
+        self.rows: list[Row] = []  # celles qui s'écrivent, dans l'ordre du cache
+        self.arriving: deque[Arrival] = deque()
+
+    @property
+    def free(self) -> int:
+        """Les lignes qui restent à prendre."""
+        return self.size - len(self.rows) - sum(len(one.rows) for one in self.arriving)
+
+    def join(self, arrival: Arrival) -> None:
+        """Fait entrer des suites, qui attendent que leur départ soit lu. UserError si elles n'ont pas de place."""
+        ids = arrival.rows[0].ids
+        if not ids:
+            raise UserError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
+        if len(ids) > self.context:
+            raise UserError(f"{len(ids)} jetons de départ pour un contexte de {self.context}.")
+        assert len(arrival.rows) <= self.free, "demandez `free` avant"
+        self.arriving.append(arrival)
+
+    def leave(self, row: Row) -> None:
+        """Retire une suite, où qu'elle en soit ; rien si elle n'est plus là."""
+        if row in self.rows:
+            self._remove([self.rows.index(row)])
+        for arrival in list(self.arriving):
+            if row in arrival.rows:
+                arrival.rows.remove(row)
+                if not arrival.rows:
+                    self.arriving.remove(arrival)
+
+    def clear(self) -> None:
+        """Retire toutes les suites."""
+        self._remove(range(len(self.rows)))
+        self.arriving.clear()
+
+    @torch.inference_mode()
+    def step(self) -> list[Written]:
+        """Un jeton de chaque suite qui s'écrit, et le premier de celles dont le départ vient d'être lu en entier.
+
+        UserError si le modèle rend des NaN : le lot ne vaut plus rien, `clear` le vide.
+        """
+        written: list[Written] = []
+        if self.rows:
+            last = torch.tensor([[row.new[-1]] for row in self.rows], device=self.device)
+            logits = self.model.next_logits(last, self.cache)  # (R, V)
+            written = self._pick(self.rows, logits)
+            self._remove([rank for rank, one in enumerate(written) if one.reason is not None])
+        budget = CHUNK
+        while self.arriving and budget > 0:
+            arrival = self.arriving[0]
+            count, logits = self._read(arrival, budget)
+            budget -= count
+            if logits is None:
+                break
+            self.arriving.popleft()
+            first = self._pick(arrival.rows, logits.expand(len(arrival.rows), -1))
+            assert arrival.cache is not None
+            for one in first:
+                if one.reason is None:
+                    self.cache.enter(arrival.cache)
+                    self.rows.append(one.row)
+            written += first
+        return written
+
+    def _read(self, arrival: Arrival, budget: int) -> tuple[int, Tensor | None]:
+        """Lit jusqu'à `budget` jetons d'un départ : combien, et les logits qui le suivent, (1, V), s'il est fini."""
+        ids = arrival.rows[0].ids
+        if arrival.cache is None:
+            arrival.cache = KVCache.empty(
+                self.model.config, batch_size=1, capacity=len(ids), device=self.device, dtype=self.dtype
+            )
+        part = ids[arrival.read : arrival.read + budget]
+        logits = self.model.next_logits(torch.tensor([part], device=self.device), arrival.cache)
+        arrival.read += len(part)
+        return len(part), logits if arrival.read == len(ids) else None
+
+    def _pick(self, rows: Sequence[Row], logits: Tensor) -> list[Written]:
+        """Le jeton suivant de chaque suite, d'après ses logits (R, V)."""
+        check_numbers(logits)
+        chosen = [0] * len(rows)
+        alike: dict[Strategy, list[int]] = {}  # les suites de même stratégie se filtrent ensemble
+        for rank, row in enumerate(rows):
+            alike.setdefault(row.strategy, []).append(rank)
+        for strategy, ranks in alike.items():
+            some = [rows[rank] for rank in ranks]
+            uniform = torch.cat([row.uniforms.next() for row in some]).to(self.device)
+            reread = self._texts(some) if strategy.rereads else (None, None)
+            mine = logits if len(alike) == 1 else logits[ranks]
+            for rank, token in zip(ranks, strategy.pick(mine, uniform, *reread).tolist(), strict=True):
+                chosen[rank] = token
+        asked = [rank for rank, row in enumerate(rows) if row.top is not None]
+        most = max((rows[rank].top or 0 for rank in asked), default=0)
+        found = scored(logits[asked], [chosen[rank] for rank in asked], most) if asked else []
+        traces = dict(zip(asked, found, strict=True))
+        return [self._written(row, chosen[rank], traces.get(rank)) for rank, row in enumerate(rows)]
+
+    def _written(self, row: Row, token: int, trace: Scored | None) -> Written:
+        row.new.append(token)
+        reason = None
+        if token == row.eos_id:
+            reason = "eos"
+        elif row.until(token):
+            reason = "stop"
+        elif len(row.new) >= row.max_new_tokens or len(row.ids) + len(row.new) > self.context:
+            reason = "length"
+        return Written(row, token, trace and trace._replace(top=trace.top[: row.top]), reason)
+
+    def _texts(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Les jetons de chaque suite, départ compris, complétés à gauche par -1, et où commence ce qui est écrit."""
+        texts = [[*row.ids, *row.new] for row in rows]
+        width = max(map(len, texts))
+        ids = torch.tensor([[-1] * (width - len(one)) + one for one in texts], device=self.device)
+        start = torch.tensor([[width - len(row.new)] for row in rows], device=self.device)
+        return ids, start
+
+    def _remove(self, ranks: Sequence[int]) -> None:
+        for rank in sorted(ranks, reverse=True):
+            self.cache.leave(rank)
+            self.rows[rank] = self.rows[-1]
+            self.rows.pop()

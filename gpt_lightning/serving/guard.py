@@ -1,0 +1,179 @@
+"""La porte : qui peut demander quoi, de quelle taille, en combien de temps. Elle s'ouvre avant que rien ne soit lu.
+
+Un serveur local n'est pas à l'abri pour autant : n'importe quelle page ouverte dans un navigateur peut lui écrire.
+D'où la liste des noms d'hôte (contre un nom de domaine qui changerait d'adresse), l'origine, et le type du corps, qu'un
+formulaire ne peut pas envoyer.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpt_lightning.serving.fields import Refused
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OPEN = ("/", "/health")  # ce qui se voit sans clé, avec ce qui est sous /page/
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Les règles de la porte. `hosts` : les noms d'hôte acceptés, None pour tous ; `origins` : les pages d'ailleurs."""
+
+    hosts: tuple[str, ...] | None = LOOPBACK
+    origins: tuple[str, ...] = ()
+    key: str | None = None
+    max_body: int = 1 << 20  # octets
+    body_seconds: float = 10.0
+
+
+class Guard:
+    """Le middleware ASGI qui tient la porte, et donne à l'application un corps lu en entier."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self.app, self.rules = app, rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        try:
+            headers = Headers(scope=scope)
+            self._judge(scope, headers)
+            if scope["method"] == "POST":
+                receive = _again(await self._body(headers, receive), receive)
+        except Refused as refused:
+            await refusal(refused)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _judge(self, scope: Scope, headers: Headers) -> None:
+        """Refused si cette demande n'a rien à faire ici."""
+        rules, method, path = self.rules, scope["method"], scope["path"]
+        if method not in METHODS:
+            raise Refused(f"{method[:20]} n'existe pas ici.", status=405)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or (rules.hosts is not None and hostname(hosts[0]) not in rules.hosts):
+            raise Refused(
+                "Ce nom d'hôte n'est pas celui de ce serveur (python -m gpt_lightning serve hosts=[...]).",
+                status=403,
+                code="host_not_allowed",
+            )
+        origin = headers.get("origin")
+        if origin is not None and origin not in rules.origins and not _same_place(origin, hosts[0]):
+            raise Refused(
+                "Une page d'ailleurs ne peut pas écrire à ce serveur (python -m gpt_lightning serve cors=[...]).",
+                status=403,
+                code="origin_not_allowed",
+            )
+        if (
+            rules.key is not None
+            and method != "OPTIONS"
+            and path not in OPEN
+            and not path.startswith("/page/")
+        ):
+            self._check_key(headers.get("authorization", ""))
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if method == "POST" and kind != "application/json":
+            raise Refused("Le corps doit être du JSON : Content-Type: application/json.", status=415)
+
+    def _check_key(self, authorization: str) -> None:
+        scheme, _, given = authorization.partition(" ")
+        assert self.rules.key is not None
+        # comparer dure autant, que la clé soit presque bonne ou pas du tout
+        same = hmac.compare_digest(given.strip().encode(), self.rules.key.encode())
+        if scheme.lower() != "bearer" or not same:
+            raise Refused(
+                "Il faut la clé de ce serveur : Authorization: Bearer ...",
+                status=401,
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        """Le corps entier. Refused s'il est trop long, ou trop lent."""
+        most = self.rules.max_body
+        announced = headers.get("content-length", "0")
+        if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
+            raise _too_long(most)
+        try:
+            async with asyncio.timeout(self.rules.body_seconds):
+                return await _read(receive, most)
+        except TimeoutError:
+            raise Refused(
+                "Le corps de la demande n'est pas arrivé à temps.", status=408, headers=CLOSE
+            ) from None
+
+
+CLOSE = {"Connection": "close"}  # le reste du corps n'est pas lu : la connexion ne peut plus servir
+
+
+def _too_long(most: int) -> Refused:
+    sentence = f"Le corps de la demande dépasse {most} octets (max_body_bytes)."
+    return Refused(sentence, status=413, code="request_too_large", headers=CLOSE)
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused("La connexion est coupée.", status=400)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise _too_long(most)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Un `receive` qui rend ce corps, puis ce qui suit."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def hostname(host: str) -> str:
+    """Le nom d'un en-tête Host, sans son port ni ses crochets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _same_place(origin: str, host: str) -> bool:
+    return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+
+
+def refusal(refused: Refused) -> JSONResponse:
+    """La réponse HTTP d'un refus, dans la forme du protocole."""
+    return JSONResponse({"error": refused.error}, refused.status, headers=refused.headers)
+
+
+def rules_for(host: str, hosts: Sequence[str] | None, origins: Sequence[str], **limits: Any) -> Rules:
+    """Les règles d'un serveur qui écoute sur `host` : en local, ses seuls noms ; ailleurs, tous, si rien n'est dit."""
+    if hosts is not None:
+        allowed: tuple[str, ...] | None = (*LOOPBACK, *(one.lower() for one in hosts))
+    else:
+        allowed = (*LOOPBACK, host.lower()) if is_loopback(host) else None
+    return Rules(hosts=allowed, origins=tuple(origins), **limits)
+
+
+def is_loopback(host: str) -> bool:
+    """Vrai si l'on n'écoute que cette machine."""
+    return host.lower() in LOOPBACK or host.startswith("127.")

@@ -1,0 +1,127 @@
+"""Le serveur : uvicorn, des en-têtes qui doivent arriver à temps, et un arrêt qui finit ce qui s'écrit."""
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.serving.worker import Worker
+
+HEADERS = 10.0  # secondes pour envoyer les en-têtes d'une demande
+CONNECTIONS = 1000  # ouvertes ensemble ; au-delà, 503
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Une prise liée à `host`:`port`, qui n'écoute pas encore. UserError si l'adresse ou le port n'est pas libre."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UserError(f"host={host} : cette adresse ne se trouve pas ({error.strerror}).") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise UserError(
+            f"{host}:{port} n'est pas libre ({error.strerror}) : un autre serveur y écoute peut-être ; essayez "
+            f"port={port + 1 if port < 65535 else 0}, ou port=0 pour un port quelconque."
+        ) from None
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """L'adresse à ouvrir : http://127.0.0.1:8000."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Patient(H11Protocol):
+    """Le protocole d'uvicorn, qui n'attend pas sans fin des en-têtes."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        """Arme l'échéance, si aucune demande n'est en cours ; la désarme sinon."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEADERS, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class Server(uvicorn.Server):
+    """Le serveur d'uvicorn, qui prévient le fil du modèle avant de s'arrêter."""
+
+    def __init__(
+        self, config: uvicorn.Config, worker: Worker, grace: float, stopping: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._worker, self._grace, self._stopping = worker, grace, stopping
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Rien : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
+        yield
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Refuse ce qui attend, laisse finir ce qui s'écrit, ferme."""
+        self._stopping()
+        self._worker.close(self._grace)
+        await super().shutdown(sockets)
+
+
+def build(
+    app: ASGIApp, worker: Worker, *, grace: float, stopping: Callable[[], None] = lambda: None
+) -> Server:
+    """Un serveur prêt à écouter, dont l'arrêt laisse `grace` secondes à ce qui s'écrit."""
+    config = uvicorn.Config(
+        app,
+        http=Patient,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=math.ceil(grace) + 2,
+    )
+    return Server(config, worker, grace, stopping)
+
+
+def serve(server: Server, sock: socket.socket) -> None:
+    """Écoute, jusqu'à Ctrl-C ou SIGTERM ; un second signal n'attend plus rien."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        server.force_exit, server.should_exit = server.should_exit, True
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+    asyncio.run(server.serve(sockets=[sock]))

@@ -1,0 +1,249 @@
+"""Le fil qui tient le modèle : des demandes y attendent, entrent dans le lot, et en sortent.
+
+Un seul fil calcule. Le serveur lui donne des travaux (`submit`), et reçoit ce qui en sort par `deliver`, appelée depuis
+ce fil-ci.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from gpt_lightning import messages
+from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
+from gpt_lightning.decoding.scored import Scored
+from gpt_lightning.decoding.text import GrowingText
+from gpt_lightning.errors import UserError
+from gpt_lightning.serving.fields import Refused
+
+log = logging.getLogger("gpt_lightning")
+IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
+
+
+class Shown(NamedTuple):
+    """Un jeton écrit et sa mesure, et où commence son texte dans la suite."""
+
+    scored: Scored
+    offset: int
+
+
+class Piece(NamedTuple):
+    """Ce qui vient de s'ajouter à la suite `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
+
+    `length` : les jetons de la suite, depuis son début.
+    """
+
+    rank: int
+    text: str
+    tokens: tuple[Shown, ...] = ()
+    reason: str | None = None
+    length: int = 0
+
+
+class Done(NamedTuple):
+    """Le travail est fini ; `value` est ce que rend celui qui n'écrit pas."""
+
+    value: Any = None
+
+
+class Choice:
+    """Une suite demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
+
+    def __init__(
+        self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()
+    ) -> None:
+        self.index, self.row, self.decode = index, row, decode
+        self._grown, self._fresh, self._length = GrowingText(decode, stop), "", 0
+        self._held: list[Shown] = []
+        row.until = self._until
+
+    def _until(self, token: int) -> bool:
+        self._fresh += self._grown.push(token)
+        return self._grown.stopped
+
+    def piece(self, written: Written) -> Piece | None:
+        """Ce que ce jeton ajoute ; None si rien n'en est encore sûr."""
+        final = written.reason is not None
+        if written.scored is not None and written.reason != "eos":
+            before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
+            self._held.append(Shown(written.scored, len(before)))
+        text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""
+        self._length += len(text)
+        if not text and not final:
+            return None
+        cut = self._length if written.reason == "stop" or not final else None
+        ready = [one for one in self._held if cut is None or one.offset < cut]
+        self._held = [] if final else self._held[len(ready) :]
+        return Piece(self.index, text, tuple(ready), written.reason, len(self.row.new))
+
+
+class Job:
+    """Un travail : des suites à écrire (`choices`, par départ), ou une fonction à appeler entre deux jetons (`call`).
+
+    `deliver` reçoit des `Piece`, puis un `Done`, ou un `Refused`. `seconds` : le temps qu'il a, attente comprise.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Any], None],
+        *,
+        seconds: float,
+        choices: Sequence[Sequence[Choice]] = (),
+        call: Callable[[], Any] | None = None,
+    ) -> None:
+        self.deliver, self.call = deliver, call
+        self.born = time.monotonic()
+        self.deadline = self.born + seconds
+        self.pending = deque(Arrival([choice.row for choice in group]) for group in choices)
+        self.choices = {choice.row: choice for group in choices for choice in group}
+        self.cancelled = False
+
+
+class Worker:
+    """Le modèle et son lot de `rows` lignes ; `queue` travaux attendent au plus."""
+
+    def __init__(self, model: Any, *, rows: int, queue: int) -> None:
+        self.batch, self.queue = Batch(model, rows), queue
+        self.waiting: deque[Job] = deque()
+        self.running: set[Job] = set()
+        self.tokens = 0  # écrits depuis le début
+        self._owner: dict[Row, Job] = {}
+        self._changed = threading.Condition()
+        self._closing: float | None = None  # l'instant où ce qui reste est coupé
+        self._thread = threading.Thread(target=self._work, name="gpt_lightning", daemon=True)
+
+    def start(self) -> None:
+        """Lance le fil."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Met un travail dans la file. Refused si elle est pleine, ou si le serveur s'arrête."""
+        with self._changed:
+            if self._closing is not None:
+                raise Refused("Le serveur s'arrête.", status=503, code="shutting_down")
+            if len(self.waiting) >= self.queue:
+                raise Refused(
+                    f"Le serveur est occupé : {self.queue} demandes attendent déjà.",
+                    status=429,
+                    code="queue_full",
+                    headers={"Retry-After": "1"},
+                )
+            self.waiting.append(job)
+            self._changed.notify()
+
+    def cancel(self, job: Job) -> None:
+        """Oublie un travail, dont plus personne n'attend rien : ses lignes sont libres au jeton suivant."""
+        with self._changed:
+            job.cancelled = True
+            if job in self.waiting:
+                self.waiting.remove(job)
+            self._changed.notify()
+
+    def close(self, grace: float) -> None:
+        """Refuse ce qui attend, laisse `grace` secondes à ce qui s'écrit, puis finit ; n'attend pas."""
+        with self._changed:
+            self._closing = time.monotonic() + grace
+            refused = [job for job in self.waiting if job not in self.running]
+            self.waiting = deque(job for job in self.waiting if job in self.running)
+            self._changed.notify()
+        for job in refused:
+            job.deliver(Refused("Le serveur s'arrête.", status=503, code="shutting_down"))
+
+    def join(self, seconds: float) -> None:
+        """Attend la fin du fil, après `close`."""
+        self._thread.join(seconds)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self.waiting and not self.running:
+                    if self._closing is not None:
+                        return
+                    self._changed.wait(IDLE)
+                self._drop()
+                call = self._admit()
+            try:
+                if call is not None:
+                    self._call(call)
+                for written in self.batch.step():
+                    self._deliver(written)
+            except (
+                Exception
+            ) as error:  # le modèle a rendu des NaN, la mémoire manque : ces travaux-là échouent
+                self._fail(error)
+
+    def _drop(self) -> None:
+        """Retire ce qui est annulé, ce dont l'heure est passée, et, à la fin de l'arrêt, ce qui reste."""
+        now = time.monotonic()
+        closed = self._closing is not None and now > self._closing
+        for job in [*self.running, *(one for one in self.waiting if one not in self.running)]:
+            if job.cancelled:
+                self._forget(job)
+            elif closed:
+                self._forget(job, Refused("Le serveur s'arrête.", status=503, code="shutting_down"))
+            elif now > job.deadline:
+                late = Refused(
+                    "La demande a pris plus de temps qu'elle n'en a ici.", status=504, code="timeout"
+                )
+                self._forget(job, late)
+
+    def _forget(self, job: Job, error: Refused | None = None) -> None:
+        for row in job.choices:
+            self.batch.leave(row)
+            self._owner.pop(row, None)
+        self.running.discard(job)
+        if job in self.waiting:
+            self.waiting.remove(job)
+        if error is not None:
+            job.deliver(error)
+
+    def _admit(self) -> Job | None:
+        """Fait entrer ce qui a sa place, dans l'ordre de la file ; rend le travail à appeler, s'il y en a un."""
+        while self.waiting:
+            job = self.waiting[0]
+            if job.call is not None:
+                return self.waiting.popleft()
+            while job.pending and len(job.pending[0].rows) <= self.batch.free:
+                arrival = job.pending.popleft()
+                self._owner |= dict.fromkeys(arrival.rows, job)
+                self.running.add(job)
+                self.batch.join(arrival)
+            if job.pending:
+                return None
+            self.waiting.popleft()
+        return None
+
+    def _call(self, job: Job) -> None:
+        assert job.call is not None
+        try:
+            found: Any = Done(job.call())
+        except UserError as error:
+            found = Refused(str(error), code="invalid_value")
+        except Exception:
+            log.exception(messages.job_failed())
+            found = Refused(messages.job_failed(), status=500, code="internal_error")
+        job.deliver(found)
+
+    def _deliver(self, written: Written) -> None:
+        self.tokens += 1
+        job = self._owner[written.row]
+        piece = job.choices[written.row].piece(written)
+        if piece is not None:
+            job.deliver(piece)
+        if written.reason is not None:
+            del self._owner[written.row], job.choices[written.row]
+            if not job.choices:
+                self.running.discard(job)
+                job.deliver(Done())
+
+    def _fail(self, error: Exception) -> None:
+        known = isinstance(error, UserError)
+        if not known:
+            log.exception(messages.job_failed())
+        sentence = str(error) if known else messages.job_failed()
+        with self._changed:
+            self.batch.clear()
+            for job in list(self.running):
+                self._forget(job, Refused(sentence, status=500, code="internal_error"))
