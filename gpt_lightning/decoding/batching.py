@@ -94,6 +94,7 @@ class Batch:
         assert len(arrival.rows) <= self.free, "demandez `free` avant"
         self.arriving.append(arrival)
 
+    @torch.inference_mode()
     def leave(self, row: Row) -> None:
         """Retire une suite, où qu'elle en soit ; rien si elle n'est plus là."""
         if row in self.rows:
@@ -104,6 +105,7 @@ class Batch:
                 if not arrival.rows:
                     self.arriving.remove(arrival)
 
+    @torch.inference_mode()
     def clear(self) -> None:
         """Retire toutes les suites."""
         self._remove(range(len(self.rows)))

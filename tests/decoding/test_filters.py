@@ -104,6 +104,13 @@ def test_repetition_penalty_lowers_what_was_written_and_nothing_else():
     assert changed.tolist() == [[0.5, -8.0, 1.0, 0.5]]
 
 
+@pytest.mark.parametrize("start, counted", [(None, [0, 1, 3]), (3, [0, 1, 1]), (5, [0, 0, 0])])
+def test_presence_and_frequency_count_what_was_written(start, counted):
+    ids, logits = torch.tensor([[-1, 2, 2, 1, 2]]), torch.zeros(1, 3)
+    changed = decoding.Strategy(presence_penalty=1.5, frequency_penalty=0.25).penalised(logits, ids, start)
+    assert changed.tolist() == [[-(1.5 * (n > 0) + 0.25 * n) for n in counted]]
+
+
 def test_a_repeated_ngram_is_forbidden():
     ids = torch.tensor([[1, 2, 3, 1, 2], [-1, -1, 5, 1, 2]])
     kept = filters.forbid_repeated_ngrams(torch.zeros(2, 6), ids, 3) > NEVER

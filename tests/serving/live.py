@@ -1,0 +1,130 @@
+"""Un serveur vivant dans un fil de ces essais, et de quoi lui parler comme un client."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gpt_lightning import tokenizers
+from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.inference import for_inference
+from gpt_lightning.serving import app, guard, protocol, server, worker
+from gpt_lightning.tokenizers.template import Template
+
+CONTEXT = 128
+
+
+def tiny(vocab_size: int, context: int = CONTEXT, *, dtype: torch.dtype = torch.float32) -> GPTModel:
+    """Un petit modèle, dont les distributions ne sont pas plates."""
+    torch.manual_seed(0)
+    sizes = {"context_length": context, "emb_dim": 32, "n_heads": 4, "n_layers": 2}
+    one = GPTModel(GPTConfig(vocab_size=vocab_size, **sizes))
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.mul_(3 if parameter.dim() == 2 else 1)
+        one.final_norm.scale.mul_(10)
+    return for_inference(one.to(dtype))
+
+
+class Live:
+    """Un serveur qui écoute un port libre de cette machine."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        model: GPTModel | None = None,
+        template: str | None = None,
+        rows: int = 8,
+        **limits: Any,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.model = model or tiny(tokenizer.vocab_size)
+        made = Template(template, tokenizer) if template else None
+        context = self.model.config.context_length
+        known = protocol.Model("gpt_lightning", tokenizer, context, rows, made)
+        self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64))
+        self.service = app.Service(known, self.worker, seconds=limits.pop("seconds", 60))
+        self.grace = limits.pop("grace", 2.0)
+        rules = guard.rules_for("127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits)
+        self.sock = server.bound("127.0.0.1", 0)
+        self.server = server.build(self.service.app(rules), self.worker, grace=self.grace)
+        self.port = self.sock.getsockname()[1]
+        self.url = server.address_of(self.sock)
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve(sockets=[self.sock])))
+
+    def __enter__(self) -> "Live":
+        self.worker.start()
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        self.worker.join(30)
+        assert not self.thread.is_alive()
+
+    def ask(
+        self, path: str, body: Any = None, *, method: str = "POST", headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Le code et le corps (l'objet JSON, si c'en est un) de la réponse à `body`, des octets ou un objet."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        with contextlib.closing(connection):
+            connection.request(method, path, raw, sent)
+            answer = connection.getresponse()
+            content = answer.read()
+            self.headers = dict(answer.getheaders())
+        try:
+            return answer.status, json.loads(content)
+        except ValueError:
+            return answer.status, content.decode()
+
+    def completed(self, **body: Any) -> dict[str, Any]:
+        """La première suite d'une demande qui réussit."""
+        status, answer = self.ask("/v1/completions", body)
+        assert status == 200, answer
+        return answer["choices"][0]
+
+    def events(self, path: str, body: dict[str, Any]) -> Iterator[Any]:
+        """Les objets d'un flux, et « [DONE] »."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(
+                "POST", path, json.dumps({**body, "stream": True}), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            assert answer.status == 200 and answer.getheader("content-type").startswith("text/event-stream")
+            for line in answer:
+                if line.startswith(b"data: "):
+                    data = line.removeprefix(b"data: ").decode().strip()
+                    yield data if data == "[DONE]" else json.loads(data)
+
+    def raw(self, content: bytes, *, seconds: float = 5) -> bytes:
+        """Ce que le serveur répond à ces octets-là, jusqu'à ce qu'il ferme, ou que `seconds` passent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as one:
+            one.sendall(content)
+            found = b""
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                while part := one.recv(65536):
+                    found += part
+            return found
+
+
+def gpt2_live(**options: Any) -> Live:
+    """Un serveur dont le tokenizer est celui de GPT-2, et qui répond.
+
+    Cinquante mille jetons tirés au sort en float32 : les arrondis en changent un, parfois. D'où float64.
+    """
+    model = tiny(50_257, dtype=torch.float64)
+    return Live(tokenizers.gpt2(), model=model, template="texte", **options)

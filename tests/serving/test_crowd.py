@@ -1,0 +1,185 @@
+"""Beaucoup de clients à la fois : chacun reçoit ce qu'il aurait seul, la file est bornée, et rien ne s'accumule."""
+
+import gc
+import http.client
+import json
+import resource
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gpt_lightning import tokenizers
+from tests.serving.live import CONTEXT, Live, tiny
+from tests.serving.test_protocol import STRATEGIES
+
+LONG = {"prompt": "a", "max_tokens": CONTEXT - 1, "temperature": 1.2, "logprobs": 0}
+
+
+def bytes_live(**options) -> Live:
+    return Live(tokenizers.ByteTokenizer(), **options)
+
+
+def many(live: Live, bodies: list[dict], path: str = "/v1/completions", clients: int = 64) -> list:
+    with ThreadPoolExecutor(clients) as pool:
+        return list(pool.map(lambda body: live.ask(path, body), bodies))
+
+
+def test_eight_clients_get_what_each_gets_alone():
+    """Jeton pour jeton, en float32 : huit stratégies, huit graines, des arrêts, des longueurs."""
+    bodies = [
+        {"prompt": "Le chat " * (rank + 1), "max_tokens": 40 + rank, "seed": rank, "logprobs": 1, **how}
+        for rank, how in enumerate(STRATEGIES)
+    ]
+    bodies[3]["stop"] = ["e", "z"]
+    with bytes_live(rows=1) as live:
+        alone = [live.completed(**body) for body in bodies]
+    with bytes_live(rows=8) as live:
+        for _ in range(3):
+            for (status, answer), one in zip(many(live, bodies), alone, strict=True):
+                (choice,) = answer["choices"]
+                assert status == 200 and choice["logprobs"]["tokens"] == one["logprobs"]["tokens"]
+                assert (choice["text"], choice["finish_reason"]) == (one["text"], one["finish_reason"])
+
+
+def test_two_hundred_clients_are_served_or_told_to_come_back():
+    with bytes_live(rows=4, queue=20) as live:
+        bodies = [{"prompt": "x", "max_tokens": 20, "seed": rank} for rank in range(200)]
+        found = many(live, bodies, clients=200)
+        served = [answer for status, answer in found if status == 200]
+        refused = [answer for status, answer in found if status == 429]
+        assert len(served) + len(refused) == 200 and len(served) >= 24 and refused
+        assert all(answer["error"]["code"] == "queue_full" for answer in refused)
+        assert live.completed(prompt="x", max_tokens=3, seed=0)  # et le serveur va bien
+        assert not live.worker.waiting and not live.worker.running
+
+
+def test_a_full_queue_says_when_to_come_back():
+    with bytes_live(rows=1, queue=1, model=tiny(257, 4096)) as live:
+        streams = [
+            threading.Thread(target=live.ask, args=("/v1/completions", {**LONG, "max_tokens": 4000}))
+            for _ in "ab"
+        ]
+        streams[0].start()
+        _until(lambda: live.worker.running)
+        streams[1].start()
+        _until(lambda: live.worker.waiting)
+        status, _ = live.ask("/v1/completions", LONG)
+        assert status == 429 and live.headers["retry-after"] == "1"
+        live.server.should_exit = True  # et l'on n'attend pas la fin
+        for one in streams:
+            one.join(30)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("waits", [False, True], ids=["en cours", "en attente"])
+def test_a_client_that_leaves_frees_its_row(stream, waits):
+    with bytes_live(rows=1, model=tiny(257, 4096)) as live:
+        leaving = []
+        for _ in range(1 + waits):
+            one = http.client.HTTPConnection("127.0.0.1", live.port)
+            body = json.dumps({**LONG, "max_tokens": 4000, "stream": stream})
+            one.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+            _until(lambda: live.worker.running)
+            leaving.append(one)
+        if waits:
+            _until(lambda: live.worker.waiting)
+        for one in reversed(leaving):
+            one.sock.close()
+        _until(lambda: not live.worker.running and not live.worker.waiting)
+        assert live.worker.batch.free == 1
+        assert live.completed(prompt="b", max_tokens=5, seed=1)["finish_reason"] == "length"
+
+
+def test_a_request_has_its_time_and_no_more():
+    with bytes_live(rows=1, model=tiny(257, 4096), seconds=0.3) as live:
+        status, answer = live.ask("/v1/completions", {**LONG, "max_tokens": 4000})
+        assert status == 504 and answer["error"]["code"] == "timeout"
+        events = list(live.events("/v1/completions", {**LONG, "max_tokens": 4000}))
+        assert events[-1]["error"]["code"] == "timeout"  # commencé, il le dit dans le flux
+        assert live.worker.batch.free == 1
+
+
+def test_a_question_of_the_page_is_answered_between_two_tokens():
+    with bytes_live(rows=1, model=tiny(257, 4096)) as live:
+        writing = live.events("/v1/completions", {**LONG, "max_tokens": 4000})
+        next(writing)
+        status, answer = live.ask("/api/next", {"text": "abc"})
+        assert status == 200 and live.worker.running  # l'autre écrit encore
+        writing.close()
+
+
+def test_stopping_finishes_what_is_being_written_and_refuses_the_rest():
+    with bytes_live(rows=1, grace=20) as live, ThreadPoolExecutor(3) as pool:
+        running = pool.submit(live.ask, "/v1/completions", LONG)
+        _until(lambda: live.worker.running)
+        waiting = pool.submit(live.ask, "/v1/completions", LONG)
+        _until(lambda: live.worker.waiting)
+        live.server.should_exit = True
+        status, answer = waiting.result(30)
+        assert status == 503 and answer["error"]["code"] == "shutting_down"
+        status, answer = running.result(30)
+        assert status == 200 and answer["usage"]["completion_tokens"] == CONTEXT - 1
+        live.thread.join(10)
+        assert not live.thread.is_alive()
+
+
+def test_stopping_waits_no_longer_than_it_says():
+    with bytes_live(rows=1, model=tiny(257, 4096), grace=0.3) as live, ThreadPoolExecutor(2) as pool:
+        running = pool.submit(live.ask, "/v1/completions", {**LONG, "max_tokens": 4000})
+        _until(lambda: live.worker.running)
+        began = time.monotonic()
+        live.server.should_exit = True
+        status, answer = running.result(30)
+        assert status == 503 and answer["error"]["code"] == "shutting_down"
+        live.thread.join(10)
+        assert time.monotonic() - began < 8
+
+
+def test_a_fault_of_the_server_is_a_500_and_it_goes_on(monkeypatch, caplog):
+    with bytes_live() as live:
+        monkeypatch.setattr(live.worker.batch, "_pick", lambda *_: 1 / 0)
+        status, answer = live.ask("/v1/completions", {"prompt": "a"})
+        assert status == 500 and answer["error"]["type"] == "server_error"
+        assert "ZeroDivisionError" not in answer["error"]["message"]  # dans le journal, pas chez le client
+        assert "ZeroDivisionError" in caplog.text
+        monkeypatch.undo()
+        assert live.completed(prompt="a", max_tokens=3)["finish_reason"] == "length"
+
+
+@pytest.mark.slow  # deux mille demandes
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lit /proc")
+def test_memory_is_flat_over_two_thousand_requests():
+    with bytes_live(rows=8) as live:
+        bodies = [
+            {
+                "prompt": "x" * (rank % 60 + 1),
+                "max_tokens": rank % 7,
+                "seed": rank,
+                "n": rank % 3 + 1,
+                "logprobs": 2,
+            }
+            for rank in range(250)
+        ]
+
+        def turn(times: int) -> int:
+            for _ in range(times):
+                assert {status for status, _ in many(live, bodies, clients=16)} == {200}
+                for body in bodies[:10]:
+                    list(live.events("/v1/completions", body))
+            gc.collect()
+            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+        first = turn(2)  # tout ce qui se garde une fois est là
+        assert turn(8) - first < 30e6
+        assert not live.worker.running and not live.worker.waiting and not live.worker._owner
+
+
+def _until(true, seconds: float = 20) -> None:
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "trop long"
+        time.sleep(0.005)

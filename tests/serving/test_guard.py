@@ -1,0 +1,272 @@
+"""La porte : rien d'ailleurs n'entre, rien de malformé ne casse, rien de lent ne retient le serveur."""
+
+import json
+import socket
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_lightning import tokenizers
+from gpt_lightning.serving import guard, server
+from gpt_lightning.serving.fields import Refused, parsed
+from tests.serving.live import Live
+
+ROUTES = ("/v1/completions", "/v1/chat/completions", "/api/next", "/api/score")
+KEY = "sk-une-clé".replace("é", "e")
+
+
+@pytest.fixture(scope="module")
+def live():
+    with Live(tokenizers.ByteTokenizer(), template="texte", max_body=20_000, body_seconds=0.5) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    "headers, status, code",
+    [
+        ({"Host": "evil.example"}, 403, "host_not_allowed"),
+        ({"Host": "evil.example:8000"}, 403, "host_not_allowed"),
+        ({"Host": "127.0.0.1.evil.example"}, 403, "host_not_allowed"),
+        ({"Host": ""}, 403, "host_not_allowed"),
+        ({"Host": "localhost:1234"}, 200, None),
+        ({"Host": "LOCALHOST"}, 200, None),
+        ({"Host": "[::1]:8000"}, 200, None),
+        ({"Origin": "http://evil.example"}, 403, "origin_not_allowed"),
+        ({"Origin": "null"}, 403, "origin_not_allowed"),
+        ({"Origin": "http://localhost:1", "Host": "localhost:2"}, 403, "origin_not_allowed"),
+        ({"Origin": "http://localhost:2", "Host": "localhost:2"}, 200, None),
+        ({"Content-Type": "text/plain"}, 415, None),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415, None),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200, None),
+    ],
+    ids=str,
+)
+def test_who_may_ask(headers, status, code, live):
+    found, answer = live.ask("/v1/completions", {"prompt": "a", "max_tokens": 1}, headers=headers)
+    assert found == status, answer
+    if status != 200:
+        assert answer["error"]["code"] == code and answer["error"]["message"]
+
+
+def test_no_page_of_elsewhere_reads_an_answer(live):
+    live.ask("/v1/models", method="GET")
+    assert not any(name.lower().startswith("access-control") for name in live.headers)
+    status, _ = live.ask("/v1/completions", method="OPTIONS", headers={"Origin": "http://evil.example"})
+    assert status == 403
+
+
+def test_a_page_that_is_named_may_ask():
+    page = "https://exemple.fr"
+    with Live(tokenizers.ByteTokenizer(), origins=(page,)) as live:
+        asks = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        status, _ = live.ask("/v1/completions", method="OPTIONS", headers=asks)
+        assert status == 200 and live.headers["access-control-allow-origin"] == page
+        status, _ = live.ask("/v1/completions", {"prompt": "a", "max_tokens": 1}, headers={"Origin": page})
+        assert status == 200 and live.headers["access-control-allow-origin"] == page
+        status, _ = live.ask("/v1/completions", {"prompt": "a"}, headers={"Origin": "https://autre.fr"})
+        assert status == 403
+
+
+def test_a_key_closes_everything_but_the_door_bell():
+    with Live(tokenizers.ByteTokenizer(), key=KEY) as live:
+        good = {"Authorization": f"Bearer {KEY}"}
+        for route in ROUTES:
+            for headers in (
+                {},
+                {"Authorization": KEY},
+                {"Authorization": "Bearer "},
+                {"Authorization": f"Bearer {KEY}x"},
+            ):
+                status, answer = live.ask(route, {}, headers=headers)
+                assert status == 401 and answer["error"]["code"] == "invalid_api_key"
+                assert live.headers["www-authenticate"] == "Bearer"
+        for route in ("/v1/models", "/metrics", "/nulle/part"):
+            assert live.ask(route, method="GET")[0] == 401
+        assert live.ask("/metrics", method="GET", headers=good)[0] == 200
+        assert live.ask("/health", method="GET")[0] == 200
+        assert live.ask("/v1/completions", {"prompt": "a", "max_tokens": 1}, headers=good)[0] == 200
+
+
+def test_a_host_on_the_network_takes_any_name_or_those_given():
+    assert guard.rules_for("0.0.0.0", None, ()).hosts is None
+    assert "moi.fr" in guard.rules_for("0.0.0.0", ["Moi.fr"], ()).hosts
+    assert guard.rules_for("127.0.0.1", None, ()).hosts == (*guard.LOOPBACK, "127.0.0.1")
+    assert guard.is_loopback("127.0.0.2") and not guard.is_loopback("192.168.1.2")
+
+
+DEEP = b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+MALFORMED = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"5",
+    b'"texte"',
+    b"\xff\xfe\x00",
+    b'{"prompt": "\xe9"}',
+    b'{"prompt": "a",}',
+    b"{'prompt': 'a'}",
+    b'{"prompt": NaN}',
+    b'{"temperature": NaN}',
+    b'{"temperature": Infinity}',
+    b'{"temperature": -Infinity}',
+    b'{"temperature": 1e999}',
+    b'{"temperature": -1e999}',
+    b'{"max_tokens": 1e999}',
+    b'{"max_tokens": ' + b"9" * 400 + b"}",
+    b'{"max_tokens": ' + b"9" * 5000 + b"}",
+    b'{"seed": ' + b"9" * 400 + b"}",
+    b'{"n": -' + b"9" * 400 + b"}",
+    b'{"prompt": "\\ud800"}',
+    b'{"\\ud800": 1}',
+    b'{"stop": ["\\udfff"]}',
+    b'{"messages": [{"role": "user", "content": "\\ud83d"}]}',
+    DEEP,
+    b'{"prompt": ' + b'{"a":' * 2000 + b"1" + b"}" * 2000 + b"}",
+    b'{"prompt": [' + b"[1]," * 200 + b"[1]]}",
+    b'{"prompt": [1.5]}',
+    b'{"prompt": [true, false]}',
+    b'{"prompt": {"role": "user"}}',
+    b'{"stream": "yes"}',
+    b'{"logprobs": [1]}',
+    b'{"stop": {"a": 1}}',
+    b'{"stop": [null]}',
+    b'{"model": ["gpt_lightning"]}',
+    b'{"model": "../../etc/passwd"}',
+    b'{"top_k": "5"}',
+    b'{"top_k": [5]}',
+    b'{"min_p": {}}',
+    b'{"user": 5}',
+    b'{"stream_options": true}',
+]
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:30]))
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_malformed_body_is_a_400_and_nothing_worse(route, body, live):
+    status, answer = live.ask(route, body)
+    assert status in (400, 404) and answer["error"]["message"] and len(answer["error"]["message"]) < 500, (
+        answer
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_an_object_or_a_refusal(body):
+    try:
+        assert isinstance(parsed(body), dict)
+    except Refused as refused:
+        assert refused.status == 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "prompt",
+        "messages",
+        "temperature",
+        "top_p",
+        "n",
+        "seed",
+        "stop",
+        "logprobs",
+        "echo",
+        "stream_options",
+        "top_k",
+    ]
+    + ["text", "candidates", "max_tokens", "presence_penalty", "model", "logit_bias", "tools", "typical_p"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(route=st.sampled_from(ROUTES), body=st.dictionaries(NAMES, JSON, max_size=4))
+def test_any_value_of_any_field_is_an_answer_or_a_400(route, body, live):
+    asked = {"max_tokens": 1, **body} if route.startswith("/v1") else body
+    if isinstance(asked.get("max_tokens"), int):
+        asked["max_tokens"] = asked["max_tokens"] % 3
+    status, answer = live.ask(route, json.dumps(asked).encode())
+    assert status in (200, 400, 404), (asked, answer)
+
+
+def test_a_body_that_is_too_long_is_a_413(live):
+    long = {"prompt": "x" * 30_000}
+    status, answer = live.ask("/v1/completions", long)
+    assert status == 413 and answer["error"]["code"] == "request_too_large"
+    parts = b"".join(b"3e8\r\n" + b"x" * 1000 + b"\r\n" for _ in range(40)) + b"0\r\n\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = live.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + parts)
+    assert answer.startswith(b"HTTP/1.1 413")
+    answer = live.raw(head + b"Content-Length: 99999999999999999999999\r\n\r\n{")
+    assert answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))
+
+
+def test_half_a_body_is_waited_for_a_little(live):
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    began = time.monotonic()
+    answer = live.raw(head + b'Content-Length: 500\r\n\r\n{"prompt": "a')
+    assert answer.startswith(b"HTTP/1.1 408") and time.monotonic() - began < 4
+    with socket.create_connection(("127.0.0.1", live.port)) as one:  # et qui raccroche avant la fin
+        one.sendall(head + b'Content-Length: 500\r\n\r\n{"prom')
+    assert live.completed(prompt="a", max_tokens=1)
+
+
+def test_headers_that_never_end_are_cut(monkeypatch):
+    monkeypatch.setattr(server, "HEADERS", 0.4)
+    with Live(tokenizers.ByteTokenizer()) as live:
+        for content in (b"", b"GET /health HTTP/1.1\r\nHost: local"):
+            began = time.monotonic()
+            assert live.raw(content) == b"" and time.monotonic() - began < 3
+        with socket.create_connection(("127.0.0.1", live.port), timeout=5) as one:  # même après une réponse
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert one.recv(65536).startswith(b"HTTP/1.1 200")
+            one.sendall(b"GET /health HT")
+            began = time.monotonic()
+            assert one.recv(65536) == b"" and time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20,
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /page/..%2f..%2fserver.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/models/..%2f..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=lambda one: repr(one[:40]),
+)
+def test_what_is_not_http_is_a_400_and_the_server_goes_on(content, live):
+    answer = live.raw(content, seconds=1)
+    assert answer[:12] in (
+        b"HTTP/1.1 400",
+        b"HTTP/1.1 403",
+        b"HTTP/1.1 404",
+        b"HTTP/1.1 405",
+        b"HTTP/1.1 415",
+        b"",
+    )
+    assert b"root:" not in answer and b"import" not in answer
+    assert live.ask("/health", method="GET")[0] == 200
+
+
+def test_a_route_that_is_not_here_is_a_404_in_the_protocol_s_shape(live):
+    status, answer = live.ask("/v1/embeddings", {})
+    assert status == 404 and answer["error"]["type"] == "invalid_request_error"
+    status, answer = live.ask("/v1/completions", method="GET")
+    assert status == 405 and "GET" in answer["error"]["message"]
+    assert live.ask("/v1/models", {}, method="POST")[0] == 405
+    assert live.ask("/v1/completions", {}, method="DELETE")[0] == 405
