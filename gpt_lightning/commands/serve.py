@@ -50,14 +50,17 @@ def serve(settings: dict[str, Any]) -> None:
         key=key,
         max_body=settings["max_body_bytes"],
     )
-    grace = settings["shutdown_timeout"]
+    grace, address = settings["shutdown_timeout"], server.address_of(sock)
     made = server.build(
-        service.app(rules), thread, grace=grace, stopping=lambda: console.log.info(messages.closing(grace))
+        service.app(rules),
+        thread,
+        grace=grace,
+        ready=lambda: console.log.info(
+            messages.serving(address, loaded.source, known.name, bool(loaded.template))
+        ),
+        stopping=lambda: console.log.info(messages.closing(grace)),
     )
     thread.start()
-    console.log.info(
-        messages.serving(server.address_of(sock), loaded.source, known.name, known.template is not None)
-    )
     server.serve(made, sock)
     thread.join(grace + 1)
 

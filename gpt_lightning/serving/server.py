@@ -76,13 +76,26 @@ class Patient(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Le serveur d'uvicorn, qui prévient le fil du modèle avant de s'arrêter."""
+    """Le serveur d'uvicorn, qui prévient le fil du modèle avant de s'arrêter.
+
+    `ready` est appelée quand il écoute, `stopping` quand il s'arrête.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, worker: Worker, grace: float, stopping: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        worker: Worker,
+        grace: float,
+        ready: Callable[[], None],
+        stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._worker, self._grace, self._stopping = worker, grace, stopping
+        self._worker, self._grace, self._ready, self._stopping = worker, grace, ready, stopping
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Écoute, puis le dit."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,9 +110,14 @@ class Server(uvicorn.Server):
 
 
 def build(
-    app: ASGIApp, worker: Worker, *, grace: float, stopping: Callable[[], None] = lambda: None
+    app: ASGIApp,
+    worker: Worker,
+    *,
+    grace: float,
+    ready: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> Server:
-    """Un serveur prêt à écouter, dont l'arrêt laisse `grace` secondes à ce qui s'écrit."""
+    """Un serveur prêt à écouter, dont l'arrêt laisse `grace` secondes à ce qui s'écrit. Voir `Server`."""
     config = uvicorn.Config(
         app,
         http=Patient,
@@ -113,7 +131,7 @@ def build(
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=math.ceil(grace) + 2,
     )
-    return Server(config, worker, grace, stopping)
+    return Server(config, worker, grace, ready, stopping)
 
 
 def serve(server: Server, sock: socket.socket) -> None:

@@ -113,9 +113,9 @@ class Live:
     def raw(self, content: bytes, *, seconds: float = 5) -> bytes:
         """Ce que le serveur répond à ces octets-là, jusqu'à ce qu'il ferme, ou que `seconds` passent."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as one:
-            one.sendall(content)
             found = b""
-            with contextlib.suppress(TimeoutError, ConnectionError):
+            with contextlib.suppress(TimeoutError, ConnectionError):  # il peut fermer avant d'avoir tout lu
+                one.sendall(content)
                 while part := one.recv(65536):
                     found += part
             return found

@@ -1,0 +1,167 @@
+"""La commande `serve`, comme on la tape : elle écoute, répond comme generate.py, et s'arrête proprement."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, hearing_signals
+from tests.resilience.faults import Zygote
+
+
+@pytest.fixture(scope="module")
+def start(cache):
+    zygote = Zygote(ROOT, cache)
+    yield zygote
+    zygote.close()
+
+
+class Served:
+    """`python -m gpt_lightning serve ...`, sur un port libre."""
+
+    def __init__(self, cwd, *arguments: str, cache, **env: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gpt_lightning", "serve", "port=0", *arguments],
+            cwd=cwd,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=hearing_signals,
+        )
+        self.said = ""
+        while not (found := re.search(r"écoute http://[^ :]+:(\d+) ", self.said)):
+            line = self.process.stderr.readline()
+            assert line, self.said
+            self.said += line
+        self.port = int(found[1])
+
+    def ask(self, path: str, body=None, **headers: str):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        method = "GET" if body is None else "POST"
+        sent = {"Content-Type": "application/json", **headers}
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def stopped(self, signum: int = signal.SIGINT, seconds: float = 20) -> tuple[int, str]:
+        self.process.send_signal(signum)
+        out, error = self.process.communicate(timeout=seconds)
+        assert out == ""
+        return self.process.returncode, self.said + error
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_it_answers_as_generate_does_and_stops_with_zero(signum, finished_run, command, cache):
+    cwd, *_ = finished_run
+    with Served(cwd, cache=cache) as one:
+        body = {"prompt": "Le chat", "max_tokens": 8, "seed": 4, "temperature": 0.8, "top_p": 0.9}
+        status, answer = one.ask("/v1/completions", body)
+        typed = [
+            "prompt=Le chat",
+            "max_new_tokens=8",
+            "seed=4",
+            "decoding.temperature=0.8",
+            "decoding.top_p=0.9",
+        ]
+        expected = command("generate.py", *typed, cwd=cwd)
+        assert status == 200 and expected.returncode == 0, expected.stderr
+        assert "Le chat" + answer["choices"][0]["text"] == expected.stdout.rstrip("\n")
+        status, answer = one.ask(
+            "/v1/chat/completions", {"messages": [{"role": "user", "content": "le chat"}]}
+        )
+        assert status == 400 and answer["error"]["code"] == "not_a_chat_model"
+        code, said = one.stopped(signum)
+        assert code == 0 and "Arrêt" in said and "Traceback" not in said
+        assert str(cwd) not in json.dumps(answer)  # rien de cette machine ne sort
+
+
+def test_ctrl_c_finishes_what_is_being_written(finished_run, cache):
+    cwd, *_ = finished_run
+    with Served(cwd, cache=cache) as one:
+        connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
+        body = {"prompt": "Le chat", "max_tokens": 60, "n": 16, "stream": True}
+        connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.readline()
+        one.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert answer.read().rstrip().endswith(b"data: [DONE]")
+        assert one.process.wait(20) == 0 and time.monotonic() - began < 15
+
+
+def test_a_key_may_come_from_the_environment_or_a_file(finished_run, cache, tmp_path):
+    cwd, *_ = finished_run
+    (tmp_path / "clé.txt").write_text("sk-fichier\n")
+    body = {"prompt": "Le chat", "max_tokens": 1}
+    for typed, env, key in (
+        ([], {"GPT_LIGHTNING_API_KEY": "sk-environnement"}, "sk-environnement"),
+        ([f"api_key_file={tmp_path / 'clé.txt'}", "host=0.0.0.0"], {}, "sk-fichier"),
+        (["api_key=sk-visible"], {}, "sk-visible"),
+    ):
+        with Served(cwd, *typed, cache=cache, **env) as one:
+            assert one.ask("/v1/completions", body)[0] == 401
+            assert one.ask("/v1/completions", body, Authorization=f"Bearer {key}")[0] == 200
+            assert ("se voit dans la liste des processus" in one.said) == ("api_key=sk-visible" in typed)
+            assert key not in one.said
+            assert one.stopped()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "typed, words",
+    [
+        (["host=0.0.0.0"], "ouvre ce serveur au réseau"),
+        (["host=nulle.part.invalid", "open=true"], "ne se trouve pas"),
+        (["host=192.0.2.1", "open=true"], "n'est pas libre"),
+        (["port=99999"], "port=99999"),
+        (["port=abc"], "port=abc"),
+        (["max_batch_size=0"], "max_batch_size=0"),
+        (["max_queue=-1"], "max_queue=-1"),
+        (["request_timeout=0"], "request_timeout=0"),
+        (["shutdown_timeout=-1"], "shutdown_timeout=-1"),
+        (["api_key_file=absent"], "api_key_file=absent ne se lit pas"),
+        (["api_key='a b'"], "La clé du serveur"),
+        (["open=oui"], "open=oui"),
+        (["hosts=moi.fr"], "hosts=moi.fr"),
+        (["cors=5"], "cors=5"),
+        (["name="], "name="),
+        (["dtype=fp8"], "dtype=fp8"),
+        (["ckpt_path=absent"], "absent"),
+        (["temperature=1"], "temperature"),
+    ],
+    ids=str,
+)
+def test_a_mistake_gets_one_sentence(typed, words, start, finished_run):
+    cwd, *_ = finished_run
+    done = start("commands.serve", *typed, cwd=cwd)
+    assert done["rc"] == 1 and words in done["said"].strip().splitlines()[-1], done["said"]
+    assert "Traceback" not in done["said"]
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_read(finished_run, command, cache):
+    cwd, *_ = finished_run
+    with Served(cwd, cache=cache) as one:
+        done = command("gpt_lightning", "serve", f"port={one.port}", cwd=cwd)
+        assert done.returncode == 1 and f"port={one.port + 1}" in done.stderr
+
+
+def test_nothing_is_left_behind(finished_run, cache, tmp_path):
+    cwd, folder, _ = finished_run
+    with Served(tmp_path, f"ckpt_path={folder}", cache=cache) as one:
+        one.stopped()
+    assert list(tmp_path.iterdir()) == []
