@@ -28,6 +28,11 @@ def magnitude(value: float, unit: str = "") -> str:
     return f"{number(value)} {unit}".strip()
 
 
+def parameters_of(count: int) -> str:
+    """Un nombre de paramètres : « 124,4 M de paramètres », « 256 paramètres »."""
+    return f"{magnitude(count)} {'de ' if count >= 1e3 else ''}paramètres"
+
+
 def duration(seconds: float) -> str:
     """Une durée lisible : 3725 -> « 1 h 02 min », 95 -> « 1 min 35 s »."""
     seconds = round(seconds)
@@ -64,7 +69,7 @@ def corpus(stats: Any, name: str) -> str:
 def model(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     """La taille du modèle, ses FLOP par jeton, la mémoire estimée d'un processus (octets)."""
     return (
-        f"Modèle     : {magnitude(parameters)} de paramètres, {magnitude(flops, 'FLOP')} par jeton\n"
+        f"Modèle     : {parameters_of(parameters)}, {magnitude(flops, 'FLOP')} par jeton\n"
         f"             mémoire estimée {magnitude(sum(memory.values()), 'o')} par processus "
         f"(poids et AdamW {magnitude(memory['parameters'], 'o')}, activations {magnitude(memory['activations'], 'o')}, "
         f"logits {magnitude(memory['logits'], 'o')})"
@@ -77,7 +82,7 @@ def learning(learned: int, whole: int, adapters: Any, memory: int, full: int) ->
     if adapters is not None:
         what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"
     return (
-        f"Apprennent : {what}, {magnitude(learned)} de paramètres sur {magnitude(whole)} "
+        f"Apprennent : {what}, {parameters_of(learned)} sur {magnitude(whole)} "
         f"({percent(learned / whole)})\n"
         f"             poids et AdamW : {magnitude(memory, 'o')} au lieu de {magnitude(full, 'o')}"
     )
@@ -461,12 +466,12 @@ def unread_tokenizer(folder: str, why: str) -> str:
 def starting_from(source: str, parameters: int, own_tokenizer: bool) -> str:
     """Les poids de départ, et le tokenizer qui va avec."""
     tokenizer = "avec son tokenizer" if own_tokenizer else "le tokenizer est celui de tokenizer="
-    return f"Départ     : {source}, {magnitude(parameters)} de paramètres, {tokenizer}"
+    return f"Départ     : {source}, {parameters_of(parameters)}, {tokenizer}"
 
 
 def exported(folder: str, form: str, parameters: int) -> str:
     """Les poids sont écrits."""
-    return f"{magnitude(parameters)} de paramètres écrits dans {folder} (format {form})."
+    return f"{parameters_of(parameters)} écrits dans {folder} (format {form})."
 
 
 def tokenizer_stays(kind: str) -> str:

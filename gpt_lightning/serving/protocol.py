@@ -196,6 +196,7 @@ def _request(
 
 
 def known_model(name: str | None, model: Model) -> None:
+    """Refused (404) si ce n'est pas le nom du modèle servi ; aucun nom est le sien."""
     if name not in (None, model.name):
         raise Refused(
             f"Le modèle {name[:60]} n'est pas ici : ce serveur a {model.name}.",
