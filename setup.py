@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["gpt_lightning*"]), "gpt_lightning.conf"],
     package_dir={"gpt_lightning.conf": "conf"},
     package_data={
-        "gpt_lightning": ["py.typed", "tokenizers/gpt2/*"],
+        "gpt_lightning": ["py.typed", "tokenizers/gpt2/*", "serving/page/*"],
         "gpt_lightning.conf": ["**/*.yaml"],
     },
 )

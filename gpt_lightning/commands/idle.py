@@ -15,6 +15,7 @@ def _always(settings: Settings) -> bool:
 
 _CORPUS = ("train", "evaluate", "prepare")
 _LIMITS = "trainer.max_epochs, trainer.max_steps, trainer.max_time ou max_tokens"
+LOCAL = ("127.0.0.1", "localhost", "::1")
 RULES = (
     Rule(
         _CORPUS,
@@ -70,6 +71,12 @@ RULES = (
         ("output", "batch_size"),
         lambda s: s["prompts_file"] is None,
         "elle sert à prompts_file=",
+    ),
+    Rule(
+        ("serve",),
+        ("open",),
+        lambda s: s["host"] in LOCAL,
+        "ce serveur n'écoute que cette machine : donnez aussi host=",
     ),
     Rule(
         ("train",),

@@ -9,6 +9,7 @@ Source : Yu et al., « Orca: A Distributed Serving System for Transformer-Based 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -24,12 +25,16 @@ CHUNK = 256  # jetons de départ lus entre deux jetons des autres
 
 
 class Written(NamedTuple):
-    """Un jeton de plus pour une suite ; `reason` dit pourquoi elle finit : eos, stop, length. None : elle continue."""
+    """Un jeton de plus pour une suite ; `reason` dit pourquoi elle finit : eos, stop, length. None : elle continue.
+
+    `kept` : ce que les filtres laissent à chacun des rivaux de `scored`, en probabilité, si la suite le demande.
+    """
 
     row: "Row"
     id: int
     scored: Scored | None
     reason: str | None
+    kept: tuple[float, ...] = ()
 
 
 @dataclass(eq=False)
@@ -38,7 +43,7 @@ class Row:
 
     Elle tire comme la ligne `rank` d'un `stream` de graine `seed`. `until(jeton)` est appelée une fois par jeton, et
     arrête la suite si elle rend vrai. `top` est le nombre de candidats dont on veut la log-probabilité, avec celle du
-    jeton ; None, aucune.
+    jeton ; None, aucune. `filtered` : et leur probabilité après les filtres.
     """
 
     ids: Sequence[int]
@@ -49,6 +54,7 @@ class Row:
     rank: int = 0
     until: Callable[[int], bool] = lambda token: False
     top: int | None = None
+    filtered: bool = False
     new: list[int] = field(default_factory=list)
     uniforms: Uniforms = field(init=False, repr=False)
 
@@ -62,7 +68,12 @@ class Arrival:
 
     rows: list[Row]
     read: int = 0
-    cache: KVCache | None = None
+    cache: KVCache | None = None  # ce qui est lu d'un départ trop long pour une passe
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Les jetons de départ."""
+        return self.rows[0].ids
 
 
 class Batch:
@@ -86,7 +97,7 @@ class Batch:
 
     def join(self, arrival: Arrival) -> None:
         """Fait entrer des suites, qui attendent que leur départ soit lu. UserError si elles n'ont pas de place."""
-        ids = arrival.rows[0].ids
+        ids = arrival.ids
         if not ids:
             raise UserError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
         if len(ids) > self.context:
@@ -125,37 +136,65 @@ class Batch:
             self._remove([rank for rank, one in enumerate(written) if one.reason is not None])
         budget = CHUNK
         while self.arriving and budget > 0:
-            arrival = self.arriving[0]
-            count, logits = self._read(arrival, budget)
+            together = self._together(budget)
+            count, cache, logits = self._read(together, budget)
             budget -= count
             if logits is None:
                 break
-            self.arriving.popleft()
-            first = self._pick(arrival.rows, logits.expand(len(arrival.rows), -1))
-            assert arrival.cache is not None
-            for one in first:
-                if one.reason is None:
-                    self.cache.enter(arrival.cache)
-                    self.rows.append(one.row)
-            written += first
+            written += self._begin(together, cache, logits)
         return written
 
-    def _read(self, arrival: Arrival, budget: int) -> tuple[int, Tensor | None]:
-        """Lit jusqu'à `budget` jetons d'un départ : combien, et les logits qui le suivent, (1, V), s'il est fini."""
-        ids = arrival.rows[0].ids
-        if arrival.cache is None:
-            arrival.cache = KVCache.empty(
-                self.model.config, batch_size=1, capacity=len(ids), device=self.device, dtype=self.dtype
+    def _together(self, budget: int) -> list[Arrival]:
+        """Les prochains départs, que l'on lit en une passe s'ils tiennent dans `budget` jetons, complétés à gauche."""
+        found, width = [self.arriving[0]], len(self.arriving[0].ids)
+        for one in islice(self.arriving, 1, None):
+            width = max(width, len(one.ids))
+            if found[0].cache is not None or width * (len(found) + 1) > budget:
+                break
+            found.append(one)
+        return found
+
+    def _read(self, together: Sequence[Arrival], budget: int) -> tuple[int, KVCache, Tensor | None]:
+        """Lit des départs, ou `budget` jetons d'un seul : combien de jetons, le cache, les logits (R, V) à la fin."""
+        first, width = together[0], max(len(one.ids) for one in together)
+        cache = first.cache
+        if cache is None:
+            pads = torch.tensor([width - len(one.ids) for one in together], device=self.device)
+            cache = KVCache.empty(
+                self.model.config,
+                batch_size=len(together),
+                capacity=width,
+                pads=pads if bool(pads.any()) else None,
+                device=self.device,
+                dtype=self.dtype,
             )
-        part = ids[arrival.read : arrival.read + budget]
-        logits = self.model.next_logits(torch.tensor([part], device=self.device), arrival.cache)
-        arrival.read += len(part)
-        return len(part), logits if arrival.read == len(ids) else None
+        if len(together) == 1:
+            first.cache = cache
+            part = [first.ids[first.read : first.read + budget]]
+            first.read += len(part[0])
+        else:
+            part = [[0] * (width - len(one.ids)) + list(one.ids) for one in together]
+            first.read = len(first.ids)
+        logits = self.model.next_logits(torch.tensor(part, device=self.device), cache)
+        return len(part) * len(part[0]), cache, logits if first.read == len(first.ids) else None
+
+    def _begin(self, together: Sequence[Arrival], cache: KVCache, logits: Tensor) -> list[Written]:
+        """Le premier jeton des suites de ces départs, qui entrent dans le lot."""
+        for _ in together:
+            self.arriving.popleft()
+        places = [place for place, one in enumerate(together) for _ in one.rows]
+        rows = [row for one in together for row in one.rows]
+        written = self._pick(rows, logits[places])
+        for place, one in zip(places, written, strict=True):
+            if one.reason is None:
+                self.cache.enter(cache, place)
+                self.rows.append(one.row)
+        return written
 
     def _pick(self, rows: Sequence[Row], logits: Tensor) -> list[Written]:
         """Le jeton suivant de chaque suite, d'après ses logits (R, V)."""
         check_numbers(logits)
-        chosen = [0] * len(rows)
+        chosen, after = [0] * len(rows), dict[int, Tensor]()
         alike: dict[Strategy, list[int]] = {}  # les suites de même stratégie se filtrent ensemble
         for rank, row in enumerate(rows):
             alike.setdefault(row.strategy, []).append(rank)
@@ -166,13 +205,18 @@ class Batch:
             mine = logits if len(alike) == 1 else logits[ranks]
             for rank, token in zip(ranks, strategy.pick(mine, uniform, *reread).tolist(), strict=True):
                 chosen[rank] = token
+            if any(row.filtered for row in some):
+                after |= dict(zip(ranks, strategy(mine, *reread).softmax(-1), strict=True))
         asked = [rank for rank, row in enumerate(rows) if row.top is not None]
         most = max((rows[rank].top or 0 for rank in asked), default=0)
         found = scored(logits[asked], [chosen[rank] for rank in asked], most) if asked else []
         traces = dict(zip(asked, found, strict=True))
-        return [self._written(row, chosen[rank], traces.get(rank)) for rank, row in enumerate(rows)]
+        return [
+            self._written(row, chosen[rank], traces.get(rank), after.get(rank))
+            for rank, row in enumerate(rows)
+        ]
 
-    def _written(self, row: Row, token: int, trace: Scored | None) -> Written:
+    def _written(self, row: Row, token: int, trace: Scored | None, after: Tensor | None) -> Written:
         row.new.append(token)
         reason = None
         if token == row.eos_id:
@@ -181,7 +225,11 @@ class Batch:
             reason = "stop"
         elif len(row.new) >= row.max_new_tokens or len(row.ids) + len(row.new) > self.context:
             reason = "length"
-        return Written(row, token, trace and trace._replace(top=trace.top[: row.top]), reason)
+        trace = trace and trace._replace(top=trace.top[: row.top])
+        kept: list[float] = []
+        if trace is not None and row.filtered and after is not None:
+            kept = after[[index for index, _ in trace.top]].tolist()
+        return Written(row, token, trace, reason, tuple(kept))
 
     def _texts(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Les jetons de chaque suite, départ compris, complétés à gauche par -1, et où commence ce qui est écrit."""

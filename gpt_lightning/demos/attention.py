@@ -15,7 +15,7 @@ from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import UserError, whole
-from gpt_lightning.model import GPTModel, TransformerBlock
+from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
 
 LESSON = """Chaque ligne est un jeton qui lit, chaque colonne un jeton lu ; une ligne somme à 1, et le futur est masqué.
@@ -46,13 +46,7 @@ def compute(model: GPTModel, tokenizer: Tokenizer, prompt: str, *, layer: int) -
     layer %= n_layers
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
     device = next(model.parameters()).device
-    positions = torch.arange(len(ids), device=device)
-    x = model.tok_emb(torch.tensor([ids], device=device)) + model.pos_emb(positions)  # (1, T, C)
-    for block in model.trf_blocks[:layer]:
-        x = block(x, positions)
-    block = model.trf_blocks[layer]
-    assert isinstance(block, TransformerBlock)
-    weights = block.att.weights(block.norm1(x), positions)[0].cpu()
+    weights = model.attention(torch.tensor([ids], device=device), layer)[0].cpu()
     return Attention([toy.in_figure(toy.shown(tokenizer, token)) for token in ids], layer, weights)
 
 

@@ -100,12 +100,14 @@ class RowCache(KVCache):
         """Les jetons que contient chaque ligne occupée."""
         return self.position.tolist()
 
-    def enter(self, cache: KVCache) -> None:
-        """Occupe une ligne de plus avec ce que `cache`, d'une seule ligne, a lu."""
-        row, length = len(self.position), int(cache.position)
+    def enter(self, cache: KVCache, place: int = 0) -> None:
+        """Occupe une ligne de plus avec ce que la ligne `place` de `cache` a lu, sans son remplissage."""
+        row, start, end = len(self.position), 0, int(cache.position)
+        if cache.pads is not None:
+            start = int(cache.pads[place])
         for mine, theirs in zip(self.keys + self.values, cache.keys + cache.values, strict=True):
-            mine[row, :, :length] = theirs[0, :, :length]
-        self.position = torch.cat((self.position, cache.position[None]))
+            mine[row, :, : end - start] = theirs[place, :, start:end]
+        self.position = torch.cat((self.position, self.position.new_tensor([end - start])))
 
     def leave(self, row: int) -> None:
         """Libère la ligne `row` : la dernière prend sa place."""

@@ -106,6 +106,16 @@ class GPTModel(nn.Module):
             cache.advance(length)
         return self.final_norm(x)
 
+    def attention(self, ids: Tensor, layer: int) -> Tensor:
+        """Les poids d'attention de la couche `layer`, comptée depuis 0 : (B, T) -> (B, H, T, T)."""
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        x = self.tok_emb(ids) + self.pos_emb(positions)  # (B, T, C)
+        for block in self.trf_blocks[:layer]:
+            x = block(x, positions)
+        block = self.trf_blocks[layer]
+        assert isinstance(block, TransformerBlock)
+        return block.att.weights(block.norm1(x), positions)
+
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Entropie croisée moyenne en nats : (B, T), (B, T) -> ().
 

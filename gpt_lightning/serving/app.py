@@ -1,14 +1,12 @@
 """L'application : les routes, et le passage entre la boucle du serveur et le fil du modèle."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,51 +17,63 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt_lightning import messages
-from gpt_lightning.decoding.scored import Scored, score_text, scored
-from gpt_lightning.decoding.text import prompt_ids
-from gpt_lightning.errors import UserError
-from gpt_lightning.serving import fields, protocol
-from gpt_lightning.serving.fields import Field, Refused
+from gpt_lightning.decoding.scored import Scored, score_text
+from gpt_lightning.serving import fields, protocol, showing
+from gpt_lightning.serving.fields import Refused
 from gpt_lightning.serving.guard import Guard, Rules, refusal
 from gpt_lightning.serving.metrics import Metrics
-from gpt_lightning.serving.worker import Done, Job, Piece, Worker, log
+from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker, log
 
-CANDIDATES = 50  # jetons suivants montrés, sans compter leurs logits, tous là
-WINDOWS = 8  # contextes qu'un texte mesuré peut remplir
-NEXT = {
-    "text": Field(fields.anything),
-    "candidates": Field(fields.integer(1, 1000), CANDIDATES),
-    **{name: fields.COMMON[name] for name in (*fields.SAMPLING, *fields.OURS)},
+# la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
 }
-SCORE = {"text": Field(fields.anything), "candidates": Field(fields.integer(0, 50), 10)}
 
 
 class Service:
     """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
 
-    def __init__(self, known: protocol.Model, worker: Worker, *, seconds: float) -> None:
+    def __init__(
+        self, known: protocol.Model, worker: Worker, *, seconds: float, command: str = "python generate.py"
+    ) -> None:
         self.known, self.worker, self.seconds = known, worker, seconds
         self.metrics = Metrics()
+        model, config = worker.batch.model, worker.batch.model.config
+        count = sum(one.numel() for one in model.parameters())
+        self.shape = showing.Shape(config.n_layers, config.n_heads, config.vocab_size, count, command)
 
-    def app(self, rules: Rules, routes: Sequence[Route] = ()) -> ASGIApp:
-        """L'application ASGI derrière sa porte ; `routes` s'ajoutent aux siennes."""
-        own = [
+    def app(self, rules: Rules) -> ASGIApp:
+        """L'application ASGI derrière sa porte."""
+        routes = [
             Route("/v1/models", self.models),
             Route("/v1/models/{name:path}", self.model),
             Route("/v1/completions", self.completions, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/api/model", self.described),
             Route("/api/next", self.next, methods=["POST"]),
+            Route("/api/continue", self.continued, methods=["POST"]),
+            Route("/api/tokens", self.tokens, methods=["POST"]),
+            Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
             Route("/health", self.health),
             Route("/metrics", self.prometheus),
         ]
+        for name, content, kind in showing.page_files():
+            path = "/" if name == "index.html" else f"/page/{name}"
+            routes.append(Route(path, _file(content, kind)))
         around = [Middleware(Counted, metrics=self.metrics)]
         if rules.origins:
             allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
             around.append(Middleware(CORSMiddleware, allow_origins=list(rules.origins), **allowed))  # type: ignore[arg-type]
         around.append(Middleware(Guard, rules=rules))
         handlers: Mapping[Any, Any] = {Refused: _refused, HTTPException: _http, Exception: _broken}
-        return Starlette(routes=[*own, *routes], middleware=around, exception_handlers=handlers)
+        return Starlette(routes=routes, middleware=around, exception_handlers=handlers)
 
     async def health(self, request: HTTPRequest) -> Response:
         return JSONResponse({"status": "ok"})
@@ -88,70 +98,73 @@ class Service:
     async def chat(self, request: HTTPRequest) -> Response:
         return await self._answer(request, protocol.chat)
 
+    async def described(self, request: HTTPRequest) -> Response:
+        return JSONResponse(showing.described(self.known, self.shape))
+
     async def next(self, request: HTTPRequest) -> Response:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
-        values = fields.read(fields.parsed(await request.body()), NEXT, {})
-        strategy, ids = fields.strategy(values), self._ids(values["text"])
-        kept = ids[-self.known.context :]
-        logits = await self._call(request, lambda: self._next_logits(kept))
-        filtered = strategy(logits, torch.tensor([kept]), len(kept))[0].softmax(-1)  # rien n'est encore écrit
-        rows = scored(logits, [int(logits.argmax())], values["candidates"])[0].top
-        candidates = [
-            self._token(index)
-            | {"logit": float(logits[0, index]), "logprob": trace, "filtered": float(filtered[index])}
-            for index, trace in rows
-        ]
-        raw = base64.b64encode(logits[0].numpy().astype("<f4").tobytes()).decode()
-        found = {"tokens": len(ids), "unread": len(ids) - len(kept), "vocabulary": logits.shape[1]}
-        return JSONResponse(found | {"candidates": candidates, "logits": raw})
-
-    @torch.inference_mode()
-    def _next_logits(self, ids: list[int]) -> torch.Tensor:
-        model = self.worker.batch.model
-        read = torch.tensor([ids], device=self.worker.batch.device)
-        found = model.next_logits(read).float().cpu()  # (1, V)
-        if bool(torch.isnan(found).any()):
-            raise UserError(
-                "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
-            )
-        return found
+        values = fields.read(fields.parsed(await request.body()), showing.NEXT, {})
+        fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
+        ids = showing.text_ids(self.known, values["text"])
+        kept, batch = ids[-self.known.context :], self.worker.batch
+        logits = await self._call(request, lambda: showing.next_logits(batch.model, kept, batch.device))
+        return JSONResponse(showing.following(self.known, ids, logits, values))
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
-        values = fields.read(fields.parsed(await request.body()), SCORE, {})
-        ids, most = self._ids(values["text"]), WINDOWS * self.known.context
+        values = fields.read(fields.parsed(await request.body()), showing.SCORE, {})
+        ids, most = showing.text_ids(self.known, values["text"]), showing.WINDOWS * self.known.context
         if len(ids) > most:
             raise Refused(f"{len(ids)} jetons : un texte mesuré en a {most} au plus.", param="text")
+        found = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
+        return JSONResponse(showing.surprises(self.known, ids, found))
+
+    async def tokens(self, request: HTTPRequest) -> Response:
+        """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
+        values = fields.read(fields.parsed(await request.body()), showing.TEXT, {})
+        return JSONResponse(showing.opened(self.known, showing.text_ids(self.known, values["text"])))
+
+    async def attention(self, request: HTTPRequest) -> Response:
+        """Les poids d'attention d'une couche sur la fin d'un texte."""
+        values = fields.read(fields.parsed(await request.body()), showing.ATTENTION, {})
+        ids = showing.text_ids(self.known, values["text"])
+        kept, batch = ids[-min(showing.LOOKED, self.known.context) :], self.worker.batch
         found = await self._call(
-            request, lambda: score_text(self.worker.batch.model, ids, values["candidates"])
+            request, lambda: showing.looked(batch.model, kept, values["layer"], batch.device)
         )
-        tokens = [self._token(ids[0]) | {"logprob": None, "rank": None, "candidates": []}]
-        for one in found:
-            rivals = [self._token(index) | {"logprob": trace} for index, trace in one.top]
-            tokens.append(
-                self._token(one.id) | {"logprob": one.logprob, "rank": one.rank, "candidates": rivals}
-            )
-        loss = -sum(one.logprob for one in found) / len(found) if found else None
-        return JSONResponse({"tokens": tokens, "loss": loss})
+        return JSONResponse(showing.opened(self.known, kept) | found)
 
-    def _ids(self, value: Any) -> list[int]:
-        """Les jetons d'un texte, ou d'une liste d'identifiants."""
-        try:
-            if isinstance(value, str):
-                return prompt_ids(self.known.tokenizer, value)
-            return protocol.token_ids("text", value, self.known.tokenizer)
-        except UserError as error:
-            raise Refused(str(error), param="text", code="invalid_value") from None
+    async def continued(self, request: HTTPRequest) -> Response:
+        """Une suite en flux, chaque jeton avec ses candidats."""
+        values = fields.read(fields.parsed(await request.body()), showing.CONTINUE, {})
+        ids = showing.text_ids(self.known, values["text"])
+        choice = showing.continued(self.known, ids, values)
+        self.metrics.tokens["prompt"] += len(ids)
+        source = self._written(request, [[choice]])
+        first = await anext(source)
 
-    def _token(self, index: int) -> dict[str, Any]:
-        raw = self.known.tokenizer.token_bytes(index)
-        return {"id": index, "token": protocol.token_text(self.known.tokenizer, index), "bytes": list(raw)}
+        async def events() -> AsyncIterator[str]:
+            length = 0
+            try:
+                yield _event(showing.opened(self.known, ids))
+                yield _event(showing.written(self.known, first))
+                async for piece in source:
+                    length = piece.length
+                    yield _event(showing.written(self.known, piece))
+            except Refused as refused:
+                yield _event({"error": refused.error})
+            finally:
+                self.metrics.tokens["completion"] += length
+                await source.aclose()
+
+        return _flowing(events())
 
     async def _call(self, request: HTTPRequest, function: Callable[[], Any]) -> Any:
         """Ce que rend `function`, appelée par le fil du modèle entre deux jetons."""
-        async for item in self._items(request, call=function):
-            if isinstance(item, Done):
-                return item.value
+        async with contextlib.aclosing(self._items(request, call=function)) as items:
+            async for item in items:
+                if isinstance(item, Done):
+                    return item.value
         raise Refused("La connexion est coupée.", status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., protocol.Request]) -> Response:
@@ -164,35 +177,41 @@ class Service:
         self.metrics.tokens["prompt"] += sum(map(len, asked.prompts))
         answer = protocol.Answer(asked, measured)
         if not asked.stream:
-            pieces = [one async for one in self._pieces(request, asked)]
+            async with contextlib.aclosing(self._pieces(request, asked)) as source:
+                pieces = [one async for one in source]
             self.metrics.tokens["completion"] += sum(piece.length for piece in pieces if piece.reason)
             return JSONResponse(answer.whole(pieces))
         source = self._pieces(request, asked)
         try:
-            first = await anext(source)  # un refus a encore son code HTTP
+            first: Piece | None = await anext(source)  # un refus a encore son code HTTP
         except StopAsyncIteration:
             first = None
-        return StreamingResponse(
-            self._events(answer, first, source),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return _flowing(self._events(answer, first, source))
 
-    async def _pieces(self, request: HTTPRequest, asked: protocol.Request) -> AsyncIterator[Piece]:
+    async def _pieces(self, request: HTTPRequest, asked: protocol.Request) -> AsyncGenerator[Piece, None]:
         """Ce qui s'écrit pour `asked`, à mesure. Refused si cela ne va pas jusqu'au bout."""
         if asked.max_tokens == 0:  # rien à écrire : echo, et des mesures
             for choice in asked.choices:
                 yield Piece(choice.index, "", reason="length")
             return
-        began, first = time.monotonic(), True
-        async for item in self._items(request, choices=asked.groups):
-            if first:
-                self.metrics.first_piece(time.monotonic() - began)
-                first = False
-            if isinstance(item, Piece):
-                yield item
+        async with contextlib.aclosing(self._written(request, asked.groups)) as written:
+            async for piece in written:
+                yield piece
 
-    async def _items(self, request: HTTPRequest, **what: Any) -> AsyncIterator[Any]:
+    async def _written(
+        self, request: HTTPRequest, groups: Sequence[Sequence[Choice]]
+    ) -> AsyncGenerator[Piece, None]:
+        """Les morceaux de ces suites, à mesure."""
+        began, first = time.monotonic(), True
+        async with contextlib.aclosing(self._items(request, choices=groups)) as items:
+            async for item in items:
+                if first:
+                    self.metrics.first_piece(time.monotonic() - began)
+                    first = False
+                if isinstance(item, Piece):
+                    yield item
+
+    async def _items(self, request: HTTPRequest, **what: Any) -> AsyncGenerator[Any, None]:
         """Ce que le fil du modèle rend d'un travail. Refused s'il échoue ; le client qui s'en va l'arrête."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
 
@@ -216,7 +235,7 @@ class Service:
             gone.cancel()
 
     async def _events(
-        self, answer: protocol.Answer, first: Piece | None, source: AsyncIterator[Piece]
+        self, answer: protocol.Answer, first: Piece | None, source: AsyncGenerator[Piece, None]
     ) -> AsyncIterator[str]:
         """Les lignes d'un flux : un objet JSON par morceau, puis [DONE]."""
         try:
@@ -230,11 +249,25 @@ class Service:
             return
         finally:
             self.metrics.tokens["completion"] += sum(answer.counts.values())
-            await source.aclose()  # type: ignore[attr-defined]
+            await source.aclose()
         last = answer.last_chunk()
         if last is not None:
             yield _event(last)
         yield "data: [DONE]\n\n"
+
+
+def _flowing(events: AsyncIterator[str]) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+def _file(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
+    """Une route qui rend toujours ces octets-là."""
+
+    async def given(request: HTTPRequest) -> Response:
+        return Response(content, media_type=kind, headers={**SAFE, "Cache-Control": "no-cache"})
+
+    return given
 
 
 def _scoring(model: Any, ids: list[int], top: int) -> Callable[[], list[Scored]]:

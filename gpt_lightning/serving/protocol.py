@@ -116,7 +116,7 @@ def completion(body: Mapping[str, Any], model: Model) -> Request:
             f"{len(prompts)} textes et n={values['n']} : une demande a {CHOICES} suites au plus.", param="n"
         )
     texts = [text for text, _ in prompts]
-    decoders = [_decoder(model.tokenizer, text, ids) for text, ids in prompts]
+    decoders = [decoder(model.tokenizer, text, ids) for text, ids in prompts]
     shown = texts if values["echo"] else None
     return _request(
         values, model, [ids for _, ids in prompts], decoders, top=values["logprobs"], echoed=shown
@@ -236,7 +236,8 @@ def token_ids(name: str, value: Any, tokenizer: Tokenizer) -> list[int]:
     return [whole(name, one, 0, tokenizer.vocab_size - 1) for one in value]
 
 
-def _decoder(tokenizer: Tokenizer, text: str, ids: list[int]) -> Callable[[list[int]], str]:
+def decoder(tokenizer: Tokenizer, text: str, ids: list[int]) -> Callable[[list[int]], str]:
+    """Ce qui décode la suite de `text`, dont `ids` sont les jetons."""
     return continuation_decoder(tokenizer, text or tokenizer.decode(ids), ids)
 
 
@@ -335,7 +336,7 @@ class Answer:
         if self.request.top is None:
             return None
         content = []
-        for scored, _ in tokens:
+        for scored, *_ in tokens:
             rivals = [self._measured(*one) for one in scored.top]
             content.append(self._measured(scored.id, scored.logprob) | {"top_logprobs": rivals})
         return {"content": content, "refusal": None}

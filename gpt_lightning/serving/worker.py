@@ -23,10 +23,11 @@ IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se pass
 
 
 class Shown(NamedTuple):
-    """Un jeton écrit et sa mesure, et où commence son texte dans la suite."""
+    """Un jeton écrit et sa mesure, où commence son texte dans la suite, et ce que les filtres laissent à ses rivaux."""
 
     scored: Scored
     offset: int
+    kept: tuple[float, ...] = ()
 
 
 class Piece(NamedTuple):
@@ -68,7 +69,7 @@ class Choice:
         final = written.reason is not None
         if written.scored is not None and written.reason != "eos":
             before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
-            self._held.append(Shown(written.scored, len(before)))
+            self._held.append(Shown(written.scored, len(before), written.kept))
         text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""
         self._length += len(text)
         if not text and not final:

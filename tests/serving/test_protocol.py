@@ -368,7 +368,8 @@ def test_next_has_every_logit_and_the_filters_of_python(how, live):
         assert one["logprob"] == pytest.approx(float(traces[one["id"]]), abs=1e-5)
         assert one["filtered"] == pytest.approx(float(expected[one["id"]]), abs=1e-5)
         assert bytes(one["bytes"]) == live.tokenizer.token_bytes(one["id"])
-    assert (answer["tokens"], answer["unread"], answer["vocabulary"]) == (ids.shape[1], 0, 50_257)
+    assert [one["id"] for one in answer["tokens"]] == ids[0].tolist()
+    assert (answer["unread"], answer["vocabulary"], answer["faithful"]) == (0, 50_257, True)
 
 
 def test_a_score_is_the_perplexity(live):

@@ -1,0 +1,161 @@
+// « Continuer » : un texte qui s'écrit jeton par jeton, et ses branches.
+
+import { flow } from "./api.js";
+import { $, arrows, bar, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
+import { asked, settings, typed } from "./settings.js";
+import { percent, say } from "./words.js";
+
+const branches = [];
+let here = -1; // la branche montrée
+let stopping = null;
+let model;
+
+export function openContinue(known) {
+  model = known;
+  $("write").onclick = () => write({ text: $("text").value, kept: [], parent: -1 });
+  $("stop").onclick = () => stopping?.abort();
+  $("back").onclick = () => show(branches[here].parent);
+  $("copy").onclick = () => copy(command(branches[here]));
+  arrows($("written"), ".token");
+}
+
+// Écrit une branche : `text` est le texte, ou les jetons, d'où elle part ; `kept` les jetons déjà montrés.
+async function write({ text, kept, parent }) {
+  stopping?.abort();
+  const control = (stopping = new AbortController());
+  const branch = {
+    parent, kept, tokens: [...kept], values: settings(), seed: Number($("seed").value) || 0,
+    most: Math.max(1, Number($("length").value) || 40), prompt: "", reason: null, faithful: true, start: typeof text === "string" ? text : null,
+  };
+  const before = here;
+  branches.push(branch);
+  show(branches.length - 1);
+  $("stop").disabled = false;
+  tell(say("writing"));
+  try {
+    const body = { text, seed: branch.seed, max_tokens: branch.most, ...asked(branch.values) };
+    for await (const part of flow("/api/continue", body, control.signal)) {
+      if (part.text !== undefined && part.unread !== undefined) {
+        // ce que le serveur a lu
+        branch.prompt = branch.start ?? part.text;
+        branch.faithful = branch.start !== null || part.faithful;
+        branch.from = part.tokens;
+        if (parent < 0) branch.opening = branch.prompt;
+        else branch.opening = branches[parent].opening;
+        branch.ids = parent < 0 ? part.tokens.map((one) => one.id) : branches[parent].ids;
+        if (part.unread) tell(say("unread", { n: part.unread }));
+        show(here);
+      } else {
+        for (const one of part.tokens) branch.tokens.push(one);
+        branch.reason = part.finish_reason;
+        if (branches[here] === branch) grow(branch);
+      }
+    }
+    tell(branch.reason === "stop" ? say("ended") : say("full", { n: branch.tokens.length - kept.length }));
+  } catch (error) {
+    if (!branch.from) {
+      // rien n'a été lu : cette branche n'existe pas
+      branches.splice(branches.indexOf(branch), 1);
+      show(Math.min(before, branches.length - 1));
+    }
+    tellFault(error);
+  } finally {
+    if (stopping === control) {
+      stopping = null;
+      $("stop").disabled = true;
+    }
+    buttons();
+  }
+}
+
+function show(rank) {
+  here = rank;
+  const branch = branches[rank];
+  const box = $("written");
+  box.replaceChildren();
+  $("candidates").hidden = true;
+  if (branch) {
+    if (branch.opening) box.append(make("span", { className: "mark", dir: "auto" }, branch.opening));
+    grow(branch);
+  }
+  $("branches").replaceChildren(
+    ...(branches.length < 2 ? [] : branches.map((one, index) => {
+      const said = one.tokens.slice(0, 12).map((token) => tokenText(token)).join("");
+      const button = make("button", { type: "button", onclick: () => show(index) }, said || say("branch", { n: index + 1 }));
+      if (index === rank) button.setAttribute("aria-current", "true");
+      return make("li", {}, button);
+    })),
+  );
+  buttons();
+}
+
+function buttons() {
+  const branch = branches[here];
+  $("back").disabled = !branch || branch.parent < 0;
+  $("copy").disabled = !branch || !branch.from || stopping !== null;
+}
+
+// Ajoute à l'écran les jetons qui n'y sont pas.
+function grow(branch) {
+  const box = $("written");
+  const there = box.querySelectorAll(".token").length;
+  const nodes = tokenRow(box, branch.tokens.slice(there), {
+    shade: (one) => tint(Math.exp(one.logprob)),
+    chosen: (rank, node) => look(branch, there + rank, node),
+  });
+  if (there) for (const one of nodes) one.tabIndex = -1;
+}
+
+// Les candidats d'un jeton, avant et après les filtres ; en choisir un autre ouvre une branche.
+function look(branch, rank, node) {
+  const one = branch.tokens[rank];
+  const box = $("candidates");
+  if (node.getAttribute("aria-current") === "true" && !box.hidden) return;
+  current($("written"), node);
+  const title = `${tokenText(one, true)} : ${percent(Math.exp(one.logprob))}, ${say("rank", { n: one.rank })}, id ${one.id}`;
+  const rows = one.candidates.map((other) =>
+    bar(other, Math.exp(other.logprob), other.filtered, {
+      chosen: other.id === one.id,
+      pick: () => other.id !== one.id && fork(branch, rank, other),
+    }),
+  );
+  box.replaceChildren(make("h3", {}, title), make("p", { className: "hint" }, `${say("before")} → ${say("after")}`), ...rows);
+  box.hidden = false;
+}
+
+function fork(branch, rank, other) {
+  const before = branch.tokens.slice(0, rank);
+  const chosen = { ...other, rank: branch.tokens[rank].candidates.indexOf(other) + 1, candidates: branch.tokens[rank].candidates };
+  const kept = [...before, chosen];
+  write({ text: [...branch.ids, ...kept.map((one) => one.id)], kept, parent: branches.indexOf(branch) });
+}
+
+// Le texte affiché d'une branche, tel que generate.py l'écrirait.
+export function command(branch) {
+  if (!branch.faithful) return null;
+  const count = branch.reason === "stop" ? branch.most : branch.tokens.length - branch.kept.length;
+  const words = [`prompt=${quoted(free(branch.prompt))}`, `seed=${branch.seed}`, `max_new_tokens=${count}`, ...typed(branch.values)];
+  return `${model.command} ${words.join(" ")}`;
+}
+
+// generate.py ôte les guillemets qui entourent tout un texte : d'autres les gardent.
+function free(text) {
+  const [first, last] = [text[0], text[text.length - 1]];
+  const wrapped = text.length >= 2 && first === last && "'\"".includes(first) && !text.slice(1, -1).includes(first);
+  if (!wrapped) return text;
+  const other = first === "'" ? '"' : "'";
+  return text.includes(other) ? text : other + text + other;
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\"'\"'")}'`;
+
+async function copy(text) {
+  if (text === null) return tell(say("no_command"), true);
+  try {
+    await navigator.clipboard.writeText(text);
+    tell(say("copied"));
+  } catch {
+    tell(say("not_copied", { n: text }));
+  }
+  $("copy").dataset.command = text;
+}
