@@ -384,8 +384,8 @@ def unknown_command(name: str, commands: Iterable[str]) -> str:
     """Une commande qui n'existe pas, et la plus proche."""
     listed = list(commands)
     close = difflib.get_close_matches(name, listed, n=1)
-    hint = f"vouliez-vous dire {close[0]} ? " if close else ""
-    return f"La commande « {name} » n'existe pas : {hint}Les commandes sont {', '.join(listed)}."
+    hint = f" : vouliez-vous dire {close[0]} ?" if close else "."
+    return f"La commande « {name} » n'existe pas{hint} Les commandes sont {', '.join(listed)}."
 
 
 def moved_command(name: str) -> str:
@@ -808,7 +808,7 @@ def serving(address: str, source: str, name: str, chats: bool) -> str:
     routes = "/v1/completions" + (" et /v1/chat/completions" if chats else "")
     return (
         f"Le serveur écoute {address} : {source}, sous le nom « {name} ».\n"
-        f"  {routes}, /v1/models, /health, /metrics. Ctrl-C l'arrête."
+        f"  La page : {address}/ ; {routes}, /v1/models, /health, /metrics. Ctrl-C l'arrête."
     )
 
 

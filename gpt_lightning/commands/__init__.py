@@ -6,6 +6,7 @@ COMMANDS = {
     "chat": "converser avec un modèle qui a appris à répondre",
     "classify": "donner une étiquette à un texte",
     "serve": "servir un modèle : le protocole d'OpenAI, plusieurs clients à la fois",
+    "play": "voir un modèle penser : sa page, dans le navigateur",
     "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
     "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
     "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",

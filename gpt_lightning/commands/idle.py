@@ -73,7 +73,7 @@ RULES = (
         "elle sert à prompts_file=",
     ),
     Rule(
-        ("serve",),
+        ("serve", "play"),
         ("open",),
         lambda s: s["host"] in LOCAL,
         "ce serveur n'écoute que cette machine : donnez aussi host=",

@@ -3,46 +3,59 @@
 import importlib.util
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
+from gpt_lightning.cli.arguments import as_typed
 from gpt_lightning.commands import idle
 from gpt_lightning.errors import UserError, choice, number, whole
 
 KEY = "GPT_LIGHTNING_API_KEY"
 
 
-def serve(settings: dict[str, Any]) -> None:
-    """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle."""
+def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda address: None) -> None:
+    """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle. `opened` reçoit l'adresse."""
     check(settings)
     key = api_key(settings)
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise UserError("serve demande l'extra serve : pip install -c constraints.txt -e '.[serve]'.")
+        raise UserError("Le serveur demande l'extra serve : pip install -c constraints.txt -e '.[serve]'.")
 
     from gpt_lightning.serving import guard, server
 
-    if key is None and not settings["open"] and not guard.is_loopback(settings["host"]):
+    local = guard.is_loopback(settings["host"])
+    if key is None and not settings["open"] and not local:
         raise UserError(messages.needs_a_key(settings["host"], KEY))
     sock = server.bound(settings["host"], settings["port"])  # avant d'attendre le modèle
 
-    from gpt_lightning.serving import app, protocol, worker
+    from gpt_lightning.model.cost import n_parameters
+    from gpt_lightning.serving import app, protocol, showing, worker
     from gpt_lightning.tokenizers.template import Template
     from gpt_lightning.weights import load_for_inference
 
     where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **where)
+    config = loaded.model.config
     known = protocol.Model(
         settings["name"],
         loaded.tokenizer,
-        loaded.model.config.context_length,
+        config.context_length,
         settings["max_batch_size"],
         Template(loaded.template, loaded.tokenizer) if loaded.template else None,
         int(time.time()),
     )
+    shape = showing.Shape(
+        config.n_layers,
+        config.n_heads,
+        config.vocab_size,
+        n_parameters(config),
+        loaded.prompt,
+        command(settings, loaded.source) if local else "python generate.py",
+    )
     thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
-    service = app.Service(known, thread, seconds=settings["request_timeout"])
+    service = app.Service(known, thread, shape, seconds=settings["request_timeout"])
     rules = guard.rules_for(
         settings["host"],
         settings["hosts"],
@@ -51,18 +64,34 @@ def serve(settings: dict[str, Any]) -> None:
         max_body=settings["max_body_bytes"],
     )
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
+
+    def ready() -> None:
+        console.log.info(messages.serving(address, loaded.source, known.name, bool(loaded.template)))
+        opened(address)
+
     made = server.build(
         service.app(rules),
         thread,
         grace=grace,
-        ready=lambda: console.log.info(
-            messages.serving(address, loaded.source, known.name, bool(loaded.template))
-        ),
+        ready=ready,
         stopping=lambda: console.log.info(messages.closing(grace)),
     )
     thread.start()
     server.serve(made, sock)
     thread.join(grace + 1)
+
+
+def command(settings: dict[str, Any], source: str) -> str:
+    """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
+    found = ["python generate.py", as_typed("ckpt_path", Path(source))]
+    if settings["base_path"] is not None:
+        found.append(as_typed("base_path", Path(settings["base_path"])))
+    found += [
+        f"{key}={settings[key]}"
+        for key in ("n_heads", "device", "dtype")
+        if settings[key] not in (None, "auto")
+    ]
+    return " ".join(found)
 
 
 def check(settings: dict[str, Any]) -> None:

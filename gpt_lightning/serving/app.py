@@ -40,13 +40,10 @@ class Service:
     """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
 
     def __init__(
-        self, known: protocol.Model, worker: Worker, *, seconds: float, command: str = "python generate.py"
+        self, known: protocol.Model, worker: Worker, shape: showing.Shape, *, seconds: float
     ) -> None:
-        self.known, self.worker, self.seconds = known, worker, seconds
+        self.known, self.worker, self.shape, self.seconds = known, worker, shape, seconds
         self.metrics = Metrics()
-        model, config = worker.batch.model, worker.batch.model.config
-        count = sum(one.numel() for one in model.parameters())
-        self.shape = showing.Shape(config.n_layers, config.n_heads, config.vocab_size, count, command)
 
     def app(self, rules: Rules) -> ASGIApp:
         """L'application ASGI derrière sa porte."""
@@ -144,13 +141,13 @@ class Service:
         first = await anext(source)
 
         async def events() -> AsyncIterator[str]:
-            length = 0
+            length, said = first.length, first.text
             try:
                 yield _event(showing.opened(self.known, ids))
-                yield _event(showing.written(self.known, first))
+                yield _event(showing.written(self.known, first, ""))
                 async for piece in source:
-                    length = piece.length
-                    yield _event(showing.written(self.known, piece))
+                    yield _event(showing.written(self.known, piece, said))
+                    length, said = piece.length, said + piece.text
             except Refused as refused:
                 yield _event({"error": refused.error})
             finally:

@@ -89,7 +89,7 @@ class Request:
     usage: bool  # finir un flux par le compte des jetons
     top: int | None  # candidats montrés à chaque jeton ; None : aucune mesure
     max_tokens: int
-    echoed: list[str] | None = None  # les textes de départ, à rendre devant leur suite
+    echoed: list[str | None] | None = None  # les textes de départ, à rendre devant leur suite
 
     @property
     def choices(self) -> list[Choice]:
@@ -157,7 +157,7 @@ def _request(
     decoders: Sequence[Callable[[list[int]], str]],
     *,
     top: int | None,
-    echoed: list[str] | None = None,
+    echoed: list[str | None] | None = None,
     is_chat: bool = False,
 ) -> Request:
     n, most = values["n"], values["max_tokens"]
@@ -206,8 +206,8 @@ def known_model(name: str | None, model: Model) -> None:
         )
 
 
-def _prompts(value: Any, model: Model) -> list[tuple[str, list[int]]]:
-    """Les textes de départ et leurs jetons : un texte, des jetons, ou une liste des uns ou des autres."""
+def _prompts(value: Any, model: Model) -> list[tuple[str | None, list[int]]]:
+    """Les textes de départ (None, s'il n'y a que des jetons) et leurs jetons ; `value` en est un, ou une liste."""
     if value is None:
         value = ""
     listed = value if isinstance(value, list) else [value]
@@ -218,11 +218,11 @@ def _prompts(value: Any, model: Model) -> list[tuple[str, list[int]]]:
     return [_prompt(one, model) for one in listed]
 
 
-def _prompt(value: Any, model: Model) -> tuple[str, list[int]]:
+def _prompt(value: Any, model: Model) -> tuple[str | None, list[int]]:
     try:
         if isinstance(value, str):
             return value, prompt_ids(model.tokenizer, value)
-        return "", token_ids("prompt", value, model.tokenizer)
+        return None, token_ids("prompt", value, model.tokenizer)
     except UserError as error:
         raise Refused(str(error), param="prompt", code="invalid_value") from None
 
@@ -236,9 +236,9 @@ def token_ids(name: str, value: Any, tokenizer: Tokenizer) -> list[int]:
     return [whole(name, one, 0, tokenizer.vocab_size - 1) for one in value]
 
 
-def decoder(tokenizer: Tokenizer, text: str, ids: list[int]) -> Callable[[list[int]], str]:
-    """Ce qui décode la suite de `text`, dont `ids` sont les jetons."""
-    return continuation_decoder(tokenizer, text or tokenizer.decode(ids), ids)
+def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
+    """Ce qui décode la suite de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
+    return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
 
 
 def _messages(value: Any) -> list[Message]:
@@ -297,12 +297,19 @@ class Answer:
         self._opened.add(index)
         rank, tokenizer = index // one.n, one.model.tokenizer
         ids = one.prompts[rank]
-        text = one.echoed[rank] or tokenizer.decode(ids)
+        text = self._echo(rank)
         if one.top is None:
             return Piece(index, text)
         offsets = [min(len(text), len(tokenizer.decode(ids[:n]).rstrip("\ufffd"))) for n in range(len(ids))]
         first = Shown(Scored(ids[0], float("nan"), 0), 0)  # rien ne le précède : pas de mesure
         return Piece(index, text, (first, *map(Shown, self.measured[rank], offsets[1:])))
+
+    def _echo(self, rank: int) -> str:
+        """Le texte de départ de rang `rank` ; de simples jetons sont décodés."""
+        one = self.request
+        assert one.echoed is not None
+        text = one.echoed[rank]
+        return one.model.tokenizer.decode(one.prompts[rank]) if text is None else text
 
     def part(self, piece: Piece, *, shift: int = 0) -> dict[str, Any]:
         """Un morceau de /v1/completions ; `shift` est la longueur de ce qui précède cette suite."""
@@ -408,7 +415,7 @@ class Answer:
         if one.echoed is None:
             return 0
         rank = index // one.n
-        return len(one.echoed[rank] or one.model.tokenizer.decode(one.prompts[rank]))
+        return len(self._echo(rank))
 
     def last_chunk(self) -> dict[str, Any] | None:
         """Le compte des jetons, qui finit un flux si on l'a demandé."""

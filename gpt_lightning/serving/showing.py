@@ -1,7 +1,7 @@
 """Ce que la page demande : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,17 +29,26 @@ CONTINUE = (
 )
 ATTENTION = TEXT | {"layer": Field(fields.integer(0, 1 << 20), 0)}
 PAGE = Path(__file__).with_name("page")
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+DOCS = Path(__file__).parents[2] / "docs" / "decodage.md"  # il n'est pas dans une roue
+TAIL = 16  # jetons qui suffisent à savoir ce qu'un de plus ajoute au texte
+TYPES = {
+    ".md": "text/plain",
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 
 
 class Shape(NamedTuple):
-    """Ce que la page dit du modèle : sa forme, et le début de la commande qui l'ouvre."""
+    """Ce que la page dit du modèle : sa forme, un texte pour commencer, et le début de la commande qui l'ouvre."""
 
     layers: int
     heads: int
     vocabulary: int
     parameters: int
-    command: str
+    prompt: str = ""  # un début de texte dans la langue du modèle
+    command: str = "python generate.py"
 
 
 def described(model: Model, shape: Shape) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def described(model: Model, shape: Shape) -> dict[str, Any]:
         "context": model.context,
         "chat": model.template is not None,
         "end": eos,
-        "attention": LOOKED,
+        "docs": DOCS.exists(),
         **shape._asdict(),
     }
 
@@ -74,6 +83,16 @@ def token(model: Model, index: int) -> dict[str, Any]:
     }
 
 
+def added(model: Model, ids: Sequence[int]) -> list[str]:
+    """Ce que chaque jeton ajoute au texte de ceux qui le précèdent ; rien, tant qu'un caractère n'est pas entier."""
+    decode, found = model.tokenizer.decode, []
+    for place in range(len(ids)):
+        window = ids[max(0, place + 1 - TAIL) : place + 1]
+        before, after = (decode(part).rstrip("\ufffd") if part else "" for part in (window[:-1], window))
+        found.append(after[len(before) :] if after.startswith(before) else decode(window[-1:]))
+    return found
+
+
 def opened(model: Model, ids: list[int]) -> dict[str, Any]:
     """Les jetons d'un texte, ce que le modèle n'en lit pas, et s'ils sont bien ceux que ce texte redonnerait."""
     text = model.tokenizer.decode(ids)
@@ -82,7 +101,9 @@ def opened(model: Model, ids: list[int]) -> dict[str, Any]:
     except UserError:
         same = False
     return {
-        "tokens": [token(model, index) for index in ids],
+        "tokens": [
+            token(model, index) | {"text": more} for index, more in zip(ids, added(model, ids), strict=True)
+        ],
         "unread": max(0, len(ids) - model.context),
         "text": text,
         "faithful": same,
@@ -141,18 +162,24 @@ def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice
         top=CANDIDATES,
         filtered=True,
     )
-    return Choice(0, row, protocol.decoder(model.tokenizer, "", ids))
+    return Choice(
+        0,
+        row,
+        protocol.decoder(model.tokenizer, values["text"] if isinstance(values["text"], str) else None, ids),
+    )
 
 
-def written(model: Model, piece: Piece) -> dict[str, Any]:
-    """Un morceau de cette suite : son texte, et ses jetons avec leurs candidats, avant et après les filtres."""
-    tokens = []
-    for one, _, kept in piece.tokens:
+def written(model: Model, piece: Piece, before: str) -> dict[str, Any]:
+    """Un morceau de cette suite, qui vient après `before` : ses jetons, ce que chacun ajoute, et leurs candidats."""
+    tokens, whole = [], before + piece.text
+    ends = [*(one.offset for one in piece.tokens[1:]), len(whole)]
+    for (one, start, kept), end in zip(piece.tokens, ends, strict=False):
         rivals = [
             token(model, index) | {"logprob": trace, "filtered": after}
             for (index, trace), after in zip(one.top, kept, strict=True)
         ]
-        tokens.append(token(model, one.id) | {"logprob": one.logprob, "rank": one.rank, "candidates": rivals})
+        said = {"text": whole[start:end], "logprob": one.logprob, "rank": one.rank, "candidates": rivals}
+        tokens.append(token(model, one.id) | said)
     return {
         "text": piece.text,
         "tokens": tokens,
@@ -178,5 +205,5 @@ def looked(network: Any, ids: list[int], layer: int, device: torch.device) -> di
 
 def page_files() -> Iterator[tuple[str, bytes, str]]:
     """Les fichiers de la page, lus une fois : leur nom, leur contenu, leur type."""
-    for path in sorted(PAGE.iterdir()):
+    for path in [*sorted(PAGE.iterdir()), *([DOCS] if DOCS.exists() else [])]:
         yield path.name, path.read_bytes(), TYPES[path.suffix]

@@ -15,7 +15,7 @@ import torch
 from gpt_lightning import tokenizers
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.inference import for_inference
-from gpt_lightning.serving import app, guard, protocol, server, worker
+from gpt_lightning.serving import app, guard, protocol, server, showing, worker
 from gpt_lightning.tokenizers.template import Template
 
 CONTEXT = 128
@@ -50,8 +50,17 @@ class Live:
         made = Template(template, tokenizer) if template else None
         context = self.model.config.context_length
         known = protocol.Model("gpt_lightning", tokenizer, context, rows, made)
+        config = self.model.config
+        shape = showing.Shape(
+            config.n_layers,
+            config.n_heads,
+            config.vocab_size,
+            1234,
+            limits.pop("prompt", ""),
+            limits.pop("command", "python"),
+        )
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64))
-        self.service = app.Service(known, self.worker, seconds=limits.pop("seconds", 60))
+        self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
         self.grace = limits.pop("grace", 2.0)
         rules = guard.rules_for("127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits)
         self.sock = server.bound("127.0.0.1", 0)

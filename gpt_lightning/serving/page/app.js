@@ -21,6 +21,7 @@ function view(name) {
     $(`tab-${one}`).tabIndex = chosen ? 0 : -1;
   }
   document.querySelector(".source").hidden = name === "chat";
+  $("settings").hidden = name === "score" || name === "attention"; // ils n'y changent rien
 }
 
 const viewed = () => VIEWS.find((one) => !$(one).hidden);
@@ -67,6 +68,8 @@ async function meet() {
     model = await ask("/api/model");
     $("key").hidden = true;
     present();
+    $("docs").hidden = !model.docs;
+    if (!$("text").value && !location.hash) $("text").value = model.prompt;
     openContinue(model);
     openAttention(model);
     openChat(model);

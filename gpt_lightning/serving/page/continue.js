@@ -40,6 +40,7 @@ async function write({ text, kept, parent }) {
         branch.prompt = branch.start ?? part.text;
         branch.faithful = branch.start !== null || part.faithful;
         branch.from = part.tokens;
+        if (kept.length) kept[kept.length - 1].text = part.tokens[part.tokens.length - 1].text;
         if (parent < 0) branch.opening = branch.prompt;
         else branch.opening = branches[parent].opening;
         branch.ids = parent < 0 ? part.tokens.map((one) => one.id) : branches[parent].ids;
@@ -113,7 +114,8 @@ function look(branch, rank, node) {
   if (node.getAttribute("aria-current") === "true" && !box.hidden) return;
   current($("written"), node);
   const title = `${tokenText(one, true)} : ${percent(Math.exp(one.logprob))}, ${say("rank", { n: one.rank })}, id ${one.id}`;
-  const rows = one.candidates.map((other) =>
+  const all = one.candidates.some((other) => other.id === one.id) ? one.candidates : [...one.candidates, { ...one, filtered: null }];
+  const rows = all.map((other) =>
     bar(other, Math.exp(other.logprob), other.filtered, {
       chosen: other.id === one.id,
       pick: () => other.id !== one.id && fork(branch, rank, other),
@@ -126,7 +128,7 @@ function look(branch, rank, node) {
 function fork(branch, rank, other) {
   const before = branch.tokens.slice(0, rank);
   const chosen = { ...other, rank: branch.tokens[rank].candidates.indexOf(other) + 1, candidates: branch.tokens[rank].candidates };
-  const kept = [...before, chosen];
+  const kept = [...before, chosen]; // son texte viendra du serveur, qui sait ce qui le précède
   write({ text: [...branch.ids, ...kept.map((one) => one.id)], kept, parent: branches.indexOf(branch) });
 }
 

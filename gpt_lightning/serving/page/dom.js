@@ -47,7 +47,9 @@ export async function working(button, sentence, work) {
 const VISIBLE = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
 
 // Le texte d'un jeton : un morceau de caractère montre ses octets, un blanc se voit si `visible`.
-export function tokenText({ token, bytes }, visible = false) {
+// `text` est ce qu'il ajoute au texte : un mot y prend son espace, et le dernier octet d'un caractère le caractère entier.
+export function tokenText({ token, bytes, text }, visible = false) {
+  if (text && !visible) return text;
   if (token.startsWith("bytes:") && bytes.length && !isText(bytes)) return bytes.map((one) => `⟨${one.toString(16).padStart(2, "0")}⟩`).join("");
   if (!visible) return token;
   const shown = token.replace(/[ \n\t\r]/g, (one) => VISIBLE[one]);
@@ -114,8 +116,9 @@ export function bar(one, before, after, options = {}) {
     part.style.width = `${100 * value}%`;
     track.append(part);
   }
-  const numbers = after === null ? percent(before) : `${percent(before)} → ${percent(after)}`;
-  const label = make("span", { className: "mark-free" }, tokenText(one, true));
+  const both = after !== null && !options.short;
+  const numbers = both ? `${percent(before)} → ${percent(after)}` : percent(after ?? before);
+  const label = make("span", { className: "name" }, tokenText(one, true));
   if (label.textContent.startsWith("⟨")) label.classList.add("raw");
   const row = make(options.pick ? "button" : "div", { className: "candidate", data: { id: one.id } }, label, track, make("span", { className: "number" }, numbers));
   if (options.pick) {

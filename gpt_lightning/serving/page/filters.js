@@ -87,7 +87,10 @@ export function stages(logits, settings, ids) {
     step("temperature", topK(logits, 1));
     return found;
   }
-  if (settings.temperature !== 1) step("temperature", Float64Array.from(logits, (one) => one / settings.temperature));
+  if (settings.temperature !== 1) {
+    const temperature = Math.fround(settings.temperature); // Python divise en float32
+    step("temperature", Float64Array.from(logits, (one) => Math.fround(one / temperature)));
+  }
   if (settings.top_k !== null) step("top_k", topK(logits, settings.top_k));
   if (settings.top_p !== null) step("top_p", topP(logits, settings.top_p));
   if (settings.min_p !== null) step("min_p", minP(logits, settings.min_p));

@@ -58,10 +58,10 @@ function redraw() {
   $("bars").dataset.ms = performance.now() - began;
 }
 
-function draw(box, after, count) {
+function draw(box, after, count, short = false) {
   const order = best(after, count).filter((id) => after[id] > 0);
   for (const id of best(reading.raw, count)) if (order.length < count && !order.includes(id)) order.push(id);
-  box.replaceChildren(...order.map((id) => bar(reading.names.get(id) ?? { id, token: `#${id}`, bytes: [] }, reading.raw[id], after[id])));
+  box.replaceChildren(...order.map((id) => bar(reading.names.get(id) ?? { id, token: `#${id}`, bytes: [] }, reading.raw[id], after[id], { short })));
   const unknown = order.filter((id) => !reading.names.has(id));
   if (unknown.length) name(unknown);
 }
@@ -86,7 +86,7 @@ async function compare() {
     const bars = make("div", { className: "bars", aria: { role: "list", label: title } });
     const said = make("p", { dir: "auto", className: "said" });
     $("compared").append(make("div", { className: "card", data: { preset: title } }, make("h3", {}, title), bars, said));
-    draw(bars, filtered(reading.logits, values, reading.ids), 8);
+    draw(bars, filtered(reading.logits, values, reading.ids), 8, true);
     const text = reading.text;
     for await (const part of flow("/api/continue", { text, seed, max_tokens: 25, ...asked(values) })) {
       if (part.unread === undefined) said.append(...part.tokens.map((one) => tokenText(one)));

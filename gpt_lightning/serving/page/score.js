@@ -31,7 +31,7 @@ function look(one, node) {
   const rows = one.candidates.map((other) => bar(other, Math.exp(other.logprob), null));
   $("surprise").replaceChildren(
     make("h3", {}, `${tokenText(one, true)} : ${known}`), make("p", { className: "raw" }, `id ${one.id} ; ${raw}`),
-    make("div", { className: "bars", aria: { role: "list", label: say("bars") } }, ...rows),
+    make("div", { className: "bars measured", aria: { role: "list", label: say("bars") } }, ...rows),
   );
   $("surprise").hidden = false;
 }

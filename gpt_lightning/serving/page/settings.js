@@ -14,12 +14,13 @@ const SLIDERS = [
   ["typical_p", 0, 1, 0.01, 1],
 ];
 const IDLE = Object.fromEntries(SLIDERS.map(([name, , , , idle]) => [name, idle]));
+const FIRST = { temperature: 0.8, top_p: 0.9 }; // ceux de generate.py
 const inputs = {};
 
 export function openSettings(changed) {
   $("sliders").replaceChildren();
   for (const [name, min, max, step, idle] of SLIDERS) {
-    const value = inputs[name]?.value ?? String(idle);
+    const value = inputs[name]?.value ?? String(FIRST[name] ?? idle);
     const input = make("input", { type: "range", min, max, step, id: `set-${name}` });
     input.value = value;
     const shown = make("output", {});
@@ -37,7 +38,7 @@ export function openSettings(changed) {
     $("sliders").append(label);
   }
   $("reset").onclick = () => {
-    set({});
+    set(FIRST);
     changed();
   };
 }

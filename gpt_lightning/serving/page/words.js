@@ -1,7 +1,5 @@
 // Les textes de la page, en français et en anglais. « {n} » est remplacé.
 
-const DOCS = "docs/decodage.md";
-
 export const WORDS = {
   fr: {
     skip: "Aller au contenu", share: "Copier le lien", theme: "Clair ou sombre", tabs: "Vues", text: "Texte",
@@ -14,7 +12,7 @@ export const WORDS = {
     hint_score: "Combien chaque jeton a surpris le modèle, en bits : zéro, il l'attendait ; dix, il lui donnait une chance sur mille.",
     hint_attention: "Où chaque tête regarde : une ligne par jeton qui lit, une colonne par jeton lu. Le futur est masqué.",
     hint_chat: "Une conversation avec un modèle qui a appris à répondre.",
-    hint_settings: `Chaque réglage est un filtre, appliqué dans cet ordre ; ${DOCS} dit d'où il vient.`,
+    hint_settings: "Chaque réglage est un filtre, appliqué dans cet ordre.",
     settings: "Réglages", reset: "Tout remettre", read: "Lire le texte", compare: "Quatre stratégies côte à côte",
     bars: "Les candidats", measure: "Mesurer le texte", measured: "Le texte, jeton par jeton", layer: "Couche",
     look: "Regarder", question: "Question", forget: "Nouvelle conversation",
@@ -26,7 +24,7 @@ export const WORDS = {
     need_key: "Ce serveur demande sa clé.",
     entropy: "Entropie : {before} bits avant les filtres, {after} après ; {kept} jetons restent sur {all}.",
     mass: "{name} écarte {mass} de la probabilité ; {kept} jetons restent.",
-    sharpens: "{name} n'écarte rien : il déforme.",
+    sharpens: "{name} n'écarte aucun jeton, mais déforme les probabilités.",
     total: "{tokens} jetons, {bits} bits en tout, {mean} bits par jeton ; perplexité {perplexity}.",
     one_token: "Un seul jeton : rien ne le précède, il n'y a rien à mesurer.",
     before: "avant", after: "après", chosen: "choisi", rank: "rang {n}", bits: "{n} bits", first: "le premier jeton",
@@ -42,7 +40,7 @@ export const WORDS = {
     min_p: "Garde ceux qui sont au moins tant de fois aussi probables que le premier ; 0 : tous.",
     typical_p: "Garde ceux dont la surprise est proche de la moyenne, jusqu'à cette somme ; 1 : tous.",
     repetition_penalty: "Plus de 1 : un jeton déjà dans le texte devient moins probable.",
-    learn_more: "En savoir plus",
+    learn_more: "D'où ils viennent : docs/decodage.md",
   },
   en: {
     skip: "Skip to content", share: "Copy link", theme: "Light or dark", tabs: "Views", text: "Text",
@@ -55,7 +53,7 @@ export const WORDS = {
     hint_score: "How much each token surprised the model, in bits: zero, it was expected; ten, it was given one chance in a thousand.",
     hint_attention: "Where each head looks: one row per reading token, one column per token read. The future is masked.",
     hint_chat: "A conversation with a model that learned to answer.",
-    hint_settings: `Each setting is a filter, applied in this order; ${DOCS} (in French) says where it comes from.`,
+    hint_settings: "Each setting is a filter, applied in this order.",
     settings: "Settings", reset: "Reset all", read: "Read the text", compare: "Four strategies side by side",
     bars: "The candidates", measure: "Measure the text", measured: "The text, token by token", layer: "Layer",
     look: "Look", question: "Question", forget: "New conversation",
@@ -67,7 +65,7 @@ export const WORDS = {
     need_key: "This server asks for its key.",
     entropy: "Entropy: {before} bits before the filters, {after} after; {kept} tokens remain of {all}.",
     mass: "{name} removes {mass} of the probability; {kept} tokens remain.",
-    sharpens: "{name} removes nothing: it bends.",
+    sharpens: "{name} removes no token, but bends the probabilities.",
     total: "{tokens} tokens, {bits} bits in all, {mean} bits per token; perplexity {perplexity}.",
     one_token: "A single token: nothing comes before it, there is nothing to measure.",
     before: "before", after: "after", chosen: "chosen", rank: "rank {n}", bits: "{n} bits", first: "the first token",
@@ -83,7 +81,7 @@ export const WORDS = {
     min_p: "Keeps those at least this many times as probable as the first; 0: all.",
     typical_p: "Keeps those whose surprise is close to the average, up to this sum; 1: all.",
     repetition_penalty: "Above 1: a token already in the text becomes less probable.",
-    learn_more: "Learn more",
+    learn_more: "Where they come from: docs/decodage.md (in French)",
   },
 };
 
