@@ -2,7 +2,7 @@
 
 import { ask, flow, floats } from "./api.js";
 import { $, bar, make, tellFault, tokenText, working } from "./dom.js";
-import { DEFAULTS, entropy, filtered, removed, softmax } from "./filters.js";
+import { DEFAULTS, entropy, filtered, smallest, softmax, stages } from "./filters.js";
 import { asked, settings } from "./settings.js";
 import { number, percent, say } from "./words.js";
 
@@ -38,20 +38,18 @@ export function redrawSoon() {
   });
 }
 
-function best(probabilities, count) {
-  const order = Array.from(probabilities.keys());
-  return order.sort((a, b) => probabilities[b] - probabilities[a] || a - b).slice(0, count);
-}
+const best = (probabilities, count) => smallest(probabilities.map((one) => -one), count).slice(0, count);
 
 function redraw() {
   const began = performance.now();
   const values = settings();
-  const after = filtered(reading.logits, values, reading.ids);
-  const kept = after.reduce((count, one) => count + (one > 0), 0);
+  const all = stages(reading.logits, values, reading.ids);
+  const after = all.at(-1)?.probabilities ?? reading.raw;
+  const kept = all.at(-1)?.kept ?? after.length;
   $("figures").textContent = say("entropy", {
     before: number(entropy(reading.raw)), after: number(entropy(after)), kept: number(kept), all: number(after.length),
   });
-  $("masses").replaceChildren(...removed(reading.logits, values, reading.ids).map(({ name, mass, kept: left }) =>
+  $("masses").replaceChildren(...all.map(({ name, mass, kept: left }) =>
     make("li", {}, say(left === after.length ? "sharpens" : "mass", { name, mass: percent(mass), kept: number(left) })),
   ));
   draw($("bars"), after, SHOWN);
