@@ -127,8 +127,14 @@ def command_section(config_name: str, title: str, typed: str) -> list[str]:
     own = {key: value for key, value in values.items() if key not in GROUPS}
     used = [f"`{key}`" for key in values if key in GROUPS]
     groups = f", avec {'le groupe' if len(used) == 1 else 'les groupes'} {', '.join(used)}" if used else ""
+    path = CONF / f"{config_name}.yaml"
+    listed = re.findall(r"^  - (\w+)$", path.read_text(encoding="utf-8"), flags=re.M)
+    parent = next((one for one in listed if one in COMMANDS), None)
+    if parent is not None:  # seulement ce qui change
+        groups += f", avec les clés de `{parent}`"
+        own = {key: value for key, value in own.items() if key in comments(path)}
     lines = ["", f"## {title}", "", f"`{typed}`{groups}.", ""]
-    return lines + table(own, comments(CONF / f"{config_name}.yaml"))
+    return lines + table(own, comments(path))
 
 
 def page() -> str:

@@ -32,6 +32,9 @@ def test_a_wheel_has_everything(installed, cache, text_file, tmp_path):
 
     assert str(installed) in run("-c", "import gpt_lightning; print(gpt_lightning.__file__)")
     assert (installed / "gpt_lightning" / "conf" / "train.yaml").exists()
+    assert {".html", ".css", ".js"} <= {
+        p.suffix for p in (installed / "gpt_lightning" / "serving" / "page").iterdir()
+    }
     listed = run("-m", "gpt_lightning")
     assert all(name in listed for name in ("train", "generate", "evaluate", "prepare", "export"))
     assert "perplexité" in run("-m", "gpt_lightning", "evaluate", "--help")
