@@ -1,5 +1,6 @@
 """Jouer avec un modèle : `python -m gpt_lightning play` le sert, et ouvre la page dans le navigateur."""
 
+import threading
 import webbrowser
 from typing import Any
 
@@ -10,7 +11,11 @@ from gpt_lightning.commands.serve import serve
 
 def play(settings: dict[str, Any]) -> None:
     """Sert le modèle, et ouvre la page dès qu'elle répond."""
-    serve(settings, opened=webbrowser.open)
+    # à part : un navigateur de terminal ne rend la main qu'une fois fermé
+    serve(
+        settings,
+        opened=lambda address: threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start(),
+    )
 
 
 def main() -> None:

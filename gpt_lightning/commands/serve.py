@@ -109,6 +109,9 @@ def check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
             raise UserError(f"{name}={value} : il faut une liste, {name}=[...].")
+    for page in settings["cors"] or ():
+        if not page.startswith(("http://", "https://")) or "*" in page:
+            raise UserError(f"cors={page} : il faut l'adresse de chaque page, cors=[https://exemple.fr].")
 
 
 def api_key(settings: dict[str, Any]) -> str | None:

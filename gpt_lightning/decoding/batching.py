@@ -27,6 +27,7 @@ CHUNK = 256  # jetons de départ lus entre deux jetons des autres
 class Written(NamedTuple):
     """Un jeton de plus pour une suite ; `reason` dit pourquoi elle finit : eos, stop, length. None : elle continue.
 
+    `error` : ce qui l'a fait échouer, elle seule (et `id` ne vaut rien).
     `kept` : ce que les filtres laissent à chacun des rivaux de `scored`, en probabilité, si la suite le demande.
     """
 
@@ -35,6 +36,7 @@ class Written(NamedTuple):
     scored: Scored | None
     reason: str | None
     kept: tuple[float, ...] = ()
+    error: Exception | None = None
 
 
 @dataclass(eq=False)
@@ -192,44 +194,59 @@ class Batch:
         return written
 
     def _pick(self, rows: Sequence[Row], logits: Tensor) -> list[Written]:
-        """Le jeton suivant de chaque suite, d'après ses logits (R, V)."""
+        """Le jeton suivant de chaque suite, d'après ses logits (R, V) ; une suite qui échoue échoue seule."""
         check_numbers(logits)
-        chosen, after = [0] * len(rows), dict[int, Tensor]()
+        found: list[Written | None] = [None] * len(rows)
         alike: dict[Strategy, list[int]] = {}  # les suites de même stratégie se filtrent ensemble
         for rank, row in enumerate(rows):
             alike.setdefault(row.strategy, []).append(rank)
         for strategy, ranks in alike.items():
             some = [rows[rank] for rank in ranks]
-            uniform = torch.cat([row.uniforms.next() for row in some]).to(self.device)
-            reread = self._texts(some) if strategy.rereads else (None, None)
-            mine = logits if len(alike) == 1 else logits[ranks]
-            for rank, token in zip(ranks, strategy.pick(mine, uniform, *reread).tolist(), strict=True):
-                chosen[rank] = token
-            if any(row.filtered for row in some):
-                after |= dict(zip(ranks, strategy(mine, *reread).softmax(-1), strict=True))
-        asked = [rank for rank, row in enumerate(rows) if row.top is not None]
-        most = max((rows[rank].top or 0 for rank in asked), default=0)
-        found = scored(logits[asked], [chosen[rank] for rank in asked], most) if asked else []
-        traces = dict(zip(asked, found, strict=True))
-        return [
-            self._written(row, chosen[rank], traces.get(rank), after.get(rank))
-            for rank, row in enumerate(rows)
-        ]
+            try:
+                made = self._picked(strategy, some, logits if len(alike) == 1 else logits[ranks])
+            except Exception as error:
+                made = [Written(row, -1, None, "error", error=error) for row in some]
+            for rank, one in zip(ranks, made, strict=True):
+                found[rank] = one
+        return [one for one in found if one is not None]
 
-    def _written(self, row: Row, token: int, trace: Scored | None, after: Tensor | None) -> Written:
+    def _picked(self, strategy: Strategy, rows: Sequence[Row], logits: Tensor) -> list[Written]:
+        """Le jeton suivant de suites de même stratégie, d'après leurs logits (R, V)."""
+        uniform = torch.cat([row.uniforms.next() for row in rows]).to(self.device)
+        reread = self._texts(rows) if strategy.rereads else (None, None)
+        chosen = strategy.pick(logits, uniform, *reread).tolist()
+        asked = [rank for rank, row in enumerate(rows) if row.top is not None]
+        traces: dict[int, Scored] = {}
+        if asked:
+            most = max(rows[rank].top or 0 for rank in asked)
+            measures = scored(logits[asked], [chosen[rank] for rank in asked], most)
+            traces = dict(zip(asked, measures, strict=True))
+        shown = any(row.filtered for row in rows)
+        after = strategy(logits, *reread).softmax(-1) if shown else None
+        written = []
+        for rank, row in enumerate(rows):
+            trace = traces.get(rank)
+            kept: list[float] = []
+            if trace is not None:
+                trace = trace._replace(top=trace.top[: row.top])
+                if row.filtered and after is not None:
+                    kept = after[rank, [index for index, _ in trace.top]].tolist()
+            written.append(self._written(row, chosen[rank], trace, tuple(kept)))
+        return written
+
+    def _written(self, row: Row, token: int, trace: Scored | None, kept: tuple[float, ...]) -> Written:
         row.new.append(token)
         reason = None
-        if token == row.eos_id:
-            reason = "eos"
-        elif row.until(token):
-            reason = "stop"
-        elif len(row.new) >= row.max_new_tokens or len(row.ids) + len(row.new) > self.context:
-            reason = "length"
-        trace = trace and trace._replace(top=trace.top[: row.top])
-        kept: list[float] = []
-        if trace is not None and row.filtered and after is not None:
-            kept = after[[index for index, _ in trace.top]].tolist()
-        return Written(row, token, trace, reason, tuple(kept))
+        try:
+            if token == row.eos_id:
+                reason = "eos"
+            elif row.until(token):
+                reason = "stop"
+            elif len(row.new) >= row.max_new_tokens or len(row.ids) + len(row.new) > self.context:
+                reason = "length"
+        except Exception as error:  # un texte qui ne se décode pas
+            return Written(row, token, None, "error", error=error)
+        return Written(row, token, trace, reason, kept)
 
     def _texts(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Les jetons de chaque suite, départ compris, complétés à gauche par -1, et où commence ce qui est écrit."""

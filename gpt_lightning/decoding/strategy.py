@@ -11,6 +11,7 @@ from torch import Tensor
 from gpt_lightning.decoding import filters
 from gpt_lightning.errors import UserError, number, whole
 
+LEAST, MOST = 1e-6, 1e6  # au-delà, diviser des logits en float32 ne donne plus des nombres
 FIRST = 128  # candidats que l'on filtre d'abord
 
 
@@ -36,8 +37,12 @@ class Strategy:
     lookup_ngram: int | None = None  # None : un jeton par passe
 
     def __post_init__(self) -> None:
-        number("decoding.temperature", self.temperature)
-        number("decoding.repetition_penalty", self.repetition_penalty, above=0)
+        number("decoding.temperature", self.temperature, 0, MOST)
+        if 0 < self.temperature < LEAST:
+            raise UserError(
+                f"decoding.temperature={self.temperature:g} : le plus probable gagnerait toujours, donnez 0."
+            )
+        number("decoding.repetition_penalty", self.repetition_penalty, LEAST, MOST)
         number("decoding.length_penalty", self.length_penalty, None)
         for name in ("presence_penalty", "frequency_penalty"):
             number(f"decoding.{name}", getattr(self, name), -2, 2)

@@ -1,5 +1,6 @@
 """Du jeton au texte affiché : jamais une moitié de caractère, jamais un début de texte d'arrêt."""
 
+import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,5 +146,12 @@ def continuation_decoder(tokenizer: Any, prompt: str, ids: list[int]) -> Callabl
     if not prompt:
         return tokenizer.decode
     tail = ids[-16:]  # assez pour savoir ce qui précède, sans tout relire à chaque jeton
-    before = len(tokenizer.decode(tail))
+    before = len(tokenizer.decode(tail)) - _unfinished(tokenizer, tail)
     return lambda new: tokenizer.decode(tail + new)[before:]
+
+
+def _unfinished(tokenizer: Any, ids: list[int]) -> int:
+    """Les caractères de remplacement qui finissent ce texte parce que son dernier caractère n'est pas entier."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(b"".join(tokenizer.token_bytes(index) for index in ids))
+    return len(decoder.getstate()[0].decode("utf-8", "replace"))

@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from gpt_lightning.serving.guard import Guard, Rules, refusal
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker, log
 
+T = TypeVar("T")
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -66,7 +67,7 @@ class Service:
             routes.append(Route(path, _file(content, kind)))
         around = [Middleware(Counted, metrics=self.metrics)]
         if rules.origins:
-            allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
+            allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"]}  # les clients en ajoutent
             around.append(Middleware(CORSMiddleware, allow_origins=list(rules.origins), **allowed))  # type: ignore[arg-type]
         around.append(Middleware(Guard, rules=rules))
         handlers: Mapping[Any, Any] = {Refused: _refused, HTTPException: _http, Exception: _broken}
@@ -100,45 +101,57 @@ class Service:
 
     async def next(self, request: HTTPRequest) -> Response:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
-        values = fields.read(fields.parsed(await request.body()), showing.NEXT, {})
+        values, ids = await self._asked(request, showing.NEXT)
         fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
-        ids = showing.text_ids(self.known, values["text"])
         kept, batch = ids[-self.known.context :], self.worker.batch
         logits = await self._call(request, lambda: showing.next_logits(batch.model, kept, batch.device))
-        return JSONResponse(showing.following(self.known, ids, logits, values))
+        return await _aside(_rendered, showing.following, self.known, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
-        values = fields.read(fields.parsed(await request.body()), showing.SCORE, {})
-        ids, most = showing.text_ids(self.known, values["text"]), showing.WINDOWS * self.known.context
-        if len(ids) > most:
-            raise Refused(f"{len(ids)} jetons : un texte mesuré en a {most} au plus.", param="text")
+        values, ids = await self._asked(request, showing.SCORE, showing.WINDOWS)
         found = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
-        return JSONResponse(showing.surprises(self.known, ids, found))
+        return await _aside(_rendered, showing.surprises, self.known, ids, found)
 
     async def tokens(self, request: HTTPRequest) -> Response:
         """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
-        values = fields.read(fields.parsed(await request.body()), showing.TEXT, {})
-        return JSONResponse(showing.opened(self.known, showing.text_ids(self.known, values["text"])))
+        _, ids = await self._asked(request, showing.TEXT, showing.WINDOWS)
+        return await _aside(_rendered, showing.opened, self.known, ids)
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
-        values = fields.read(fields.parsed(await request.body()), showing.ATTENTION, {})
-        ids = showing.text_ids(self.known, values["text"])
+        values, ids = await self._asked(request, showing.ATTENTION)
         kept, batch = ids[-min(showing.LOOKED, self.known.context) :], self.worker.batch
         found = await self._call(
             request, lambda: showing.looked(batch.model, kept, values["layer"], batch.device)
         )
-        return JSONResponse(showing.opened(self.known, kept) | found)
+        known = showing.opened(self.known, kept) | {"unread": len(ids) - len(kept)}
+        return JSONResponse(known | found)
+
+    async def _asked(
+        self, request: HTTPRequest, known: Mapping[str, fields.Field], windows: int | None = None
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Les champs d'une demande de la page et les jetons de son texte, de `windows` contextes au plus."""
+
+        def read(body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+            values = fields.read(body, known, {})
+            return values, showing.text_ids(self.known, values["text"])
+
+        values, ids = await _aside(_read, read, await request.body())
+        if windows is not None and len(ids) > windows * self.known.context:
+            most = windows * self.known.context
+            raise Refused(f"{len(ids)} jetons : il en faut {most} au plus.", param="text")
+        return values, ids
 
     async def continued(self, request: HTTPRequest) -> Response:
         """Une suite en flux, chaque jeton avec ses candidats."""
-        values = fields.read(fields.parsed(await request.body()), showing.CONTINUE, {})
-        ids = showing.text_ids(self.known, values["text"])
+        values, ids = await self._asked(request, showing.CONTINUE)
         choice = showing.continued(self.known, ids, values)
         self.metrics.tokens["prompt"] += len(ids)
         source = self._written(request, [[choice]])
-        first = await anext(source)
+        first = await anext(source, None)
+        if first is None:
+            raise Refused("La connexion est coupée.", status=400)
 
         async def events() -> AsyncIterator[str]:
             length, said = first.length, first.text
@@ -165,8 +178,7 @@ class Service:
         raise Refused("La connexion est coupée.", status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., protocol.Request]) -> Response:
-        body = fields.parsed(await request.body())
-        asked = reader(body, self.known)
+        asked = await _aside(_read, reader, await request.body(), self.known)
         measured: list[list[Scored]] = []
         if asked.echoed is not None and asked.top is not None:
             for ids in asked.prompts:
@@ -177,12 +189,9 @@ class Service:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
                 pieces = [one async for one in source]
             self.metrics.tokens["completion"] += sum(piece.length for piece in pieces if piece.reason)
-            return JSONResponse(answer.whole(pieces))
+            return await _aside(_rendered, answer.whole, pieces)
         source = self._pieces(request, asked)
-        try:
-            first: Piece | None = await anext(source)  # un refus a encore son code HTTP
-        except StopAsyncIteration:
-            first = None
+        first = await anext(source, None)  # un refus a encore son code HTTP
         return _flowing(self._events(answer, first, source))
 
     async def _pieces(self, request: HTTPRequest, asked: protocol.Request) -> AsyncGenerator[Piece, None]:
@@ -216,7 +225,9 @@ class Service:
             with contextlib.suppress(RuntimeError):  # la boucle est finie
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
-        job = Job(deliver, seconds=self.seconds, **what)
+        # l'échéance est celle de la demande : tous ses travaux la partagent
+        deadline = request.scope.setdefault("gpt_lightning.deadline", time.monotonic() + self.seconds)
+        job = Job(deliver, deadline=deadline, **what)
         self.worker.submit(job)
         gone = asyncio.ensure_future(_disconnected(request))
         gone.add_done_callback(lambda _: queue.put_nowait(None))
@@ -265,6 +276,19 @@ def _file(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Respon
         return Response(content, media_type=kind, headers={**SAFE, "Cache-Control": "no-cache"})
 
     return given
+
+
+async def _aside(function: Callable[..., T], *arguments: Any) -> T:
+    """Ce que rend `function`, dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+def _read(reader: Callable[..., T], body: bytes, *arguments: Any) -> T:
+    return reader(fields.parsed(body), *arguments)
+
+
+def _rendered(function: Callable[..., Any], *arguments: Any) -> Response:
+    return JSONResponse(function(*arguments))
 
 
 def _scoring(model: Any, ids: list[int], top: int) -> Callable[[], list[Scored]]:

@@ -154,9 +154,17 @@ def anything(name: str, value: Any) -> Any:
 
 def stream_options(name: str, value: Any) -> bool:
     """Faut-il finir par le compte des jetons ?"""
-    if not isinstance(value, dict) or set(value) - {"include_usage"}:
+    if not isinstance(value, dict) or set(value) - {"include_usage", "include_obfuscation"}:
         raise UserError(f'{name} : il faut un objet, dont "include_usage" est la seule clé.')
-    return boolean(f"{name}.include_usage", value.get("include_usage", False))
+    for key, one in value.items():
+        if one is not None:
+            boolean(f"{name}.{key}", one)
+    return bool(value.get("include_usage"))
+
+
+def seed(name: str, value: Any) -> int:
+    """Un entier de 64 bits ; un négatif en devient un autre, qui ne l'est pas."""
+    return whole(name, value, -(2**63), 2**63 - 1) % 2**63
 
 
 COMMON = {
@@ -166,7 +174,7 @@ COMMON = {
     "presence_penalty": Field(real(-2, 2), 0.0),
     "frequency_penalty": Field(real(-2, 2), 0.0),
     **{name: Field(anything) for name in OURS},
-    "seed": Field(integer(0, 2**63 - 1)),
+    "seed": Field(seed),
     "stop": Field(stops, ()),
     "stream": Field(boolean, False),
     "stream_options": Field(stream_options, False),

@@ -3,6 +3,7 @@
 Source : la documentation de l'API d'OpenAI, routes /v1/completions et /v1/chat/completions.
 """
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.template import Message, Template
 
 FINISH = {"eos": "stop", "stop": "stop", "length": "length"}
+TAIL = 16  # jetons qui suffisent à savoir ce qu'un de plus ajoute au texte
 CHOICES = 128  # suites d'une demande, toutes ensemble
 COMPLETION = COMMON | {
     "prompt": Field(anything),
@@ -110,11 +112,7 @@ def completion(body: Mapping[str, Any], model: Model) -> Request:
     """Une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
     values = read(body, COMPLETION, COMPLETION_IDLE)
     known_model(values["model"], model)
-    prompts = _prompts(values["prompt"], model)
-    if len(prompts) * values["n"] > CHOICES:
-        raise Refused(
-            f"{len(prompts)} textes et n={values['n']} : une demande a {CHOICES} suites au plus.", param="n"
-        )
+    prompts = _prompts(values["prompt"], values["n"], model)
     texts = [text for text, _ in prompts]
     decoders = [decoder(model.tokenizer, text, ids) for text, ids in prompts]
     shown = texts if values["echo"] else None
@@ -206,7 +204,7 @@ def known_model(name: str | None, model: Model) -> None:
         )
 
 
-def _prompts(value: Any, model: Model) -> list[tuple[str | None, list[int]]]:
+def _prompts(value: Any, n: int, model: Model) -> list[tuple[str | None, list[int]]]:
     """Les textes de départ (None, s'il n'y a que des jetons) et leurs jetons ; `value` en est un, ou une liste."""
     if value is None:
         value = ""
@@ -215,6 +213,8 @@ def _prompts(value: Any, model: Model) -> list[tuple[str | None, list[int]]]:
         listed = [value]
     if not listed:
         raise Refused("prompt est une liste vide.", param="prompt")
+    if len(listed) * n > CHOICES:  # avant de lire des textes par milliers
+        raise Refused(f"{len(listed)} textes et n={n} : une demande a {CHOICES} suites au plus.", param="n")
     return [_prompt(one, model) for one in listed]
 
 
@@ -266,9 +266,17 @@ def _content(where: str, value: Any) -> str:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise UserError(f'{where} : il faut un texte, ou des morceaux {{"type": "text", "text": ...}}.')
         texts.append(part["text"])
-    if not "".join(texts).strip():
-        raise UserError(f"{where} est vide.")
     return "".join(texts)
+
+
+def added(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """Ce que chaque jeton ajoute au texte de ceux qui le précèdent ; rien, tant qu'un caractère n'est pas entier."""
+    decode, found = tokenizer.decode, []
+    for place in range(len(ids)):
+        window = ids[max(0, place + 1 - TAIL) : place + 1]
+        before, after = (decode(part).rstrip("\ufffd") if part else "" for part in (window[:-1], window))
+        found.append(after[len(before) :] if after.startswith(before) else decode(window[-1:]))
+    return found
 
 
 def token_text(tokenizer: Tokenizer, index: int) -> str:
@@ -288,6 +296,7 @@ class Answer:
         self.request, self.measured = request, measured
         self.counts = dict.fromkeys(range(len(request.choices)), 0)
         self._opened: set[int] = set()
+        self._offsets: dict[int, list[int]] = {}
 
     def opening(self, index: int) -> Piece | None:
         """Ce qui précède la suite `index` dans la réponse : son texte de départ, avec `echo`."""
@@ -300,9 +309,11 @@ class Answer:
         text = self._echo(rank)
         if one.top is None:
             return Piece(index, text)
-        offsets = [min(len(text), len(tokenizer.decode(ids[:n]).rstrip("\ufffd"))) for n in range(len(ids))]
+        if rank not in self._offsets:  # les n suites d'un texte ont le même départ
+            ends = itertools.accumulate(map(len, added(tokenizer, ids)), initial=0)
+            self._offsets[rank] = [min(len(text), end) for end in itertools.islice(ends, len(ids))]
         first = Shown(Scored(ids[0], float("nan"), 0), 0)  # rien ne le précède : pas de mesure
-        return Piece(index, text, (first, *map(Shown, self.measured[rank], offsets[1:])))
+        return Piece(index, text, (first, *map(Shown, self.measured[rank], self._offsets[rank][1:])))
 
     def _echo(self, rank: int) -> str:
         """Le texte de départ de rang `rank` ; de simples jetons sont décodés."""
@@ -329,11 +340,15 @@ class Answer:
                 one.scored.logprob if k else None for one, k in zip(tokens, known, strict=True)
             ],
             "top_logprobs": [
-                {named(index): value for index, value in one.scored.top} if k and self.request.top else None
+                self._rivals(one.scored) if k and self.request.top else None
                 for one, k in zip(tokens, known, strict=True)
             ],
             "text_offset": [one.offset + shift for one in tokens],
         }
+
+    def _rivals(self, one: Scored) -> dict[str, float]:
+        """Les candidats, et le jeton lui-même s'il n'en est pas."""
+        return {self._named(index): value for index, value in (*one.top, (one.id, one.logprob))}
 
     def _named(self, index: int) -> str:
         return token_text(self.request.model.tokenizer, index)

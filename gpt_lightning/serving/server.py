@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -21,15 +22,20 @@ CONNECTIONS = 1000  # ouvertes ensemble ; au-delà, 503
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Une prise liée à `host`:`port`, qui n'écoute pas encore. UserError si l'adresse ou le port n'est pas libre."""
+    """Une prise qui écoute `host`:`port`, et à laquelle personne ne répond encore.
+
+    UserError si l'adresse ou le port n'est pas libre.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UserError(f"host={host} : cette adresse ne se trouve pas ({error.strerror}).") from None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # ailleurs, deux serveurs pourraient prendre le même port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+        sock.listen()  # les premiers clients attendent que le modèle soit lu
     except OSError as error:
         sock.close()
         raise UserError(
@@ -95,12 +101,19 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """Écoute, puis le dit."""
         await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
         self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Rien : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
         yield
+
+    def abandon(self) -> None:
+        """Coupe toutes les connexions : plus rien n'est attendu."""
+        self._worker.close(0)
+        for one in list(self.server_state.connections):
+            one.transport.abort()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Refuse ce qui attend, laisse finir ce qui s'écrit, ferme."""
@@ -138,7 +151,10 @@ def serve(server: Server, sock: socket.socket) -> None:
     """Écoute, jusqu'à Ctrl-C ou SIGTERM ; un second signal n'attend plus rien."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        server.force_exit, server.should_exit = server.should_exit, True
+        if server.should_exit:
+            server.force_exit = True
+            server.loop.call_soon_threadsafe(server.abandon)
+        server.should_exit = True
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)

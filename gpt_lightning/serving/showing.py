@@ -1,7 +1,7 @@
 """Ce que la page demande : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,6 @@ CONTINUE = (
 ATTENTION = TEXT | {"layer": Field(fields.integer(0, 1 << 20), 0)}
 PAGE = Path(__file__).with_name("page")
 DOCS = Path(__file__).parents[2] / "docs" / "decodage.md"  # il n'est pas dans une roue
-TAIL = 16  # jetons qui suffisent à savoir ce qu'un de plus ajoute au texte
 TYPES = {
     ".md": "text/plain",
     ".html": "text/html",
@@ -83,28 +82,17 @@ def token(model: Model, index: int) -> dict[str, Any]:
     }
 
 
-def added(model: Model, ids: Sequence[int]) -> list[str]:
-    """Ce que chaque jeton ajoute au texte de ceux qui le précèdent ; rien, tant qu'un caractère n'est pas entier."""
-    decode, found = model.tokenizer.decode, []
-    for place in range(len(ids)):
-        window = ids[max(0, place + 1 - TAIL) : place + 1]
-        before, after = (decode(part).rstrip("\ufffd") if part else "" for part in (window[:-1], window))
-        found.append(after[len(before) :] if after.startswith(before) else decode(window[-1:]))
-    return found
-
-
 def opened(model: Model, ids: list[int]) -> dict[str, Any]:
-    """Les jetons d'un texte, ce que le modèle n'en lit pas, et s'ils sont bien ceux que ce texte redonnerait."""
+    """Les jetons d'un texte, et s'ils sont bien ceux que ce texte redonnerait."""
     text = model.tokenizer.decode(ids)
     try:
         same = model.tokenizer.encode(text) == ids
     except UserError:
         same = False
+    pairs = zip(ids, protocol.added(model.tokenizer, ids), strict=True)
     return {
-        "tokens": [
-            token(model, index) | {"text": more} for index, more in zip(ids, added(model, ids), strict=True)
-        ],
-        "unread": max(0, len(ids) - model.context),
+        "tokens": [token(model, index) | {"text": more} for index, more in pairs],
+        "unread": 0,  # jetons du début que le modèle ne lit pas
         "text": text,
         "faithful": same,
     }
@@ -132,7 +120,8 @@ def following(model: Model, ids: list[int], logits: Tensor, values: Mapping[str,
         for index, trace in rows
     ]
     raw = base64.b64encode(logits[0].numpy().astype("<f4").tobytes()).decode()
-    return opened(model, ids) | {"vocabulary": logits.shape[1], "candidates": candidates, "logits": raw}
+    known = opened(model, kept) | {"unread": len(ids) - len(kept)}
+    return known | {"vocabulary": logits.shape[1], "candidates": candidates, "logits": raw}
 
 
 def surprises(model: Model, ids: list[int], found: list[Scored]) -> dict[str, Any]:
@@ -206,4 +195,5 @@ def looked(network: Any, ids: list[int], layer: int, device: torch.device) -> di
 def page_files() -> Iterator[tuple[str, bytes, str]]:
     """Les fichiers de la page, lus une fois : leur nom, leur contenu, leur type."""
     for path in [*sorted(PAGE.iterdir()), *([DOCS] if DOCS.exists() else [])]:
-        yield path.name, path.read_bytes(), TYPES[path.suffix]
+        if path.suffix in TYPES:
+            yield path.name, path.read_bytes(), TYPES[path.suffix]

@@ -83,20 +83,18 @@ class Choice:
 class Job:
     """Un travail : des suites à écrire (`choices`, par départ), ou une fonction à appeler entre deux jetons (`call`).
 
-    `deliver` reçoit des `Piece`, puis un `Done`, ou un `Refused`. `seconds` : le temps qu'il a, attente comprise.
+    `deliver` reçoit des `Piece`, puis un `Done`, ou un `Refused`. `deadline` : l'instant où il est trop tard.
     """
 
     def __init__(
         self,
         deliver: Callable[[Any], None],
         *,
-        seconds: float,
+        deadline: float,
         choices: Sequence[Sequence[Choice]] = (),
         call: Callable[[], Any] | None = None,
     ) -> None:
-        self.deliver, self.call = deliver, call
-        self.born = time.monotonic()
-        self.deadline = self.born + seconds
+        self.deliver, self.call, self.deadline = deliver, call, deadline
         self.pending = deque(Arrival([choice.row for choice in group]) for group in choices)
         self.choices = {choice.row: choice for group in choices for choice in group}
         self.cancelled = False
@@ -201,20 +199,22 @@ class Worker:
             job.deliver(error)
 
     def _admit(self) -> Job | None:
-        """Fait entrer ce qui a sa place, dans l'ordre de la file ; rend le travail à appeler, s'il y en a un."""
-        while self.waiting:
-            job = self.waiting[0]
-            if job.call is not None:
-                return self.waiting.popleft()
-            while job.pending and len(job.pending[0].rows) <= self.batch.free:
-                arrival = job.pending.popleft()
-                self._owner |= dict.fromkeys(arrival.rows, job)
-                self.running.add(job)
-                self.batch.join(arrival)
+        """Fait entrer ce qui a sa place ; rend le travail à appeler, s'il y en a un, qui ne prend la place de personne.
+
+        Un travail de plusieurs textes n'en fait entrer qu'un, puis repasse derrière les autres.
+        """
+        call = next((job for job in self.waiting if job.call is not None), None)
+        if call is not None:
+            self.waiting.remove(call)
+        while self.waiting and len(self.waiting[0].pending[0].rows) <= self.batch.free:
+            job = self.waiting.popleft()
+            arrival = job.pending.popleft()
+            self._owner |= dict.fromkeys(arrival.rows, job)
+            self.running.add(job)
+            self.batch.join(arrival)
             if job.pending:
-                return None
-            self.waiting.popleft()
-        return None
+                self.waiting.append(job)
+        return call
 
     def _call(self, job: Job) -> None:
         assert job.call is not None
@@ -222,15 +222,23 @@ class Worker:
             found: Any = Done(job.call())
         except UserError as error:
             found = Refused(str(error), code="invalid_value")
-        except Exception:
-            log.exception(messages.job_failed())
-            found = Refused(messages.job_failed(), status=500, code="internal_error")
+        except Exception as error:
+            found = _failure(error)
         job.deliver(found)
 
     def _deliver(self, written: Written) -> None:
         self.tokens += 1
-        job = self._owner[written.row]
-        piece = job.choices[written.row].piece(written)
+        job = self._owner.get(written.row)
+        if job is None:  # une autre de ses suites a échoué
+            return
+        try:
+            if written.error is not None:
+                raise written.error
+            piece = job.choices[written.row].piece(written)
+        except Exception as error:
+            with self._changed:
+                self._forget(job, _failure(error))
+            return
         if piece is not None:
             job.deliver(piece)
         if written.reason is not None:
@@ -240,11 +248,17 @@ class Worker:
                 job.deliver(Done())
 
     def _fail(self, error: Exception) -> None:
-        known = isinstance(error, UserError)
-        if not known:
-            log.exception(messages.job_failed())
-        sentence = str(error) if known else messages.job_failed()
+        """Tout ce qui s'écrivait échoue : le modèle lui-même a failli."""
+        failure = _failure(error)
         with self._changed:
             self.batch.clear()
             for job in list(self.running):
-                self._forget(job, Refused(sentence, status=500, code="internal_error"))
+                self._forget(job, failure)
+
+
+def _failure(error: Exception) -> Refused:
+    """Ce qu'un client apprend d'une faute du serveur ; le journal en sait plus."""
+    if isinstance(error, UserError):
+        return Refused(str(error), status=500, code="internal_error")
+    log.error(messages.job_failed(), exc_info=error)
+    return Refused(messages.job_failed(), status=500, code="internal_error")

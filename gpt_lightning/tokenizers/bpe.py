@@ -78,10 +78,16 @@ class TiktokenTokenizer:
         return joined
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._encoding.decode(ids, errors="replace")
+        try:
+            return self._encoding.decode(ids, errors="replace")
+        except KeyError:  # certains encodages ont des identifiants sans jeton
+            return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def token_bytes(self, index: int) -> bytes:
-        return self._encoding.decode_single_token_bytes(index)
+        try:
+            return self._encoding.decode_single_token_bytes(index)
+        except KeyError:
+            return b""
 
     def state(self) -> dict[str, Any]:
         return dict(self._state)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -114,6 +115,10 @@ def load_for_inference(
     model, known, source, *_ = load_described(source, n_heads=n_heads, tasks=tasks, base=base)
     if known.tokenizer is None:
         raise UserError(messages.no_tokenizer(source))
+    if (
+        known.tokenizer.vocab_size < model.config.vocab_size
+    ):  # ce que son tokenizer ne nomme pas ne s'écrit pas
+        model.config = replace(model.config, vocab_size=known.tokenizer.vocab_size)
     prompt = known.prompts[0] if known.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
     return Inference(source, ready, known.tokenizer, prompt, known.template, known.labels, known.max_length)

@@ -105,6 +105,22 @@ def test_ctrl_c_finishes_what_is_being_written(finished_run, cache):
         assert one.process.wait(20) == 0 and time.monotonic() - began < 15
 
 
+def test_a_second_ctrl_c_waits_for_nothing(finished_run, cache):
+    cwd, *_ = finished_run
+    with Served(cwd, "shutdown_timeout=60", cache=cache) as one:
+        connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
+        body = {"prompt": "Le chat", "max_tokens": 100, "n": 16, "stream": True}
+        for _ in range(3):  # la file en a pour longtemps
+            connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
+            connection.request(
+                "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+            )
+        one.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        one.process.send_signal(signal.SIGINT)
+        assert one.process.wait(15) == 0
+
+
 def test_a_key_may_come_from_the_environment_or_a_file(finished_run, cache, tmp_path):
     cwd, *_ = finished_run
     (tmp_path / "clé.txt").write_text("sk-fichier\n")
@@ -139,6 +155,7 @@ def test_a_key_may_come_from_the_environment_or_a_file(finished_run, cache, tmp_
         (["open=oui"], "open=oui"),
         (["hosts=moi.fr"], "hosts=moi.fr"),
         (["cors=5"], "cors=5"),
+        (["cors=['*']"], "cors=*"),
         (["name="], "name="),
         (["dtype=fp8"], "dtype=fp8"),
         (["ckpt_path=absent"], "absent"),

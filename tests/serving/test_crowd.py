@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning import tokenizers
+from gpt_lightning.decoding import Strategy
+from gpt_lightning.decoding.batching import Row
+from gpt_lightning.serving.fields import Refused
+from gpt_lightning.serving.worker import Choice, Job
 from tests.serving.live import CONTEXT, Live, tiny
 from tests.serving.test_protocol import STRATEGIES
 
@@ -139,9 +143,43 @@ def test_stopping_waits_no_longer_than_it_says():
         assert time.monotonic() - began < 8
 
 
+def test_many_prompts_of_one_client_let_the_others_through():
+    with bytes_live(rows=2, model=tiny(257, 4096), seconds=60) as live, ThreadPoolExecutor(2) as pool:
+        many = pool.submit(live.ask, "/v1/completions", {**LONG, "prompt": ["a"] * 60, "max_tokens": 300})
+        _until(lambda: live.worker.running)
+        began = time.monotonic()
+        assert live.ask("/api/next", {"text": "abc"})[0] == 200
+        next_seconds = time.monotonic() - began
+        assert live.completed(prompt="b", max_tokens=3)["finish_reason"] == "length"
+        assert not many.done() and next_seconds < time.monotonic() - began
+        assert len(live.worker.waiting) + len(live.worker.running) >= 1
+        live.worker.cancel(next(iter(live.worker.running)))
+
+
+def test_a_sequence_that_fails_fails_alone(caplog):
+    """Un filtre ou un texte qui échoue n'emporte ni les autres suites, ni le serveur."""
+    with bytes_live(rows=4) as live, ThreadPoolExecutor(4) as pool:
+        good = [pool.submit(live.ask, "/v1/completions", {**LONG, "seed": rank}) for rank in range(2)]
+        _until(lambda: live.worker.running)
+        decode, live.tokenizer.decode = live.tokenizer.decode, lambda ids: 1 / 0
+        status, answer = live.ask("/api/continue", {"text": [97, 98]})
+        assert status == 500 and answer["error"]["code"] == "internal_error"
+        live.tokenizer.decode = decode
+        strategy = Strategy(top_k=3)
+        object.__setattr__(strategy, "top_k", "trois")
+        row = Row([97], strategy, 5)
+        failed: list = []
+        live.worker.submit(
+            Job(failed.append, deadline=time.monotonic() + 9, choices=[[Choice(0, row, decode)]])
+        )
+        _until(lambda: failed)
+        assert isinstance(failed[0], Refused) and failed[0].status == 500
+        assert [one.result(60)[0] for one in good] == [200, 200] or "ZeroDivision" in caplog.text
+
+
 def test_a_fault_of_the_server_is_a_500_and_it_goes_on(monkeypatch, caplog):
     with bytes_live() as live:
-        monkeypatch.setattr(live.worker.batch, "_pick", lambda *_: 1 / 0)
+        monkeypatch.setattr(live.worker.batch, "_read", lambda *_: 1 / 0)
         status, answer = live.ask("/v1/completions", {"prompt": "a"})
         assert status == 500 and answer["error"]["type"] == "server_error"
         assert "ZeroDivisionError" not in answer["error"]["message"]  # dans le journal, pas chez le client

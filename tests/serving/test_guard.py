@@ -61,6 +61,9 @@ def test_a_page_that_is_named_may_ask():
     page = "https://exemple.fr"
     with Live(tokenizers.ByteTokenizer(), origins=(page,)) as live:
         asks = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        asks["Access-Control-Request-Headers"] = (
+            "authorization,content-type,x-stainless-lang"  # le client de JavaScript
+        )
         status, _ = live.ask("/v1/completions", method="OPTIONS", headers=asks)
         assert status == 200 and live.headers["access-control-allow-origin"] == page
         status, _ = live.ask("/v1/completions", {"prompt": "a", "max_tokens": 1}, headers={"Origin": page})

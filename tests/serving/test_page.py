@@ -457,6 +457,43 @@ def test_a_text_that_is_stopped_stays(browser):
 
 
 @pytest.mark.slow
+def test_writing_again_at_once_shows_the_last(browser):
+    with Live(tokenizers.ByteTokenizer(), model=tiny(257, 4096)) as live, Seen(browser, live.url) as page:
+        page.fill("#length", "30")
+        page.fill("#text", "a")
+        page.evaluate("() => { for (let i = 0; i < 3; i++) document.querySelector('#write').click(); }")
+        page.locator("#copy:not([disabled])").wait_for()
+        assert len(tokens(page)) == 30
+
+
+@pytest.mark.slow
+def test_a_new_conversation_knows_nothing_of_the_old_one(browser):
+    tokenizer = tokenizers.ByteTokenizer()
+    with Live(tokenizer, model=tiny(257, 2048), template="texte") as live, Seen(browser, live.url) as page:
+        asked = []
+        page.on("request", lambda one: asked.append(json.loads(one.post_data)) if "chat" in one.url else None)
+        page.click("#tab-chat")
+        for question in ("Un ?", "Deux ?"):
+            page.fill("#question", question)
+            page.keyboard.press("Enter")
+            page.locator("#talk p").nth(1).wait_for()
+            page.wait_for_timeout(150)
+            page.click("#forget")
+        page.wait_for_timeout(300)
+        assert [one["messages"] for one in asked] == [
+            [{"role": "user", "content": text}] for text in ("Un ?", "Deux ?")
+        ]
+
+
+@pytest.mark.slow
+def test_skipping_to_the_content_keeps_the_text(page):
+    page.fill("#text", "Mon texte")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main") and page.input_value("#text") == "Mon texte"
+
+
+@pytest.mark.slow
 def test_a_key_is_asked_for_and_kept(browser):
     with Live(tokenizers.ByteTokenizer(), key="sk-1") as live:
         context = browser.new_context()

@@ -35,7 +35,7 @@ function link() {
 
 function follow() {
   const found = new URLSearchParams(location.hash.slice(1));
-  if (![...found].length) return;
+  if (!found.has("text") && !found.has("view")) return; // « Aller au contenu » a aussi un « # »
   $("text").value = found.get("text") ?? "";
   if (/^\d+$/.test(found.get("seed") ?? "")) $("seed").value = found.get("seed");
   if (/^\d+$/.test(found.get("length") ?? "")) $("length").value = found.get("length");
@@ -69,7 +69,7 @@ async function meet() {
     $("key").hidden = true;
     present();
     $("docs").hidden = !model.docs;
-    if (!$("text").value && !location.hash) $("text").value = model.prompt;
+    if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
     openContinue(model);
     openAttention(model);
     openChat(model);

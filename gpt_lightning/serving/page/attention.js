@@ -46,8 +46,7 @@ async function look() {
     });
   }
   regard(length - 1);
-  const all = (await ask("/api/tokens", { text })).tokens.length;
-  if (all > length) tell(say("cut", { n: number(length) }));
+  if (found.unread) tell(say("cut", { n: number(length) }));
 }
 
 function paint(canvas, weights, length) {

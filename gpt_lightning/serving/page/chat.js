@@ -17,6 +17,7 @@ export function openChat(model) {
   };
   $("forget").onclick = () => {
     stopping?.abort();
+    stopping = null;
     talk = [];
     $("talk").replaceChildren();
   };
@@ -30,13 +31,14 @@ function line(who) {
 
 async function answer(question) {
   const control = (stopping = new AbortController());
+  const mine = talk; // « Nouvelle conversation » peut en ouvrir une autre entre-temps
   $("question").value = "";
-  talk.push({ role: "user", content: question });
+  mine.push({ role: "user", content: question });
   line("you").textContent = question;
   const said = line("it");
   tell(say("writing"));
   try {
-    const body = { messages: talk, stream: true, seed: Number($("seed").value) || 0, max_tokens: 200, ...asked() };
+    const body = { messages: mine, stream: true, seed: Number($("seed").value) || 0, max_tokens: 200, ...asked() };
     for await (const part of flow("/v1/chat/completions", body, control.signal)) {
       said.textContent += part.choices[0]?.delta.content ?? "";
     }
@@ -44,8 +46,8 @@ async function answer(question) {
   } catch (error) {
     tellFault(error);
   } finally {
-    stopping = null;
-    if (said.textContent.trim()) talk.push({ role: "assistant", content: said.textContent });
-    else talk.pop();
+    if (stopping === control) stopping = null;
+    if (said.textContent.trim()) mine.push({ role: "assistant", content: said.textContent });
+    else mine.pop();
   }
 }

@@ -6,16 +6,16 @@ import { asked, settings, typed } from "./settings.js";
 import { percent, say } from "./words.js";
 
 const branches = [];
-let here = -1; // la branche montrée
+let here = null; // la branche montrée
 let stopping = null;
 let model;
 
 export function openContinue(known) {
   model = known;
-  $("write").onclick = () => write({ text: $("text").value, kept: [], parent: -1 });
+  $("write").onclick = () => write({ text: $("text").value, kept: [], parent: null });
   $("stop").onclick = () => stopping?.abort();
-  $("back").onclick = () => show(branches[here].parent);
-  $("copy").onclick = () => copy(command(branches[here]));
+  $("back").onclick = () => show(here.parent);
+  $("copy").onclick = () => copy(command(here));
   arrows($("written"), ".token");
 }
 
@@ -29,7 +29,7 @@ async function write({ text, kept, parent }) {
   };
   const before = here;
   branches.push(branch);
-  show(branches.length - 1);
+  show(branch);
   $("stop").disabled = false;
   tell(say("writing"));
   try {
@@ -41,15 +41,13 @@ async function write({ text, kept, parent }) {
         branch.faithful = branch.start !== null || part.faithful;
         branch.from = part.tokens;
         if (kept.length) kept[kept.length - 1].text = part.tokens[part.tokens.length - 1].text;
-        if (parent < 0) branch.opening = branch.prompt;
-        else branch.opening = branches[parent].opening;
-        branch.ids = parent < 0 ? part.tokens.map((one) => one.id) : branches[parent].ids;
-        if (part.unread) tell(say("unread", { n: part.unread }));
-        show(here);
+        branch.opening = parent ? parent.opening : branch.prompt;
+        branch.ids = parent ? parent.ids : part.tokens.map((one) => one.id);
+        if (here === branch) show(branch);
       } else {
         for (const one of part.tokens) branch.tokens.push(one);
         branch.reason = part.finish_reason;
-        if (branches[here] === branch) grow(branch);
+        if (here === branch) grow(branch);
       }
     }
     tell(branch.reason === "stop" ? say("ended") : say("full", { n: branch.tokens.length - kept.length }));
@@ -57,7 +55,7 @@ async function write({ text, kept, parent }) {
     if (!branch.from) {
       // rien n'a été lu : cette branche n'existe pas
       branches.splice(branches.indexOf(branch), 1);
-      show(Math.min(before, branches.length - 1));
+      if (here === branch) show(before);
     }
     tellFault(error);
   } finally {
@@ -69,9 +67,8 @@ async function write({ text, kept, parent }) {
   }
 }
 
-function show(rank) {
-  here = rank;
-  const branch = branches[rank];
+function show(branch) {
+  here = branch;
   const box = $("written");
   box.replaceChildren();
   $("candidates").hidden = true;
@@ -82,8 +79,8 @@ function show(rank) {
   $("branches").replaceChildren(
     ...(branches.length < 2 ? [] : branches.map((one, index) => {
       const said = one.tokens.slice(0, 12).map((token) => tokenText(token)).join("");
-      const button = make("button", { type: "button", onclick: () => show(index) }, said || say("branch", { n: index + 1 }));
-      if (index === rank) button.setAttribute("aria-current", "true");
+      const button = make("button", { type: "button", onclick: () => show(one) }, said || say("branch", { n: index + 1 }));
+      if (one === branch) button.setAttribute("aria-current", "true");
       return make("li", {}, button);
     })),
   );
@@ -91,9 +88,8 @@ function show(rank) {
 }
 
 function buttons() {
-  const branch = branches[here];
-  $("back").disabled = !branch || branch.parent < 0;
-  $("copy").disabled = !branch || !branch.from || stopping !== null;
+  $("back").disabled = !here?.parent;
+  $("copy").disabled = !here?.from || stopping !== null;
 }
 
 // Ajoute à l'écran les jetons qui n'y sont pas.
@@ -129,7 +125,7 @@ function fork(branch, rank, other) {
   const before = branch.tokens.slice(0, rank);
   const chosen = { ...other, rank: branch.tokens[rank].candidates.indexOf(other) + 1, candidates: branch.tokens[rank].candidates };
   const kept = [...before, chosen]; // son texte viendra du serveur, qui sait ce qui le précède
-  write({ text: [...branch.ids, ...kept.map((one) => one.id)], kept, parent: branches.indexOf(branch) });
+  write({ text: [...branch.ids, ...kept.map((one) => one.id)], kept, parent: branch });
 }
 
 // Le texte affiché d'une branche, tel que generate.py l'écrirait.

@@ -1,7 +1,7 @@
 // « Le jeton suivant » : tous les logits, que les curseurs déforment sur place.
 
 import { ask, flow, floats } from "./api.js";
-import { $, bar, make, tellFault, tokenText, working } from "./dom.js";
+import { $, bar, make, tell, tellFault, tokenText, working } from "./dom.js";
 import { DEFAULTS, entropy, filtered, smallest, softmax, stages } from "./filters.js";
 import { asked, settings } from "./settings.js";
 import { number, percent, say } from "./words.js";
@@ -23,9 +23,10 @@ async function read() {
   const text = $("text").value;
   const found = await ask("/api/next", { text, candidates: 200 });
   const logits = floats(found.logits);
-  reading = { text, logits, ids: found.tokens.slice(found.unread).map((one) => one.id), raw: softmax(logits), names: new Map() };
+  reading = { text, logits, ids: found.tokens.map((one) => one.id), raw: softmax(logits), names: new Map() };
   for (const one of found.candidates) reading.names.set(one.id, one);
   redraw();
+  if (found.unread) tell(say("unread", { n: number(found.unread) }));
 }
 
 // Redessine à la prochaine image, une seule fois par image.
