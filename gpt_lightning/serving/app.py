@@ -27,7 +27,7 @@ from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker, log
 T = TypeVar("T")
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SAFE = {

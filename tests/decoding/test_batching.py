@@ -81,6 +81,21 @@ def test_company_changes_no_text(one, seed, size):
         assert ended[row] == ("eos" if row.new[-1] == EOS else "length")
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "int8", "int4"])
+def test_every_precision_writes(dtype):
+    """Seule dans le lot, une suite est celle de `stream` ; à plusieurs, les arrondis peuvent en changer les jetons."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": SIZE, "context_length": CONTEXT, "emb_dim": 32, "n_heads": 4, "n_layers": 2}
+    one = GPTModel(GPTConfig(**sizes))
+    one = for_inference(one.bfloat16() if dtype == "bf16" else one, "fp32" if dtype == "bf16" else dtype)
+    row = Row([1, 2, 3], Strategy(), 12, seed=1, top=2)
+    written_together(one, [row], size=1, draw=random.Random(0))
+    assert row.new == alone(one, row)
+    rows = [Row([rank + 1] * (rank + 1), Strategy(), 12, seed=rank) for rank in range(5)]
+    ended = written_together(one, rows, size=3, draw=random.Random(0))
+    assert set(ended.values()) == {"length"} and all(len(row.new) == 12 for row in rows)
+
+
 def test_one_reading_serves_several_choices():
     rows = [Row([1, 2, 3], Strategy(), 12, seed=5, rank=rank) for rank in range(4)]
     batch = Batch(LEARNED, 4)

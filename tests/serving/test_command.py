@@ -66,7 +66,7 @@ class Served:
         self.process.communicate()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_it_answers_as_generate_does_and_stops_with_zero(signum, finished_run, command, cache):
     cwd, *_ = finished_run
     with Served(cwd, cache=cache) as one:
@@ -121,6 +121,7 @@ def test_a_second_ctrl_c_waits_for_nothing(finished_run, cache):
         assert one.process.wait(15) == 0
 
 
+@pytest.mark.slow
 def test_a_key_may_come_from_the_environment_or_a_file(finished_run, cache, tmp_path):
     cwd, *_ = finished_run
     (tmp_path / "clé.txt").write_text("sk-fichier\n")
@@ -170,6 +171,7 @@ def test_a_mistake_gets_one_sentence(typed, words, start, finished_run):
     assert "Traceback" not in done["said"]
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_said_before_the_model_is_read(finished_run, command, cache):
     cwd, *_ = finished_run
     with Served(cwd, cache=cache) as one:

@@ -20,7 +20,6 @@ from tests.serving.test_command import Served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium n'est pas installé")
 SETTINGS = [
     {},
     {"temperature": 0},
@@ -36,6 +35,8 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def browser():
+    if CHROMIUM is None:
+        pytest.skip("chromium n'est pas installé (apt install chromium)")
     with sync_api.sync_playwright() as playwright:
         one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield one
