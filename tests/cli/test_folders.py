@@ -79,6 +79,7 @@ def test_a_command_that_fails_leaves_nothing(command, tmp_path, typed):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_there_keeps_what_it_had(command, tmp_path):
     (tmp_path / "mien").mkdir()
     (tmp_path / "mien" / "notes.txt").write_text("à garder")

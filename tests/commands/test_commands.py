@@ -335,6 +335,7 @@ def test_code_in_a_weights_file_is_never_run(command, tmp_path, typed):
 TRAIN = ("model=tiny", "data=text", "tokenizer=words_v2", *SMALL, "trainer.max_steps=2")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_of_ones_own(command, tmp_path, text_file):
     """Son début de texte est gardé, ses commandes finales marchent une fois collées, son taux est résolu une fois."""
     prompt, folder = "Le chat, l'autre ${x}", tmp_path / "l'été, enfin"

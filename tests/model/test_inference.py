@@ -121,6 +121,7 @@ def test_a_model_ready_to_write_is_measured(dtype):
     assert measured == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile demande un compilateur C++")
 @pytest.mark.parametrize("dtype", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_compiled_step_writes_the_same_texts_from_one_graph(dtype):

@@ -77,6 +77,7 @@ def test_a_small_disk(cache, text_file, tmp_path):
         subprocess.run(["umount", str(tmp_path / "petit")], check=True)
 
 
+@pytest.mark.slow
 def test_a_pipe_or_a_device_is_not_a_corpus(cache, tmp_path):
     for path in ("/dev/zero", "/dev/stdin"):
         typed = [one for one in TINY if not one.startswith("eval_every")]

@@ -144,16 +144,14 @@ def test_stopping_waits_no_longer_than_it_says():
 
 
 def test_many_prompts_of_one_client_let_the_others_through():
-    with bytes_live(rows=2, model=tiny(257, 4096), seconds=60) as live, ThreadPoolExecutor(2) as pool:
-        many = pool.submit(live.ask, "/v1/completions", {**LONG, "prompt": ["a"] * 60, "max_tokens": 300})
+    with bytes_live(rows=2) as live, ThreadPoolExecutor(1) as pool:
+        body = {"prompt": ["a"] * 100, "max_tokens": 60}
+        many = pool.submit(live.ask, "/v1/completions", body)
         _until(lambda: live.worker.running)
-        began = time.monotonic()
         assert live.ask("/api/next", {"text": "abc"})[0] == 200
-        next_seconds = time.monotonic() - began
         assert live.completed(prompt="b", max_tokens=3)["finish_reason"] == "length"
-        assert not many.done() and next_seconds < time.monotonic() - began
-        assert len(live.worker.waiting) + len(live.worker.running) >= 1
-        live.worker.cancel(next(iter(live.worker.running)))
+        assert not many.done()  # ils n'ont pas attendu sa fin
+        assert many.result(60)[0] == 200
 
 
 def test_a_sequence_that_fails_fails_alone(caplog):

@@ -267,6 +267,7 @@ def test_adapters_travel_alone_and_know_their_base(base, adapted, command, tmp_p
         moved.rename(base)
 
 
+@pytest.mark.slow
 def test_an_export_that_does_not_fit_is_refused(base, adapted, command, tmp_path):
     for source, typed, what in [
         (adapted, ["format=lora", "merge=true"], "format=lora écrit les adaptateurs à part"),
