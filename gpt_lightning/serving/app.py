@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -25,6 +26,7 @@ from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker, log
 
 T = TypeVar("T")
+ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -280,7 +282,7 @@ def _file(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Respon
 
 async def _aside(function: Callable[..., T], *arguments: Any) -> T:
     """Ce que rend `function`, dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
-    return await asyncio.to_thread(function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
 
 
 def _read(reader: Callable[..., T], body: bytes, *arguments: Any) -> T:

@@ -209,8 +209,9 @@ def test_memory_is_flat_over_two_thousand_requests():
             gc.collect()
             return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-        first = turn(2)  # tout ce qui se garde une fois est là
-        assert turn(8) - first < 30e6
+        first, kept = turn(6), len(gc.get_objects())  # ce que chaque fil garde une fois est là
+        assert turn(8) - first < 40e6
+        assert len(gc.get_objects()) - kept < 500
         assert not live.worker.running and not live.worker.waiting and not live.worker._owner
 
 
