@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.decoding.strategy import check_numbers
 
 
 class Scored(NamedTuple):
@@ -45,13 +45,9 @@ def score_text(model: Any, ids: Sequence[int], top: int = 0) -> list[Scored]:
     while len(found) < len(ids) - 1:
         window = ids[start : start + context]
         logits = model(torch.tensor([window], device=device))[0]  # (T, V)
+        check_numbers(logits)
         fresh = len(found) - start  # le premier rang dont le jeton suivant n'est pas mesuré
         following = ids[start + fresh + 1 : start + len(window) + 1]
-        part = scored(logits[fresh : fresh + len(following)], following, top)
-        if any(one.logprob != one.logprob for one in part):
-            raise UserError(
-                "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
-            )
-        found += part
+        found += scored(logits[fresh : fresh + len(following)], following, top)
         start = len(found) - context // 2
     return found

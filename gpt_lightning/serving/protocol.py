@@ -162,12 +162,7 @@ def _request(
     if n > model.rows:
         raise Refused(f"n={n} : ce serveur écrit {model.rows} suites ensemble, au plus.", param="n")
     for ids in prompts:
-        if len(ids) + (most > 0 and len(ids) == model.context) > model.context:
-            raise Refused(
-                f"{len(ids)} jetons, et ce modèle en lit {model.context}, suite comprise : raccourcissez le texte.",
-                param="messages" if is_chat else "prompt",
-                code="context_length_exceeded",
-            )
+        refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
     how = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
     how["eos_id"] = model.tokenizer.eos_id
     groups = [
@@ -191,6 +186,16 @@ def _request(
         max_tokens=most,
         echoed=echoed,
     )
+
+
+def refuse_too_long(model: Model, ids: Sequence[int], most: int, param: str) -> None:
+    """Refused, au nom du champ `param`, si `ids` et une suite de `most` jetons ne tiennent pas dans le contexte."""
+    if len(ids) + (most > 0 and len(ids) == model.context) > model.context:
+        raise Refused(
+            f"{len(ids)} jetons, et ce modèle en lit {model.context}, suite comprise : raccourcissez le texte.",
+            param=param,
+            code="context_length_exceeded",
+        )
 
 
 def known_model(name: str | None, model: Model) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpt_lightning.decoding.batching import Row
 from gpt_lightning.decoding.scored import Scored, scored
+from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.errors import UserError
 from gpt_lightning.serving import fields, protocol
@@ -102,10 +103,7 @@ def opened(model: Model, ids: list[int]) -> dict[str, Any]:
 def next_logits(network: Any, ids: list[int], device: torch.device) -> Tensor:
     """Les logits du jeton suivant, en float32 sur le CPU : (1, V). UserError si l'un n'est pas un nombre."""
     found: Tensor = network.next_logits(torch.tensor([ids], device=device)).float().cpu()
-    if bool(torch.isnan(found).any()):
-        raise UserError(
-            "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
-        )
+    check_numbers(found)
     return found
 
 
@@ -136,12 +134,7 @@ def surprises(model: Model, ids: list[int], found: list[Scored]) -> dict[str, An
 
 def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice:
     """La suite à écrire pour une demande de la page, avec les candidats de chaque jeton."""
-    if len(ids) > model.context - 1:
-        raise Refused(
-            f"{len(ids)} jetons, et ce modèle en lit {model.context}, suite comprise : raccourcissez le texte.",
-            param="text",
-            code="context_length_exceeded",
-        )
+    protocol.refuse_too_long(model, ids, values["max_tokens"], "text")
     row = Row(
         ids,
         fields.strategy(values),

@@ -107,7 +107,6 @@ class Worker:
         self.batch, self.queue = Batch(model, rows), queue
         self.waiting: deque[Job] = deque()
         self.running: set[Job] = set()
-        self.tokens = 0  # écrits depuis le début
         self._owner: dict[Row, Job] = {}
         self._changed = threading.Condition()
         self._closing: float | None = None  # l'instant où ce qui reste est coupé
@@ -227,7 +226,6 @@ class Worker:
         job.deliver(found)
 
     def _deliver(self, written: Written) -> None:
-        self.tokens += 1
         job = self._owner.get(written.row)
         if job is None:  # une autre de ses suites a échoué
             return
