@@ -8,7 +8,10 @@ import argparse
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import ctranslate2
@@ -22,6 +25,7 @@ from gpt_lightning.weights.device import native_bf16
 
 NATIVE = native_bf16(torch.device("cpu"))
 US, NANO = "gpt_lightning", "à la façon de nanoGPT"
+ELSEWHERE = "sans bf16 natif"
 
 
 def row(work: str, value: str, floor: str, goal: str) -> None:
@@ -45,10 +49,44 @@ def lightning() -> None:
     row("pas de mini : notre Trainer contre une boucle nue", f"{100 * (ours / raw - 1):+.1f} %", "1 %", "")
 
 
+def first_step(rounds: int) -> None:
+    """De `python train.py` à son premier pas écrit, tel quel et sans compiler."""
+    seconds: dict[str, list[float]] = {"auto": [], "false": []}
+    for turn in range(rounds + 1):
+        for choice, found in seconds.items():
+            with tempfile.TemporaryDirectory() as folder:
+                typed = [
+                    "train.py",
+                    f"compile={choice}",
+                    "trainer.log_every_n_steps=1",
+                    f"output_dir={folder}/x",
+                ]
+                written = Path(folder, "x", "metrics.csv")
+                began = time.perf_counter()
+                with subprocess.Popen(
+                    [sys.executable, *typed],
+                    cwd=generate.ROOT,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                ) as one:
+                    while one.poll() is None and "\n1," not in (
+                        written.read_text() if written.exists() else ""
+                    ):
+                        time.sleep(0.02)
+                    if one.returncode is not None:
+                        raise SystemExit(one.communicate()[1].decode())
+                    if turn:
+                        found.append(time.perf_counter() - began)
+                    one.kill()
+    ours, eager = (statistics.median(found) for found in seconds.values())
+    title = f"premier pas de train.py ({ours:.1f} s) contre le même sans compiler"
+    row(title, f"{ours / eager:.2f}x", "1,2x", "")
+
+
 def writing(tokens: int, rounds: int) -> None:
     peers = generate.Peers()
     one, eight = (generate.measured(batch, tokens, rounds, peers) for batch in (1, 8))
-    missing = "" if NATIVE else " (sans bf16 natif)"
+    missing = "" if NATIVE else f" ({ELSEWHERE})"
     for dtype, peer, floor, goal in (
         ("bf16", "transformers fp32", "2x", "2,4x"),
         ("int8", "CTranslate2 int8", "1,4x", "1,7x"),
@@ -88,12 +126,13 @@ def starting(rounds: int) -> None:
 
 def racing(text: str) -> None:
     rows = race.measured(text, [1337, 1, 2], "auto")
-    base = statistics.mean(end for _, _, end in rows.pop(NANO))
+    base = statistics.mean(end for _, _, end in rows[NANO])
     for name, found in rows.items():
         times = [when for _, _, when in found]
         ratio = "jamais" if None in times else f"{statistics.mean(times) / base:.2f}"
         loss = statistics.mean(loss for loss, _, _ in found)
-        row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, "0,5", "0,33")
+        limits = ("", "") if name == NANO else ("0,5", "0,33")
+        row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, *limits)
 
 
 def main() -> None:
@@ -110,10 +149,14 @@ def main() -> None:
     )
     print("| Travail | Mesuré | Plancher | But |\n|---|---|---|---|")
     starting(arguments.rounds)
+    first_step(arguments.rounds)
     lightning()
     writing(arguments.tokens, arguments.rounds)
-    for precision in ("bf16", "fp32") if NATIVE else ("fp32",):
-        learning(precision, arguments.steps)
+    if NATIVE:
+        learning("bf16", arguments.steps)
+    else:
+        row("pas de GPT-2 124M, 4 x 256, bf16", f"{ELSEWHERE} : jugé en float32", "", "")
+    learning("fp32", arguments.steps)
     if arguments.text:
         racing(arguments.text)
 
