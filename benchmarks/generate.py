@@ -20,6 +20,8 @@ import transformers
 
 from gpt_lightning.decoding import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.inference import PackedLinear
+from gpt_lightning.model.quantized import QuantizedLinear
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.weights import to_device
 from gpt_lightning.weights.exporting import export
@@ -61,8 +63,9 @@ class Peers:
             model = self.ours(dtype)
             made[f"nous {dtype}"] = partial(by_us, model, prompt, tokens, GREEDY)
             made[f"nous {dtype}, nucleus"] = partial(by_us, model, prompt, tokens, NUCLEUS)
+            made[f"nous {dtype}, un jeton"] = partial(by_us, model, prompt, 1, GREEDY)
+            made[f"produits seuls {dtype}"] = products_of(model, batch, tokens)
             if dtype == "fp32" and batch == 1:
-                made["poids seuls fp32"] = partial(weights_alone, self.plain, batch, tokens)
                 fast = self.ours(dtype, compile=True)
                 made["nous fp32, compilé"] = partial(by_us, fast, prompt, tokens, GREEDY)
         made["transformers fp32"] = partial(by_transformers, self.theirs, prompt, tokens)
@@ -87,14 +90,31 @@ def by_ctranslate2(engine, words, tokens):
     return engine.generate_batch(words, include_prompt_in_result=False, **limits)
 
 
+def products_of(model, batch: int, tokens: int) -> partial:
+    """Les produits d'un pas de `model`, dans leur ordre, `tokens` fois et rien d'autre."""
+    calls: list[tuple] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given: calls.append((layer, given[0].clone())))
+        for layer in model.modules()
+        if isinstance(layer, torch.nn.Linear | PackedLinear | QuantizedLinear)
+    ]
+    by_us(model, torch.zeros(batch, 1, dtype=torch.int64), 1, GREEDY)
+    for hook in hooks:
+        hook.remove()
+    return partial(called, calls, tokens)
+
+
 @torch.inference_mode()
-def weights_alone(model, batch, tokens):
-    """Chaque couche linéaire une fois par jeton, et rien d'autre."""
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
-    inputs = [torch.randn(batch, layer.in_features) for layer in layers]
+def called(calls: list[tuple], tokens: int) -> None:
     for _ in range(tokens):
-        for layer, x in zip(layers, inputs, strict=True):
+        for layer, x in calls:
             layer(x)
+
+
+def beyond_products(found: dict[str, float], dtype: str, tokens: int) -> float:
+    """Les ms que chaque pas ajoute aux produits, la lecture du départ retirée."""
+    whole, first = (tokens * found[name] for name in (f"nous {dtype}", f"nous {dtype}, un jeton"))
+    return (whole - first) / (tokens - 1) - found[f"produits seuls {dtype}"]
 
 
 def interleaved(works: Works, rounds: int) -> dict[str, float]:
@@ -110,7 +130,7 @@ def interleaved(works: Works, rounds: int) -> dict[str, float]:
 
 
 def measured(batch: int, tokens: int, rounds: int, peers: Peers | None = None) -> dict[str, float]:
-    """Les ms par pas de chaque travail."""
+    """Les millisecondes de chaque travail, divisées par `tokens`."""
     seconds = interleaved((peers or Peers()).works(batch, tokens), rounds)
     return {name: 1e3 * value / tokens for name, value in seconds.items()}
 
@@ -206,8 +226,13 @@ def side_by_side(arguments) -> None:
     peers = Peers()
     for batch in (1, 8):
         print(f"\n### lot de {batch}, {arguments.tokens} jetons\n\n| | ms par pas |\n|---|---|")
-        for name, value in measured(batch, arguments.tokens, arguments.rounds, peers).items():
+        found = measured(batch, arguments.tokens, arguments.rounds, peers)
+        for name, value in found.items():
             print(f"| {name} | {value:.1f} |", flush=True)
+        for dtype in ("fp32", "bf16", "int8", "int4"):
+            print(
+                f"| un pas {dtype}, ses produits retirés | {beyond_products(found, dtype, arguments.tokens):.1f} |"
+            )
 
 
 def starting(arguments) -> None:

@@ -107,6 +107,13 @@ def writing(tokens: int, rounds: int) -> None:
         "",
         "",
     )
+    beyond = [generate.beyond_products(one, dtype, tokens) for dtype in ("fp32", "bf16", "int8")]
+    row(
+        "un pas, ses produits retirés (ms) : fp32 ; bf16 ; int8",
+        " ; ".join(f"{x:.1f}" for x in beyond),
+        "1,5",
+        "",
+    )
     extra = [100 * (one[f"nous {d}, nucleus"] / one[f"nous {d}"] - 1) for d in ("fp32", "bf16", "int8")]
     row("nucleus contre greedy : fp32 ; bf16 ; int8", " ; ".join(f"{x:+.0f} %" for x in extra), "15 %", "5 %")
 
