@@ -1,13 +1,15 @@
 """Ce que Lightning et nos callbacks ajoutent à un pas : `python benchmarks/overhead.py`.
 
-Le même modèle mini, les mêmes lots, le même AdamW : notre Trainer et ses callbacks contre une boucle de PyTorch nu, en
-tours entrelacés. On compare les médianes des durées d'un pas.
+Le même modèle mini, les mêmes lots, le même AdamW : un pas de notre Trainer et de ses callbacks, un de PyTorch nu, et
+ainsi de suite, si bien que la machine est la même pour les deux. On compare les médianes des durées d'un pas.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 
 import lightning
 import torch
@@ -31,14 +33,22 @@ VALUES = SETTINGS["trainer"]
 ADAMW = OptimConfig(lr=1e-3, arguments={"betas": (0.9, 0.95)})
 
 
-class Clock(lightning.Callback):
-    """L'heure à la fin de chaque pas."""
+class Between(lightning.Callback):
+    """À la fin de chaque pas de notre Trainer, un pas de la boucle nue ; garde les secondes de l'un et de l'autre."""
 
-    def __init__(self):
-        self.times: list[float] = []
+    def __init__(self, step: Callable[[], None]) -> None:
+        self.step = step
+        self.raw: list[float] = []
+        self.ours: list[float] = []
+        self._resumed: float | None = None
 
     def on_train_batch_end(self, *arguments) -> None:
-        self.times.append(time.perf_counter())
+        began = time.perf_counter()
+        if self._resumed is not None:
+            self.ours.append(began - self._resumed)
+        self.step()
+        self._resumed = time.perf_counter()
+        self.raw.append(self._resumed - began)
 
 
 def model() -> GPTModel:
@@ -46,60 +56,46 @@ def model() -> GPTModel:
     return GPTModel(GPTConfig(vocab_size=50257, **SHAPE))
 
 
-def by_lightning(data, steps: int, folder: str) -> list[float]:
-    plan = Plan(len(data.order()), data.batch_size * data.max_length, steps, 10**9)
-    clock = Clock()
-    values = {**VALUES, "enable_checkpointing": False, "limit_val_batches": 0}
-    trainer = build(
-        "trainer",
-        arguments(values, resolve(values), plan),
-        logger=MetricsCSV(f"{folder}/metrics.csv"),
-        callbacks=chosen([Monitor(), Progress(), clock], {**SETTINGS, "trainer": values}, []),
-        default_root_dir=folder,
-    )
-    module = GPTModule(model(), data=data, optim=ADAMW, plan=plan)
-    trainer.fit(module, data)
-    return clock.times
-
-
-def by_hand(data, steps: int) -> list[float]:
+def by_hand(data) -> Callable[[], None]:
+    """Un pas de la boucle nue."""
     one = model()
     optimizer = build_optimizer(one, ADAMW)
-    times, batches = [], iter(data.train_dataloader())
-    for _ in range(steps):
+    batches = itertools.chain.from_iterable(data.train_dataloader() for _ in itertools.count())
+
+    def step() -> None:
         x, y = (part.long() for part in next(batches))
         loss = one.loss(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(one.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        times.append(time.perf_counter())
-    return times
+
+    return step
 
 
-def durations(times: list[float]) -> list[float]:
-    return [
-        after - before for before, after in zip(times[3:], times[4:], strict=False)
-    ]  # sans les premiers pas
-
-
-def measured(steps: int = 40, rounds: int = 5, batch: int = 4) -> tuple[list[float], list[float]]:
-    """Les secondes de chaque pas : boucle nue, notre Trainer."""
+def measured(steps: int = 200, batch: int = 4) -> tuple[list[float], list[float]]:
+    """Les secondes de chaque pas, les premiers retirés : boucle nue, notre Trainer."""
     prepare_process(0)
     data = SlidingWindowDataModule(tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=batch)
     data.prepare()
-    raw, ours = [], []
+    plan = Plan(len(data.order()), data.batch_size * data.max_length, steps, 10**9)
+    between = Between(by_hand(data))
+    values = {**VALUES, "enable_checkpointing": False, "limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(rounds):
-            raw += durations(by_hand(data, steps))
-            ours += durations(by_lightning(data, steps, folder))
-    return raw, ours
+        trainer = build(
+            "trainer",
+            arguments(values, resolve(values), plan),
+            logger=MetricsCSV(f"{folder}/metrics.csv"),
+            callbacks=chosen([Monitor(), Progress(), between], {**SETTINGS, "trainer": values}, []),
+            default_root_dir=folder,
+        )
+        trainer.fit(GPTModule(model(), data=data, optim=ADAMW, plan=plan), data)
+    return between.raw[4:], between.ours[4:]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=4)
     raw, ours = measured(**vars(parser.parse_args()))
     a, b = statistics.median(raw), statistics.median(ours)
