@@ -5,13 +5,18 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_lightning import cli, messages
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import as_typed
 from gpt_lightning.commands import idle
 from gpt_lightning.errors import UserError, choice, number, whole
+
+if TYPE_CHECKING:
+    from gpt_lightning.serving.protocol import Model
+    from gpt_lightning.serving.showing import Shape
+    from gpt_lightning.weights.device import Inference
 
 KEY = "GPT_LIGHTNING_API_KEY"
 
@@ -30,30 +35,12 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
         raise UserError(messages.needs_a_key(settings["host"], KEY))
     sock = server.bound(settings["host"], settings["port"])  # avant d'attendre le modèle
 
-    from gpt_lightning.model.cost import n_parameters
-    from gpt_lightning.serving import app, protocol, showing, worker
-    from gpt_lightning.tokenizers.template import Template
+    from gpt_lightning.serving import app, worker
     from gpt_lightning.weights import load_for_inference
 
     where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **where)
-    config = loaded.model.config
-    known = protocol.Model(
-        settings["name"],
-        loaded.tokenizer,
-        config.context_length,
-        settings["max_batch_size"],
-        Template(loaded.template, loaded.tokenizer) if loaded.template else None,
-        int(time.time()),
-    )
-    shape = showing.Shape(
-        config.n_layers,
-        config.n_heads,
-        config.vocab_size,
-        n_parameters(config),
-        loaded.prompt,
-        command(settings, loaded.source) if local else "python generate.py",
-    )
+    known, shape = described(settings, loaded, local)
     thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
     service = app.Service(known, thread, shape, seconds=settings["request_timeout"])
     rules = guard.rules_for(
@@ -79,6 +66,32 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
     thread.start()
     server.serve(made, sock)
     thread.join(grace + 1)
+
+
+def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tuple["Model", "Shape"]:
+    """Ce qu'il faut savoir du modèle pour lire une demande, et ce que la page en dit ; `local` : chemins compris."""
+    from gpt_lightning.model.cost import n_parameters
+    from gpt_lightning.serving import protocol, showing
+    from gpt_lightning.tokenizers.template import Template
+
+    config = loaded.model.config
+    known = protocol.Model(
+        name=settings["name"],
+        tokenizer=loaded.tokenizer,
+        context=config.context_length,
+        rows=settings["max_batch_size"],
+        template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
+        created=int(time.time()),
+    )
+    shape = showing.Shape(
+        config.n_layers,
+        config.n_heads,
+        config.vocab_size,
+        n_parameters(config),
+        loaded.prompt,
+        command(settings, loaded.source) if local else "python generate.py",
+    )
+    return known, shape
 
 
 def command(settings: dict[str, Any], source: str) -> str:

@@ -15,7 +15,8 @@ class KVCache:
     C'est un argument de la passe avant, pas un état du modèle : le modèle appelle `prepare` au début de la passe,
     chaque couche `append`, et le modèle `advance` à la fin. `pads` (B,) compte les jetons de remplissage à
     gauche de chaque ligne : ils ne sont jamais vus, et les positions comptent après eux. La position est un
-    tenseur, si bien que torch.compile voit des formes constantes.
+    tenseur, et sur un GPU ou compilée une passe lit tout le tampon : ses formes sont constantes. Sur CPU, elle n'en
+    lit que ce qui est occupé.
     """
 
     def __init__(
@@ -25,7 +26,10 @@ class KVCache:
         self.keys, self.values, self.position, self.pads = keys, values, position, pads
         self.slots = torch.arange(keys[0].shape[2], device=position.device)
         self.indices: Tensor  # (T,) rangs, dans le tampon, des jetons de la passe en cours
-        self.mask: Tensor  # (B ou 1, 1, T, S) vrai où le jeton peut regarder
+        self.mask: (
+            Tensor | None
+        )  # (B ou 1, 1, T, S) vrai où le jeton peut regarder ; None : tout ce qui le précède
+        self._occupied: int  # sur CPU, jetons du tampon après la passe en cours
 
     @classmethod
     def empty(
@@ -52,20 +56,36 @@ class KVCache:
     def prepare(self, length: int) -> Tensor:
         """Prépare une passe de `length` jetons ; rend leurs positions, (T,) ou (B, T) avec des remplissages."""
         self.indices = self.position + self.slots[:length]
-        causal = self.slots <= self.indices[:, None]  # (T, S)
+        slots = self.slots
+        if self._sliced:
+            before = int(self.position)
+            self._occupied = before + length
+            if self.pads is None and (length == 1 or before == 0):
+                self.mask = None
+                return self.indices
+            slots = slots[: self._occupied]
+        causal = slots <= self.indices[:, None]  # (T, S)
         if self.pads is None:
             self.mask = causal[None, None]
             return self.indices
-        itself = self.slots == self.indices[:, None]  # un remplissage se voit lui-même : softmax défini
-        real = self.slots >= self.pads[:, None, None]  # (B, 1, S)
+        itself = slots == self.indices[:, None]  # un remplissage se voit lui-même : softmax défini
+        real = slots >= self.pads[:, None, None]  # (B, 1, S)
         self.mask = (causal & (real | itself))[:, None]
         return (self.indices - self.pads[:, None]).clamp(min=0)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Range (B, H, T, D) à la suite dans la couche `layer` ; rend tout le tampon, (B, H, S, D)."""
-        self.keys[layer].index_copy_(2, self.indices, k)
-        self.values[layer].index_copy_(2, self.indices, v)
-        return self.keys[layer], self.values[layer]
+        """Range (B, H, T, D) à la suite dans la couche `layer` ; rend ce qui s'y lit, (B, H, S, D)."""
+        keys, values = self.keys[layer], self.values[layer]
+        keys.index_copy_(2, self.indices, k)
+        values.index_copy_(2, self.indices, v)
+        if self._sliced:
+            return keys[:, :, : self._occupied], values[:, :, : self._occupied]
+        return keys, values
+
+    @property
+    def _sliced(self) -> bool:
+        """Vrai si connaître la position n'attend pas l'appareil, et ne recompile rien."""
+        return self.position.device.type == "cpu" and not torch.compiler.is_compiling()
 
     def advance(self, length: int) -> None:
         """Compte `length` jetons de plus ; un nombre négatif les oublie."""

@@ -43,7 +43,8 @@ class JoinedAttention(MultiHeadAttention):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
-        q, k, v = (self._heads(part) for part in self.W_qkv(x).chunk(3, dim=-1))
+        joined = self.W_qkv(x).view(*x.shape[:2], 3, self.n_heads, self.head_dim)
+        q, k, v = joined.permute(2, 0, 3, 1, 4).unbind()
         return q, k, v
 
 

@@ -42,9 +42,11 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    if mask is None and products.pays(q):
+    alone = q.shape[-2] == 1  # un jeton voit tout ce qui le précède
+    if mask is None and not alone and products.pays(q):
         return products.causal_attention(q, k, v, dropout)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
+    causal = mask is None and not alone
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
 
 
 KERNELS = {

@@ -54,12 +54,15 @@ def silu(x: Tensor) -> Tensor:
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q Kᵀ / √D) : (B, H, T, D), (B, H, S, D) -> (B, H, T, S).
 
-    `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même, et T = S.
+    `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même, les T jetons étant les
+    derniers des S.
     Source : Vaswani et al., « Attention Is All You Need », 2017, section 3.2.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
     if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(
+            k.shape[-2] - q.shape[-2]
+        )
     return softmax(scores.masked_fill(~mask, float("-inf")))
 
 

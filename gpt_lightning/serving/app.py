@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gpt_lightning import messages
 from gpt_lightning.decoding.scored import Scored, score_text
 from gpt_lightning.serving import fields, protocol, showing
+from gpt_lightning.serving.answer import Answer
 from gpt_lightning.serving.fields import Refused
 from gpt_lightning.serving.guard import Guard, Rules, refusal
 from gpt_lightning.serving.metrics import Metrics
@@ -186,7 +187,7 @@ class Service:
             for ids in asked.prompts:
                 measured.append(await self._call(request, _scoring(self.worker.batch.model, ids, asked.top)))
         self.metrics.tokens["prompt"] += sum(map(len, asked.prompts))
-        answer = protocol.Answer(asked, measured)
+        answer = Answer(asked, measured)
         if not asked.stream:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
                 pieces = [one async for one in source]
@@ -245,7 +246,7 @@ class Service:
             gone.cancel()
 
     async def _events(
-        self, answer: protocol.Answer, first: Piece | None, source: AsyncGenerator[Piece, None]
+        self, answer: Answer, first: Piece | None, source: AsyncGenerator[Piece, None]
     ) -> AsyncIterator[str]:
         """Les lignes d'un flux : un objet JSON par morceau, puis [DONE]."""
         try:

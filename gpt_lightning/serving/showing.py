@@ -14,8 +14,9 @@ from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.errors import UserError
 from gpt_lightning.serving import fields, protocol
+from gpt_lightning.serving.answer import FINISH, added, token_text
 from gpt_lightning.serving.fields import Field, Refused
-from gpt_lightning.serving.protocol import FINISH, Model
+from gpt_lightning.serving.protocol import Model
 from gpt_lightning.serving.worker import Choice, Piece
 
 CANDIDATES = 10  # montrés pour un jeton écrit
@@ -78,7 +79,7 @@ def token(model: Model, index: int) -> dict[str, Any]:
     """Un jeton : son identifiant, son texte, ses octets."""
     return {
         "id": index,
-        "token": protocol.token_text(model.tokenizer, index),
+        "token": token_text(model.tokenizer, index),
         "bytes": list(model.tokenizer.token_bytes(index)),
     }
 
@@ -90,7 +91,7 @@ def opened(model: Model, ids: list[int]) -> dict[str, Any]:
         same = model.tokenizer.encode(text) == ids
     except UserError:
         same = False
-    pairs = zip(ids, protocol.added(model.tokenizer, ids), strict=True)
+    pairs = zip(ids, added(model.tokenizer, ids), strict=True)
     return {
         "tokens": [token(model, index) | {"text": more} for index, more in pairs],
         "unread": 0,  # jetons du début que le modèle ne lit pas

@@ -11,9 +11,12 @@ def model(**values) -> GPTModel:
 
 
 @pytest.mark.parametrize("positions", ["learned", "rope"])
+@pytest.mark.parametrize("kernels", ["fused", "reference"])
+@pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("parts", [[20], [1] * 20, [7, 1, 1, 11], [13, 7]])
-def test_logits_by_parts_are_those_of_the_whole(positions, parts):
-    one, ids = model(positions=positions), torch.randint(61, (3, 20))
+def test_logits_by_parts_are_those_of_the_whole(positions, kernels, learning, parts):
+    one, ids = model(positions=positions, kernels=kernels), torch.randint(61, (3, 20))
+    one.requires_grad_(learning)
     cache = KVCache.empty(one.config, batch_size=3, capacity=24)
     found = torch.cat([one(part, cache) for part in ids.split(parts, dim=1)], dim=1)
     torch.testing.assert_close(found, one(ids), atol=1e-5, rtol=1e-5)
@@ -34,6 +37,21 @@ def test_padded_rows_give_what_they_give_alone(positions):
         torch.testing.assert_close(
             after[i], one(torch.cat((row, following[i : i + 1]), 1))[0, -1], atol=1e-5, rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("pads", [None, [0, 3]])
+def test_only_what_is_occupied_is_read(pads):
+    """Ce que la suite du tampon contient ne compte pas, et sa taille non plus."""
+    one, ids = model(), torch.randint(61, (2, 9))
+    given = None if pads is None else torch.tensor(pads)
+    tight, wide = (
+        KVCache.empty(one.config, batch_size=2, capacity=capacity, pads=given) for capacity in (9, 32)
+    )
+    for buffer in wide.keys + wide.values:
+        buffer.fill_(float("nan"))
+    with torch.no_grad():
+        for part in ids.split([5, 1, 2, 1], dim=1):
+            assert torch.equal(one(part, wide), one(part, tight))
 
 
 def test_forgetting_tokens():
