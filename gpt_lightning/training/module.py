@@ -289,7 +289,10 @@ def seed_everything(*numbers: int) -> None:
     """Sème torch (tous les appareils), Python, et numpy s'il sert, d'après tous ces entiers."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     seed = int.from_bytes(digest)
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # la même chose, sans noter une pile d'appels par genre d'appareil : une milliseconde à chaque lot
+        torch.default_generator.manual_seed(seed)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
