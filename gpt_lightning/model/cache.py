@@ -26,10 +26,9 @@ class KVCache:
         self.keys, self.values, self.position, self.pads = keys, values, position, pads
         self.slots = torch.arange(keys[0].shape[2], device=position.device)
         self.indices: Tensor  # (T,) rangs, dans le tampon, des jetons de la passe en cours
-        self.mask: (
-            Tensor | None
-        )  # (B ou 1, 1, T, S) vrai où le jeton peut regarder ; None : tout ce qui le précède
-        self._occupied: int  # sur CPU, jetons du tampon après la passe en cours
+        # (B ou 1, 1, T, S) vrai où le jeton peut regarder ; None : tout ce qui le précède
+        self.mask: Tensor | None
+        self._occupied: int  # jetons du tampon, ceux de la passe en cours compris, si l'on ne lit que ceux-là
 
     @classmethod
     def empty(
@@ -113,7 +112,6 @@ class RowCache(KVCache):
             [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.n_layers)] for _ in range(2)
         )
         super().__init__(keys, values, torch.zeros(0, dtype=torch.int64, device=device))
-        self._longest = 0  # jetons de la ligne la plus longue, celui de la passe en cours compris
 
     @property
     def lengths(self) -> list[int]:
@@ -143,8 +141,8 @@ class RowCache(KVCache):
         """Prépare une passe d'un jeton par ligne occupée ; rend leurs positions, (B, 1)."""
         assert length == 1
         self.indices = self.position.clone()
-        self._longest = int(self.position.max()) + 1
-        slots = self.slots[: self._longest]
+        self._occupied = int(self.position.max()) + 1  # ceux de la ligne la plus longue
+        slots = self.slots[: self._occupied]
         self.mask = (slots <= self.indices[:, None])[:, None, None]  # (B, 1, 1, S)
         return self.indices[:, None]
 
@@ -153,7 +151,7 @@ class RowCache(KVCache):
         rows = self.slots[: len(self.indices)]
         self.keys[layer][rows, :, self.indices] = k[:, :, 0]
         self.values[layer][rows, :, self.indices] = v[:, :, 0]
-        seen = slice(len(self.indices)), slice(None), slice(self._longest)
+        seen = slice(len(self.indices)), slice(None), slice(self._occupied)
         return self.keys[layer][seen], self.values[layer][seen]
 
     def select(self, rows: Tensor) -> "KVCache":
