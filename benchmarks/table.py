@@ -49,36 +49,29 @@ def lightning() -> None:
     row("pas de mini : notre Trainer contre une boucle nue", f"{100 * (ours / raw - 1):+.1f} %", "1 %", "")
 
 
+def until_first_step(compiled: str) -> float:
+    """Les secondes de `python train.py` à son premier pas écrit."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "x", "metrics.csv")
+        typed = ["train.py", f"compile={compiled}", "trainer.log_every_n_steps=1", f"output_dir={folder}/x"]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, *typed], cwd=generate.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as one:
+            while not written.exists() or "\n1," not in written.read_text():
+                if one.poll() is not None:
+                    raise SystemExit(one.communicate()[1].decode())
+                time.sleep(0.02)
+            seconds = time.perf_counter() - began
+            one.kill()
+    return seconds
+
+
 def first_step(rounds: int) -> None:
-    """De `python train.py` à son premier pas écrit, tel quel et sans compiler."""
-    seconds: dict[str, list[float]] = {"auto": [], "false": []}
-    for turn in range(rounds + 1):
-        for choice, found in seconds.items():
-            with tempfile.TemporaryDirectory() as folder:
-                typed = [
-                    "train.py",
-                    f"compile={choice}",
-                    "trainer.log_every_n_steps=1",
-                    f"output_dir={folder}/x",
-                ]
-                written = Path(folder, "x", "metrics.csv")
-                began = time.perf_counter()
-                with subprocess.Popen(
-                    [sys.executable, *typed],
-                    cwd=generate.ROOT,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                ) as one:
-                    while one.poll() is None and "\n1," not in (
-                        written.read_text() if written.exists() else ""
-                    ):
-                        time.sleep(0.02)
-                    if one.returncode is not None:
-                        raise SystemExit(one.communicate()[1].decode())
-                    if turn:
-                        found.append(time.perf_counter() - began)
-                    one.kill()
-    ours, eager = (statistics.median(found) for found in seconds.values())
+    """Le premier pas de train.py tel quel, et sans compiler."""
+    until_first_step("auto")  # ce qui se garde d'une exécution à l'autre est là
+    pairs = [[until_first_step(compiled) for compiled in ("auto", "false")] for _ in range(rounds)]
+    ours, eager = map(statistics.median, zip(*pairs, strict=True))
     title = f"premier pas de train.py ({ours:.1f} s) contre le même sans compiler"
     row(title, f"{ours / eager:.2f}x", "1,2x", "")
 
