@@ -1,20 +1,40 @@
 """`python -m gpt_lightning` : la liste des commandes ; `python -m gpt_lightning evaluate ...` en lance une."""
 
+import difflib
 import importlib
 import sys
+from collections.abc import Iterable, Mapping
 
-from gpt_lightning import messages
 from gpt_lightning.commands import COMMANDS
+
+
+def command_list(commands: Mapping[str, str]) -> str:
+    """Les commandes du projet, une par ligne."""
+    lines = "\n".join(f"  {name:<10} {sentence}" for name, sentence in commands.items())
+    return (
+        f"python -m gpt_lightning <commande> clé=valeur ...\n\n{lines}\n\n"
+        f"L'aide de chacune : python -m gpt_lightning <commande> --help\n"
+        f"Les démonstrations : python -m gpt_lightning.demos.strategies\n"
+        f"  ou : top_k, temperature, attention, nucleus, schedule"
+    )
+
+
+def unknown_command(name: str, commands: Iterable[str]) -> str:
+    """Une commande qui n'existe pas, et la plus proche."""
+    listed = list(commands)
+    close = difflib.get_close_matches(name, listed, n=1)
+    hint = f" : vouliez-vous dire {close[0]} ?" if close else "."
+    return f"La commande « {name} » n'existe pas{hint} Les commandes sont {', '.join(listed)}."
 
 
 def main() -> None:
     """Lance la commande demandée. Une faute de frappe reçoit une phrase, et le code de sortie 1."""
     name, *rest = sys.argv[1:] or [""]
     if name in ("", "-h", "--help"):
-        print(messages.command_list(COMMANDS))
+        print(command_list(COMMANDS))
         return
     if name not in COMMANDS:
-        sys.exit(messages.unknown_command(name, COMMANDS))
+        sys.exit(unknown_command(name, COMMANDS))
     sys.argv = [name, *rest]
     importlib.import_module(f"gpt_lightning.commands.{name}").main()
 

@@ -7,6 +7,7 @@ ou le nouveau, et au pire un brouillon que `sweep` retire.
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shutil
@@ -17,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.errors import UserError
 
+log = logging.getLogger("gpt_lightning")
 _SCRATCH = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.brouillon")
+_said: set[Path] = set()  # ce qui ne s'écrit plus, et l'a déjà dit
 
 
 class WriteError(UserError):
@@ -48,7 +51,7 @@ def refusal(path: Path | str, error: BaseException) -> str | None:
     refused = system_error(error)
     if refused is None:
         return None
-    return messages.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
+    return wording.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
 
 
 def system_error(error: BaseException) -> OSError | None:
@@ -182,3 +185,15 @@ def alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextmanager
+def surviving(path: Path) -> Iterator[None]:
+    """Si le disque refuse d'écrire `path` dans ce bloc, le dit, une fois, et l'entraînement continue."""
+    try:
+        with refusals(path):
+            yield
+    except WriteError as error:
+        if path not in _said:
+            _said.add(path)
+            log.warning(wording.goes_on(str(error)))

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -70,7 +69,12 @@ def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
         found = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except InterpolationResolutionError as error:
         missing = re.search(r"Environment variable '(\w+)' not found", str(error))
-        raise UserError(messages.no_variable(missing[1])) if missing else error from None
+        if missing is None:
+            raise
+        name = missing[1]
+        raise UserError(
+            f"La variable d'environnement {name} manque : la configuration la lit (export {name}=...)."
+        ) from None
     if "oc.env" not in str(raw):
         return found
     OmegaConf.register_new_resolver("oc.env", _marked, replace=True)
@@ -124,5 +128,25 @@ def group(name: str, choice: str) -> dict[str, Any]:
     known = choices(name)
     if choice not in known:
         close = difflib.get_close_matches(choice, known)
-        raise UserError(messages.unknown_choice(name, choice, known, close))
+        raise UserError(unknown_choice(name, choice, known, close))
     return compose(f"{name}/{choice}")[name]
+
+
+def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:
+    """Un choix qui n'existe pas dans un groupe, le plus proche, et tous les autres."""
+    hint = f"vouliez-vous dire {group}={close[0]} ? " if close else ""
+    return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
+    cfg = compose(config_name)
+    groups = [name for name in cfg if choices(str(name))]
+    return sorted({*_flat(cfg), *groups, "experiment"} if groups else {*_flat(cfg)})
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_lightning import durable, messages
+from gpt_lightning import durable, wording
 
 log = logging.getLogger("gpt_lightning")
 
@@ -88,7 +88,7 @@ class LogFile(logging.FileHandler):
         why = durable.refusal(self.baseFilename, sys.exc_info()[1] or ValueError())
         if why is not None and not self._failed:
             self._failed = True
-            print(messages.goes_on(why), file=sys.stderr)
+            print(wording.goes_on(why), file=sys.stderr)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ est refusé par `training/checks.py`, une fois qu'ils sont lus.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from gpt_lightning import messages
 from gpt_lightning.cli import console
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
@@ -45,5 +44,5 @@ def with_own_text(overrides: list[str], command: str) -> list[str]:
     data = compose(command, *experiment).get("data")
     if data is None or data["source"] in READ_A_PATH:  # sans corpus, la clé est inconnue, et sera dite
         return overrides
-    console.log.info(messages.own_text())
+    console.log.info("Corpus     : data.path= sans data= : c'est data=text")
     return ["data=text", *overrides]

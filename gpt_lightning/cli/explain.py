@@ -5,8 +5,8 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -16,9 +16,9 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.cli import habits
-from gpt_lightning.cli.composition import CONF, choices, compose
+from gpt_lightning.cli.composition import CONF, choices, known_keys, unknown_choice
 from gpt_lightning.errors import UserError
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # d'une écriture seulement
@@ -54,7 +54,10 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, OverrideParseException):
         word = error.override or str(error).splitlines()[0]
-        return habits.for_word(word) or messages.not_an_override(word)
+        return (
+            habits.for_word(word)
+            or f"« {word} » ne se comprend pas : il faut clé=valeur, comme model=mini ou optim.lr=0.001."
+        )
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
@@ -67,9 +70,9 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return f"Lightning refuse cette configuration du Trainer : {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.errno in REFUSED:
         where = os.fsdecode(error.filename or "Un fichier")
-        return messages.cannot_write(where, error.errno, error.strerror or "")
+        return wording.cannot_write(where, error.errno, error.strerror or "")
     if isinstance(error, OSError) and error.filename:
-        return messages.os_error(str(error.filename), error.errno or 0, error.strerror or "")
+        return _os_error(str(error.filename), error.errno or 0, error.strerror or "")
     return None
 
 
@@ -80,7 +83,7 @@ def _explain_missing(error: MissingConfigException) -> str:
     if not known:
         return f"La configuration {missing} n'existe pas dans {CONF}."
     close = difflib.get_close_matches(choice, known)
-    return habits.for_choice(group, choice) or messages.unknown_choice(group, choice, known, close)
+    return habits.for_choice(group, choice) or unknown_choice(group, choice, known, close)
 
 
 def _explain_composition(error: BaseException, config_name: str) -> str:
@@ -100,7 +103,7 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
 
 def _unknown_key(key: str, config_name: str) -> str:
     known = habits.for_key(key, known_keys(config_name))
-    return known or messages.unknown_key(key, _closest(key, config_name))
+    return known or _unknown_key_sentence(key, _closest(key, config_name))
 
 
 def _closest(key: str, config_name: str) -> list[str]:
@@ -110,23 +113,30 @@ def _closest(key: str, config_name: str) -> list[str]:
     return difflib.get_close_matches(key, keys, n=2, cutoff=0.6) or by_last[:2]
 
 
-def known_keys(config_name: str) -> list[str]:
-    """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
-    cfg = compose(config_name)
-    groups = [name for name in cfg if choices(str(name))]
-    return sorted({*_flat(cfg), *groups, "experiment"} if groups else {*_flat(cfg)})
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in content.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-
-
 def refuse_unread_keys(keys: Iterable[str], config_name: str) -> None:
     """UserError sur une clé du premier niveau ajoutée avec « + » : personne ne la lirait."""
     known = {key.partition(".")[0] for key in known_keys(config_name)}
     for key in keys:
         if key not in known:
-            raise UserError(messages.unknown_key(key, difflib.get_close_matches(key, known)))
+            raise UserError(_unknown_key_sentence(key, difflib.get_close_matches(key, known)))
+
+
+def _unknown_key_sentence(key: str, close: Sequence[str]) -> str:
+    """Une clé qui n'existe pas, et les plus proches."""
+    hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
+    return f"La clé « {key} » n'existe pas{hint}"
+
+
+def _os_error(filename: str, code: int, reason: str) -> str:
+    """Ce que le système refuse, en français pour les refus courants."""
+    known = {
+        errno.ENOENT: "n'existe pas",
+        errno.EACCES: "accès refusé",
+        errno.EPERM: "accès refusé",
+        errno.EISDIR: "est un dossier, il faut un fichier",
+        errno.ENOTDIR: "un élément de ce chemin n'est pas un dossier",
+        errno.EEXIST: "existe déjà",
+        errno.ENOSPC: "le disque est plein",
+        errno.EROFS: "le disque est en lecture seule",
+    }
+    return f"{filename} : {known.get(code, reason)}."

@@ -5,6 +5,7 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 """
 
 import contextlib
+import math
 import re
 import shlex
 import shutil
@@ -22,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gpt_lightning import durable, messages
+from gpt_lightning import durable, wording
 from gpt_lightning.cli import console, lock, processes
 from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
 from gpt_lightning.cli.composition import as_saved, plain
@@ -67,7 +68,7 @@ class RunFolders:
         if not any(one.is_dir() for one in self._sweep.iterdir()):  # chaque tâche a échoué avant de commencer
             _remove(self._sweep, set(), self._sweep_created)
             return None
-        return messages.sweep_table(self._swept, self._results, str(self._sweep))
+        return _sweep_table(self._swept, self._results, str(self._sweep))
 
     def _values(self) -> list[str]:
         given = dict(one.split("=", 1) for one in HydraConfig.get().overrides.task if "=" in one)
@@ -217,7 +218,7 @@ def interrupted(folder: Path, command: str, signal: str, step: int) -> str:
     last = folder / "checkpoints" / "last.ckpt"
     kept = str(last) if last.exists() else None
     again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
-    return messages.interrupted(signal, step, kept, again)
+    return _interrupted(signal, step, kept, again)
 
 
 def _script(name: str) -> str:
@@ -276,3 +277,34 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
     for one in reversed(created):
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
             one.rmdir()
+
+
+def _interrupted(signal: str, step: int, kept: str | None, again: str) -> str:
+    """L'entraînement a été interrompu à ce pas : ce qui est gardé, et comment continuer."""
+    if kept is None:
+        return (
+            f"\nInterrompu par {signal} au pas {wording.number(step)}. Rien n'est gardé : callbacks.last est "
+            "retiré."
+        )
+    return f"\nInterrompu par {signal} au pas {wording.number(step)}. Gardé : {kept}. Pour continuer :\n    {again}"
+
+
+def _sweep_table(
+    keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float | None]], folder: str
+) -> str:
+    """Les tâches d'un balayage : leurs clés, leur perte de validation (nats par jeton), la meilleure marquée.
+
+    Une tâche sans perte a échoué.
+    """
+    best = min((loss for *_, loss in rows if loss is not None and loss == loss), default=math.nan)
+    table = [("tâche", *keys, "perte de validation", "")]
+    for job, values, loss in rows:
+        shown = (
+            ("échec", "")
+            if loss is None
+            else (wording.number(loss, 4), "la meilleure" if loss == best else "")
+        )
+        table.append((str(job), *values, *shown))
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+    return f"\nBalayage fini, dans {folder}\n" + "\n".join(f"  {line}".rstrip() for line in lines)

@@ -3,46 +3,25 @@
 from pathlib import Path
 
 from gpt_lightning import __version__
+from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.errors import UserError
 
-# une clé d'ailleurs : la nôtre, avec la valeur qu'on donne
+# une clé d'ailleurs : la nôtre, quand elle n'en est pas la fin (lr : optim.lr)
 KEYS = {
     "dropout": "model.drop_rate",
-    "drop_rate": "model.drop_rate",
     "n_layer": "model.n_layers",
-    "n_layers": "model.n_layers",
     "n_head": "model.n_heads",
-    "n_heads": "model.n_heads",
     "n_embd": "model.emb_dim",
-    "emb_dim": "model.emb_dim",
     "block_size": "model.context_length",
-    "context_length": "model.context_length",
-    "vocab_size": "model.vocab_size",
     "epochs": "trainer.max_epochs",
     "num_epochs": "trainer.max_epochs",
-    "max_epochs": "trainer.max_epochs",
     "max_iters": "trainer.max_steps",
-    "max_steps": "trainer.max_steps",
-    "devices": "trainer.devices",
-    "precision": "trainer.precision",
     "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
     "grad_clip": "trainer.gradient_clip_val",
     "eval_interval": "eval_every",
-    "lr": "optim.lr",
     "learning_rate": "optim.lr",
-    "weight_decay": "optim.weight_decay",
-    "warmup": "optim.warmup",
-    "batch_size": "data.batch_size",
-    "max_length": "data.max_length",
-    "stride": "data.stride",
-    "path": "data.path",
     "dataset": "data",
     "out_dir": "output_dir",
-    "temperature": "decoding.temperature",
-    "top_k": "decoding.top_k",
-    "top_p": "decoding.top_p",
-    "repetition_penalty": "decoding.repetition_penalty",
-    "num_beams": "decoding.num_beams",
     "num_tokens": "max_new_tokens",
     "max_tokens": "max_new_tokens",
     "checkpoint": "ckpt_path",
@@ -95,7 +74,7 @@ OPTIONS |= {"--multirun", "-m", "--config-path", "-cp", "--config-name", "-cn", 
 OPTIONS |= {"--shell-completion"}
 
 
-def checked(argv: list[str]) -> list[str]:
+def checked(argv: list[str], config_name: str) -> list[str]:
     """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
 
     `--version` dit notre version, et finit.
@@ -112,9 +91,8 @@ def checked(argv: list[str]) -> list[str]:
         name = argument.partition("=")[0]
         if argument.startswith("-") and argument != "-" and name not in OPTIONS:
             key = name.lstrip("-").replace("-", "_")
-            raise UserError(
-                f"« {argument} » : les réglages s'écrivent sans tirets, {KEYS.get(key, key)}=valeur."
-            )
+            ours = _ours(key, known_keys(config_name)) or key
+            raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
     return argv
 
 
@@ -122,8 +100,14 @@ def for_key(key: str, known: list[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in known:
         return SENTENCES[key]
-    ours = KEYS.get(key)
-    return f"La clé « {key} » s'écrit ici {ours}=..." if ours in known else None
+    ours = _ours(key, known)
+    return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
+
+
+def _ours(key: str, known: list[str]) -> str | None:
+    """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
+    named = KEYS.get(key)
+    return named if named in known else next((one for one in known if one.endswith(f".{key}")), None)
 
 
 def for_choice(group: str, choice: str) -> str | None:

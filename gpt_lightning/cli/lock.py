@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_lightning import durable, messages
+from gpt_lightning import durable
 from gpt_lightning.errors import UserError
 
 NAME = ".lock"
@@ -25,12 +25,12 @@ def held(folder: Path) -> Iterator[None]:
     """Tient le verrou de `folder` pendant ce bloc. UserError si un autre entraînement le tient."""
     path = (folder / NAME).resolve()
     if path in _held:
-        raise UserError(messages.run_is_alive(str(folder), None))
+        raise UserError(_run_is_alive(str(folder), None))
     with durable.refusals(path):
         opened = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     with opened as file:
         if not _taken(file) or not _named(file, path):
-            raise UserError(messages.run_is_alive(str(folder), _owner(file)))
+            raise UserError(_run_is_alive(str(folder), _owner(file)))
         with durable.refusals(path):
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -83,3 +83,9 @@ def _alive(owner: dict[str, Any] | None) -> bool:
         return durable.alive(int(owner["pid"]))
     except (ValueError, TypeError, KeyError):
         return False
+
+
+def _run_is_alive(folder: str, owner: Mapping[str, object] | None) -> str:
+    """Un autre entraînement écrit dans ce dossier."""
+    who = f" (processus {owner.get('pid')} de {owner.get('host')})" if owner else ""
+    return f"{folder} est celui d'un entraînement en cours{who} : attendez sa fin, ou choisissez un autre output_dir=."

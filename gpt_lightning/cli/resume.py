@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import messages
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
@@ -111,7 +110,9 @@ def _name_those_without_checkpoint(taken: Path) -> None:
     for record in sorted(OUTPUTS.glob(f"**/{RECORD}")):
         run = record.parent
         if record.stat().st_mtime_ns > began and not any(run.glob("checkpoints/*.ckpt")):
-            console.log.info(messages.no_checkpoint_yet(str(run), str(taken)))
+            console.log.info(
+                f"{run} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
+            )
 
 
 def _as_overrides(
@@ -134,7 +135,10 @@ def _as_overrides(
             if _kept(key, value, known):
                 found.append(f"{'' if known else '++'}{key}={literal(value)}")
             elif deduced and not any(one == key or one.startswith(f"{key}.") for one in typed):
-                console.log.info(messages.not_resumed(key, known))
+                console.log.info(
+                    f"{key} n'est pas repris de ce dossier : redonnez-le "
+                    f"({'' if known else '+'}{key}=...) si vous y tenez."
+                )
     return [*chosen, *(one for one in found if one.lstrip("+").partition("=")[0] not in typed)]
 
 

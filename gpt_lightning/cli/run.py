@@ -13,7 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gpt_lightning import messages
 from gpt_lightning.cli import console, effects, habits, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
 from gpt_lightning.cli.composition import CONF, plain
@@ -53,7 +52,7 @@ def run(
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
             return
-        overrides, texts = take_free_text(habits.checked(sys.argv[1:]))
+        overrides, texts = take_free_text(habits.checked(sys.argv[1:], config_name))
         console.show_log(on_stdout=opens_run)
         typed = list(overrides)
         if opens_run:
@@ -151,7 +150,9 @@ def _job(
         swept = hydra_job.mode == RunMode.MULTIRUN
         try:
             if swept:
-                console.log.info(messages.sweep_job(hydra_job.job.num, hydra_job.overrides.task))
+                console.log.info(
+                    f"Balayage   : tâche {hydra_job.job.num}, {' '.join(hydra_job.overrides.task)}"
+                )
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
                 return task({**plain(cfg, resolve=True), **texts})

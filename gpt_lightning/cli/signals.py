@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from gpt_lightning import messages
-
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # ceux que le système n'a pas sont passés
 
 
@@ -59,9 +57,15 @@ def _handle(signum: int, frame: FrameType | None) -> None:
     if not _State.received:
         _State.received = signum
         with contextlib.suppress(OSError, ValueError, RuntimeError):
-            print(messages.stopping(name_of(signum)), file=sys.stderr, flush=True)
+            print(_stopping(name_of(signum)), file=sys.stderr, flush=True)
 
 
 def name_of(signum: int) -> str:
     """« Ctrl-C », ou le nom du signal."""
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+
+
+def _stopping(signal: str) -> str:
+    """Un signal vient d'arriver pendant l'entraînement."""
+    again = " (encore une fois pour sortir aussitôt)" if signal == "Ctrl-C" else ""
+    return f"\n{signal} : le pas en cours se termine, puis l'entraînement est sauvé{again}."

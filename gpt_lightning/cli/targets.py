@@ -10,7 +10,6 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
-from gpt_lightning import messages
 from gpt_lightning.cli.arguments import literally
 from gpt_lightning.cli.composition import CONF
 from gpt_lightning.errors import UserError
@@ -64,7 +63,7 @@ def build(group: str, node: Any, **extra: Any) -> Any:
     except hydra.errors.InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | TypeError | ImportError) and not isinstance(cause, UserError):
-            raise UserError(messages.refused_settings(group, node["_target_"], str(cause))) from cause
+            raise UserError(_refused_settings(group, node["_target_"], str(cause))) from cause
         raise cause from None
 
 
@@ -93,7 +92,7 @@ def _allowed(target: Any, bases: Sequence[str]) -> Callable[..., Any]:
     if not str(target).startswith((*PACKAGES, *OPTIMIZERS, "lightning.")) or any(
         one.startswith("__") for one in parts
     ):
-        raise UserError(messages.refused_target(str(target)[:120]))
+        raise UserError(_refused_target(str(target)[:120]))
     try:
         found = _find(target)
     except (ImportError, AttributeError):
@@ -102,7 +101,7 @@ def _allowed(target: Any, bases: Sequence[str]) -> Callable[..., Any]:
     if not defined.startswith((*PACKAGES, *OPTIMIZERS)) or not (
         inspect.isclass(found) or defined in FACTORIES
     ):
-        raise UserError(messages.refused_target(target))
+        raise UserError(_refused_target(target))
     if not any(_is_a(found, defined, base) for base in bases):
         wanted = " ou ".join(dict.fromkeys(base.rpartition(".")[2] for base in bases)) or "rien"
         raise UserError(f"_target_: {target} est refusé ici : il faut un {wanted}.")
@@ -171,16 +170,18 @@ def hydra_without_code() -> Iterator[None]:
         for one in typed:
             key = one.partition("=")[0].lstrip("+~")
             if "_target_" in one or key.startswith(("hydra.callbacks", "hydra/callbacks")):
-                raise UserError(messages.refused_hydra(key))
+                raise UserError(_refused_hydra(key))
         paths = {one.provider: one.path for one in self.config_search_path.get_path()}
         if paths.get("main") not in (None, str(CONF), f"file://{CONF}"):
-            raise UserError(messages.another_conf())
+            raise UserError(
+                "--config-path est refusé : conf/ est celle du projet ; --config-dir=mon_dossier y ajoute les vôtres."
+            )
         if "command-line" in paths or any("searchpath" in one for one in typed):
             here = _settings_of(cfg)
             usual = _settings_of(original(self, config_name, typed, *args, **options))
             changed = next((key for key in here if here[key] != usual.get(key)), None)
             if changed is not None:
-                raise UserError(messages.refused_hydra(f"hydra.{changed}"))
+                raise UserError(_refused_hydra(f"hydra.{changed}"))
         return cfg
 
     ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
@@ -196,3 +197,22 @@ def _settings_of(cfg: DictConfig) -> dict[str, Any]:
     job = {f"job.{key}": found["job"].get(key) for key in ("env_set", "env_copy", "chdir")}
     own = ("overrides", "runtime", "job", "mode")
     return {**{key: value for key, value in found.items() if key not in own}, **job}
+
+
+def _refused_target(target: str) -> str:
+    """Un `_target_` hors de la liste permise."""
+    return (
+        f"_target_: {target} est refusé : une configuration ne peut construire que des objets de "
+        f"gpt_lightning, lightning et torch.optim."
+    )
+
+
+def _refused_hydra(key: str) -> str:
+    """Un réglage de Hydra qui exécuterait autre chose que le projet."""
+    return f"{key} est refusé : une configuration ne dit pas à Hydra quoi exécuter ; retirez cette clé."
+
+
+def _refused_settings(group: str, target: str, why: str) -> str:
+    """Un objet d'une bibliothèque qui refuse ses réglages, dans ses mots."""
+    first = " ".join(why.split())[:200]
+    return f"{target.rpartition('.')[2]} refuse ces réglages de {group} : {first.rstrip('.')}."

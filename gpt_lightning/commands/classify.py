@@ -1,8 +1,9 @@
 """Classer des textes : `python -m gpt_lightning classify prompt="texte à classer"`."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, wording
 from gpt_lightning.cli import console
 from gpt_lightning.commands import idle, writing
 from gpt_lightning.errors import UserError, whole
@@ -28,7 +29,7 @@ def classify(settings: dict[str, Any]) -> None:
     asked = [one] if texts is None else texts
     size, found = settings["batch_size"], []
     room = loaded.max_length or loaded.model.config.context_length
-    progress = console.Progress(messages.lines_done)
+    progress = console.Progress(writing.lines_done)
     for start in range(0, len(asked), size):
         part = asked[start : start + size]
         found += classified(
@@ -36,12 +37,29 @@ def classify(settings: dict[str, Any]) -> None:
         )
         progress(len(found), len(asked))
     if cut:
-        console.log.warning(messages.cut_texts(len(cut), room))
+        console.log.warning(_cut_texts(len(cut), room))
     shares = [one.tolist() for one in found]
     if texts is None:
-        print(messages.label_shares(loaded.labels, shares[0]))
+        print(_label_shares(loaded.labels, shares[0]))
     else:
         writing.write_labels(texts, shares, loaded.labels, output=settings["output"])
+
+
+def _label_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
+    """L'étiquette d'un texte, puis ce que le modèle donne à chacune, de la plus probable à la moins probable."""
+    order = sorted(range(len(labels)), key=lambda rank: -shares[rank])
+    width = max(len(labels[rank]) for rank in order)
+    rows = [f"  {labels[rank]:<{width}}  {wording.percent(shares[rank])}" for rank in order]
+    return "\n".join([labels[order[0]], *rows])
+
+
+def _cut_texts(count: int, length: int) -> str:
+    """Des textes plus longs que ce que le modèle lit d'un texte."""
+    plural = "s" * (count > 1)
+    return (
+        f"{wording.number(count)} texte{plural} coupé{plural} à {wording.number(length)} jetons : le modèle "
+        "ne lit pas plus loin."
+    )
 
 
 def main() -> None:

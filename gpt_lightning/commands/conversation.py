@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.commands import dialogue
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError
@@ -67,18 +67,22 @@ class Speaker:
             if len(ids) + wanted <= self.context:
                 break
             if len(history) == 1:
-                raise UserError(messages.question_too_long(len(ids), self.context - wanted))
+                raise UserError(
+                    f"Cette question fait {wording.number(len(ids))} jetons, et la fenêtre du modèle en "
+                    f"laisse {wording.number(self.context - wanted)} : "
+                    "raccourcissez-la."
+                )
             del history[: 2 if history[1].role == "assistant" else 1]
             dropped += 1
         if dropped:
-            print(messages.turns_dropped(dropped), file=sys.stderr)
+            print(_turns_dropped(dropped), file=sys.stderr)
         return ids
 
 
 def answer_once(speaker: Speaker, question: str, session: Session) -> None:
     """Écrit la réponse à une question sur stdout, au fur et à mesure."""
     if speaker.template is None:
-        print(messages.never_instructed(speaker.source), file=sys.stderr)
+        print(_never_instructed(speaker.source), file=sys.stderr)
     try:
         for text in speaker.reply([Message("user", question)], session):
             print(text, end="", flush=True)
@@ -88,19 +92,19 @@ def answer_once(speaker: Speaker, question: str, session: Session) -> None:
 
 def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> None:
     """Lit des questions jusqu'à /quitter ou la fin de l'entrée, et y répond."""
-    print(messages.chat_help(speaker.source), file=sys.stderr)
+    print(_chat_help(speaker.source), file=sys.stderr)
     if speaker.template is None:
-        print(messages.never_instructed(speaker.source), file=sys.stderr)
+        print(_never_instructed(speaker.source), file=sys.stderr)
     session, history = start, list[Message]()
     for line in dialogue.lines():
         command, _, argument = line.strip().partition(" ")
         if command in QUIT:
             return
         if command in HELP:
-            print(messages.chat_help(speaker.source), file=sys.stderr)
+            print(_chat_help(speaker.source), file=sys.stderr)
         elif command in NEW:
             history = []
-            print(messages.new_conversation(), file=sys.stderr)
+            print("[nouvelle conversation]", file=sys.stderr)
         elif line.startswith("/"):
             try:
                 session = changed(session, line.strip(), start, named)
@@ -134,7 +138,7 @@ def _answer(speaker: Speaker, question: str, history: list[Message], session: Se
             said += text
             print(text, end="", flush=True)
     except KeyboardInterrupt:
-        print(f"\n{messages.answer_stopped()}", end="", file=sys.stderr)
+        print("\n[réponse arrêtée]", end="", file=sys.stderr)
     except UserError as error:
         print(error, end="", file=sys.stderr)
     print(flush=True)
@@ -142,3 +146,29 @@ def _answer(speaker: Speaker, question: str, history: list[Message], session: Se
         history.append(Message("assistant", said))
     elif history:
         history.pop()
+
+
+def _chat_help(source: str) -> str:
+    """Ce que l'on peut taper pendant une conversation."""
+    return (
+        f"[{source}]\n"
+        "Une ligne est une question ; Ctrl-C arrête la réponse.\n"
+        "  /nouveau               recommence la conversation\n"
+        "  /systeme TEXTE         donne une consigne, en tête\n"
+        "  /regler CLÉ VALEUR     change un réglage : temperature 0.7, top_k 20, decoding greedy, longueur 80, seed 3\n"
+        "  /aide, /quitter"
+    )
+
+
+def _never_instructed(source: str) -> str:
+    """Un modèle de texte à qui l'on pose une question."""
+    return (
+        f"{source} n'a jamais appris à répondre : il continue le texte. « python train.py experiment=instruct » le lui "
+        "apprend."
+    )
+
+
+def _turns_dropped(count: int) -> str:
+    """Le début de la conversation ne tient plus dans la fenêtre."""
+    which = "le plus vieux tour est oublié" if count == 1 else f"les {count} plus vieux tours sont oubliés"
+    return f"[{which} : la conversation dépasse la fenêtre du modèle]"

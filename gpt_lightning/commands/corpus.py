@@ -1,9 +1,10 @@
 """Le corpus d'une commande : construit d'après `data`, puis lu et encodé si besoin, son avancement dit."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
 
@@ -15,12 +16,14 @@ def unread(settings: Mapping[str, Any], **options: Any) -> Any:
         "data",
         settings["data"],
         tokenizer=tokenizer,
-        report=lambda path: console.log.info(messages.building(path)),
-        progress=console.Progress(messages.encoding),
+        report=lambda path: console.log.info(
+            f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {path}"
+        ),
+        progress=console.Progress(_encoding),
         **options,
     )
     if left_out := data.find():
-        console.log.info(messages.left_out(left_out))
+        console.log.info(_left_out(left_out))
     return data
 
 
@@ -35,3 +38,22 @@ def prepared(data: Any, tokenizer: Any = None) -> dict[str, Any]:
     if data.store is None:
         data.adopt(found)
     return found
+
+
+def _left_out(files: Sequence[tuple[Any, str]]) -> str:
+    """Les fichiers d'un dossier qui ne sont pas lus, comptés par raison, et le premier."""
+    counted = Counter(reason for _, reason in files).most_common()
+    listed = ", ".join(f"{reason} × {n}" for reason, n in counted)
+    return (
+        f"Corpus     : {wording.number(len(files))} laissé{'s' * (len(files) > 1)} de côté ({listed}), dont "
+        f"{files[0][0]}"
+    )
+
+
+def _encoding(characters: int, seconds: float) -> str:
+    """Où en est l'écriture d'une base de jetons."""
+    millions = characters / 1e6
+    return (
+        f"             {wording.number(millions)} M de caractères encodés, "
+        f"{wording.number(millions / seconds, 1)} M/s"
+    )

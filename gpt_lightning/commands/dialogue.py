@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import yaml
 
-from gpt_lightning import messages
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError, whole
 
@@ -63,13 +62,13 @@ def lines() -> Iterator[str]:
 
 def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[str], Strategy]) -> None:
     """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
-    print(messages.dialogue_help(), file=sys.stderr)
+    print(_dialogue_help(), file=sys.stderr)
     session = start
     for line in lines():
         if line.strip() == "/quitter":
             return
         if line.strip() == "/aide":
-            print(messages.dialogue_help(), file=sys.stderr)
+            print(_dialogue_help(), file=sys.stderr)
         elif line.startswith("/"):
             try:
                 session = changed(session, line.strip(), start, named)
@@ -99,3 +98,14 @@ def described(session: Session) -> str:
         f"{key}={value}" for key, value in asdict(session.strategy).items() if value is not None
     )
     return f"[{values} ; {session.max_new_tokens} jetons au plus ; seed={session.seed}]"
+
+
+def _dialogue_help() -> str:
+    """Les commandes du dialogue."""
+    return """Un texte, puis Entrée : le modèle le continue. Ctrl-C arrête le texte, Ctrl-D ou /quitter la séance.
+  /decoding nucleus    une autre stratégie de conf/decoding
+  /temperature 0.7     une clé de la stratégie : /top_k 40, /top_p 0.9, /num_beams 4 ...
+  /seed 3              un texte reproductible ; /seed null tire au sort
+  /longueur 200        jetons à produire au plus
+  /reset               les réglages du départ
+  /aide  /quitter"""

@@ -1,8 +1,9 @@
 """Mesurer un modèle : `python -m gpt_lightning evaluate ckpt_path=best data=text data.path=texte.txt`."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, wording
 from gpt_lightning.cli import console
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
@@ -35,11 +36,11 @@ def evaluate(settings: dict[str, Any]) -> float:
         )
     where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
-    progress = console.Progress(messages.tokens_done)
+    progress = console.Progress(_tokens_done)
     if data.task == "classify":
         assert isinstance(model, GPTClassifier)
         loss, counts = scoring.score_labels(model, data.batches(*splits), progress=progress)
-        print(messages.evaluated_classes(source, where, loss, ClassReport(counts), data.labels))
+        print(_labels_result(source, where, loss, ClassReport(counts), data.labels))
         return loss
     if data.task == "instruct":
         found = scoring.score_answers(
@@ -55,8 +56,41 @@ def evaluate(settings: dict[str, Any]) -> float:
             batch_size=data.batch_size,
             progress=progress,
         )
-    print(messages.evaluated(source, where, found))
+    print(_text_result(source, where, found))
     return found.loss
+
+
+def _text_result(source: str, corpus: str, score: Any) -> str:
+    """Le résultat d'une évaluation."""
+    return (
+        f"Modèle           {source}\n"
+        f"Corpus           {corpus}\n"
+        f"Perte            {wording.number(score.loss, 4)} nats par jeton\n"
+        f"Perplexité       {wording.number(score.perplexity, 2)}\n"
+        f"Bits par octet   {wording.number(score.bits_per_byte, 4)}\n"
+        f"Jetons prédits   {wording.number(score.tokens)}, pour {wording.number(score.bytes)} octets"
+    )
+
+
+def _labels_result(source: str, corpus: str, loss: float, report: Any, labels: Sequence[str]) -> str:
+    """Le résultat d'une évaluation de classement."""
+    return (
+        f"Modèle           {source}\n"
+        f"Corpus           {corpus}\n"
+        f"Perte            {wording.number(loss, 4)} nats par texte\n"
+        f"Exactitude       {wording.percent(report.accuracy)} de {wording.number(int(report.counts.sum()))} textes\n"
+        f"F1 moyen         {wording.number(report.macro_f1, 4)}\n"
+        f"{wording.class_table(report, labels)}"
+    )
+
+
+def _tokens_done(done: int, total: int, seconds: float) -> str:
+    """Où en est une évaluation."""
+    left = wording.duration(seconds / done * (total - done))
+    return (
+        f"{wording.number(done)} jetons sur {wording.number(total)}, {wording.number(done / seconds)} "
+        f"jetons/s, reste {left}"
+    )
 
 
 def main() -> None:

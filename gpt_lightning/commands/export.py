@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, wording
 from gpt_lightning.cli import console
 from gpt_lightning.errors import UserError
 
@@ -28,10 +28,14 @@ def export(settings: dict[str, Any]) -> None:
         adapted=loaded.adapted,
         merge=settings["merge"],
     )
-    console.log.info(messages.exported(settings["to"], settings["format"], parameters))
+    console.log.info(
+        f"{wording.parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."
+    )
     if settings["format"] == "hf" and "vocab.json" not in files:
         kind = tokenizer.state()["kind"] if tokenizer else "absent"
-        console.log.info(messages.tokenizer_stays(kind))
+        console.log.info(
+            f"Le tokenizer {kind} n'a pas d'équivalent chez Hugging Face : il est dans gpt_lightning.json seulement."
+        )
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, wording
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import prepared, unread
 
@@ -18,10 +18,24 @@ def prepare(settings: dict[str, Any]) -> None:
     if data.task != "text":
         return
     found = statistics.compute(data)
-    print(messages.tokens(found, data.statistics.characters, data.tokenizer))
+    print(_tokens(found, data.statistics.characters, data.tokenizer))
     if settings["output_dir"]:
         for path in statistics.render(found, Path(settings["output_dir"])):
             print(path)
+
+
+def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> str:
+    """Les jetons d'une base : combien par caractère, et les plus fréquents."""
+    total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
+    frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
+    listed = ", ".join(
+        f"{tokenizer.decode([i])!r} {100 * contents.counts[i] / total:.1f} %" for i in frequent
+    )
+    return (
+        f"Jetons     : {wording.number(total)}, soit {wording.number(total / characters, 3)} par caractère ; "
+        f"vocabulaire employé {wording.number(used)} sur {wording.number(len(contents.counts))}\n"
+        f"             les plus fréquents : {listed}"
+    )
 
 
 def main() -> None:

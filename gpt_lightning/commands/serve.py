@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import as_typed
 from gpt_lightning.commands import idle
@@ -32,7 +32,11 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
 
     local = guard.is_loopback(settings["host"])
     if key is None and not settings["open"] and not local:
-        raise UserError(messages.needs_a_key(settings["host"], KEY))
+        raise UserError(
+            f"host={settings['host']} ouvre ce serveur au réseau : donnez une clé (export {KEY}=..., ou "
+            "api_key_file=), ou dites "
+            f"open=true si tout le monde peut s'en servir."
+        )
     sock = server.bound(settings["host"], settings["port"])  # avant d'attendre le modèle
 
     from gpt_lightning.serving import app, worker
@@ -53,7 +57,7 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(messages.serving(address, loaded.source, known.name, bool(loaded.template)))
+        console.log.info(_listening(address, loaded.source, known.name, bool(loaded.template)))
         opened(address)
 
     made = server.build(
@@ -61,7 +65,9 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
         thread,
         grace=grace,
         ready=ready,
-        stopping=lambda: console.log.info(messages.closing(grace)),
+        stopping=lambda: console.log.info(
+            f"Arrêt : ce qui s'écrit se finit, {grace:g} s au plus ; un second Ctrl-C n'attend pas."
+        ),
     )
     thread.start()
     server.serve(made, sock)
@@ -141,7 +147,10 @@ def api_key(settings: dict[str, Any]) -> str | None:
                 f"api_key_file={settings['api_key_file']} ne se lit pas ({type(error).__name__})."
             ) from None
     if settings["api_key"] is not None:
-        console.log.warning(messages.visible_key(KEY))
+        console.log.warning(
+            f"api_key= se voit dans la liste des processus et l'historique du terminal : préférez {KEY} ou "
+            f"api_key_file=."
+        )
         found = str(settings["api_key"])
     if found is None:
         return None
@@ -151,6 +160,15 @@ def api_key(settings: dict[str, Any]) -> str | None:
             "La clé du serveur est vide, ou contient autre chose que des lettres, des chiffres et des signes."
         )
     return found
+
+
+def _listening(address: str, source: str, name: str, chats: bool) -> str:
+    """Le serveur écoute."""
+    routes = "/v1/completions" + (" et /v1/chat/completions" if chats else "")
+    return (
+        f"Le serveur écoute {address} : {source}, sous le nom « {name} ».\n"
+        f"  La page : {address}/ ; {routes}, /v1/models, /health, /metrics. Ctrl-C l'arrête."
+    )
 
 
 def main() -> None:

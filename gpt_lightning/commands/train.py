@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import cli, messages
+from gpt_lightning import cli, wording
 from gpt_lightning.cli import console, folders, processes, signals
 from gpt_lightning.cli.composition import as_saved
 from gpt_lightning.cli.targets import build, build_all, resolve
@@ -49,7 +49,7 @@ def train(settings: dict[str, Any]) -> float:
 
     # ouvrir l'exécution : la graine, les journaux, et tout ce qui juge ses réglages en se construisant
     trainer.prepare_process(settings["seed"])
-    console.log.info(messages.starting(str(folder)))
+    console.log.info(f"Dossier    : {str(folder)}")
     typed = folders.typed_overrides()
     loggers, nodes = build_all("logger", settings["logger"]), build_all("callbacks", settings["callbacks"])
     data = unread(settings, accumulate=plan.accumulation(settings, machine.world_size))
@@ -81,7 +81,10 @@ def train(settings: dict[str, Any]) -> float:
         resume.refuse_another_size(done, machine.world_size, planned.tokens_per_step, settings)
         if done.evaluated and planned.total_steps is not None and done.step >= planned.total_steps:
             trainer.tidy(nodes)
-            console.log.info(messages.nothing_left_to_do(done.step))
+            console.log.info(
+                f"Rien à faire : cet entraînement est à son dernier pas ({wording.number(done.step)}) ; "
+                f"prolongez-le, par exemple trainer.max_steps={2 * done.step}."
+            )
             return done.metrics["val/loss"]
     rate = processes.once(lambda: hardware.matmul_rate(machine.device, machine.precision))
 

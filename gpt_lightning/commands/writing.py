@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gpt_lightning import durable, messages
+from gpt_lightning import durable, wording
 from gpt_lightning.errors import UserError, choice, whole
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def _given_prompt(settings: dict[str, Any]) -> str:
     if not _may_be_piped():
         return ""
     if not _stdin_has_text():
-        print(messages.nothing_piped(), file=sys.stderr)
+        print(
+            "[rien sur l'entrée standard : texte de départ par défaut ; « - » l'attendrait]", file=sys.stderr
+        )
         return ""
     return _without_last_newline(_read("-"))
 
@@ -84,7 +86,11 @@ def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -
     Le résumé va sur stderr, même si l'on interrompt.
     """
     if stream.rows[0].unread:
-        print(messages.unread(stream.rows[0].unread, context), file=sys.stderr)
+        print(
+            f"[le texte dépasse le contexte de {context} jetons : les "
+            f"{wording.number(stream.rows[0].unread)} premiers ne sont pas lus]",
+            file=sys.stderr,
+        )
     began, first = time.monotonic(), None
     if live:
         print(stream.rows[0].prompt, end="", flush=True)
@@ -105,11 +111,11 @@ def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -
         reasons = [row.reason for row in stream.rows]
         seconds = time.monotonic() - began
         print(
-            messages.generated(source, reasons=reasons, tokens=len(ids), seconds=seconds, first=first),
+            _summary(source, reasons=reasons, tokens=len(ids), seconds=seconds, first=first),
             file=sys.stderr,
         )
         if logprobs := [value for row in stream.rows for value in row.logprobs]:
-            print(messages.likelihood(logprobs), file=sys.stderr)
+            print(_likelihood(logprobs), file=sys.stderr)
 
 
 def read_prompts(path: str) -> list[str]:
@@ -152,7 +158,7 @@ def write_lines(
             with contextlib.suppress(OSError):  # dit plus haut
                 file.close()
         seconds = time.monotonic() - began
-        summary = messages.generated(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
+        summary = _summary(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
         print(summary, file=sys.stderr)
 
 
@@ -198,7 +204,7 @@ def _shown(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Seque
     for start in range(0, len(prompts), batch_size):
         yield start, prompts[start : start + batch_size]
         done, now = min(start + batch_size, len(prompts)), time.monotonic()
-        line = messages.lines_done(done, len(prompts), now - began)
+        line = lines_done(done, len(prompts), now - began)
         if sys.stderr.isatty():
             print(f"\r\033[K{line}", end="\n" if done == len(prompts) else "", file=sys.stderr, flush=True)
         elif now - said > 5 or done == len(prompts):
@@ -234,3 +240,33 @@ def _stdin_has_text() -> bool:
     if sys.platform == "win32":
         return True
     return bool(select.select([sys.stdin], [], [], 1.0)[0])
+
+
+def _summary(
+    source: str, *, reasons: Sequence[str | None], tokens: int, seconds: float, first: float | None
+) -> str:
+    """Le résumé d'une génération ; une raison None est une suite interrompue."""
+    why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte", None: "interrompu"}
+    counted = {reason: list(reasons).count(reason) for reason in reasons}
+    ends = ", ".join(why[r] if len(reasons) == 1 else f"{why[r]} × {n}" for r, n in counted.items())
+    parts = [source, f"{wording.number(tokens)} jetons"]
+    if seconds:
+        parts.append(f"{wording.number(tokens / seconds, 1)} jetons/s")
+    if first is not None:
+        parts.append(f"premier jeton en {wording.number(first, 2)} s")
+    return f"[{' · '.join([*parts, ends])}]"
+
+
+def _likelihood(logprobs: Sequence[float]) -> str:
+    """La log-probabilité (nats) des jetons produits."""
+    mean = sum(logprobs) / len(logprobs)
+    return (
+        f"[log-probabilité moyenne {wording.number(mean, 3)} nat par jeton, "
+        f"{wording.number(sum(logprobs), 2)} en tout]"
+    )
+
+
+def lines_done(done: int, total: int, seconds: float) -> str:
+    """Où en est un fichier de textes de départ."""
+    left = f", reste {wording.duration(seconds / done * (total - done))}" if done and done < total else ""
+    return f"{wording.number(done)} textes sur {wording.number(total)}{left}"

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.data import corpus, store
 from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
@@ -291,7 +291,15 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     @property
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
-        return messages.corpus(self.statistics, self.name)
+        return (
+            f"Corpus     : {self.name}, {wording.number(self.statistics.documents)} "
+            f"document{'s' * (self.statistics.documents > 1)}, "
+            f"{wording.number(self.statistics.characters)} caractères\n"
+            f"             entraînement {wording.number(self.statistics.train_tokens)} jetons, "
+            f"{wording.number(self.statistics.train_windows)} fenêtres ; "
+            f"validation {wording.number(self.statistics.val_tokens)} jetons, "
+            f"{wording.number(self.statistics.val_windows)} fenêtres"
+        )
 
     @property
     def bytes_per_target(self) -> float:

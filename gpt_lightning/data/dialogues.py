@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, Row, pack
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.datamodule import Statistics
@@ -131,7 +131,10 @@ class ConversationDataModule(RowsDataModule):
             self.progress(characters)
             kept = self._fitting(one)
             if kept is None:
-                sentence = messages.too_long(one.where, self.max_length)
+                sentence = (
+                    f"{one.where} : la première question et sa réponse dépassent "
+                    f"data.max_length={self.max_length} jetons"
+                )
                 if self.errors == "strict" and self.source == "files":
                     raise UserError(f"{sentence} (ou data.errors=skip).")
                 self.skipped.append(sentence)
@@ -164,7 +167,14 @@ class ConversationDataModule(RowsDataModule):
         """Ce que le corpus contient, en une phrase."""
         assert self.store is not None
         targets = int(self.store["train"].targets.sum())
-        return messages.conversations(self.statistics, self.name, targets, self.template_name)
+        return (
+            f"Corpus     : {self.name}, {wording.number(self.statistics.documents)} "
+            f"conversation{'s' * (self.statistics.documents > 1)}, "
+            f"gabarit {self.template_name}\n"
+            f"             entraînement {wording.number(self.statistics.train_tokens)} jetons, dont "
+            f"{wording.number(targets)} à apprendre ; "
+            f"validation {wording.number(self.statistics.val_tokens)} jetons"
+        )
 
     @property
     def bytes_per_target(self) -> float:

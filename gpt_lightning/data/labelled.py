@@ -6,7 +6,7 @@ Légende des formes : B lot, T jetons du plus long texte du lot, N textes, E ét
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, Row
 from gpt_lightning.data.corpus import fraction
 from gpt_lightning.data.datamodule import Statistics
@@ -190,7 +190,10 @@ class LabelledDataModule(RowsDataModule):
             self.limit is not None and len(everything) > self.limit
         ):  # un fichier est souvent trié par étiquette
             everything.sort(key=lambda row: fraction(row.text, "order"))
-            log.info(messages.limited(self.limit, len(everything)))
+            log.info(
+                f"Corpus     : {wording.number(self.limit)} textes tirés parmi "
+                f"{wording.number(len(everything))} (data.limit=null les lit tous)"
+            )
         yield from everything[: self.limit]
 
     def _encoded(self, several: Sequence[Labelled], weights: np.ndarray) -> LabelDataset:
@@ -215,7 +218,7 @@ class LabelledDataModule(RowsDataModule):
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
         counts = dict(zip(self.labels, self.class_counts("train").tolist(), strict=True))
-        return messages.labelled(self.statistics, self.name, counts, self._cut, self.max_length)
+        return _contents(self.statistics, self.name, counts, self._cut, self.max_length)
 
     @property
     def bytes_per_target(self) -> float:
@@ -232,3 +235,22 @@ class LabelledDataModule(RowsDataModule):
     def openings(self, count: int = 3) -> list[str]:
         """`count` textes de validation, pour les exemples."""
         return [one.text for one in self.texts["val"][:count]]
+
+
+def _contents(stats: Any, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
+    """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
+    most = sorted(counts.items(), key=lambda one: -one[1])
+    listed = ", ".join(
+        f"{label} {wording.percent(count / sum(counts.values()))}" for label, count in most[:6]
+    )
+    more = f" et {len(most) - 6} autres" if len(most) > 6 else ""
+    text = (
+        f"Corpus     : {name}, {wording.number(stats.documents)} textes, {len(counts)} étiquettes ({listed}{more})\n"
+        f"             entraînement {wording.number(stats.train_windows)} textes, "
+        f"{wording.number(stats.train_tokens)} jetons ; "
+        f"validation {wording.number(stats.val_windows)} textes"
+    )
+    if cut:
+        plural = "s" * (cut > 1)
+        text += f"\n             {wording.number(cut)} texte{plural} coupé{plural} à data.max_length={length} jetons"
+    return text

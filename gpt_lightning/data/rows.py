@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerOrder
 from gpt_lightning.data.corpus import LICENCES, fraction
 from gpt_lightning.data.datamodule import Served, Statistics, check_sizes
@@ -116,7 +116,7 @@ class RowsDataModule(Served, lightning.LightningDataModule):
     def say_skipped(self) -> None:
         """Dit combien de lignes sont laissées de côté, et la première."""
         if self.skipped:
-            log.warning(messages.left_aside(self.nouns, len(self.skipped), self.skipped[0]))
+            log.warning(_left_aside(self.nouns, len(self.skipped), self.skipped[0]))
 
     def prepare(self) -> Statistics:
         raise NotImplementedError
@@ -166,3 +166,10 @@ class RowsDataModule(Served, lightning.LightningDataModule):
                 f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
             )
         return order
+
+
+def _left_aside(nouns: tuple[str, str], count: int, first: str) -> str:
+    """Des lignes laissées de côté."""
+    feminine = "" if nouns[0].startswith("texte") else "e"
+    plural = "s" * (count > 1)
+    return f"{wording.number(count)} {nouns[count > 1]} laissé{feminine}{plural} de côté ; la première ligne : {first}"

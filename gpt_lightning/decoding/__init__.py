@@ -6,9 +6,10 @@ from gpt_lightning.decoding.filters import (
     top_k_sampling,
     top_p_sampling,
 )
-from gpt_lightning.decoding.generation import Token, generate, stream
+from gpt_lightning.decoding.generation import generate, stream
 from gpt_lightning.decoding.strategy import Strategy
 from gpt_lightning.decoding.text import Continuation, TextStream
+from gpt_lightning.decoding.token import Token
 
 __all__ = [
     "Continuation",

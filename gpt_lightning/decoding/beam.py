@@ -6,17 +6,14 @@ Wu et al., « Google's Neural Machine Translation System », 2016.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
+from gpt_lightning.decoding.token import Ending
 from gpt_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from gpt_lightning.decoding.generation import Ending
 
 NEVER = float("-inf")
 
@@ -31,7 +28,7 @@ class Hypothesis:
     reason: str
 
 
-def search(reader: Reader, strategy: Strategy, ending: "Ending", num_samples: int) -> list[Hypothesis]:
+def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int) -> list[Hypothesis]:
     """Les `num_samples` meilleures suites de chaque texte, la meilleure d'abord : P x num_samples hypothèses.
 
     À chaque pas, les 2 F meilleures suites d'un jeton de plus sont triées ; une suite finie sort du faisceau, les

@@ -4,7 +4,6 @@ Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons,
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,39 +13,11 @@ from torch import Tensor
 from gpt_lightning.decoding import beam
 from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
+from gpt_lightning.decoding.token import Ending, Token
+from gpt_lightning.decoding.uniforms import Uniforms
 from gpt_lightning.errors import UserError, whole
 
 BURST = 8  # jetons que le GPU écrit sans qu'on l'attende
-
-
-@dataclass(frozen=True)
-class Token:
-    """Un jeton produit : sa ligne, son identifiant, et pourquoi la ligne s'arrête (None si elle continue).
-
-    `reason` vaut eos (fin de texte), stop (`until` l'a demandé) ou length (max_new_tokens atteint). `logprob` est
-    la log-probabilité, en nats, que le modèle lui donnait avant tout filtre ; None si on ne l'a pas demandée.
-    """
-
-    row: int
-    id: int
-    reason: str | None = None
-    logprob: float | None = None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Quand une ligne s'arrête : `eos_id`, `until(ligne, jetons produits)`, ou `max_new_tokens`."""
-
-    max_new_tokens: int
-    eos_id: int | None = None
-    until: Callable[[int, list[int]], bool] | None = None
-
-    def reason(self, row: int, new: list[int]) -> str | None:
-        if self.eos_id is not None and new[-1] == self.eos_id:
-            return "eos"
-        if self.until is not None and self.until(row, new):
-            return "stop"
-        return "length" if len(new) >= self.max_new_tokens else None
 
 
 @torch.inference_mode()
@@ -94,7 +65,7 @@ def _decode_one_by_one(
     reader: Reader,
     strategy: Strategy,
     ending: Ending,
-    uniforms: "Uniforms",
+    uniforms: Uniforms,
     num_samples: int,
     logprobs: bool,
 ) -> Iterator[list[Token]]:
@@ -129,7 +100,7 @@ def _burst(reader: Reader, strategy: Strategy) -> int:
 
 
 def _steps(
-    reader: Reader, strategy: Strategy, uniforms: "Uniforms", num_samples: int, active: list[int]
+    reader: Reader, strategy: Strategy, uniforms: Uniforms, num_samples: int, active: list[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Sans fin, les logits et le jeton de chaque ligne, (R, V) et (R,) ; avec lookup_ngram, une passe en lit plusieurs.
 
@@ -205,33 +176,3 @@ def generate(
     width = max(map(len, rows))
     fill = 0 if eos_id is None else eos_id
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=ids.device)
-
-
-class Uniforms:
-    """Des nombres de [0, 1) : ceux de la ligne r viennent d'un générateur semé par (seed, r), un par pas.
-
-    Ils sont tirés par blocs de `BLOCK` pas ; sans graine, du générateur de torch.
-    """
-
-    BLOCK = 256
-
-    def __init__(self, seed: int | None, rows: range, device: torch.device) -> None:
-        self._device, self._n_rows, self._step = device, len(rows), 0
-        self._block: Tensor  # (R, BLOCK)
-        self._generators: list[torch.Generator] | None = None
-        if seed is not None:
-            seeds = ((seed * 1_000_003 + row) % 2**63 for row in rows)
-            self._generators = [torch.Generator().manual_seed(one) for one in seeds]
-
-    def next(self) -> Tensor:
-        """Les nombres du pas suivant, (R,)."""
-        place = self._step % self.BLOCK
-        if place == 0:
-            self._block = self._drawn().to(self._device)
-        self._step += 1
-        return self._block[:, place]
-
-    def _drawn(self) -> Tensor:
-        if self._generators is None:
-            return torch.rand(self._n_rows, self.BLOCK)
-        return torch.stack([torch.rand(self.BLOCK, generator=one) for one in self._generators])

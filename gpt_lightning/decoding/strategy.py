@@ -118,15 +118,6 @@ class Strategy:
             logits = filters.keep_typical_p(logits, self.typical_p)
         return logits
 
-    def choose(self, logits: Tensor, uniform: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1), (R, T) -> (R,) identifiants.
-
-        Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
-        même jeton quels que soient le lot et la machine. UserError si les logits ne sont pas des nombres.
-        """
-        check_numbers(logits)
-        return self.pick(logits, uniform, ids)
-
     def pick(
         self,
         logits: Tensor,
@@ -134,9 +125,11 @@ class Strategy:
         ids: Tensor | None = None,
         start: int | Tensor | None = None,
     ) -> Tensor:
-        """Comme `choose`, sans vérifier les logits : rien n'attend le GPU, et un NaN donne n'importe quel jeton.
+        """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1), (R, T) -> (R,) identifiants.
 
-        `start` : voir `penalised`.
+        Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
+        même jeton quels que soient le lot et la machine. Rien n'attend le GPU : `check_numbers` juge les logits, dont
+        un NaN donne ici n'importe quel jeton. `start` : voir `penalised`.
         """
         logits = self.penalised(logits, ids, start)
         if self.greedy:

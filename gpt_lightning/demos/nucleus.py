@@ -15,9 +15,9 @@ from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import number, whole
-from gpt_lightning.messages import number as written
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.wording import number as written
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
 

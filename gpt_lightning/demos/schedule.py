@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
-from gpt_lightning.messages import tick
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
 from gpt_lightning.training.schedule import SCHEDULES
+from gpt_lightning.wording import tick
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 

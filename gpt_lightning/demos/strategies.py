@@ -14,9 +14,9 @@ import torch
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.demos import toy
 from gpt_lightning.errors import whole
-from gpt_lightning.messages import number
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.wording import number
 
 if TYPE_CHECKING:
     from rich.table import Table

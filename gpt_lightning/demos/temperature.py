@@ -14,7 +14,7 @@ from torch import Tensor
 from gpt_lightning import durable
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
-from gpt_lightning.messages import number, tick
+from gpt_lightning.wording import number, tick
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
-from gpt_lightning.messages import number
+from gpt_lightning.wording import number
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -78,31 +78,14 @@ class LoRALinear(Linear):
             layer.in_features, layer.out_features, bias=layer.bias is not None, device=torch.device("meta")
         )
         self.weight, self.bias = layer.weight, layer.bias
-        self.scale, self.merged = config.scale, False
+        self.scale = config.scale
         self.drop = nn.Dropout(config.drop_rate)
         self.lora_A = nn.Parameter(layer.weight.new_empty(config.rank, layer.in_features))
         self.lora_B = nn.Parameter(layer.weight.new_zeros(layer.out_features, config.rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # comme torch tire une couche linéaire
 
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        if self.merged:
-            return y
-        return y + self.scale * F.linear(F.linear(self.drop(x), self.lora_A), self.lora_B)
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Ajoute la correction à W, une fois : la couche ne coûte plus que W."""
-        if not self.merged:
-            self.weight += correction(self.lora_A, self.lora_B, self.scale)
-            self.merged = True
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Retire de W la correction que `merge` y a mise ; W revient à l'arrondi près."""
-        if self.merged:
-            self.weight -= correction(self.lora_A, self.lora_B, self.scale)
-            self.merged = False
+        return super().forward(x) + self.scale * F.linear(F.linear(self.drop(x), self.lora_A), self.lora_B)
 
 
 def correction(a: Tensor, b: Tensor, scale: float) -> Tensor:

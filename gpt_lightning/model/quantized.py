@@ -42,17 +42,6 @@ class QuantizedLinear(nn.Module):
         y = y[:, : self.rows].to(x.dtype).view(*x.shape[:-1], self.rows)
         return y if self.bias is None else y + self.bias
 
-    def dequantized(self) -> Tensor:
-        """La matrice que cette couche multiplie vraiment, (N, K), en float32."""
-        eye = torch.eye(
-            self.width, dtype=torch.bfloat16
-        )  # les noyaux savent seuls relire ce qu'ils ont rangé
-        bias, self.bias = self.bias, None
-        try:
-            return self(eye).float().T.contiguous()
-        finally:
-            self.bias = bias
-
 
 def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     scales = (weight.abs().amax(1) / 127).clamp(min=1e-12).to(torch.bfloat16)  # (N,)

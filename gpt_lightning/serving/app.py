@@ -17,9 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_lightning import messages
 from gpt_lightning.decoding.scored import Scored, score_text
-from gpt_lightning.serving import fields, protocol, showing
+from gpt_lightning.serving import fields, protocol, showing, worker
 from gpt_lightning.serving.answer import Answer
 from gpt_lightning.serving.fields import Refused
 from gpt_lightning.serving.guard import Guard, Rules, refusal
@@ -313,13 +312,13 @@ async def _refused(request: HTTPRequest, error: Refused) -> Response:
 
 
 async def _http(request: HTTPRequest, error: HTTPException) -> Response:
-    sentence = messages.no_route(request.method, request.url.path[:80], error.status_code)
+    sentence = _no_route(request.method, request.url.path[:80], error.status_code)
     return refusal(Refused(sentence, status=error.status_code, headers=error.headers))
 
 
 async def _broken(request: HTTPRequest, error: Exception) -> Response:
-    log.error(messages.job_failed(), exc_info=error)
-    return refusal(Refused(messages.job_failed(), status=500, code="internal_error"))
+    log.error(worker.job_failed(), exc_info=error)
+    return refusal(Refused(worker.job_failed(), status=500, code="internal_error"))
 
 
 class Counted:
@@ -344,3 +343,10 @@ class Counted:
             await self.app(scope, receive, noted)
         finally:
             self.metrics.answered(scope["path"], status, time.monotonic() - began)
+
+
+def _no_route(method: str, path: str, status: int) -> str:
+    """Une route qui n'existe pas, ou qui ne se demande pas ainsi."""
+    if status == 405:
+        return f"{path} ne se demande pas par {method}."
+    return f"{path} n'existe pas ici : /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics."

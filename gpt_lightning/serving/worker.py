@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gpt_lightning import messages
 from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
 from gpt_lightning.decoding.scored import Scored
 from gpt_lightning.decoding.text import GrowingText
@@ -258,5 +257,10 @@ def _failure(error: Exception) -> Refused:
     """Ce qu'un client apprend d'une faute du serveur ; le journal en sait plus."""
     if isinstance(error, UserError):
         return Refused(str(error), status=500, code="internal_error")
-    log.error(messages.job_failed(), exc_info=error)
-    return Refused(messages.job_failed(), status=500, code="internal_error")
+    log.error(job_failed(), exc_info=error)
+    return Refused(job_failed(), status=500, code="internal_error")
+
+
+def job_failed() -> str:
+    """Une demande a échoué par la faute du serveur."""
+    return "Le serveur n'a pas pu répondre : son journal dit pourquoi."

@@ -18,7 +18,7 @@ from gpt_lightning.tokenizers.bpe import (
     named,
 )
 from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
-from gpt_lightning.tokenizers.chat import ChatTokenizer, from_base
+from gpt_lightning.tokenizers.chat import ChatTokenizer
 from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
 
@@ -31,7 +31,7 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "trained": TrainedTokenizer,
     "words_v1": SimpleTokenizerV1,
     "words_v2": SimpleTokenizerV2,
-    "chatml": from_base,
+    "chatml": lambda base: ChatTokenizer(from_state(base)),
 }
 
 

@@ -1,6 +1,6 @@
 """Un tokenizer et les deux jetons de chatml, ajoutés à la suite de son vocabulaire."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gpt_lightning.tokenizers.base import Tokenizer
@@ -57,10 +57,3 @@ class ChatTokenizer:
 
     def state(self) -> dict[str, Any]:
         return {"kind": "chatml", "base": self.base.state()}
-
-
-def from_base(base: Mapping[str, Any]) -> ChatTokenizer:
-    """Le tokenizer dont `base` est l'état."""
-    from gpt_lightning.tokenizers import from_state
-
-    return ChatTokenizer(from_state(base))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.model.classes import ClassReport, confusion, most_frequent
 
 FEW_WORDS = 3  # mots par texte : en deçà, ce sont leurs lettres qui disent quelque chose
@@ -31,7 +31,7 @@ def baselines(
     else:
         report = ClassReport(confusion(wanted, torch.tensor(given), len(labels)))
         found, missing = [*found, ("TF-IDF et régression", report)], []
-    return [(name, messages.quality(one.accuracy, one.macro_f1)) for name, one in found] + missing
+    return [(name, quality(one.accuracy, one.macro_f1)) for name, one in found] + missing
 
 
 def tfidf(texts: Sequence[str], known: Sequence[int], others: Sequence[str]) -> list[int] | None:
@@ -56,3 +56,8 @@ def tfidf(texts: Sequence[str], known: Sequence[int], others: Sequence[str]) -> 
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, known)
     return model.predict(vectorizer.transform(others)).tolist()
+
+
+def quality(accuracy: float, f1: float) -> str:
+    """Ce qu'un classement vaut."""
+    return f"{wording.percent(accuracy)} ; F1 moyen {wording.number(f1, 3)}"

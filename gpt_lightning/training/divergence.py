@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.errors import UserError
 
+_WHAT = {1: "la perte n'est", 2: "le gradient n'est", 3: "ni la perte ni le gradient ne sont"}
 POLICIES = ("stop", "skip")
 log = logging.getLogger("gpt_lightning")
 
@@ -52,9 +53,9 @@ class DivergenceGuard:
         for (step, where, _), code in zip(pending, codes, strict=True):
             self._in_a_row = self._in_a_row + 1 if code else 0
             if code and (self.policy == "stop" or self._in_a_row > self.most):
-                raise Diverged(messages.diverged(step, where, int(code), self._in_a_row))
+                raise Diverged(diverged(step, where, int(code), self._in_a_row))
             if code:
-                log.warning(messages.skipped(step, where, int(code)))
+                log.warning(_skipped(step, where, int(code)))
         return bool(codes and codes[-1])
 
 
@@ -62,3 +63,20 @@ def _can_void(optimizer: Any) -> bool:
     """Vrai si cet optimiseur sait annuler un pas sans qu'on lise rien."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
     return isinstance(optimizer, torch.optim.AdamW) and fused
+
+
+def _skipped(step: int, where: str, code: int) -> str:
+    """Un pas qui a divergé, et qui est passé."""
+    what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
+    return f"Au pas {wording.number(step)} ({where}), {what} un nombre fini : ce pas est annulé."
+
+
+def diverged(step: int, where: str, code: int, in_a_row: int) -> str:
+    """Un pas a divergé, et l'entraînement s'arrête."""
+    many = f" C'est le {wording.number(in_a_row)}e de suite." if in_a_row > 1 else ""
+    what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
+    return (
+        f"Au pas {wording.number(step)} ({where}), {what} un nombre fini : ce pas est annulé, "
+        "l'entraînement s'arrête, et rien "
+        f"n'en est gardé.{many} Reprenez avec un taux plus bas (optim.lr=), ou nan_policy=skip, qui passe ces pas."
+    )

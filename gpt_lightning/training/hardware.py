@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.errors import UserError, number
 from gpt_lightning.weights.device import native_bf16
 
@@ -137,7 +137,10 @@ def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 7
     tokens = max(1, min(tokens, PROBE_FLOPS // (8 * width * width)))
     seconds = {dtype: _product_seconds(tokens, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
-    log.info(messages.probed(tokens, width, ratio))
+    log.info(
+        f"Précision  : un produit de {tokens} x {width} va {wording.number(ratio, 1)} fois plus vite en "
+        "bf16 qu'en float32"
+    )
     return "bf16-mixed" if ratio > BF16_GAIN else "32-true"
 
 

@@ -13,13 +13,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.classes import ClassReport, confusion
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
 from gpt_lightning.model.learned import is_added
 from gpt_lightning.model.lora import LoRAConfig
-from gpt_lightning.training import resume
+from gpt_lightning.training import divergence, resume
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.hardware import native_bf16
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
@@ -121,7 +121,11 @@ class GPTModule(lightning.LightningModule):
         """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit. Diverged sinon."""
         self.guard.check()
         if not math.isfinite(loss):
-            raise Diverged(messages.diverged_evaluation(self.trainer.global_step))
+            raise Diverged(
+                f"L'évaluation du pas {wording.number(self.trainer.global_step)} ne donne pas un nombre "
+                "fini : l'entraînement s'arrête, et rien n'en est "
+                f"gardé. Reprenez avec un taux plus bas (optim.lr=), ou trainer.precision=32-true."
+            )
         found = {"val/loss": loss}
         if self.data.task == "classify":
             found |= self._classes()
@@ -198,7 +202,10 @@ class GPTModule(lightning.LightningModule):
         if self.trainer.world_size > 1:
             code = self.trainer.strategy.reduce(code, reduce_op="max")
         epoch, windows = self._order.place(self.epoch, self.windows)
-        where = messages.place(epoch, windows, windows + self._order.per_step - 1)
+        where = (
+            f"époque {wording.number(epoch + 1)}, fenêtres {wording.number(windows)} à "
+            f"{wording.number(windows + self._order.per_step - 1)} de son ordre"
+        )
         self.guard.judge(optimizer, code, step=self.trainer.global_step + 1, where=where)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -207,7 +214,7 @@ class GPTModule(lightning.LightningModule):
             self.guard.check()
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None and scaler.get_scale() < LEAST_SCALE:  # il n'a trouvé que des infinis
-                raise Diverged(messages.diverged(self.trainer.global_step, "16-mixed", 2, 1))
+                raise Diverged(divergence.diverged(self.trainer.global_step, "16-mixed", 2, 1))
 
     @cached_property
     def _order(self) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.learned import flops_per_token, is_frozen, n_learned
-from gpt_lightning.training.baselines import baselines
+from gpt_lightning.training.baselines import baselines, quality
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
@@ -54,21 +54,21 @@ def before(
     )
     seconds = estimated_seconds(module.model, plan, length=data["max_length"], rate=rate)
     flops = flops_per_token(module.model, data["max_length"])
-    log.info(messages.device(machine.device.type, machine.world_size, machine.precision, module.compiled))
+    log.info(_device_line(machine.device.type, machine.world_size, machine.precision, module.compiled))
     log.info(corpus)
-    log.info(messages.model(cost.n_parameters(config), flops, memory))
+    log.info(_model_line(cost.n_parameters(config), flops, memory))
     if is_frozen(module.model):
         whole = sum(p.numel() for p in module.model.parameters())
         adapters = module.adapted.config if module.adapted else None
         full = cost.BYTES_PER_PARAMETER[machine.precision] * whole
-        log.info(messages.learning(n_learned(module.model), whole, adapters, memory["parameters"], full))
-    log.info(messages.plan(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
-    log.info(messages.optimizer(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
+        log.info(_learning_line(n_learned(module.model), whole, adapters, memory["parameters"], full))
+    log.info(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    log.info(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
         own = start.tokenizer is not None
-        log.info(messages.starting_from(start.source, cost.n_parameters(config), own))
+        log.info(_start_line(start.source, cost.n_parameters(config), own))
     if settings["ckpt_path"]:
-        log.info(messages.resuming(settings["ckpt_path"], plan.done_steps))
+        log.info(f"Reprise    : {settings['ckpt_path']}, pas {wording.number(plan.done_steps)}")
 
 
 def estimated_seconds(model: GPTModel, plan: Plan, *, length: int, rate: float | None) -> float | None:
@@ -84,7 +84,7 @@ def after(
     """La table de la fin : pertes, coût, fichiers écrits, commandes à taper ensuite."""
     found = []
     if module.labels and trainer.is_global_zero:
-        log.info(messages.comparing())
+        log.info("Comparé à   : les mêmes textes, par des méthodes sans réseau...")
         pairs = {split: [one[:2] for one in several] for split, several in module.data.texts.items()}
         found = baselines(pairs["train"], pairs["val"], module.labels)
     results = {
@@ -95,7 +95,7 @@ def after(
         "memory": peak_memory(trainer.strategy.root_device),
         "disk": taken(folder),
     }
-    log.info(messages.finished(str(folder), results, seconds, written(folder), following))
+    log.info(_end_table(str(folder), results, seconds, written(folder), following))
 
 
 def taken(folder: Path) -> int:
@@ -121,3 +121,98 @@ def best_score(trainer: lightning.Trainer) -> float | None:
     scores = [getattr(c, "best_model_score", None) for c in trainer.checkpoint_callbacks]
     found = [float(score) for score in scores if score is not None and not math.isnan(float(score))]
     return min(found, default=None)
+
+
+def _device_line(name: str, count: int, precision: str, compiled: bool) -> str:
+    """L'appareil, le nombre de processus et la précision."""
+    line = f"Appareil   : {name}, précision {precision}" + (", compilé" if compiled else "")
+    if count > 1 and name == "cpu":
+        line += f"\n             {count} processus sur CPU (gloo) : pour essayer, pas pour aller plus vite"
+    elif count > 1:
+        line += f", {count} processus"
+    return line
+
+
+def _model_line(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
+    """La taille du modèle, ses FLOP par jeton, la mémoire estimée d'un processus (octets)."""
+    return (
+        f"Modèle     : {wording.parameters_of(parameters)}, {wording.magnitude(flops, 'FLOP')} par jeton\n"
+        f"             mémoire estimée {wording.magnitude(sum(memory.values()), 'o')} par processus "
+        f"(poids et AdamW {wording.magnitude(memory['parameters'], 'o')}, activations "
+        f"{wording.magnitude(memory['activations'], 'o')}, "
+        f"logits {wording.magnitude(memory['logits'], 'o')})"
+    )
+
+
+def _learning_line(learned: int, whole: int, adapters: Any, memory: int, full: int) -> str:
+    """Ce qui apprend quand le reste est gelé : sa part des paramètres, sa mémoire, et celle du tout (octets)."""
+    what = "seule une partie apprend"
+    if adapters is not None:
+        what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"
+    return (
+        f"Apprennent : {what}, {wording.parameters_of(learned)} sur {wording.magnitude(whole)} "
+        f"({wording.percent(learned / whole)})\n"
+        f"             poids et AdamW : {wording.magnitude(memory, 'o')} au lieu de {wording.magnitude(full, 'o')}"
+    )
+
+
+def _plan_line(
+    steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
+) -> str:
+    """La longueur de l'entraînement, en pas, époques et jetons, et sa durée estimée (secondes)."""
+    if steps is None or epochs is None:
+        length = "jusqu'à la limite de temps"
+    else:
+        length = (
+            f"{wording.number(steps)} pas, {wording.number(epochs, 1)} époques, "
+            f"{wording.number(steps * tokens_per_step)} jetons"
+        )
+    batch = f"{wording.number(tokens_per_step)} jetons par pas"
+    if accumulate > 1:
+        batch += f" ({accumulate} lots accumulés)"
+    time = "" if seconds is None else f"\n             environ {wording.duration(seconds)} au débit mesuré"
+    return f"Plan       : {length} ; {batch}{time}"
+
+
+def _optimizer_line(name: str, lr: float, tokens_per_step: int) -> str:
+    """L'optimiseur, son taux d'apprentissage au sommet, et le lot auquel il s'applique."""
+    rate = f"{lr:.4g}".replace(".", ",")
+    return f"Optimiseur : {name}, taux d'apprentissage {rate} pour des pas de {wording.number(tokens_per_step)} jetons"
+
+
+def _end_table(
+    output_dir: str,
+    results: Mapping[str, Any],
+    seconds: float,
+    files: Sequence[str],
+    following: Sequence[str],
+) -> str:
+    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit, les commandes suivantes."""
+    last, best = results["val/loss"], results["best"]
+    best = last if best is None else best
+    lines = [("perte de validation", f"{wording.number(last, 4)} ; la meilleure {wording.number(best, 4)}")]
+    if "val/accuracy" in results:
+        lines.append(("exactitude", quality(results["val/accuracy"], results["val/f1"])))
+        lines += results["baselines"]
+    else:
+        lines.append(("perplexité", f"la meilleure {wording.number(math.exp(min(best, 700)), 1)}"))
+    if "val/bits_per_byte" in results:
+        lines.append(("bits par octet", wording.number(results["val/bits_per_byte"], 3)))
+    lines += [("jetons", wording.number(results["tokens"])), ("durée", wording.duration(seconds))]
+    if "tokens_per_second" in results:
+        lines.append(("débit", f"{wording.number(results['tokens_per_second'])} jetons/s, à la fin"))
+    if "mfu" in results:
+        lines.append(("part de la crête", f"{wording.number(100 * results['mfu'], 1)} % (MFU)"))
+    if results["memory"] is not None:
+        lines += [("pic de mémoire", wording.magnitude(results["memory"], "o"))]
+    lines += [("place prise", wording.magnitude(results["disk"], "o")), ("fichiers", ", ".join(files))]
+    table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
+    return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
+        f"    {line}" for line in following
+    )
+
+
+def _start_line(source: str, parameters: int, own_tokenizer: bool) -> str:
+    """Les poids de départ, et le tokenizer qui va avec."""
+    tokenizer = "avec son tokenizer" if own_tokenizer else "le tokenizer est celui de tokenizer="
+    return f"Départ     : {source}, {wording.parameters_of(parameters)}, {tokenizer}"

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.weights.format import Progress
@@ -80,13 +79,17 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
     """
     for key, old, new in differences(before, now):
         if not follows(key) and not (old in (None, {}) and new in (None, {})):
-            raise UserError(messages.another_run(key, old, new))
+            raise UserError(_another_run(key, old, new))
 
 
 def refuse_another_corpus(progress: Progress, corpus: str) -> None:
     """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
     if corpus != progress.corpus:
-        raise UserError(messages.another_corpus(progress.corpus, corpus))
+        raise UserError(
+            f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant "
+            f"{corpus}) : redonnez le texte "
+            f"d'origine (data.path=), ou partez des poids avec init_from=."
+        )
 
 
 def refuse_another_size(
@@ -96,7 +99,9 @@ def refuse_another_size(
     asked = any(settings[key] is not None for key in ("global_batch_tokens", "global_batch_size"))
     if world_size != progress.world_size and not asked:
         raise UserError(
-            messages.another_world(progress.world_size, world_size, progress.tokens_per_step, tokens_per_step)
+            f"Reprise refusée : {progress.world_size} processus lisaient {progress.tokens_per_step} "
+            f"jetons par pas, {world_size} en liraient "
+            f"{tokens_per_step} : ajoutez global_batch_tokens={progress.tokens_per_step} pour le même entraînement."
         )
 
 
@@ -142,3 +147,12 @@ def apply_settings(optimizer: torch.optim.Optimizer, scheduler: Any, fresh: list
         scheduler.base_lrs[index] = wanted["lr"]
         group["lr"] = wanted["lr"] * scheduler.lr_lambdas[index](scheduler.last_epoch)
     scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+def _another_run(key: str, before: object, now: object) -> str:
+    """Un réglage qu'une reprise ne change pas."""
+    old, new = ("null" if one is None else one for one in (before, now))
+    return (
+        f"Reprise refusée : {key} valait {old}, il vaut {new} ; ce serait un autre entraînement : retirez {key}=, "
+        f"ou partez des poids avec init_from=."
+    )

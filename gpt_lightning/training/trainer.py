@@ -12,7 +12,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSignal, Stopped
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
@@ -152,10 +152,14 @@ def _explained(error: Exception, trainer: lightning.Trainer, restoring: str | No
     `restoring` ne se relit pas."""
     lost = r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group"
     if trainer.world_size > 1 and isinstance(error, RuntimeError) and re.search(lost, str(error)):
-        return messages.another_process_died()
+        return (
+            "Un autre processus de cet entraînement s'est arrêté : sa fin est dite plus haut, s'il l'a "
+            "dite ; reprenez au "
+            "dernier checkpoint avec ckpt_path=."
+        )
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return messages.cannot_compile(type(error).__name__, str(error))
+        return wording.cannot_compile(type(error).__name__, str(error))
     if restoring is None:
         return None
     first = (str(error).splitlines() or [""])[0][:120]
-    return messages.cannot_resume(restoring, f"{type(error).__name__}: {first}")
+    return f"{restoring} ne se reprend pas ({f'{type(error).__name__}: {first}'}) : init_from= part de ses poids seuls."

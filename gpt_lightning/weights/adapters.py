@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.learned import is_added
@@ -57,7 +56,7 @@ def completed(
         found = load(base).state_dict()
         other = fingerprint(found, known.config)
         if other != known.base:
-            raise UserError(messages.another_base(str(path), known.base, known.base_source, base, other))
+            raise UserError(_another_base(str(path), known.base, known.base_source, base, other))
         return {**_padded(found, known.config), **state}
     if path not in _looking:  # la base d'une base se cherche, mais jamais deux fois la même
         _looking.append(path)
@@ -65,11 +64,11 @@ def completed(
             for source in _candidates(known):
                 one = _found(source, known, load)
                 if one is not None:
-                    log.info(messages.base_found(source))
+                    log.info(f"Base       : {source}, retrouvée par son empreinte")
                     return {**_padded(one, known.config), **state}
         finally:
             _looking.remove(path)
-    raise UserError(messages.no_base(str(path), known.base, known.base_source))
+    raise UserError(_no_base(str(path), known.base, known.base_source))
 
 
 _looking: list[Path] = []  # les fichiers d'adaptateurs dont la base se cherche
@@ -101,3 +100,21 @@ def _candidates(known: Description) -> Iterator[str]:
         return  # d'un candidat, on ne suit que l'origine
     found = Path(OUTPUTS).glob("**/checkpoints/best.ckpt")
     yield from map(str, sorted(found, key=lambda path: -path.stat().st_mtime_ns))
+
+
+def _another_base(path: str, base: str, source: str, given: str, other: str) -> str:
+    """Des adaptateurs, et un modèle qui n'est pas celui sur lequel ils ont appris."""
+    came = f"{source}, " if source else ""
+    return (
+        f"{path} a été appris sur un autre modèle ({came}empreinte {base}) que {given} (empreinte {other}) : donnez "
+        f"base_path= le sien."
+    )
+
+
+def _no_base(path: str, base: str, source: str) -> str:
+    """Des adaptateurs dont la base n'est pas ici."""
+    came = f", qui venait de {source}" if source else ""
+    return (
+        f"{path} n'a que des adaptateurs, et leur base (empreinte {base}{came}) n'est pas ici : donnez-la avec "
+        f"base_path=."
+    )

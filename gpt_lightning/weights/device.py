@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
@@ -51,25 +51,29 @@ def to_device(
         dtype = "bf16" if kind == "cuda" and native_bf16(torch.device(device)) else "fp32"
     while dtype in BITS and not supported(dtype):
         following = "int8" if dtype == "int4" else "fp32"
-        log.warning(messages.no_kernel(dtype, following))
+        log.warning(
+            f"dtype={dtype} : ce torch n'en a pas le produit sur ce processeur ; dtype={following} est pris à sa place."
+        )
         dtype = following
     stored = dtype
     if dtype in BITS:
         stored = "bf16" if native_bf16(torch.device(device)) else "fp32"
         if stored == "fp32":
-            log.warning(messages.slow_kernel(dtype))
+            log.warning(
+                f"dtype={dtype} : ce processeur n'a pas le bf16, ses produits y gagnent moins ; le texte est le même."
+            )
     ready = for_inference(model.to(device, DTYPES[stored]), dtype, pack=not compile)
     return _compiled(ready) if compile else ready
 
 
 def _compiled(model: GPTModel) -> GPTModel:
-    log.info(messages.compiling())
+    log.info("compile=true : la compilation commence, une minute à peu près.")
     began = time.monotonic()
     try:
         compile_for_inference(model)
     except Exception as error:  # le compilateur C++ qui manque, un noyau que torch ne sait pas écrire
-        raise UserError(messages.cannot_compile(type(error).__name__, str(error))) from error
-    log.info(messages.compiled(time.monotonic() - began))
+        raise UserError(wording.cannot_compile(type(error).__name__, str(error))) from error
+    log.info(f"Compilé en {wording.duration(time.monotonic() - began)}.")
     return model
 
 
@@ -114,7 +118,10 @@ def load_for_inference(
         tasks = tasks[:1]
     model, known, source, *_ = load_described(source, n_heads=n_heads, tasks=tasks, base=base)
     if known.tokenizer is None:
-        raise UserError(messages.no_tokenizer(source))
+        raise UserError(
+            f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "
+            f"vocab.json et merges.txt) à côté des poids, ou partez-en avec train.py init_from={source} tokenizer=gpt2."
+        )
     if (
         known.tokenizer.vocab_size < model.config.vocab_size
     ):  # ce que son tokenizer ne nomme pas ne s'écrit pas

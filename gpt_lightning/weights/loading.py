@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
@@ -18,7 +17,7 @@ from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
-from gpt_lightning.weights.sources import TASKS, find_checkpoints
+from gpt_lightning.weights.sources import COMMANDS, TASKS, find_checkpoints
 
 HUB = "hf:"
 T = TypeVar("T")
@@ -79,7 +78,7 @@ def load_described(
         paths = find_checkpoints(source, key=key, tasks=tasks)
         found = first_whole(paths, lambda path: _from_path(path, n_heads, base))
     if found.known.task not in tasks:
-        raise UserError(messages.wrong_task(found.source, found.known.task))
+        raise UserError(_wrong_task(found.source, found.known.task))
     if n_heads is not None and not found.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
     if base is not None and found.known.lora is None:
@@ -98,7 +97,7 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: boo
     except Damaged as error:
         if strict or not others:
             raise
-        log.warning(messages.damaged(str(error), str(others[0])))
+        log.warning(f"{error} {others[0]} est pris à sa place.")
     return first_whole(others, read)
 
 
@@ -203,7 +202,9 @@ def _from_huggingface(folder: Path) -> Loaded:
         known = form.read(read_json(ours), ours)
         known = known._replace(config=replace(known.config, vocab_padding=1))
     elif tokenizer is None:
-        log.warning(messages.unread_tokenizer(str(folder), why_not))
+        log.warning(
+            f"{folder} : son tokenizer ne se lit pas, {why_not} ; les poids se chargent, le texte non."
+        )
     state = huggingface.state_from(tensors, known.config)
     return Loaded(build(known.config, state, folder, len(known.labels)), known)
 
@@ -211,7 +212,10 @@ def _from_huggingface(folder: Path) -> Loaded:
 def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
-        log.warning(messages.guessed_heads(str(path), config.n_heads))
+        log.warning(
+            f"{path} ne dit pas son nombre de têtes : {config.n_heads} (emb_dim / 64) ; n_heads= "
+            "pour en donner un autre."
+        )
     # ce format ne dit pas son tokenizer, et le projet d'origine n'entraîne qu'avec celui de GPT-2
     tokenizer = gpt2() if config.vocab_size == gpt2().vocab_size else None
     return Loaded(build(config, state, path), form.Description(config, tokenizer), guessed=True)
@@ -243,3 +247,9 @@ def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int
     if config.tie_weights:
         model.out_head.weight = model.tok_emb.weight
     return model.requires_grad_(True).eval()
+
+
+def _wrong_task(source: str, task: str) -> str:
+    """Ce modèle fait autre chose que ce que la commande demande."""
+    what, command = COMMANDS[task]
+    return f"{source} sait {what} : sa commande est « {command} ckpt_path={source} »."

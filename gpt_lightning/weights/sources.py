@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from gpt_lightning import messages
 from gpt_lightning.errors import UserError
 
 OUTPUTS = "outputs"
@@ -48,7 +47,9 @@ def find_checkpoints(
         run = newest_run(root, tasks)
         if run is None:
             raise UserError(
-                messages.no_run_yet() if newest_run(root) is None else messages.no_run_of(tasks[0])
+                "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
+                if newest_run(root) is None
+                else _no_run_of(tasks[0])
             )
         return of_run(run, source or prefer)
     path = Path(os.path.expanduser(source))
@@ -58,7 +59,7 @@ def find_checkpoints(
         return of_run(path, prefer)
     if path.exists():
         return [path]
-    raise UserError(messages.not_a_source(key, source))
+    raise UserError(f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best.")
 
 
 def newest_run(root: str = OUTPUTS, tasks: Sequence[str] = TASKS) -> Path | None:
@@ -87,3 +88,16 @@ def of_run(run: Path, wanted: str) -> list[Path]:
     if not found:
         raise UserError(f"{run} n'a ni checkpoints/best.ckpt ni checkpoints/last.ckpt.")
     return found
+
+
+COMMANDS = {
+    "text": ("continuer un texte", "python generate.py"),
+    "instruct": ("répondre à des questions", "python -m gpt_lightning chat"),
+    "classify": ("classer un texte", "python -m gpt_lightning classify"),
+}
+
+
+def _no_run_of(task: str) -> str:
+    """Des modèles sont entraînés, mais aucun pour cela."""
+    how = "python train.py" + ("" if task == "text" else f" experiment={task}")
+    return f"Aucun modèle sous outputs/ ne sait {COMMANDS[task][0]} : lancez d'abord « {how} »."

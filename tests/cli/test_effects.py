@@ -3,8 +3,7 @@
 import pytest
 
 from gpt_lightning.cli import effects
-from gpt_lightning.cli.composition import choices, compose
-from gpt_lightning.cli.explain import known_keys
+from gpt_lightning.cli.composition import choices, compose, known_keys
 from gpt_lightning.commands import idle
 
 IDLE = [

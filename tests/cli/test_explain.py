@@ -3,7 +3,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from gpt_lightning import errors
-from gpt_lightning.cli.explain import explain, known_keys
+from gpt_lightning.cli.composition import known_keys
+from gpt_lightning.cli.explain import explain
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("x"), ValueError("x"), TypeError("x"), KeyError("x")])

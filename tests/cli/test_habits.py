@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_lightning.cli import habits
-from gpt_lightning.cli.explain import known_keys
+from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.errors import UserError
 
 TRAIN = [
@@ -58,9 +58,9 @@ def test_every_synonym_leads_to_a_key_that_exists():
 
 @pytest.mark.parametrize("argv", [["-m", "seed=1,2"], ["--cfg", "job"], ["-", "seed=1"], ["--help"]])
 def test_the_options_of_hydra_pass(argv):
-    assert habits.checked(argv) == argv
+    assert habits.checked(argv, "train") == argv
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(UserError, match="sans tirets"):
-        habits.checked(["--batch-size=3"])
+    with pytest.raises(UserError, match="sans tirets, data.batch_size="):
+        habits.checked(["--batch-size=3"], "train")

@@ -29,9 +29,9 @@ def test_the_first_candidates_suffice_or_are_not_used(strategy, sharpness, dtype
         torch.zeros(6),
         torch.full((6,), 1 - 2**-24),
     ]
-    found = [strategy.choose(logits, uniform, written) for uniform in uniforms]
+    found = [strategy.pick(logits, uniform, written) for uniform in uniforms]
     monkeypatch.setattr(module, "FIRST", 10**9)
-    wanted = [strategy.choose(logits, uniform, written) for uniform in uniforms]
+    wanted = [strategy.pick(logits, uniform, written) for uniform in uniforms]
     different = sum((a != b).sum().item() for a, b in zip(found, wanted, strict=True))
     assert different <= 1, different  # un nombre tombé à l'arrondi près sur une frontière
 
@@ -43,5 +43,5 @@ def test_they_are_used_when_the_nucleus_is_small(monkeypatch):
     monkeypatch.setattr(
         Strategy, "_filtered", lambda self, x, *rest: seen.append(x.shape[-1]) or whole(self, x, *rest)
     )
-    Strategy(top_p=0.9).choose(logits, torch.rand(2))
+    Strategy(top_p=0.9).pick(logits, torch.rand(2))
     assert seen == [module.FIRST]

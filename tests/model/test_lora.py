@@ -47,24 +47,14 @@ def test_at_step_zero_it_is_the_base_exactly(values, options, ids):
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)
 @pytest.mark.parametrize("options", MODELS, ids=str)
-def test_merged_equals_unmerged_and_unmerging_gives_it_back(values, options, ids):
+def test_merged_equals_unmerged(values, options, ids):
     config = LoRAConfig(**values)
     one = drawn(adapt(model(**options), config))
-    before, weights = one(ids), {name: p.clone() for name, p in one.named_parameters()}
+    before = one(ids)
     assert (before - model(**options)(ids)).abs().max() > 1e-3
-    layers = [layer for layer in one.modules() if isinstance(layer, LoRALinear)]
     plain = GPTModel(one.config, draw=False)
     plain.load_state_dict(merged(one.state_dict(), config))
     torch.testing.assert_close(plain.eval()(ids), before, atol=1e-5, rtol=1e-5)
-    for layer in layers:
-        layer.merge()
-        layer.merge()
-    torch.testing.assert_close(one(ids), before, atol=1e-5, rtol=1e-5)
-    for layer in layers:
-        layer.unmerge()
-        layer.unmerge()
-    for name, parameter in one.named_parameters():
-        torch.testing.assert_close(parameter, weights[name], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("options", MODELS, ids=str)

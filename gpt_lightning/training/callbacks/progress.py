@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import rich
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
-from gpt_lightning import messages
+from gpt_lightning import wording
 
 log = logging.getLogger("gpt_lightning")
 
@@ -29,7 +30,7 @@ class Lines(Callback):
         left = None
         if done and total is not None:
             left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
-        log.info(messages.evaluation(trainer.global_step, total, pl_module.metrics, left))
+        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, left))
 
 
 class Progress(ProgressBar):
@@ -71,7 +72,7 @@ class Progress(ProgressBar):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._bar is not None:
-            description = messages.speed(pl_module.metrics)
+            description = _speed(pl_module.metrics)
             self._bar.update(self._task, completed=trainer.global_step, description=description)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -85,3 +86,26 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _speed(metrics: Mapping[str, float]) -> str:
+    """La perte et le débit, pour la barre de progression ; vide avant la première mesure."""
+    if "train/loss" not in metrics:
+        return ""
+    return (
+        f"perte {wording.number(metrics['train/loss'], 3)} · {wording.number(metrics['tokens_per_second'])} "
+        "jetons/s"
+    )
+
+
+def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
+    """La ligne d'une évaluation : pas, pertes (nats par jeton), débit, temps restant (secondes)."""
+    line = f"pas {wording.number(step)}" + (f"/{wording.number(total)}" if total else "")
+    if "train/loss" in metrics:
+        line += f" | entraînement {wording.number(metrics['train/loss'], 3)}"
+    more = f"exactitude {wording.percent(metrics['val/accuracy'])}" if "val/accuracy" in metrics else ""
+    more = more or f"perplexité {wording.number(metrics['val/perplexity'], 1)}"
+    line += f" | validation {wording.number(metrics['val/loss'], 3)} ({more})"
+    if "tokens_per_second" in metrics:
+        line += f" | {wording.number(metrics['tokens_per_second'])} jetons/s"
+    return line + (f" | reste {wording.duration(left)}" if left else "")

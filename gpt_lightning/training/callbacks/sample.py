@@ -6,11 +6,11 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning import durable, messages
+from gpt_lightning import durable, wording
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.classes import classified
+from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
-from gpt_lightning.training.tolerance import surviving
 
 log = logging.getLogger("gpt_lightning")
 
@@ -39,7 +39,10 @@ class SampleText(Callback):
         try:
             tokenizer.encode(prompt)
         except UserError:  # un mot ou un caractère que ce tokenizer n'a pas
-            log.info(messages.unknown_prompt(prompt))
+            log.info(
+                f"Exemple    : le tokenizer ne sait pas lire « {prompt} », les textes d'exemple commencent sans lui "
+                f"(prompt=... en donne un autre)"
+            )
             return ""
         return prompt
 
@@ -55,7 +58,7 @@ class SampleText(Callback):
             texts = []
             for prompt, shares in zip(self._prompts, found, strict=True):
                 best = int(shares.argmax())
-                texts.append(messages.classified(prompt, pl_module.labels[best], float(shares[best])))
+                texts.append(_classified(prompt, pl_module.labels[best], float(shares[best])))
             self._write(texts, trainer)
             return
         template, asked = pl_module.template, {}
@@ -85,7 +88,13 @@ class SampleText(Callback):
             self.folder.mkdir(exist_ok=True)
             durable.write_text(path, content)
         for text in texts:
-            log.info(messages.sample(text))
+            log.info("    « " + " ".join(text.split()) + " »")
         for logger in trainer.loggers:
             if hasattr(logger, "log_text"):
                 logger.log_text("sample", content, step)
+
+
+def _classified(text: str, label: str, share: float) -> str:
+    """Un texte, et l'étiquette que le modèle lui donne."""
+    short = " ".join(text.split())
+    return f"{short if len(short) <= 100 else short[:99] + '…'}\n» {label} ({wording.percent(share)})"

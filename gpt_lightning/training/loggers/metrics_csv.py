@@ -10,7 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from gpt_lightning import durable
-from gpt_lightning.training.tolerance import surviving
+from gpt_lightning.durable import surviving
 
 
 class MetricsCSV(Logger):

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
 from torch.utils.tensorboard import summary
 
-from gpt_lightning.training.tolerance import surviving
+from gpt_lightning.durable import surviving
 
 FIRST = ("train/", "val/")
 SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qu'on dit différentes, puis l'alphabet
