@@ -14,7 +14,7 @@ from gpt_lightning.data.answers import AnswerDataset, Row
 from gpt_lightning.data.corpus import fraction
 from gpt_lightning.data.definitions import DEFINE, definitions, well_formed
 from gpt_lightning.decoding import Strategy, TextStream
-from gpt_lightning.model.scoring import score_answers
+from gpt_lightning.model.tasks import score_answers
 from gpt_lightning.tokenizers.template import Message, Template
 from gpt_lightning.weights import load_for_inference
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.learned import learn_only, n_learned
 from gpt_lightning.model.lora import LoRAConfig, adapt
+from gpt_lightning.model.trainable import learn_only, n_learned
 
 KINDS = ("entier", "lora")
 

@@ -20,12 +20,12 @@ from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.training.callbacks import Monitor, Progress
+from gpt_lightning.training.engine import arguments, chosen, prepare_process
 from gpt_lightning.training.hardware import resolve
 from gpt_lightning.training.loggers import MetricsCSV
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
-from gpt_lightning.training.trainer import arguments, chosen, prepare_process
 
 SHAPE = {"context_length": 256, "emb_dim": 128, "n_heads": 4, "n_layers": 4, "tie_weights": False}
 SETTINGS = compose("train", "trainer.accelerator=cpu", "trainer.precision=32-true")

@@ -21,8 +21,8 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peers import NanoGPT
+from gpt_lightning.training.engine import keep_memory
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
-from gpt_lightning.training.trainer import keep_memory
 
 STEPS, BATCH, BLOCK, WIDTH, HEADS, LAYERS, EVERY = 2000, 12, 64, 128, 4, 4, 100
 SHAPE = [

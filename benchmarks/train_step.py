@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.training.engine import keep_memory
 from gpt_lightning.training.hardware import peak_memory
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
-from gpt_lightning.training.trainer import keep_memory
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -1,0 +1,122 @@
+"""Un dossier d'exécution : les noms de ses fichiers, et le retrouver sur le disque.
+
+Ce fichier ne lit rien de ce qu'ils contiennent : la tâche d'un modèle est dans son checkpoint (weights/format.py).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gpt_lightning.errors import UserError
+
+OUTPUTS = Path("outputs")
+# leur création réserve le dossier d'une exécution, ou d'un balayage
+RECORD, SWEEP = ".hydra", "multirun.yaml"
+SETTINGS, ENVIRONMENT, HPARAMS = "config.yaml", "environment.yaml", "hparams.yaml"
+METRICS, LOG = "metrics.csv", "train.log"
+CHECKPOINTS, PLOTS, SAMPLES = "checkpoints", "plots", "samples"
+LAST, BEST = "last.ckpt", "best.ckpt"
+STEPS = "step_*.ckpt"
+# ce qu'une exécution laisse dans son dossier, et ce que la fin en montre
+LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES)
+SHOWN = (CHECKPOINTS, PLOTS, SAMPLES, METRICS, SETTINGS, ENVIRONMENT)
+NO_RUN = "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Le dossier de l'exécution qui a écrit ce checkpoint."""
+    return checkpoint.parent.parent
+
+
+def last(run: Path) -> Path:
+    """Le checkpoint d'où une exécution se reprend."""
+    return run / CHECKPOINTS / LAST
+
+
+def resumable_files(run: Path) -> list[Path]:
+    """Les checkpoints de quoi reprendre, le plus récent d'abord.
+
+    best.ckpt, écrit avant le premier last.ckpt, n'a que les poids.
+    """
+    folder = run / CHECKPOINTS
+    steps = sorted(folder.glob(STEPS), reverse=True)
+    return [path for path in (folder / LAST, *steps) if path.exists()]
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Vrai si cette exécution a écrit un checkpoint."""
+    return any(run.glob(f"{CHECKPOINTS}/*.ckpt"))
+
+
+def has_begun(run: Path) -> bool:
+    """Vrai si cette exécution a écrit une mesure ou un checkpoint."""
+    return (run / METRICS).exists() or has_checkpoint(run)
+
+
+def is_taken(folder: Path) -> bool:
+    """Vrai si ce dossier est celui d'une exécution, ou d'un balayage."""
+    return any((folder / name).exists() for name in (RECORD, SWEEP, CHECKPOINTS))
+
+
+def newest_first(paths: Sequence[Path]) -> list[Path]:
+    """Ces fichiers, du plus récent au plus ancien."""
+    return sorted(paths, key=lambda path: -path.stat().st_mtime_ns)
+
+
+def newest_run(root: Path = OUTPUTS, accepts: Callable[[Path], bool] = lambda run: True) -> Path | None:
+    """Le dossier de l'exécution que `accepts` retient dont un checkpoint est le plus récent, balayages compris."""
+    checkpoints = newest_first(list(root.glob(f"**/{CHECKPOINTS}/*.ckpt")))
+    return next((run for run in dict.fromkeys(map(run_of, checkpoints)) if accepts(run)), None)
+
+
+def best_models(root: Path = OUTPUTS) -> list[Path]:
+    """Le meilleur checkpoint de chaque exécution, du plus récent au plus ancien."""
+    return newest_first(list(root.glob(f"**/{CHECKPOINTS}/{BEST}")))
+
+
+def checkpoints_of(run: Path, wanted: str) -> list[Path]:
+    """Les checkpoints d'une exécution, celui qui est voulu (`best` ou `last`) d'abord. UserError si elle n'en a pas."""
+    resumable, best = resumable_files(run), [run / CHECKPOINTS / BEST]
+    paths = [
+        path for path in ([*best, *resumable] if wanted == "best" else [*resumable, *best]) if path.exists()
+    ]
+    if not paths:
+        raise UserError(f"{run} n'a ni {CHECKPOINTS}/{BEST} ni {CHECKPOINTS}/{LAST}.")
+    return paths
+
+
+def find_checkpoint(
+    source: str | None, *, root: Path = OUTPUTS, prefer: str = "best", key: str = "ckpt_path"
+) -> Path:
+    """Le premier de `find_checkpoints` : celui que `source` désigne."""
+    return find_checkpoints(source, root=root, prefer=prefer, key=key)[0]
+
+
+def find_checkpoints(
+    source: str | None,
+    *,
+    root: Path = OUTPUTS,
+    prefer: str = "best",
+    key: str = "ckpt_path",
+    accepts: Callable[[Path], bool] = lambda run: True,
+    nothing: str = NO_RUN,
+) -> list[Path]:
+    """Le fichier que `source`, la valeur de `key`, désigne, puis ceux qui le remplacent s'il est abîmé.
+
+    None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) que `accepts`
+    retient ; `nothing` est ce qui est dit s'il n'y en a pas. Un dossier d'exécution : son checkpoint `prefer`, puis les
+    autres, du plus récent au plus ancien. Un fichier : lui seul. UserError sinon.
+    """
+    if source in (None, "best", "last"):
+        run = newest_run(root, accepts)
+        if run is None:
+            raise UserError(nothing)
+        return checkpoints_of(run, source or prefer)
+    path = Path(os.path.expanduser(source))
+    if path.parts[:1] and path.parts[0].startswith("~"):  # ./~ : un dossier, qu'on relira peut-être
+        path = path.absolute()
+    if path.is_dir() and (path / CHECKPOINTS).is_dir():
+        return checkpoints_of(path, prefer)
+    if path.exists():
+        return [path]
+    raise UserError(f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best.")

@@ -15,34 +15,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from gpt_lightning import durable, wording
-from gpt_lightning.cli import console, lock, processes
+from gpt_lightning import durable, layout, wording
+from gpt_lightning.cli import console, lock, signals
 from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
-from gpt_lightning.cli.composition import as_saved, plain
+from gpt_lightning.cli.composition import plain
+from gpt_lightning.cli.record import keep
 from gpt_lightning.errors import UserError
-
-OUTPUTS = Path("outputs")
-# leur création réserve le dossier d'une exécution, ou d'un balayage
-RECORD, SWEEP = ".hydra", "multirun.yaml"
-SETTINGS = "config.yaml"
-LEFT = (
+from gpt_lightning.layout import (
+    CHECKPOINTS,
+    LEFT,
+    LOG,
+    OUTPUTS,
+    PLOTS,
     RECORD,
-    SETTINGS,
-    "environment.yaml",
-    "hparams.yaml",
-    "metrics.csv",
-    "train.log",
-    "checkpoints",
-    "plots",
-    "samples",
+    SAMPLES,
+    SWEEP,
+    resumable_files,
 )
 
 
@@ -93,16 +88,16 @@ class RunFolders:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
         with lock.held(folder):
-            for one in (folder, *(folder / name for name in (RECORD, "checkpoints", "plots", "samples"))):
+            for one in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES))):
                 durable.sweep(one, alone=True)  # d'un processus tué
             try:
                 settings = {**self._settings(cfg, folder), **texts}
                 if not resumed:  # une reprise n'écrit rien avant d'être acceptée
-                    _keep(folder, settings)
-                with console.written_to(folder / "train.log"):
+                    keep(folder, settings, settings)
+                with console.written_to(folder / LOG):
                     yield settings
             except BaseException:
-                if not resumed and not _has_begun(folder):
+                if not resumed and not layout.has_begun(folder):
                     _remove(folder, before, created)
                 raise
 
@@ -144,7 +139,7 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"{folder} est un fichier : choisissez un autre output_dir=.") from None
-        if not any((folder / one).exists() for one in (RECORD, SWEEP, "checkpoints")):
+        if not layout.is_taken(folder):
             with contextlib.suppress(FileExistsError):  # une autre exécution vient de le prendre
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
                 return folder, created
@@ -153,72 +148,23 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
     )
 
 
-def typed_overrides() -> list[str]:
-    """Les surcharges de cette tâche, telles que Hydra les lit ; aucune dans un processus qui ne lit pas la commande."""
-    if not HydraConfig.initialized():
-        return []
-    # non résolues : « \${ » d'un chemin y reste un texte
-    typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
-    return [one for one in typed if one.partition("=")[0] not in ("output_dir", "ckpt_path")]
+def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None:
+    """Si le signal `signum` a arrêté l'entraînement (0 : aucun), dit ce qui est gardé, et comment continuer.
 
-
-MOST_YAML = 1 << 20  # octets ; config.yaml en fait cinq mille
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Des valeurs simples : ni objet de Python, ni alias, dont quelques lignes font des milliards de valeurs."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse un alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("un alias")
-        return super().compose_node(parent, index)
-
-
-def load_yaml(path: Path) -> Any:
-    """Le contenu d'un fichier YAML, en valeurs simples ; None s'il n'existe pas. UserError s'il est abîmé."""
-    if not path.exists():
-        return None
-    try:
-        if not path.is_file() or path.stat().st_size > MOST_YAML:
-            raise yaml.YAMLError("trop grand")
-        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506 : un SafeLoader
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        why = (str(error).splitlines() or [""])[0][:80]
-        raise UserError(f"{path} est abîmé, ou n'est pas celui d'une exécution ({why}).") from None
-
-
-def record(folder: Path, settings: dict[str, Any]) -> None:
-    """Écrit les réglages définitifs et l'environnement, depuis le premier processus seulement."""
-    from gpt_lightning.training.provenance import environment
-
-    if processes.is_first():
-        _keep(folder, settings)
-        try:
-            found = environment()
-        except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
-            found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
-        save_yaml(found, folder / "environment.yaml")
-
-
-def _keep(folder: Path, settings: dict[str, Any]) -> None:
-    """Écrit config.yaml, et .hydra/ dans le processus qui lit la commande."""
-    save_yaml(settings, folder / SETTINGS)
-    if HydraConfig.initialized():
-        kept = folder / RECORD
-        with durable.refusals(kept):
-            kept.mkdir(exist_ok=True)
-        durable.write_text(kept / "hydra.yaml", OmegaConf.to_yaml(HydraConfig.instance().cfg))
-        save_yaml(settings, kept / "config.yaml")
-        save_yaml(typed_overrides(), kept / "overrides.yaml")
-
-
-def interrupted(folder: Path, command: str, signal: str, step: int) -> str:
-    """Ce qu'un entraînement interrompu garde, et comment continuer avec `command`."""
-    last = folder / "checkpoints" / "last.ckpt"
-    kept = str(last) if last.exists() else None
-    again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
-    return _interrupted(signal, step, kept, again)
+    Lève alors Interrupted : la commande finit sur le code du signal.
+    """
+    if not signum:
+        return
+    last, said = (
+        layout.last(folder),
+        f"\nInterrompu par {signals.name_of(signum)} au pas {wording.number(step)}.",
+    )
+    if last.exists():
+        again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
+        console.log.info(f"{said} Gardé : {last}. Pour continuer :\n    {again}")
+    else:
+        console.log.info(f"{said} Rien n'est gardé : callbacks.last est retiré.")
+    raise signals.Interrupted(signum)
 
 
 def _script(name: str) -> str:
@@ -239,11 +185,6 @@ def following(folder: Path, command: str, *words: str) -> list[str]:
     ]
 
 
-def save_yaml(values: Any, path: Path) -> None:
-    """Écrit des valeurs simples ; de l'environnement, le nom seulement."""
-    durable.write_text(path, yaml.safe_dump(as_saved(values), allow_unicode=True, sort_keys=False))
-
-
 def _clear(folder: Path) -> None:
     """Retire d'un dossier ce qu'une exécution interrompue avant son premier checkpoint y a laissé.
 
@@ -259,15 +200,6 @@ def _clear(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def resumable_files(folder: Path) -> list[Path]:
-    """Les checkpoints de quoi reprendre : best.ckpt seul, écrit avant le premier last.ckpt, n'a que les poids."""
-    return [*folder.glob("checkpoints/last.ckpt"), *folder.glob("checkpoints/step_*.ckpt")]
-
-
-def _has_begun(folder: Path) -> bool:
-    return (folder / "metrics.csv").exists() or any(folder.glob("checkpoints/*.ckpt"))
-
-
 def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
     """Retire ce qui n'était pas là avant, et les dossiers créés s'ils sont vides ; ce qui résiste reste."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
@@ -277,16 +209,6 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
     for one in reversed(created):
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
             one.rmdir()
-
-
-def _interrupted(signal: str, step: int, kept: str | None, again: str) -> str:
-    """L'entraînement a été interrompu à ce pas : ce qui est gardé, et comment continuer."""
-    if kept is None:
-        return (
-            f"\nInterrompu par {signal} au pas {wording.number(step)}. Rien n'est gardé : callbacks.last est "
-            "retiré."
-        )
-    return f"\nInterrompu par {signal} au pas {wording.number(step)}. Gardé : {kept}. Pour continuer :\n    {again}"
 
 
 def _sweep_table(

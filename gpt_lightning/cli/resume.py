@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt_lightning import layout
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
-from gpt_lightning.cli.folders import OUTPUTS, RECORD, SETTINGS, load_yaml, resumable_files
+from gpt_lightning.cli.record import load_yaml
 from gpt_lightning.errors import UserError
+from gpt_lightning.layout import OUTPUTS, RECORD, SETTINGS, find_checkpoint, resumable_files
 
 GROUPS = (
     "tokenizer",
@@ -46,10 +48,8 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
         raise UserError(
             "ckpt_path= continue une seule exécution : dans un balayage, init_from= part de ses poids."
         )
-    from gpt_lightning.weights.sources import find_checkpoint
-
     checkpoint = find_checkpoint(source, prefer="last")
-    run = checkpoint.parent.parent
+    run = layout.run_of(checkpoint)
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
     if not isinstance(settings, dict) or not isinstance(record, dict):
         raise UserError(
@@ -75,9 +75,8 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
 def _first_whole(checkpoint: Path, run: Path, strict: str | None) -> Path:
     """`checkpoint` s'il est entier, sinon le plus récent de `run` qui l'est. UserError s'il ne se reprend pas."""
     from gpt_lightning.weights.loading import first_whole, resumable
-    from gpt_lightning.weights.sources import of_run
 
-    others = [one for one in of_run(run, "last") if one.name not in (checkpoint.name, "best.ckpt")]
+    others = [path for path in resumable_files(run) if path.name != checkpoint.name]
 
     def read(path: Path) -> Path:
         resumable(str(path))
@@ -109,7 +108,7 @@ def _name_those_without_checkpoint(taken: Path) -> None:
     began = (taken / RECORD).stat().st_mtime_ns
     for record in sorted(OUTPUTS.glob(f"**/{RECORD}")):
         run = record.parent
-        if record.stat().st_mtime_ns > began and not any(run.glob("checkpoints/*.ckpt")):
+        if record.stat().st_mtime_ns > began and not layout.has_checkpoint(run):
             console.log.info(
                 f"{run} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
             )
@@ -189,14 +188,12 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 
     Rien si la commande choisit elle-même ce groupe, ou si les poids ne viennent pas d'une exécution.
     """
-    from gpt_lightning.weights.sources import find_checkpoint
-
     typed = {one.partition("=")[0] for one in overrides}
     source = value_of("ckpt_path", overrides)
     if group in typed or (source or "").startswith("hf:"):
         return overrides
     try:
-        run = find_checkpoint(source).parent.parent
+        run = layout.run_of(find_checkpoint(source))
     except UserError:  # la tâche le dira mieux
         return overrides
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")

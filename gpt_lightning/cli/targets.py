@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ def build(group: str, node: Any, **extra: Any) -> Any:
         raise cause from None
 
 
-def build_all(group: str, nodes: dict[str, Any] | None) -> list[Any]:
+def build_all(group: str, nodes: Mapping[str, Any] | None) -> list[Any]:
     """Les objets d'un groupe dont chaque clé est un nœud ; un nœud null est retiré."""
     return [build(group, node) for node in (nodes or {}).values() if node is not None]
 

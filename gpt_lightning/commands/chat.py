@@ -20,11 +20,12 @@ def chat(settings: dict[str, Any]) -> None:
     strategy = build("decoding", settings["decoding"])
 
     from gpt_lightning.commands import conversation
+    from gpt_lightning.model.tasks import ANSWERS, TEXT
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=("instruct", "text"), base=settings["base_path"], **where
+        settings["ckpt_path"], tasks=(ANSWERS.name, TEXT.name), base=settings["base_path"], **where
     )
     start = conversation.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
     speaker = conversation.Speaker(loaded)

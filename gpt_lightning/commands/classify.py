@@ -19,11 +19,12 @@ def classify(settings: dict[str, Any]) -> None:
         raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")
 
     from gpt_lightning.decoding.classes import classified
+    from gpt_lightning.model.tasks import LABELS
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("device", "dtype")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=("classify",), base=settings["base_path"], **where
+        settings["ckpt_path"], tasks=(LABELS.name,), base=settings["base_path"], **where
     )
     cut: list[int] = []
     asked = [one] if texts is None else texts

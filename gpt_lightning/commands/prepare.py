@@ -5,17 +5,17 @@ from typing import Any
 
 from gpt_lightning import cli, wording
 from gpt_lightning.commands import idle
-from gpt_lightning.commands.corpus import prepared, unread
+from gpt_lightning.commands.corpus import build_data, prepare_data
 
 
 def prepare(settings: dict[str, Any]) -> None:
     """Construit la base de jetons de `data` avec `tokenizer`, et montre ce qu'elle contient."""
     from gpt_lightning.data import statistics
 
-    data = unread(settings)
-    prepared(data)
+    data = build_data(settings["data"], settings["tokenizer"])
+    prepare_data(data)
     print(data.summary)
-    if data.task != "text":
+    if not data.streams:
         return
     found = statistics.compute(data)
     print(_tokens(found, data.statistics.characters, data.tokenizer))

@@ -74,8 +74,12 @@ class Served:
     num_workers: int
     trainer: Any
     _whole_validation: bool
+    template: Any = None  # celui de conversations
+    labels: tuple[str, ...] = ()  # celles de textes étiquetés
+    streams = False  # vrai si le corpus est une suite de jetons
 
-    def prepare(self) -> Statistics:
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
         raise NotImplementedError
 
     def dataset(self, split: str) -> Any:
@@ -141,7 +145,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     nouveau), construit ou retrouve la base de jetons, et rend les `Statistics`.
     """
 
-    task = "text"
+    task, streams = "text", True
 
     def __init__(
         self,
@@ -219,8 +223,12 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
         return [one for source in (self.source, self.val_source) if source for one in source.find()]
 
-    def prepare(self) -> Statistics:
-        """Lit le corpus et ouvre sa base. UserError si le texte est vide ou plus court qu'une fenêtre."""
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
+
+        UserError si le texte est vide ou plus court qu'une fenêtre.
+        """
+        self.tokenizer = tokenizer or self.tokenizer
         documents, characters, digest = measure(self.source)
         if not characters:
             raise UserError("Le corpus est vide : aucun caractère à lire.")
@@ -263,7 +271,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             "documents": self.statistics.documents,
         }
 
-    def adopt(self, found: dict[str, Any]) -> None:
+    def adopt(self, found: dict[str, Any], labels: Sequence[str] = ()) -> None:
         """Comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
         self.tokenizer = from_state(found["tokenizer"])
         self.store = store.TokenStore.open(Path(found["folder"]))

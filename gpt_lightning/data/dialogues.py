@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -77,8 +77,9 @@ class ConversationDataModule(RowsDataModule):
         self.packing = choice("data.packing", packing, (True, False))
         self.template: Template
 
-    def prepare(self) -> Statistics:
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
+        self.tokenizer = tokenizer or self.tokenizer
         found = self.halves()
         self._fit(found["train"])
         self.template = template_for(self.template_name, self.tokenizer)

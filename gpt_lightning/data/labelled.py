@@ -124,8 +124,12 @@ class LabelledDataModule(RowsDataModule):
         self.class_weights = choice("data.class_weights", class_weights, ("none", "auto"))
         self.labels: tuple[str, ...] = ()
 
-    def prepare(self) -> Statistics:
-        """Lit et encode tous les textes. UserError, qui nomme la ligne, si l'un ne se comprend pas."""
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit et encode tous les textes ; `labels` : celles d'un modèle qui classe déjà, jamais renumérotées.
+
+        UserError, qui nomme la ligne, si l'un ne se comprend pas.
+        """
+        self.tokenizer, self.labels = tokenizer or self.tokenizer, tuple(labels) or self.labels
         self.texts = self.halves()  # {moitié : les textes étiquetés}
         train, val = self.texts["train"], self.texts["val"]
         known = bool(self.labels)

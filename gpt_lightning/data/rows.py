@@ -1,7 +1,7 @@
 """Ce que tout corpus de lignes (des conversations, des textes étiquetés) partage : fichiers, moitiés, lots."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +118,13 @@ class RowsDataModule(Served, lightning.LightningDataModule):
         if self.skipped:
             log.warning(_left_aside(self.nouns, len(self.skipped), self.skipped[0]))
 
-    def prepare(self) -> Statistics:
-        raise NotImplementedError
-
     def prepared_state(self) -> dict[str, Any]:
         """De quoi préparer les mêmes lignes dans un autre processus de cette machine."""
         return {"tokenizer": self.tokenizer.state()}
 
-    def adopt(self, found: dict[str, Any]) -> None:
+    def adopt(self, found: dict[str, Any], labels: Sequence[str] = ()) -> None:
         """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
-        self.tokenizer = from_state(found["tokenizer"])
-        self.prepare()
+        self.prepare(from_state(found["tokenizer"]), labels)
 
     @property
     def name(self) -> str:  # type: ignore[override]

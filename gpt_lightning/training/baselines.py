@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from gpt_lightning import wording
-from gpt_lightning.model.classes import ClassReport, confusion, most_frequent
+from gpt_lightning.model.confusion import ClassReport, confusion, most_frequent
 
 FEW_WORDS = 3  # mots par texte : en deçà, ce sont leurs lettres qui disent quelque chose
 

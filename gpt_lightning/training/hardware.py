@@ -72,6 +72,10 @@ class Machine:
     world_size: int  # processus en tout
     precision: str
 
+    def matmul_rate(self) -> float | None:
+        """Voir `matmul_rate`, sur cet appareil et dans cette précision."""
+        return matmul_rate(self.device, self.precision)
+
 
 def resolve(
     values: Mapping[str, Any],

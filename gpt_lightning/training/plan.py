@@ -1,10 +1,11 @@
 """Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.training.checks import check_validation
+from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
 from gpt_lightning.weights.format import Progress
 
@@ -21,6 +22,7 @@ class Plan:
     done_steps: int = 0  # ceux d'avant une reprise, peut-être avec un autre lot
     done_tokens: int = 0
     done_epochs: float = 0.0
+    resumes: bool = False
 
     @property
     def epochs(self) -> float | None:
@@ -39,28 +41,26 @@ class Plan:
         return None if self.total_steps is None else self.total_steps - self.done_steps
 
 
-SHORTEST = Plan(1, 1, 1, 1)  # un pas : de quoi essayer un Trainer avant de lire le corpus
-
-
-def accumulation(settings: Mapping[str, Any], world_size: int) -> int:
+def accumulation(run: RunConfig, world_size: int) -> int:
     """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon le nombre donné.
 
     UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
     """
-    data, given = settings["data"], settings["trainer"]["accumulate_grad_batches"]
+    data, given = run.data, run.trainer["accumulate_grad_batches"]
     one_batch = whole("data.batch_size", data["batch_size"]) * world_size
     sizes = {
-        "global_batch_tokens": ("jetons", one_batch * data["max_length"]),
-        "global_batch_size": ("fenêtres", one_batch),
+        "global_batch_tokens": (run.global_batch_tokens, "jetons", one_batch * run.length),
+        "global_batch_size": (run.global_batch_size, "fenêtres", one_batch),
     }
-    asked = [name for name in sizes if settings[name] is not None]
+    asked = [name for name, (wanted, *_) in sizes.items() if wanted is not None]
     if not asked:
         return given
     if given != 1:
         asked.append("trainer.accumulate_grad_batches")
     if len(asked) > 1:
         raise UserError(f"{asked[0]} et {asked[1]} se contredisent : gardez-en un.")
-    wanted, (unit, one) = settings[asked[0]], sizes[asked[0]]
+    wanted, unit, one = sizes[asked[0]]
+    assert wanted is not None
     below = wanted // one
     if below * one == wanted:
         return below
@@ -71,8 +71,29 @@ def accumulation(settings: Mapping[str, Any], world_size: int) -> int:
     )
 
 
+def plan_run(run: RunConfig, data: Any, world_size: int, done: Progress | None = None) -> Plan:
+    """Le plan de `run` sur `data`, un module de données prêt, à la suite de `done` si c'est une reprise.
+
+    UserError s'il n'y a pas de quoi valider, s'il ne reste pas un pas, ou si la reprise n'est plus celle de ce corpus,
+    ou de ce lot.
+    """
+    check_validation(data.statistics.val_windows, world_size)
+    order = data.order(world_size=world_size)
+    left = len(order) if done is None else order.remaining(done.windows)
+    planned = make_plan(run, world_size, len(order), run.recipe.schedule, done=done, left=left, order=order)
+    if done is not None:
+        refuse_another_corpus(done, data.identity)
+        refuse_another_size(done, world_size, planned.tokens_per_step, run)
+    return planned
+
+
+def is_over(plan: Plan, done: Progress) -> bool:
+    """Vrai si l'entraînement que l'on reprend a fait tous ses pas, et son évaluation."""
+    return done.evaluated and plan.total_steps is not None and done.step >= plan.total_steps
+
+
 def make_plan(
-    settings: Mapping[str, Any],
+    run: RunConfig,
     world_size: int,
     batches_per_epoch: int,
     schedule: Schedule,
@@ -81,16 +102,16 @@ def make_plan(
     left: int = 0,
     order: Any = None,
 ) -> Plan:
-    """L'entraînement le plus court que les limites de `settings` permettent.
+    """L'entraînement le plus court que les limites de `run` permettent.
 
     `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `left` lots restent de son
     époque : ce qui est fait se compte en jetons et en fenêtres, quel que fût le lot.
     `order` est l'ordre des lots, qui sait combien de jetons chaque pas lit ; sans lui, chacun en lit autant.
     UserError s'il ne reste pas un pas, ou si `schedule` n'y tient pas.
     """
-    trainer, data, max_tokens = settings["trainer"], settings["data"], settings["max_tokens"]
-    accumulate = accumulation(settings, world_size)
-    tokens_per_step = data["batch_size"] * data["max_length"] * world_size * accumulate
+    trainer, data, max_tokens = run.trainer, run.data, run.max_tokens
+    accumulate = accumulation(run, world_size)
+    tokens_per_step = data["batch_size"] * run.length * world_size * accumulate
     if order is not None:
         tokens_per_step = order.mean_tokens
     max_epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
@@ -125,11 +146,12 @@ def make_plan(
         steps_per_epoch,
         tokens_per_step,
         total,
-        settings["eval_every"],
+        run.eval_every,
         accumulate,
         done_steps=steps,
         done_tokens=tokens,
         done_epochs=epochs,
+        resumes=done is not None,
     )
 
 
@@ -143,3 +165,24 @@ def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:
             f"trainer.limit_train_batches={limit} laisse {kept} lots, et un pas en lit {accumulate} : augmentez-le."
         )
     return kept // accumulate * accumulate
+
+
+def refuse_another_corpus(progress: Progress, corpus: str) -> None:
+    """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
+    if corpus != progress.corpus:
+        raise UserError(
+            f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant "
+            f"{corpus}) : redonnez le texte "
+            f"d'origine (data.path=), ou partez des poids avec init_from=."
+        )
+
+
+def refuse_another_size(progress: Progress, world_size: int, tokens_per_step: int, run: RunConfig) -> None:
+    """UserError si le nombre de processus a changé sans que le lot global soit donné."""
+    asked = run.global_batch_tokens is not None or run.global_batch_size is not None
+    if world_size != progress.world_size and not asked:
+        raise UserError(
+            f"Reprise refusée : {progress.world_size} processus lisaient {progress.tokens_per_step} "
+            f"jetons par pas, {world_size} en liraient "
+            f"{tokens_per_step} : ajoutez global_batch_tokens={progress.tokens_per_step} pour le même entraînement."
+        )

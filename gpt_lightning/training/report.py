@@ -9,53 +9,37 @@ from typing import Any
 import lightning
 
 from gpt_lightning import wording
+from gpt_lightning.layout import SHOWN
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.learned import flops_per_token, is_frozen, n_learned
+from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_learned
 from gpt_lightning.training.baselines import baselines, quality
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights import StartingPoint
 
-FILES = (
-    "checkpoints",
-    "plots",
-    "samples",
-    "metrics.csv",
-    "config.yaml",
-    "environment.yaml",
-)
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 
 
 def before(
-    settings: Mapping[str, Any],
-    machine: Machine,
-    module: GPTModule,
-    start: StartingPoint,
-    *,
-    corpus: str,
-    rate: float | None,
+    run: RunConfig, machine: Machine, module: GPTModule, start: StartingPoint, seconds: float | None
 ) -> None:
-    """Dit ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée, point de départ ou de reprise.
-
-    `rate` est le débit mesuré de la machine, en FLOP/s, d'où la durée se déduit.
-    """
-    config, plan, data = module.model.config, module.plan, settings["data"]
+    """Dit ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée estimée (secondes), point de départ."""
+    config, plan = module.model.config, module.plan
     memory = cost.training_memory(
         config,
-        batch_size=data["batch_size"],
-        length=data["max_length"],
+        batch_size=run.data["batch_size"],
+        length=run.length,
         precision=machine.precision,
         fused_attention=config.kernels == "fused" and (machine.device.type != "cpu" or config.drop_rate == 0),
         learned=n_learned(module.model),
         head=not isinstance(module.model, GPTClassifier),
     )
-    seconds = estimated_seconds(module.model, plan, length=data["max_length"], rate=rate)
-    flops = flops_per_token(module.model, data["max_length"])
+    flops = flops_per_token(module.model, run.length)
     log.info(_device_line(machine.device.type, machine.world_size, machine.precision, module.compiled))
-    log.info(corpus)
+    log.info(module.data.summary)
     log.info(_model_line(cost.n_parameters(config), flops, memory))
     if is_frozen(module.model):
         whole = sum(p.numel() for p in module.model.parameters())
@@ -67,11 +51,11 @@ def before(
     if start.source:
         own = start.tokenizer is not None
         log.info(_start_line(start.source, cost.n_parameters(config), own))
-    if settings["ckpt_path"]:
-        log.info(f"Reprise    : {settings['ckpt_path']}, pas {wording.number(plan.done_steps)}")
+    if run.ckpt_path:
+        log.info(f"Reprise    : {run.ckpt_path}, pas {wording.number(plan.done_steps)}")
 
 
-def estimated_seconds(model: GPTModel, plan: Plan, *, length: int, rate: float | None) -> float | None:
+def estimated_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
     """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
     if plan.total_tokens is None or rate is None:
         return None
@@ -80,8 +64,8 @@ def estimated_seconds(model: GPTModel, plan: Plan, *, length: int, rate: float |
 
 def after(
     trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float, following: Sequence[str]
-) -> None:
-    """La table de la fin : pertes, coût, fichiers écrits, commandes à taper ensuite."""
+) -> float:
+    """Dit la table de la fin (pertes, coût, fichiers, commandes à taper ensuite) ; rend la perte de validation."""
     found = []
     if module.labels and trainer.is_global_zero:
         log.info("Comparé à   : les mêmes textes, par des méthodes sans réseau...")
@@ -91,11 +75,12 @@ def after(
         **module.metrics,
         "baselines": found,
         "best": best_score(trainer),
-        "tokens": module.tokens_seen,
+        "tokens": module.seen.tokens,
         "memory": peak_memory(trainer.strategy.root_device),
         "disk": taken(folder),
     }
     log.info(_end_table(str(folder), results, seconds, written(folder), following))
+    return module.metrics["val/loss"]
 
 
 def taken(folder: Path) -> int:
@@ -107,7 +92,7 @@ def taken(folder: Path) -> int:
 def written(folder: Path) -> list[str]:
     """Les fichiers d'un dossier d'exécution, tels qu'on les nomme à la fin."""
     found = []
-    for name in FILES:
+    for name in SHOWN:
         path = folder / name
         inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
         if path.exists():

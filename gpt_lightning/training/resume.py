@@ -12,48 +12,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import follows
 from gpt_lightning.weights.format import Progress
-
-# La table de ce qu'une reprise peut changer, un réglage ou tout un groupe : la commande l'emporte, dès le pas suivant.
-FOLLOWS = {
-    "optim": "l'optimiseur : taux, decay, betas, horaire et sa longueur",
-    "trainer": "le Trainer : longueur, précision, écrêtage, appareils (le nombre de processus : voir plus bas)",
-    "callbacks": "les callbacks : patience, textes d'exemple, checkpoints",
-    "logger": "les journaux",
-    "decoding": "le décodage des textes d'exemple",
-    "data.batch_size": "le lot : la longueur est recomptée en jetons",
-    "data.passes": "les passages sur le corpus",
-    "data.num_workers": "les processus de lecture",
-    "data.eval_batches": "les lots d'une évaluation",
-    "data.cache_dir": "le dossier des jetons encodés",
-    "data.path": "l'endroit du corpus : son contenu, lui, ne change pas",
-    "data.val_path": "l'endroit de la validation, de même",
-    "data.url": "l'adresse du corpus, de même",
-    "data.sha256": "son empreinte",
-    "data.errors": "la lecture des octets invalides, si le contenu n'en change pas",
-    "model.drop_rate": "le dropout",
-    "lora.drop_rate": "celui des adaptateurs",
-    "lora.save": "ce que les checkpoints gardent",
-    "model.kernels": "les formules, écrites ou fusionnées : les mêmes nombres à l'arrondi près",
-    "compile": "torch.compile",
-    "global_batch_tokens": "le lot global, en jetons",
-    "global_batch_size": "le lot global, en fenêtres",
-    "max_tokens": "la longueur",
-    "eval_every": "l'intervalle d'évaluation",
-    "save_every": "l'intervalle des checkpoints",
-    "keep_last": "ceux que l'on garde",
-    "nan_policy": "ce que devient un pas qui diverge",
-    "nan_skips": "combien en passer de suite",
-    "peak_flops": "la crête d'un appareil",
-    "prompt": "le début des textes d'exemple",
-    "run_name": "le nom dans TensorBoard",
-    "output_dir": "le dossier, s'il a été déplacé",
-    "base_path": "l'endroit de la base d'adaptateurs gardés seuls",
-    "ckpt_path": "la reprise elle-même",
-    "resume": "la reprise elle-même",
-    "strict_resume": "la reprise elle-même",
-}
-FIXED = ("optim._target_",)  # dans un groupe qui peut changer
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -66,12 +26,6 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any
         yield key, before, now
 
 
-def follows(key: str) -> bool:
-    """Vrai si une reprise peut changer `key`."""
-    parts = key.split(".")
-    return key not in FIXED and any(".".join(parts[:n]) in FOLLOWS for n in range(1, len(parts) + 1))
-
-
 def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """UserError sur le premier réglage qui ferait un autre entraînement, avec ses deux valeurs.
 
@@ -80,29 +34,6 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
     for key, old, new in differences(before, now):
         if not follows(key) and not (old in (None, {}) and new in (None, {})):
             raise UserError(_another_run(key, old, new))
-
-
-def refuse_another_corpus(progress: Progress, corpus: str) -> None:
-    """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
-    if corpus != progress.corpus:
-        raise UserError(
-            f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant "
-            f"{corpus}) : redonnez le texte "
-            f"d'origine (data.path=), ou partez des poids avec init_from=."
-        )
-
-
-def refuse_another_size(
-    progress: Progress, world_size: int, tokens_per_step: int, settings: Mapping[str, Any]
-) -> None:
-    """UserError si le nombre de processus a changé sans que le lot global soit donné."""
-    asked = any(settings[key] is not None for key in ("global_batch_tokens", "global_batch_size"))
-    if world_size != progress.world_size and not asked:
-        raise UserError(
-            f"Reprise refusée : {progress.world_size} processus lisaient {progress.tokens_per_step} "
-            f"jetons par pas, {world_size} en liraient "
-            f"{tokens_per_step} : ajoutez global_batch_tokens={progress.tokens_per_step} pour le même entraînement."
-        )
 
 
 def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: Any) -> tuple[int, int]:

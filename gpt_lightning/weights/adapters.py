@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gpt_lightning import layout
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.learned import is_added
 from gpt_lightning.model.lora import is_adapter
+from gpt_lightning.model.trainable import is_added
 from gpt_lightning.weights.format import Description
-from gpt_lightning.weights.sources import OUTPUTS
 
 log = logging.getLogger("gpt_lightning")
 
@@ -98,8 +98,7 @@ def _candidates(known: Description) -> Iterator[str]:
         yield known.base_source
     if len(_looking) > 1:
         return  # d'un candidat, on ne suit que l'origine
-    found = Path(OUTPUTS).glob("**/checkpoints/best.ckpt")
-    yield from map(str, sorted(found, key=lambda path: -path.stat().st_mtime_ns))
+    yield from map(str, layout.best_models())
 
 
 def _another_base(path: str, base: str, source: str, given: str, other: str) -> str:

@@ -13,9 +13,10 @@ from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
+from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.weights.format import newest_of
 from gpt_lightning.weights.loading import load_described
-from gpt_lightning.weights.sources import WRITERS, newest_run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 log = logging.getLogger("gpt_lightning")
@@ -114,7 +115,7 @@ def load_for_inference(
 
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
-    if source in (None, "best", "last") and newest_run(tasks=tasks[:1]) is not None:
+    if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
     model, known, source, *_ = load_described(source, n_heads=n_heads, tasks=tasks, base=base)
     if known.tokenizer is None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gpt_lightning import durable, wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTConfig, GPTModel, cost
-from gpt_lightning.model.learned import is_added
+from gpt_lightning.model.trainable import is_added
 from gpt_lightning.tokenizers import (
     END_OF_TEXT,
     ChatTokenizer,

@@ -68,6 +68,18 @@ def read_torch(path: Path, *, mmap: bool = True) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
 
 
+def read_description(path: Path) -> Any:
+    """Le contenu d'un checkpoint dont seul le pickle est vérifié : ses tenseurs, projetés, ne sont pas lus.
+
+    None si ce n'est pas une archive de torch.
+    """
+    regular(path)
+    if not zipfile.is_zipfile(path):
+        return None
+    check_names(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def verify(path: Path) -> bool:
     """Vérifie un fichier torch sans le charger ; vrai si c'est une archive, dont chaque octet est alors contrôlé.
 

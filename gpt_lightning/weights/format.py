@@ -6,18 +6,21 @@
 Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la description, sous la même clé.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from gpt_lightning import layout
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.model.lora import LoRAConfig
+from gpt_lightning.model.tasks import TASKS, TEXT
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.tokenizers.template import TEMPLATES
-from gpt_lightning.weights.sources import TASKS
+from gpt_lightning.weights.files import read_description, reading
 
 VERSION = 1  # des poids : ils se chargent pour toujours
 TRAINING_VERSION = 4  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
@@ -33,9 +36,7 @@ class Description(NamedTuple):
     tokenizer: Tokenizer | None
     prompts: tuple[str, ...] = ()
     corpus: str = ""
-    task: str = (
-        "text"  # text ; instruct : répondre, dans le gabarit `template` ; classify : donner une des `labels`
-    )
+    task: str = TEXT.name  # une de model/tasks.py : répondre a un gabarit `template`, classer des `labels`
     template: str = ""
     labels: tuple[str, ...] = ()
     lora: LoRAConfig | None = None  # ses adaptateurs, l'empreinte de leur base, et d'où elle venait
@@ -66,7 +67,7 @@ def describe(description: Description) -> dict[str, Any]:
     state = one.tokenizer.state() if one.tokenizer else None
     known = {"format_version": VERSION, "model": one.config.to_dict(), "tokenizer": state}
     more: dict[str, Any] = {"prompts": list(one.prompts), "corpus": one.corpus}
-    if one.task != "text":
+    if TASKS[one.task] is not TEXT:
         more |= {"task": one.task, "template": one.template, "labels": list(one.labels)}
     if one.lora is not None:
         more |= {"lora": one.lora.to_dict(), "base": one.base, "base_source": one.base_source}
@@ -90,8 +91,8 @@ def read(description: Any, path: Path) -> Description:
         raise UserError(
             f"{path} : son tokenizer a {tokenizer.vocab_size} identifiants, et son modèle {config.vocab_size}."
         )
-    task, labels = _known(description, "task", TASKS, "text", path), description.get("labels", ())
-    if (task == "classify") != bool(labels):
+    task, labels = _known(description, "task", tuple(TASKS), TEXT.name, path), description.get("labels", ())
+    if TASKS[task].labelled != bool(labels):
         raise UserError(f"{path} : {len(labels)} étiquettes pour la tâche {task}.")
     lora, max_length = description.get("lora"), description.get("max_length")
     if max_length is not None:
@@ -118,6 +119,36 @@ def _known(description: dict[str, Any], key: str, choices: tuple[str, ...], defa
             f"{path} : {key}={str(value)[:40]!r}, que ce programme ne connaît pas ; mettez-le à jour."
         )
     return value
+
+
+def task_of(run: Path) -> str:
+    """La tâche d'une exécution, d'après ce que son checkpoint dit de lui : ses tenseurs ne sont pas lus.
+
+    Celle de l'entraînement par défaut s'ils sont tous abîmés : les lire dira mieux pourquoi.
+    """
+    for path in layout.checkpoints_of(run, "best"):
+        with contextlib.suppress(UserError), reading(path):
+            content = read_description(path)
+            if is_ours(content):
+                return read(content[KEY], path).task
+    return TEXT.name
+
+
+def find_model(
+    source: str | None, *, key: str = "ckpt_path", tasks: Sequence[str] = tuple(TASKS)
+) -> list[Path]:
+    """Comme `layout.find_checkpoints`, parmi les exécutions dont la tâche est une de `tasks`."""
+    task, nothing = TASKS[tasks[0]], layout.NO_RUN
+    if layout.newest_run() is not None:
+        nothing = f"Aucun modèle sous outputs/ ne sait {task.does} : lancez d'abord « {task.training} »."
+    return layout.find_checkpoints(
+        source, key=key, accepts=lambda run: task_of(run) in tasks, nothing=nothing
+    )
+
+
+def newest_of(*tasks: str) -> Path | None:
+    """L'exécution la plus récente d'une de ces tâches."""
+    return layout.newest_run(accepts=lambda run: task_of(run) in tasks)
 
 
 def is_ours(content: Any) -> bool:

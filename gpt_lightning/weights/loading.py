@@ -13,11 +13,11 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import expected, is_adapter, merged
+from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
-from gpt_lightning.weights.sources import COMMANDS, TASKS, find_checkpoints
 
 HUB = "hf:"
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def load_described(
     *,
     n_heads: int | None = None,
     key: str = "ckpt_path",
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] = tuple(TASKS),
     base: str | None = None,
 ) -> Loaded:
     """Comme `load`, avec ce que la source dit du modèle, et laquelle a été lue.
@@ -75,10 +75,13 @@ def load_described(
         with reading(folder):
             found = _from_huggingface(folder)._replace(source=source)
     else:
-        paths = find_checkpoints(source, key=key, tasks=tasks)
+        paths = form.find_model(source, key=key, tasks=tasks)
         found = first_whole(paths, lambda path: _from_path(path, n_heads, base))
     if found.known.task not in tasks:
-        raise UserError(_wrong_task(found.source, found.known.task))
+        task = TASKS[found.known.task]
+        raise UserError(
+            f"{found.source} sait {task.does} : sa commande est « {task.command} ckpt_path={found.source} »."
+        )
     if n_heads is not None and not found.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
     if base is not None and found.known.lora is None:
@@ -195,8 +198,7 @@ def _from_huggingface(folder: Path) -> Loaded:
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
     labels = huggingface.labels_of(values, tensors, folder)
-    task = "classify" if labels else "text"
-    known = form.Description(config, tokenizer, task=task, labels=labels)
+    known = form.Description(config, tokenizer, task=of_labels(labels), labels=labels)
     ours = folder / f"{form.KEY}.json"
     if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
         known = form.read(read_json(ours), ours)
@@ -247,9 +249,3 @@ def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int
     if config.tie_weights:
         model.out_head.weight = model.tok_emb.weight
     return model.requires_grad_(True).eval()
-
-
-def _wrong_task(source: str, task: str) -> str:
-    """Ce modèle fait autre chose que ce que la commande demande."""
-    what, command = COMMANDS[task]
-    return f"{source} sait {what} : sa commande est « {command} ckpt_path={source} »."

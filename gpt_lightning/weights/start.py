@@ -10,12 +10,13 @@ from torch import Tensor
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.learned import is_added, learn_only
 from gpt_lightning.model.lora import LoRAConfig, adapt
+from gpt_lightning.model.tasks import TEXT, starting_tasks
+from gpt_lightning.model.trainable import is_added, learn_only
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.adapters import fingerprint
+from gpt_lightning.weights.format import newest_of
 from gpt_lightning.weights.loading import Resumed, load_described
-from gpt_lightning.weights.sources import TASKS, WRITERS, newest_run
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
@@ -84,7 +85,7 @@ def starting_point(
     architecture: Mapping[str, Any],
     resumed: Resumed | None = None,
     *,
-    task: str = "text",
+    task: str = TEXT.name,
     base: str | None = None,
 ) -> StartingPoint:
     """Le point de départ que `init_from` désigne ; sans lui, un modèle neuf de cette `architecture`.
@@ -105,13 +106,12 @@ def starting_point(
             base_source=known.base_source,
         )
     if source == "auto":
-        found = newest_run(tasks=("text",))
+        found = newest_of(TEXT.name)
         source = str(found) if found else None
     if not source:
         return StartingPoint(dict(architecture))
     # « best » est celui d'aujourd'hui
-    tasks = TASKS if task == "classify" else WRITERS
-    model, known, source, *_ = load_described(source, key="init_from", tasks=tasks, base=base)
+    model, known, source, *_ = load_described(source, key="init_from", tasks=starting_tasks(task), base=base)
     return StartingPoint(
         {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict()), known.labels
     )

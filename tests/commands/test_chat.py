@@ -163,15 +163,15 @@ def test_each_command_takes_the_newest_of_its_task(instructed, finished_run, tmp
     shutil.copytree(older, tmp_path / "outputs" / "b")
     for path in (tmp_path / "outputs" / "b").rglob("*.ckpt"):
         os.utime(path)
-    from gpt_lightning.weights.sources import newest_run, task_of
-
-    root = str(tmp_path / "outputs")
-    assert {task_of(tmp_path / "outputs" / name) for name in "ab"} == {"text", "instruct"}
-    assert newest_run(root, ("text",)).name == "a" and newest_run(root, ("instruct",)).name == "b"
-    assert newest_run(root).name == "b"
-    from gpt_lightning.weights import starting_point
+    from gpt_lightning.layout import newest_run
+    from gpt_lightning.weights.format import newest_of, task_of
 
     monkeypatch.chdir(tmp_path)
+    assert {task_of(tmp_path / "outputs" / name) for name in "ab"} == {"text", "instruct"}
+    assert newest_of("text").name == "a" and newest_of("instruct").name == "b"
+    assert newest_run().name == "b"
+    from gpt_lightning.weights import starting_point
+
     architecture = {"drop_rate": 0.0, "kernels": "fused"}
     assert starting_point("auto", architecture).source.startswith("outputs/a/")
     assert starting_point("best", architecture).source.startswith("outputs/b/")

@@ -7,9 +7,9 @@ from gpt_lightning import tokenizers, weights
 from gpt_lightning.decoding.classes import classified
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
-from gpt_lightning.model.classes import ClassReport, confusion, most_frequent
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
-from gpt_lightning.model.learned import learn_only
+from gpt_lightning.model.confusion import ClassReport, confusion, most_frequent
+from gpt_lightning.model.trainable import learn_only
 from gpt_lightning.tokenizers import ByteTokenizer
 from gpt_lightning.weights.exporting import export
 from gpt_lightning.weights.format import Description

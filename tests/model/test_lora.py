@@ -7,8 +7,8 @@ import torch
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.learned import TRAINED, learn_only, n_learned
 from gpt_lightning.model.lora import ALL, LoRAConfig, LoRALinear, adapt, is_adapter, merged
+from gpt_lightning.model.trainable import TRAINED, learn_only, n_learned
 
 SHAPE = {"vocab_size": 61, "context_length": 16, "emb_dim": 24, "n_heads": 2, "n_layers": 3}
 CONFIGS = [

@@ -150,7 +150,7 @@ def main() -> None:
         "gpt_lightning.commands.export",
         "gpt_lightning.commands.generate",
         "gpt_lightning.commands.prepare",
-        "gpt_lightning.training.trainer",
+        "gpt_lightning.training.engine",
         "gpt_lightning.training.report",
         "gpt_lightning.data",
         "gpt_lightning.weights.exporting",

@@ -4,6 +4,7 @@ from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
 from gpt_lightning.training import checks
 from gpt_lightning.training.muon import MuonAdamW
+from gpt_lightning.training.run_config import RunConfig
 
 SETTINGS = compose("train", "output_dir=dossier")
 
@@ -35,7 +36,7 @@ def trainer(**values) -> dict:
 )
 def test_what_the_trainer_cannot_take_is_refused_by_name(values):
     with pytest.raises(UserError, match=f"trainer.{next(iter(values))}"):
-        checks.check_trainer(trainer(**values))
+        checks.trainer("trainer", trainer(**values))
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,11 @@ def test_what_the_trainer_cannot_take_is_refused_by_name(values):
 )
 def test_an_impossible_setting_is_refused_by_name(values):
     with pytest.raises(UserError, match=f"^{next(iter(values))}="):
-        checks.check({**SETTINGS, **values}, MuonAdamW)
+        RunConfig.read({**SETTINGS, **values}, MuonAdamW)
 
 
 def test_the_default_settings_pass():
-    checks.check(SETTINGS, MuonAdamW)
+    RunConfig.read(SETTINGS, MuonAdamW)
 
 
 def test_a_window_longer_than_the_context_is_refused_with_one_that_fits():

@@ -10,16 +10,22 @@ from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
 from gpt_lightning.training.callbacks import Monitor, TrainLossEval
+from gpt_lightning.training.engine import arguments, chosen
 from gpt_lightning.training.hardware import resolve
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
-from gpt_lightning.training.trainer import arguments, chosen
 
 STEPS = 50
 SETTINGS = compose(
-    "train", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"
+    "train",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.enable_progress_bar=false",
+    "optim=adamw",
+    "output_dir=dossier",
 )
 VALUES = SETTINGS["trainer"]
 
@@ -64,11 +70,12 @@ def trained(path, tmp_path, *, accumulate=1, callbacks=(), one=None, **schedule)
     plan = Plan(len(data.order()) // accumulate, 4 * 32 * accumulate, STEPS, 25, accumulate)
     memory, one = Memory(), one or model()
     values = {**VALUES, "gradient_clip_val": 1.0, "log_every_n_steps": 1, "enable_checkpointing": False}
+    run = RunConfig.read({**SETTINGS, "eval_every": plan.eval_every, "trainer": values}, torch.optim.AdamW)
     trainer = build(
         "trainer",
-        arguments(values, resolve(values), plan),
+        arguments(run, resolve(values), plan.accumulate),
         logger=memory,
-        callbacks=chosen([Monitor(), *callbacks], {**SETTINGS, "trainer": values}, []),
+        callbacks=chosen([Monitor(), *callbacks], values),
     )
     optim = OptimConfig(lr=1e-3, arguments={"betas": [0.9, 0.95]}, schedule=Schedule(**schedule))
     module = GPTModule(one, data=data, optim=optim, plan=plan)

@@ -1,7 +1,10 @@
 import pytest
 
+from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
+from gpt_lightning.training.muon import MuonAdamW
 from gpt_lightning.training.plan import accumulation, make_plan
+from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
 
 TRAINER = {
@@ -12,17 +15,20 @@ TRAINER = {
     "limit_train_batches": None,
     "accumulate_grad_batches": 2,
 }
+SETTINGS = compose("train", "output_dir=dossier")
 CONSTANT = Schedule(schedule="constant", warmup=0)
 
 
-def settings(**values) -> dict:
-    known = {"max_tokens": None, "eval_every": 5, "global_batch_tokens": None, "global_batch_size": None}
-    return {
-        **known,
-        **{key: value for key, value in values.items() if key in known},
-        "data": {"batch_size": 4, "max_length": 25, "passes": values.get("passes", 3)},
-        "trainer": {**TRAINER, **{key: value for key, value in values.items() if key in TRAINER}},
+def settings(**values) -> RunConfig:
+    """Les réglages de train.py, de quoi compter à la main : 40 lots de 4 fenêtres de 25 jetons."""
+    own = {"eval_every": 5, **{key: value for key, value in values.items() if key in SETTINGS}}
+    data = {"batch_size": 4, "max_length": 25, "passes": values.get("passes", 3)}
+    trainer = {**TRAINER, **{key: value for key, value in values.items() if key in TRAINER}}
+    groups = {
+        "data": {**SETTINGS["data"], **data},
+        "trainer": {**SETTINGS["trainer"], **trainer},
     }
+    return RunConfig.read({**SETTINGS, **own, **groups}, MuonAdamW)
 
 
 def plan(schedule=CONSTANT, **values):

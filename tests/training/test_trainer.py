@@ -3,11 +3,13 @@ import pytest
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.targets import build
 from gpt_lightning.errors import UserError
-from gpt_lightning.training import hardware, trainer
+from gpt_lightning.training import engine, hardware
 from gpt_lightning.training.callbacks import LastCheckpoint, Progress
+from gpt_lightning.training.muon import MuonAdamW
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import RunConfig
 
-SETTINGS = compose("train", "trainer.accelerator=cpu")
+SETTINGS = compose("train", "trainer.accelerator=cpu", "output_dir=dossier")
 VALUES = SETTINGS["trainer"]
 PLAN = Plan(steps_per_epoch=10, tokens_per_step=64, total_steps=30, eval_every=5, accumulate=3)
 MACHINE = hardware.resolve(VALUES)
@@ -25,26 +27,32 @@ MACHINE = hardware.resolve(VALUES)
     ],
 )
 def test_compiling(choice, device, seconds, answer):
-    assert trainer.compiled(choice, device, seconds) is answer
+    assert engine.compiled(choice, device, seconds) is answer
     with pytest.raises(UserError, match="compile="):
-        trainer.compiled("oui", device)
+        engine.compiled("oui", device)
+
+
+def run(**trainer) -> RunConfig:
+    return RunConfig.read({**SETTINGS, "eval_every": 5, "trainer": {**VALUES, **trainer}}, MuonAdamW)
 
 
 def test_the_trainer_follows_the_plan():
-    engine = build("trainer", trainer.arguments(VALUES, MACHINE, PLAN), logger=False, callbacks=[])
-    assert engine.max_steps == -1 and engine.max_epochs == -1 and engine.accumulate_grad_batches == 3
-    assert engine.val_check_interval == 15 and engine.world_size == MACHINE.world_size == 1
-    assert engine.limit_train_batches == 1.0
+    trainer = build("trainer", engine.arguments(run(), MACHINE, 3), logger=False, callbacks=[])
+    engine.follow(trainer, PLAN)
+    assert trainer.max_steps == -1 and trainer.max_epochs == -1 and trainer.accumulate_grad_batches == 3
+    assert trainer.val_check_interval == 15 and trainer.world_size == MACHINE.world_size == 1
+    assert trainer.limit_train_batches == 1.0
 
 
 def test_a_limited_epoch_and_an_interval_of_ones_own():
-    values = {**VALUES, "limit_train_batches": 0.5, "val_check_interval": 7}
-    given = trainer.arguments(values, MACHINE, PLAN)
-    assert given["limit_train_batches"] == 30 and given["val_check_interval"] == 7
+    given = engine.arguments(run(limit_train_batches=0.5, val_check_interval=7), MACHINE, 3)
+    trainer = build("trainer", given, logger=False, callbacks=[])
+    engine.follow(trainer, PLAN, 0.5)
+    assert trainer.limit_train_batches == 30 and trainer.val_check_interval == 7
 
 
 def test_what_the_trainer_forbids_is_left_out(tmp_path):
     steps, bar = LastCheckpoint(dirpath=str(tmp_path), every=None), Progress()
     values = {**VALUES, "enable_checkpointing": False, "enable_progress_bar": False}
-    kept = trainer.chosen([steps, bar], {**SETTINGS, "trainer": values}, [])
+    kept = engine.chosen([steps, bar], values)
     assert steps not in kept and bar not in kept and len(kept) == 2

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.layout import BEST, LAST
 
 
 class LastCheckpoint(Checkpoint):
@@ -44,7 +45,7 @@ class LastCheckpoint(Checkpoint):
         if between and step != self._saved and (self._due or self._numbered(step)):
             began = time.perf_counter()
             self.save(trainer)
-            pl_module.idle += time.perf_counter() - began
+            pl_module.paused_seconds += time.perf_counter() - began
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         if self._due or trainer.global_step != self._saved:
@@ -52,7 +53,7 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: Any) -> None:
         """Écrit last.ckpt maintenant ; tous les processus l'appellent ensemble, entre deux pas."""
-        step, last = trainer.global_step, self.dirpath / "last.ckpt"
+        step, last = trainer.global_step, self.dirpath / LAST
         trainer.save_checkpoint(last)
         self._saved, self._due = step, False
         if self._numbered(step) and trainer.is_global_zero:
@@ -99,7 +100,7 @@ class BestCheckpoint(Checkpoint):
         score, best = pl_module.metrics[self.monitor], self.best_model_score
         if math.isfinite(score) and (best is None or (score < best if self.mode == "min" else score > best)):
             self.best_model_score = score
-            trainer.save_checkpoint(self.dirpath / "best.ckpt", weights_only=True)
+            trainer.save_checkpoint(self.dirpath / BEST, weights_only=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_model_score": self.best_model_score}

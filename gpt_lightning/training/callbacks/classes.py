@@ -11,7 +11,7 @@ from lightning import Callback
 
 from gpt_lightning import durable, wording
 from gpt_lightning.durable import surviving
-from gpt_lightning.model.classes import ClassReport
+from gpt_lightning.model.confusion import ClassReport
 
 FEW = 12  # étiquettes : au-delà, la table n'est dite qu'à la fin
 log = logging.getLogger("gpt_lightning")

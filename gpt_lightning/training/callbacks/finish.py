@@ -14,9 +14,6 @@ class Finish(Callback):
     La dernière évaluation lit toute la validation. Si un autre callback a demandé l'arrêt, elle est refaite en entier.
     """
 
-    def __init__(self, hyperparameters: dict[str, Any]) -> None:
-        self.hyperparameters = hyperparameters
-
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._stop_at_the_end(trainer, pl_module)  # il ne restait que la dernière évaluation
 
@@ -42,4 +39,4 @@ class Finish(Callback):
                     one.on_validation_end(trainer, pl_module)
         if "val/loss" in pl_module.metrics:
             for logger in trainer.loggers:
-                logger.log_hyperparams(self.hyperparameters, {"val/loss": pl_module.metrics["val/loss"]})
+                logger.log_hyperparams(pl_module.hyperparameters, {"val/loss": pl_module.metrics["val/loss"]})

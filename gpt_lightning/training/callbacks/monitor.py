@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning.model.learned import flops_per_token
+from gpt_lightning.model.trainable import flops_per_token
 from gpt_lightning.training.hardware import peak_flops, peak_memory
 
 
@@ -25,13 +25,13 @@ class Monitor(Callback):
         self._tokens = 0
         self._since = 0.0
         self._paused = 0.0
-        self._idle = 0.0
+        self._paused_before = 0.0
         self._lr = 0.0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._peak = peak_flops(trainer.strategy.root_device, trainer.precision, self.peak_flops)
-        self._step, self._tokens = trainer.global_step, pl_module.tokens_seen
-        self._since, self._idle = time.perf_counter(), pl_module.idle
+        self._step, self._tokens = trainer.global_step, pl_module.seen.tokens
+        self._since, self._paused_before = time.perf_counter(), pl_module.paused_seconds
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._paused = time.perf_counter()
@@ -54,13 +54,13 @@ class Monitor(Callback):
         if step % trainer.log_every_n_steps and step != pl_module.plan.total_steps:
             return
         now = time.perf_counter()
-        self._since += pl_module.idle - self._idle  # un checkpoint entre deux pas
-        self._idle = pl_module.idle
+        self._since += pl_module.paused_seconds - self._paused_before  # un checkpoint entre deux pas
+        self._paused_before = pl_module.paused_seconds
         metrics = {
-            "train/loss": pl_module.train_sum.mean(trainer.strategy),
+            "train/loss": pl_module.seen.losses.mean(trainer.strategy),
             "lr": self._lr,
             "grad_norm": float(pl_module.grad_norm),
-            "tokens_per_second": (pl_module.tokens_seen - self._tokens) / (now - self._since),
+            "tokens_per_second": (pl_module.seen.tokens - self._tokens) / (now - self._since),
             "epoch": pl_module.epochs_seen,
         }
         memory = peak_memory(trainer.strategy.root_device)
@@ -69,6 +69,6 @@ class Monitor(Callback):
         if self._peak:
             flops = metrics["tokens_per_second"] * flops_per_token(pl_module.model, batch[0].shape[1])
             metrics["mfu"] = flops / (self._peak * trainer.world_size)
-        self._tokens, self._since = pl_module.tokens_seen, now
+        self._tokens, self._since = pl_module.seen.tokens, now
         pl_module.metrics |= metrics
         pl_module.write(metrics)

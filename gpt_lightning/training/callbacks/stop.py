@@ -46,7 +46,7 @@ class StopOnSignal(Callback):
     ) -> None:
         # en validation, un processus peut avoir un lot de moins : on ne s'accorde que seul, ou au premier lot
         if (trainer.world_size == 1 or batch_idx == 0) and (signum := self._agreed(trainer, at_once=True)):
-            pl_module.evaluated = False
+            pl_module.seen.evaluated = False
             self._leave(trainer, signum)
 
     def _agreed(self, trainer: Any, *, at_once: bool = False) -> int:

@@ -9,6 +9,7 @@ from lightning import Callback
 from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from gpt_lightning.errors import whole
+from gpt_lightning.training.running import Running
 
 
 class TrainLossEval(Callback):
@@ -46,13 +47,12 @@ class TrainLossEval(Callback):
 @torch.no_grad()
 def mean_loss(pl_module: Any, batches: Iterable[Any], *, counted: bool = False) -> float:
     """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus ; `counted`, comme `loss_of`."""
-    from gpt_lightning.training.module import Running
-
     was_training = pl_module.model.training
     pl_module.model.eval()
     total = Running()
     with pl_module.trainer.precision_plugin.forward_context():
         for batch in batches:
-            total.add(*pl_module.loss_of(move_data_to_device(batch, pl_module.device), counted=counted))
+            loss = pl_module.loss_of(move_data_to_device(batch, pl_module.device), counted=counted)
+            total.add(loss.mean, loss.targets)
     pl_module.model.train(was_training)
     return total.mean(pl_module.trainer.strategy)

@@ -1,7 +1,7 @@
 import torch
 import yaml
 
-from gpt_lightning.training import provenance
+from gpt_lightning.cli import provenance
 
 
 def test_the_environment_says_what_ran():

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning
@@ -18,9 +18,11 @@ from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSigna
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
-from gpt_lightning.training.hyperparameters import hyperparameters
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import RunConfig
+from gpt_lightning.weights.format import Progress
 
+log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte plus qu'elle ne rend
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -61,12 +63,14 @@ def compiled(wanted: Any, device: str, seconds: float | None = None) -> bool:
     return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
 
 
-def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[str, Any]:
-    """Le nœud `trainer` de la configuration, accordé à la machine et au plan : ce que `lightning.Trainer` reçoit.
+def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, Any]:
+    """Le nœud `trainer` de la configuration, accordé à la machine : ce que `lightning.Trainer` reçoit.
 
-    Nos intervalles sont en pas d'optimiseur, ceux de Lightning en lots. Le plan compte les pas et Finish arrête
-    l'entraînement : Lightning n'a pas d'époque à compter. Le chargeur partage lui-même les fenêtres.
+    Nos intervalles sont en pas d'optimiseur, ceux de Lightning en lots : un pas en lit `accumulate`. Le plan compte les
+    pas et Finish arrête l'entraînement : Lightning n'a pas d'époque à compter. Le chargeur partage lui-même les
+    fenêtres. Tout est jugé avant que le corpus ne soit lu ; `follow` donne ensuite le plan au Trainer construit.
     """
+    values = run.trainer
     given = {
         **values,
         "devices": machine.devices,
@@ -74,15 +78,36 @@ def arguments(values: Mapping[str, Any], machine: Machine, plan: Plan) -> dict[s
         "precision": machine.precision,
         "max_epochs": -1,
         "max_steps": -1,
-        "accumulate_grad_batches": plan.accumulate,
+        "accumulate_grad_batches": accumulate,
         "use_distributed_sampler": False,
         "plugins": _plugins(values["plugins"]),
     }
-    if values["limit_train_batches"] is not None:
-        given["limit_train_batches"] = plan.steps_per_epoch * plan.accumulate
     if values["val_check_interval"] is None and values["check_val_every_n_epoch"] is None:
-        given["val_check_interval"] = plan.eval_every * plan.accumulate
+        given["val_check_interval"] = run.eval_every * accumulate
     return given
+
+
+def equipment(
+    run: RunConfig, loggers: list[Any], callbacks: Iterable[lightning.Callback], received: Callable[[], int]
+) -> dict[str, Any]:
+    """Les objets que le Trainer reçoit en plus de ses réglages ; `received()` rend le signal reçu, ou 0."""
+    return {
+        "default_root_dir": run.output_dir,
+        "logger": loggers or False,
+        "callbacks": chosen(callbacks, run.trainer, received),
+    }
+
+
+def follow(trainer: lightning.Trainer, plan: Plan, limited: Any = None, loggers: Iterable[Any] = ()) -> None:
+    """Donne le plan au Trainer : une époque `limited` (trainer.limit_train_batches) y fait des pas entiers.
+
+    Dans une reprise, les journaux reprennent après les pas faits : ce qu'ils savent de plus tard est oublié.
+    """
+    if limited is not None:
+        trainer.limit_train_batches = plan.steps_per_epoch * plan.accumulate
+    for logger in loggers if plan.resumes else ():
+        if hasattr(logger, "resume"):
+            logger.resume(plan.done_steps)
 
 
 def _plugins(given: Any) -> list[Any]:
@@ -93,33 +118,32 @@ def _plugins(given: Any) -> list[Any]:
 
 def chosen(
     callbacks: Iterable[lightning.Callback],
-    settings: Mapping[str, Any],
-    typed: Sequence[str],
+    values: Mapping[str, Any],
     received: Callable[[], int] = lambda: 0,
 ) -> list[lightning.Callback]:
-    """Les callbacks demandés, moins ceux que le Trainer interdit, plus ceux sans lesquels rien ne finit.
+    """Les callbacks demandés, moins ceux que le Trainer (`values`) interdit, plus ceux sans lesquels rien ne finit.
 
-    `typed` sont les surcharges de la commande, que TensorBoard montre d'abord ; `received()` le signal reçu, ou 0.
+    `received()` rend le signal reçu, ou 0.
     """
-    values = settings["trainer"]
     unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
     refused = tuple(kind for key, kind in unwanted.items() if not values[key])
     kept = [one for one in callbacks if not isinstance(one, refused)]
-    return [*kept, StopOnSignal(received), Finish(hyperparameters(settings, typed))]
+    return [*kept, StopOnSignal(received), Finish()]
 
 
-def continue_logs(loggers: Iterable[Any], step: int) -> None:
-    """Les journaux reprennent après le pas `step` : ce qu'ils savent de plus tard est oublié."""
-    for one in loggers:
-        if hasattr(one, "resume"):
-            one.resume(step)
+def nothing_left(done: Progress, callbacks: Iterable[lightning.Callback]) -> float:
+    """L'entraînement repris a fait tous ses pas : le dit, et rend sa dernière perte de validation.
 
-
-def tidy(callbacks: Iterable[lightning.Callback]) -> None:
-    """Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé."""
-    for one in callbacks:
-        if isinstance(one, LastCheckpoint):
-            one.prune()
+    Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.
+    """
+    for callback in callbacks:
+        if isinstance(callback, LastCheckpoint):
+            callback.prune()
+    log.info(
+        f"Rien à faire : cet entraînement est à son dernier pas ({wording.number(done.step)}) ; "
+        f"prolongez-le, par exemple trainer.max_steps={2 * done.step}."
+    )
+    return done.metrics["val/loss"]
 
 
 def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> int:

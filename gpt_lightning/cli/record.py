@@ -1,0 +1,88 @@
+"""Ce que le dossier d'une exécution garde d'elle : ses réglages, demandés et employés, sa commande, sa machine."""
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from gpt_lightning import durable
+from gpt_lightning.cli import processes
+from gpt_lightning.cli.composition import as_saved
+from gpt_lightning.errors import UserError
+from gpt_lightning.layout import ENVIRONMENT, RECORD, SETTINGS
+
+
+def typed_overrides() -> list[str]:
+    """Les surcharges de cette tâche, telles que Hydra les lit ; aucune dans un processus qui ne lit pas la commande."""
+    if not HydraConfig.initialized():
+        return []
+    # non résolues : « \${ » d'un chemin y reste un texte
+    typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+    return [one for one in typed if one.partition("=")[0] not in ("output_dir", "ckpt_path")]
+
+
+MOST_YAML = 1 << 20  # octets ; config.yaml en fait cinq mille
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Des valeurs simples : ni objet de Python, ni alias, dont quelques lignes font des milliards de valeurs."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse un alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("un alias")
+        return super().compose_node(parent, index)
+
+
+def load_yaml(path: Path) -> Any:
+    """Le contenu d'un fichier YAML, en valeurs simples ; None s'il n'existe pas. UserError s'il est abîmé."""
+    if not path.exists():
+        return None
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_YAML:
+            raise yaml.YAMLError("trop grand")
+        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506 : un SafeLoader
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        why = (str(error).splitlines() or [""])[0][:80]
+        raise UserError(f"{path} est abîmé, ou n'est pas celui d'une exécution ({why}).") from None
+
+
+def record(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
+    """Écrit les réglages définitifs et l'environnement, depuis le premier processus seulement.
+
+    `asked` est ce que la commande demande, `used` ce qui sert une fois tout décidé : config.yaml, qu'une reprise relit.
+    """
+    from gpt_lightning.cli.provenance import environment
+
+    if processes.is_first():
+        keep(folder, asked, used)
+        try:
+            found = environment()
+        except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
+            found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
+        save_yaml(found, folder / ENVIRONMENT)
+
+
+def saved_settings(folder: Path) -> dict[str, Any]:
+    """Les réglages qui ont servi à l'exécution de ce dossier ; vide si elle n'en a pas écrit."""
+    return load_yaml(folder / SETTINGS) or {}
+
+
+def keep(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
+    """Écrit config.yaml (`used`), et .hydra/ (`asked`) dans le processus qui lit la commande."""
+    save_yaml(used, folder / SETTINGS)
+    if HydraConfig.initialized():
+        inside = folder / RECORD
+        with durable.refusals(inside):
+            inside.mkdir(exist_ok=True)
+        durable.write_text(inside / "hydra.yaml", OmegaConf.to_yaml(HydraConfig.instance().cfg))
+        save_yaml(asked, inside / SETTINGS)
+        save_yaml(typed_overrides(), inside / "overrides.yaml")
+
+
+def save_yaml(values: Any, path: Path) -> None:
+    """Écrit des valeurs simples ; de l'environnement, le nom seulement."""
+    durable.write_text(path, yaml.safe_dump(as_saved(values), allow_unicode=True, sort_keys=False))

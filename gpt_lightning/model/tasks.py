@@ -1,0 +1,295 @@
+"""Ce qu'un modèle apprend à faire : continuer un texte, répondre, classer.
+
+Une tâche est une classe d'ici, un module de données (`data/`), et une commande. Elle dit tout ce en quoi elle diffère
+des autres : la perte d'un lot, ce qu'un pas en fait, ses mesures, et comment un modèle s'évalue sur un corpus.
+Légende des formes : B lot, T jetons, C emb_dim, N positions ou textes à prédire, E étiquettes.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.model.classifier import GPTClassifier, labels_loss
+from gpt_lightning.model.confusion import ClassReport, confusion
+from gpt_lightning.model.gpt import GPTModel
+from gpt_lightning.model.loss import linear_cross_entropy
+
+ROWS = 256  # lignes de logits d'une tête quantifiée, calculées à la fois
+
+
+Progress = Callable[[int, int], None]  # (jetons ou textes faits, leur total)
+
+
+class BatchLoss(NamedTuple):
+    """La perte moyenne d'un lot, (), en nats ; combien de jetons ou de textes il prédit ; leur confusion, (E, E)."""
+
+    mean: Tensor
+    targets: int
+    counts: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """`loss` en nats par jeton prédit, `tokens` prédits, `bytes` de texte UTF-8."""
+
+    loss: float
+    tokens: int
+    bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.loss * self.tokens / math.log(2) / self.bytes
+
+
+def score(
+    model: GPTModel,
+    ids: Sequence[int],
+    n_bytes: int,
+    *,
+    max_length: int,
+    stride: int,
+    batch_size: int = 8,
+    progress: Progress = lambda done, total: None,
+) -> Score:
+    """La perte de `model` sur un texte de (N,) jetons et `n_bytes` octets, en fenêtres qui avancent de `stride`.
+
+    Chaque jeton sauf le premier est prédit une fois, avec max_length - stride jetons devant lui, sauf au début.
+    `progress` reçoit les jetons prédits et leur total. UserError si la fenêtre ne va pas au modèle ou au texte.
+    """
+    if max_length > model.config.context_length:
+        context = model.config.context_length
+        raise UserError(f"data.max_length={max_length} dépasse le contexte du modèle : essayez {context}.")
+    if not 1 <= stride <= max_length:
+        raise UserError(
+            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}."
+        )
+    if len(ids) < 2:
+        raise UserError("Le texte a moins de deux jetons : il n'y a rien à prédire.")
+    device, total, scored = next(model.parameters()).device, 0.0, 0
+    with torch.inference_mode():
+        for group in _batches(_windows(len(ids), max_length, stride), batch_size):
+            length = group[0][1] - group[0][0]
+            rows = torch.stack([torch.as_tensor(ids[start : end + 1]).long() for start, end, _ in group])
+            x, y = rows[:, :-1].to(device), rows[:, 1:].to(device)  # (B, T), (B, T)
+            new = torch.tensor([length - count for _, _, count in group], device=device)
+            fresh = torch.arange(length, device=device) >= new[:, None]  # (B, T) pas encore prédits
+            hidden, wanted = model.hidden(x)[fresh], y[fresh]
+            mean = _mean_loss(model, hidden, wanted)
+            total, scored = total + float(mean) * len(wanted), scored + len(wanted)
+            progress(scored, len(ids) - 1)
+    return Score(total / scored, scored, n_bytes)
+
+
+def score_answers(
+    model: GPTModel,
+    batches: Sequence[Any],
+    n_bytes: int,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> Score:
+    """La perte de `model` sur les réponses de conversations, et `n_bytes` octets de réponses.
+
+    `batches` sont des lots de conversations (`ids`, `where`, `wanted`, `segments`). UserError si une ligne est plus
+    longue que le contexte.
+    """
+    device, total, scored = next(model.parameters()).device, 0.0, 0
+    everything = sum(len(one.wanted) for one in batches)
+    with torch.inference_mode():
+        for one in batches:
+            segments = None if one.segments is None else one.segments.to(device)
+            hidden = model.hidden(one.ids.to(device), segments=segments).flatten(0, 1)[one.where.to(device)]
+            total += float(_mean_loss(model, hidden, one.wanted.to(device))) * len(one.wanted)
+            scored += len(one.wanted)
+            progress(scored, everything)
+    return Score(total / scored, scored, n_bytes)
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """`loss` en nats par texte ; `counts`, (E, E), la matrice de confusion."""
+
+    loss: float
+    counts: Tensor
+
+
+def score_labels(
+    model: GPTClassifier, batches: Sequence[Any], *, progress: Progress = lambda done, total: None
+) -> LabelScore:
+    """La perte moyenne de `model` sur des textes étiquetés, et leur matrice de confusion : chaque texte compte autant.
+
+    `batches` sont des lots de textes étiquetés (`ids`, `where`, `wanted`).
+    """
+    device, total, everything = next(model.parameters()).device, 0.0, sum(len(one.wanted) for one in batches)
+    size = model.class_head.out_features
+    counts = torch.zeros(size, size, dtype=torch.int64)
+    with torch.inference_mode():
+        for one in batches:
+            scores = model.classify(one.ids.to(device), one.where.to(device)).float().cpu()
+            total += float(labels_loss(scores, one.wanted)) * len(one.wanted)
+            counts += confusion(one.wanted, scores.argmax(-1), size)
+            progress(int(counts.sum()), everything)
+    return LabelScore(total / everything, counts)
+
+
+def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """(début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
+    seen, start = 0, 0
+    while seen < n_tokens - 1:
+        end = min(start + max_length, n_tokens - 1)
+        yield start, end, end - seen
+        seen, start = end, start + stride
+
+
+def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Par lots de même longueur."""
+    batch: list[tuple[int, int, int]] = []
+    for window in windows:
+        if batch and (len(batch) == size or window[1] - window[0] != batch[0][1] - batch[0][0]):
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def _mean_loss(model: GPTModel, hidden: Tensor, wanted: Tensor) -> Tensor:
+    """La perte moyenne, par morceaux de lignes : (N, C), (N,) -> (). La tête peut être quantifiée."""
+    head, size = model.out_head, model.config.vocab_size
+    if isinstance(head, nn.Linear):
+        return linear_cross_entropy(hidden, head.weight, wanted, size)
+    parts = zip(hidden.split(ROWS), wanted.split(ROWS), strict=True)
+    sums = [F.cross_entropy(head(x)[:, :size].float(), y, reduction="sum") for x, y in parts]
+    return torch.stack(sums).sum() / len(hidden)
+
+
+class Text:
+    """Continuer un texte : chaque jeton d'une fenêtre se prédit. C'est aussi ce que les autres tâches y ajoutent."""
+
+    name = "text"
+    does, command = (
+        "continuer un texte",
+        "python generate.py",
+    )  # ce que sait son modèle, et la commande qui s'en sert
+    training = "python train.py"  # ce qui en entraîne un
+    following: tuple[str, ...] = ("generate", "decoding=nucleus")  # ce que l'on tape ensuite
+    writes = True  # son modèle écrit du texte
+    labelled = False  # son modèle donne une étiquette : il en garde la liste, et ce qu'il lit d'un texte
+    varies = False  # ses lots n'ont pas tous la même forme
+
+    def forward(self, model: Any) -> Callable[..., Tensor]:
+        """Ce que chaque lot fait calculer à `model` : la seule fonction que l'entraînement compile."""
+        return model.loss
+
+    def batch_loss(
+        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+    ) -> BatchLoss:
+        """La perte d'un lot ; avec `counted`, une classification y joint sa confusion (E, E)."""
+        x, y = batch  # (B, T), (B, T), entiers de la base
+        return BatchLoss(forward(x.long(), y.long()), y.numel())
+
+    def step_loss(self, loss: BatchLoss, batch: Any) -> Tensor:
+        """Ce dont un pas prend le gradient, ()."""
+        return loss.mean
+
+    def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
+        """Les mesures d'une évaluation, d'après sa perte (nats) et, pour une classification, sa confusion (E, E)."""
+        return {
+            "val/perplexity": math.exp(min(loss, 700.0)),
+            "val/bits_per_byte": loss / math.log(2) / bytes_per_target,
+        }
+
+    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+        """Ce que `model` vaut sur ces moitiés de `data`, un module de données prêt : un Score, ou un LabelScore."""
+        return score(
+            model,
+            data.tokens(*splits),
+            sum(data.store.meta["splits"][split]["bytes"] for split in splits),
+            max_length=data.max_length,
+            stride=data.stride,
+            batch_size=data.batch_size,
+            progress=progress,
+        )
+
+
+class Answers(Text):
+    """Répondre : d'une conversation, seules les réponses se prédisent."""
+
+    name = "instruct"
+    does, command = "répondre à des questions", "python -m gpt_lightning chat"
+    training = "python train.py experiment=instruct"
+    following = ("chat",)
+    varies = True
+
+    def batch_loss(
+        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+    ) -> BatchLoss:
+        loss = forward(batch.ids, batch.where, batch.wanted, batch.segments)
+        return BatchLoss(loss, len(batch.wanted))
+
+    def forward(self, model: Any) -> Callable[..., Tensor]:
+        return model.answers_loss
+
+    def step_loss(self, loss: BatchLoss, batch: Any) -> Tensor:
+        """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""
+        return loss.mean * (loss.targets * batch.share)
+
+    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+        return score_answers(model, data.batches(*splits), data.answer_bytes(*splits), progress=progress)
+
+
+class Labels(Text):
+    """Classer : le dernier jeton d'un texte donne une note à chaque étiquette."""
+
+    name = "classify"
+    does, command = "classer un texte", "python -m gpt_lightning classify"
+    training = "python train.py experiment=classify"
+    following = ("classify", 'prompt="..."')
+    writes, labelled, varies = False, True, True
+
+    def forward(self, model: Any) -> Callable[..., Tensor]:
+        return model.classify
+
+    def batch_loss(
+        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+    ) -> BatchLoss:
+        scores = forward(batch.ids, batch.where)  # (N, E)
+        counts = confusion(batch.wanted, scores.argmax(-1), n_labels) if counted else None
+        return BatchLoss(labels_loss(scores, batch.wanted, batch.weights), len(batch.wanted), counts)
+
+    def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
+        assert counts is not None
+        report = ClassReport(counts)
+        return {"val/accuracy": report.accuracy, "val/f1": report.macro_f1}
+
+    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+        return score_labels(model, data.batches(*splits), progress=progress)
+
+
+TEXT, ANSWERS, LABELS = Text(), Answers(), Labels()
+TASKS: dict[str, Text] = {task.name: task for task in (TEXT, ANSWERS, LABELS)}
+WRITERS = tuple(name for name, task in TASKS.items() if task.writes)
+
+
+def starting_tasks(task: str) -> tuple[str, ...]:
+    """Les tâches des modèles d'où celle-ci peut partir : classer part de tout modèle, écrire de ceux qui écrivent."""
+    return WRITERS if TASKS[task].writes else tuple(TASKS)
+
+
+def scored_by(task: str) -> tuple[str, ...]:
+    """Les tâches des modèles qui s'évaluent sur les données de celle-ci : tout ce qui écrit prédit un texte."""
+    return WRITERS if TASKS[task].writes else (task,)
+
+
+def of_labels(labels: Sequence[str]) -> str:
+    """La tâche d'un modèle qui vient d'ailleurs, d'après les étiquettes qu'il annonce."""
+    return LABELS.name if labels else TEXT.name

@@ -1,0 +1,305 @@
+"""Les réglages d'un entraînement : lus une fois, jugés clé par clé, gelés.
+
+Chaque clé de train.yaml est ici un champ, et à côté d'elle ce que l'on peut en dire : les valeurs qu'elle prend, si une
+reprise peut la changer (et dans quels mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
+la compilation, le taux d'apprentissage, l'origine des poids) donne une autre valeur : ce qui a été demandé et ce qui a
+servi sont deux objets. Ce fichier n'importe torch que dans ses fonctions : `--help` ne l'attend pas.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.training import checks, keys
+from gpt_lightning.training.keys import LIMITS, Settings, Useless, key
+
+if TYPE_CHECKING:
+    from gpt_lightning.model.lora import LoRAConfig
+    from gpt_lightning.training.optim import OptimConfig
+    from gpt_lightning.weights import StartingPoint
+
+NO_CHECKPOINT = "cet entraînement n'écrit pas de checkpoint"
+RESUMING = "la reprise elle-même"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Ce que train.yaml demande. `read` lit et juge ; `settled` et `decided` rendent ce qui a servi."""
+
+    tokenizer: Mapping[str, Any] = key()
+    data: Mapping[str, Any] = key(
+        checks.data,
+        follows={
+            "batch_size": "le lot : la longueur est recomptée en jetons",
+            "passes": "les passages sur le corpus",
+            "num_workers": "les processus de lecture",
+            "eval_batches": "les lots d'une évaluation",
+            "cache_dir": "le dossier des jetons encodés",
+            "path": "l'endroit du corpus : son contenu, lui, ne change pas",
+            "val_path": "l'endroit de la validation, de même",
+            "url": "l'adresse du corpus, de même",
+            "sha256": "son empreinte",
+            "errors": "la lecture des octets invalides, si le contenu n'en change pas",
+        },
+        useless=[Useless(("passes",), keys.limited, f"la longueur est déjà donnée par {LIMITS}")],
+    )
+    optim: Mapping[str, Any] = key(
+        follows="l'optimiseur : taux, decay, betas, horaire et sa longueur",
+        fixed=("_target_",),
+        useless=[
+            Useless(
+                ("decay",),
+                lambda s: s["optim"]["schedule"] != "wsd",
+                "elle règle la descente de optim.schedule=wsd",
+            ),
+            Useless(
+                ("min_lr_ratio",),
+                lambda s: s["optim"]["schedule"] == "constant",
+                "optim.schedule=constant ne descend pas",
+            ),
+        ],
+    )
+    model: Mapping[str, Any] = key(
+        follows={
+            "drop_rate": "le dropout",
+            "kernels": "les formules, écrites ou fusionnées : les mêmes nombres à l'arrondi près",
+        }
+    )
+    lora: Mapping[str, Any] = key(
+        follows={"drop_rate": "celui des adaptateurs", "save": "ce que les checkpoints gardent"},
+        useless=[Useless(("save",), keys.saves_nothing, NO_CHECKPOINT)],
+    )
+    decoding: Mapping[str, Any] = key(
+        follows="le décodage des textes d'exemple",
+        useless=[
+            Useless(("",), keys.classifies, "un modèle qui classe n'écrit pas de texte"),
+            Useless(("",), keys.samples_nothing, "elle sert à callbacks.sample, qui est retiré"),
+        ],
+    )
+    trainer: Mapping[str, Any] = key(
+        checks.trainer,
+        follows="le Trainer : longueur, précision, écrêtage, appareils (le nombre de processus : voir plus bas)",
+        useless=[
+            Useless(
+                ("gradient_clip_algorithm",),
+                lambda s: not s["trainer"]["gradient_clip_val"],
+                "il faut aussi trainer.gradient_clip_val",
+            ),
+            Useless(
+                ("max_epochs", "max_steps"),
+                lambda s: s["trainer"]["fast_dev_run"],
+                "trainer.fast_dev_run dit déjà le nombre de pas",
+            ),
+        ],
+    )
+    callbacks: Mapping[str, Any] = key(
+        follows="les callbacks : patience, textes d'exemple, checkpoints",
+        useless=[
+            Useless(
+                ("sample.max_new_tokens", "sample.strategy", "sample.seed"),
+                keys.classifies,
+                "un modèle qui classe n'écrit pas de texte",
+            )
+        ],
+    )
+    logger: Mapping[str, Any] = key(follows="les journaux")
+    seed: int = key(partial(whole, least=0, most=2**32 - 1))
+    ckpt_path: str | None = key(follows=RESUMING)
+    resume: str | None = key(follows=RESUMING)
+    strict_resume: bool = key(
+        checks.boolean,
+        follows=RESUMING,
+        useless=[
+            Useless(
+                ("",),
+                lambda s: s["ckpt_path"] is None and s["resume"] is None,
+                "elle sert à ckpt_path= et à resume=auto",
+            )
+        ],
+    )
+    init_from: str | None = key()
+    train_on: str | None = key(checks.train_on)
+    base_path: str | None = key(follows="l'endroit de la base d'adaptateurs gardés seuls")
+    prompt: str | None = key(follows="le début des textes d'exemple")
+    output_dir: str = key(follows="le dossier, s'il a été déplacé")
+    run_name: str = key(
+        follows="le nom dans TensorBoard",
+        useless=[Useless(("",), keys.only_csv, "elle nomme l'exécution dans TensorBoard")],
+    )
+    compile: bool | str = key(checks.compile, follows="torch.compile")
+    global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")
+    global_batch_size: int | None = key(checks.optional, follows="le lot global, en fenêtres")
+    max_tokens: int | None = key(
+        checks.optional,
+        follows="la longueur",
+        useless=[
+            Useless(
+                ("",),
+                lambda s: s["trainer"]["fast_dev_run"],
+                "trainer.fast_dev_run dit déjà le nombre de pas",
+            )
+        ],
+    )
+    eval_every: int = key(
+        whole,
+        follows="l'intervalle d'évaluation",
+        useless=[
+            Useless(
+                ("",),
+                keys.evaluates_by_lightning,
+                "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
+            )
+        ],
+    )
+    save_every: int | None = key(
+        checks.optional,
+        follows="l'intervalle des checkpoints",
+        useless=[Useless(("",), keys.saves_nothing, NO_CHECKPOINT)],
+    )
+    keep_last: int | None = key(
+        follows="ceux que l'on garde",
+        useless=[Useless(("",), lambda s: s["save_every"] is None, "elle compte ceux de save_every=")],
+    )
+    nan_policy: str = key(checks.nan_policy, follows="ce que devient un pas qui diverge")
+    nan_skips: int = key(
+        whole,
+        follows="combien en passer de suite",
+        useless=[Useless(("",), lambda s: s["nan_policy"] != "skip", "elle sert à nan_policy=skip")],
+    )
+    peak_flops: float | None = key(
+        follows="la crête d'un appareil",
+        useless=[
+            Useless(
+                ("",),
+                lambda s: not (s["callbacks"] or {}).get("monitor"),
+                "elle sert à callbacks.monitor, qui est retiré",
+            )
+        ],
+    )
+    optimizer: type = field(metadata={"here": True})  # la classe que optim._target_ nomme : pas un réglage
+
+    @classmethod
+    def read(cls, settings: Settings, optimizer: type) -> "RunConfig":
+        """Les réglages de train.py, jugés ; rien n'est lu sur le disque. `optimizer` est la classe de `optim`.
+
+        UserError si l'un est impossible, seul ou avec un autre.
+        """
+        run = cls(**{one.name: settings[one.name] for one in _keys()}, optimizer=optimizer)
+        run.recipe  # noqa: B018 : l'optimiseur juge ses réglages le premier
+        for one in _keys():
+            if one.metadata["judge"] is not None:
+                one.metadata["judge"](one.name, getattr(run, one.name))
+        checks.agree(run.adapters, run.train_on)
+        return run
+
+    def values(self) -> dict[str, Any]:
+        """Les réglages en valeurs simples, tels que config.yaml les garde."""
+        return {one.name: getattr(self, one.name) for one in _keys()}
+
+    @property
+    def folder(self) -> Path:
+        """Le dossier de l'exécution."""
+        return Path(self.output_dir)
+
+    @property
+    def length(self) -> int:
+        """Jetons d'une fenêtre."""
+        return self.data["max_length"]
+
+    @property
+    def recipe(self) -> "OptimConfig":
+        """L'optimiseur et son horaire. UserError sur une valeur impossible."""
+        from gpt_lightning.model import GPTConfig
+        from gpt_lightning.training.optim import OptimConfig, resolve_lr
+
+        width = GPTConfig.for_vocabulary(dict(self.model), 1).emb_dim
+        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width), self.optimizer)
+
+    @property
+    def adapters(self) -> "LoRAConfig | None":
+        """Les adaptateurs que `lora` demande, None pour lora=none. UserError sur une valeur impossible."""
+        from gpt_lightning.model.lora import LoRAConfig
+
+        values = dict(self.lora or {})
+        if not values:
+            return None
+        choice("lora.save", values.pop("save"), ("full", "adapters"))
+        return LoRAConfig.from_dict(values)
+
+    @property
+    def learns(self) -> str:
+        """Ce qui apprend : `train_on`, sinon les adaptateurs s'il y en a, sinon tout."""
+        return self.train_on or ("all" if self.adapters is None else "lora")
+
+    def settled(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
+        """Ces réglages une fois les poids de départ connus : leur origine, l'architecture, et le taux qui en dépend.
+
+        Une reprise garde l'architecture demandée, que la suivante comparera. UserError si une clé tapée (`typed`,
+        « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre n'y tient pas.
+        """
+        from gpt_lightning.training.optim import resolve_lr
+
+        checks.refuse_settled_by_weights(typed, start)
+        if self.learns != "all" and start.state is None and self.ckpt_path is None:
+            asked = "lora=default" if self.adapters else f"train_on={self.learns}"
+            raise UserError(
+                f"{asked} part d'un modèle déjà entraîné : ajoutez init_from=best, ou un autre modèle."
+            )
+        checks.check_window(self.length, start.architecture["context_length"])
+        return replace(
+            self,
+            model=self.model if self.ckpt_path else dict(start.architecture),
+            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
+            init_from=start.source or self.init_from,
+        )
+
+    def hyperparameters(self, typed: Sequence[str]) -> dict[str, int | float | str]:
+        """Ce qui distingue cet entraînement, {"optim.lr": 0.002 ...} : ce que la commande donne (`typed`,
+        « clé=valeur ») d'abord, puis le plus parlant."""
+        given: dict[str, Any] = {}
+        for name in [*(one.partition("=")[0].lstrip("+") for one in typed), *keys.TELLING]:
+            group, _, leaf = name.partition(".")
+            value = getattr(self, group, None)
+            value = value if not leaf else (value or {}).get(leaf)
+            if isinstance(value, Mapping) or (value is None and name in keys.TELLING):
+                value = next((one.partition("=")[2] for one in typed if one.startswith(f"{name}=")), None)
+            if value is not None:
+                given.setdefault(name, value)
+        return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
+
+    def decided(self, precision: str, compile: bool) -> "RunConfig":
+        """Ces réglages, où ce qui était auto est décidé : la reprise, et les autres processus, le gardent."""
+        return replace(self, compile=compile, trainer={**self.trainer, "precision": precision})
+
+
+def _keys() -> Iterator[Any]:
+    return (one for one in fields(RunConfig) if "judge" in one.metadata)
+
+
+def useless() -> Iterator[Useless]:
+    """Ce qui serait sans effet, les clés en entier : « data.passes », « keep_last »."""
+    for one in _keys():
+        for rule in one.metadata["useless"]:
+            yield rule._replace(keys=tuple(f"{one.name}.{leaf}" if leaf else one.name for leaf in rule.keys))
+
+
+def followed() -> dict[str, str]:
+    """Ce qu'une reprise peut changer, une clé ou tout un groupe, et en quels mots : la commande l'emporte alors."""
+    table: dict[str, str] = {}
+    for one in _keys():
+        what = one.metadata["follows"]
+        table |= (
+            {f"{one.name}.{leaf}": text for leaf, text in what.items()} if isinstance(what, Mapping) else {}
+        )
+        table |= {one.name: what} if isinstance(what, str) and what else {}
+    return table
+
+
+def follows(name: str) -> bool:
+    """Vrai si une reprise peut changer la clé `name`."""
+    fixed = {f"{one.name}.{leaf}" for one in _keys() for leaf in one.metadata["fixed"]}
+    parts, table = name.split("."), followed()
+    return name not in fixed and any(".".join(parts[:n]) in table for n in range(1, len(parts) + 1))
