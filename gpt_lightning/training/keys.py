@@ -29,29 +29,35 @@ def key(
 
 
 def limited(settings: Settings) -> bool:
+    """Vrai si la longueur de l'entraînement est donnée autrement que par data.passes."""
     trainer = settings["trainer"]
     given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])
     return trainer["max_steps"] != -1 or any(value is not None for value in given) or trainer["fast_dev_run"]
 
 
 def saves_nothing(settings: Settings) -> bool:
+    """Vrai si l'entraînement n'écrit pas de checkpoint."""
     return not settings["trainer"]["enable_checkpointing"] or settings["trainer"]["fast_dev_run"]
 
 
 def samples_nothing(settings: Settings) -> bool:
+    """Vrai si l'entraînement n'écrit pas de texte d'exemple."""
     return not (settings["callbacks"] or {}).get("sample")
 
 
 def classifies(settings: Settings) -> bool:
+    """Vrai si le corpus est fait de textes étiquetés."""
     return "label_key" in settings["data"]
 
 
 def evaluates_by_lightning(settings: Settings) -> bool:
+    """Vrai si c'est Lightning qui dit quand évaluer."""
     trainer = settings["trainer"]
     return trainer["val_check_interval"] is not None or trainer["check_val_every_n_epoch"] is not None
 
 
 def only_csv(settings: Settings) -> bool:
+    """Vrai s'il n'y a pas d'autre journal que metrics.csv."""
     return not any(node for name, node in (settings["logger"] or {}).items() if name != "csv")
 
 
