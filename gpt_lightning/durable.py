@@ -182,3 +182,11 @@ def alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def cache_folder() -> Path:
+    """Le dossier de ce qui se refait : $XDG_CACHE_HOME/gpt_lightning, ou ~/.cache/gpt_lightning.
+
+    RuntimeError si la personne n'a pas de foyer.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt_lightning"
