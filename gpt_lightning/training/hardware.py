@@ -46,13 +46,15 @@ PEAKS = (
     ("MI250X", 383),
 )
 log = logging.getLogger("gpt_lightning")
-PROBE_FLOPS = 4_000_000_000  # d'une mesure : quelques dizaines de millisecondes
+PROBE_FLOPS = 4_000_000_000  # d'un produit mesuré, au plus
+PROBE_WORK = 2 * PROBE_FLOPS  # d'une mesure, dans chaque type : un dixième de seconde sur une machine libre
 BF16_GAIN = 1.5  # ce que le bf16 doit gagner sur un produit pour payer ses conversions, et que le bruit ne franchit pas
 # Par thread : en deçà, le produit ne se mesure pas. Sur deux cœurs à AVX512-BF16 (AMD Zen 5, torch 2.13), le rapport
-# du float32 au bf16 ne dépend que des FLOP de chaque thread : 0,8 à 0,9 pour un million, 1,2 à 1,3 pour deux, 2 pour
-# quatre, 2,5 à 3 pour huit, 3,3 pour dix-sept, 4 à 4,4 à partir de cent. Et à deux millions (model=tiny, 8 textes de 32
-# jetons), un pas est une fois et demie plus lent en bf16-mixed ; à huit, un sixième plus rapide.
-SMALL_FLOPS = 8_000_000
+# du float32 au bf16 suit les FLOP de chaque thread : 0,8 à 0,9 pour un million, 1,2 à 1,3 pour deux, 2 pour quatre, 2,5
+# à 3 pour huit (mais 1,5 à 3 si d'autres occupent les cœurs), 3,3 pour dix-sept, 4 à 4,4 à partir de cent. Un
+# pas de model=tiny, à un million (8 textes de 32 jetons), est une fois et demie plus lent en bf16-mixed ; à huit (16
+# textes de 128, deux threads), un septième plus rapide ; celui du défaut, model=mini (134 millions), deux fois.
+SMALL_FLOPS = 16_000_000
 
 
 class Launcher(Protocol):
@@ -161,7 +163,7 @@ def _bf16_ratio(tokens: int, width: int) -> float:
         factors[dtype] = [torch.full(shape, 1 / width, dtype=dtype) for shape in shapes]
         torch.mm(*factors[dtype])
         seconds[dtype] = math.inf
-    for _ in range(max(6, min(50, PROBE_FLOPS // (8 * tokens * width * width)))):
+    for _ in range(max(6, min(50, PROBE_WORK // (8 * tokens * width * width)))):
         for dtype, pair in factors.items():
             began = time.perf_counter()
             torch.mm(*pair)
