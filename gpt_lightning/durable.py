@@ -197,3 +197,11 @@ def surviving(path: Path) -> Iterator[None]:
         if path not in _said:
             _said.add(path)
             log.warning(wording.goes_on(str(error)))
+
+
+def cache_folder() -> Path:
+    """Le dossier de ce qui se refait : $XDG_CACHE_HOME/gpt_lightning, ou ~/.cache/gpt_lightning.
+
+    RuntimeError si la personne n'a pas de foyer.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt_lightning"

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 
-from gpt_lightning import wording
+from gpt_lightning import durable, wording
 from gpt_lightning.data import corpus, store
 from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.data.windows import SlidingWindowDataset
@@ -192,7 +192,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
                 f"data.max_length={max_length} : retirez l'un des deux."
             )
         self.shift = apart if shift is None else shift
-        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache()
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
         reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
         self.source = corpus.Source(
             source=source,
@@ -410,8 +410,3 @@ def measure(source: corpus.Source) -> tuple[int, int, str]:
             documents += 1
             digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
     return documents, characters, digest.hexdigest()
-
-
-def default_cache() -> Path:
-    """Le dossier des bases de jetons : $XDG_CACHE_HOME/gpt_lightning, ou ~/.cache/gpt_lightning."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt_lightning"

@@ -1,18 +1,19 @@
 """La machine : ses appareils, la précision qu'ils calculent, leur crête, la mémoire employée."""
 
 import logging
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 
 from gpt_lightning import wording
 from gpt_lightning.errors import UserError, number
+from gpt_lightning.training.measures import processor, recall
 from gpt_lightning.weights.device import native_bf16
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
@@ -45,8 +46,15 @@ PEAKS = (
     ("MI250X", 383),
 )
 log = logging.getLogger("gpt_lightning")
-PROBE_FLOPS = 4_000_000_000  # d'une mesure : quelques dizaines de millisecondes
-BF16_GAIN = 1.2  # ce que le bf16 doit gagner sur un produit pour payer ses conversions
+PROBE_FLOPS = 4_000_000_000  # d'un produit mesuré, au plus
+PROBE_WORK = 2 * PROBE_FLOPS  # d'une mesure, dans chaque type : un dixième de seconde sur une machine libre
+BF16_GAIN = 1.5  # ce que le bf16 doit gagner sur un produit pour payer ses conversions, et que le bruit ne franchit pas
+# Par thread : en deçà, le produit ne se mesure pas. Sur deux cœurs à AVX512-BF16 (AMD Zen 5, torch 2.13), le rapport
+# du float32 au bf16 suit les FLOP de chaque thread : 0,8 à 0,9 pour un million, 1,2 à 1,3 pour deux, 2 pour quatre, 2,5
+# à 3 pour huit (mais 1,5 à 3 si d'autres occupent les cœurs), 3,3 pour dix-sept, 4 à 4,4 à partir de cent. Un
+# pas de model=tiny, à un million (8 textes de 32 jetons), est une fois et demie plus lent en bf16-mixed ; à huit (16
+# textes de 128, deux threads), un septième plus rapide ; celui du défaut, model=mini (134 millions), deux fois.
+SMALL_FLOPS = 16_000_000
 
 
 class Launcher(Protocol):
@@ -127,49 +135,69 @@ def _count(devices: Any, kind: str) -> int:
     return len(text.split(",")) if "," in str(devices) else int(text)
 
 
-@lru_cache
 def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 768) -> str:
     """bf16-mixed si c'est là plus rapide que 32-true, qui ne perd rien.
 
-    Sur CPU, c'est mesuré : le produit d'une couche cachée de cette largeur C, (tokens, C) x (C, 4 C), dans les deux
-    types. L'appareil pourrait savoir calculer en bf16 et n'y rien gagner.
+    Sur CPU, c'est mesuré, et retenu (measures.py) : le produit d'une couche cachée de cette largeur C, (tokens, C) x
+    (C, 4 C), dans les deux types. L'appareil pourrait savoir calculer en bf16 et n'y rien gagner. Un produit trop petit
+    ne se mesure pas.
     """
     if device.type != "cpu":
         return "bf16-mixed" if native_bf16(device) else "32-true"
-    if not native_bf16(device):
+    threads = torch.get_num_threads()
+    if not native_bf16(device) or 8 * tokens * width * width < SMALL_FLOPS * threads:
         return "32-true"
     tokens = max(1, min(tokens, PROBE_FLOPS // (8 * width * width)))
-    seconds = {dtype: _product_seconds(tokens, width, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    what = f"float32 / bf16, {tokens} x {width}, {threads} threads, torch {torch.__version__}, {processor()}"
+    ratio, source = recall(what, lambda: _bf16_ratio(tokens, width), low=0.01, high=100)
+    faster = wording.number(ratio, 1)
     log.info(
-        f"Précision  : un produit de {tokens} x {width} va {wording.number(ratio, 1)} fois plus vite en "
-        "bf16 qu'en float32"
+        f"Précision  : un produit de {tokens} x {width} va {faster} fois plus vite en bf16 qu'en float32"
+        + ("" if source is None else f"\n             (mesure retenue dans {source})")
     )
-    return "bf16-mixed" if ratio > BF16_GAIN else "32-true"
+    return "bf16-mixed" if ratio >= BF16_GAIN else "32-true"
 
 
-def _product_seconds(tokens: int, width: int, dtype: torch.dtype) -> float:
-    """Le temps d'un produit (tokens, C) x (C, 4 C), le meilleur de cinq. Rien n'est tiré du générateur de torch."""
-    x = torch.full((tokens, width), 1 / width, dtype=dtype)
-    weight = torch.full((width, 4 * width), 1 / width, dtype=dtype)
-    found = []
-    for _ in range(6):
-        began = time.perf_counter()
-        torch.mm(x, weight)
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+def _bf16_ratio(tokens: int, width: int) -> float:
+    """Combien de fois le produit (tokens, C) x (C, 4 C) va plus vite en bf16 qu'en float32.
+
+    Les deux types alternent, pour que la charge de la machine tombe sur l'un comme sur l'autre, et le meilleur temps
+    de chacun compte : de 6 à 50 produits, le premier à part. Rien n'est tiré du générateur de torch.
+    """
+    factors, seconds = {}, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        shapes = (tokens, width), (width, 4 * width)
+        factors[dtype] = [torch.full(shape, 1 / width, dtype=dtype) for shape in shapes]
+        torch.mm(*factors[dtype])
+        seconds[dtype] = math.inf
+    for _ in range(max(6, min(50, PROBE_WORK // (8 * tokens * width * width)))):
+        for dtype, pair in factors.items():
+            began = time.perf_counter()
+            torch.mm(*pair)
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
 def matmul_rate(device: torch.device, precision: str) -> float | None:
-    """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s, mesuré à l'instant.
+    """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s ; None sur un appareil qu'on ne sait pas
+    attendre.
 
-    None sur un appareil qu'on ne sait pas attendre. Rien n'est tiré du générateur de torch.
+    Sur CUDA, où il décide de compiler, il est mesuré une fois et retenu (measures.py) ; sur CPU, où il ne décide de
+    rien, il est mesuré à l'instant.
     """
     if device.type not in ("cpu", "cuda"):
         return None
+    dtype = {"bf16": torch.bfloat16, "16-m": torch.float16}.get(precision[:4], torch.float32)
+    if device.type == "cpu":
+        return _rate(device, dtype)
+    what = f"FLOP/s, {dtype}, {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return recall(what, lambda: _rate(device, dtype), low=1e6, high=1e18).value
+
+
+def _rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Le débit d'un produit de matrices carrées, à l'instant. Rien n'est tiré du générateur de torch."""
     wait = torch.cuda.synchronize if device.type == "cuda" else torch.cpu.synchronize
     size, repeats = (1024, 2) if device.type == "cpu" else (4096, 10)
-    dtype = {"bf16": torch.bfloat16, "16-m": torch.float16}.get(precision[:4], torch.float32)
     a = torch.full((size, size), 1 / size, device=device, dtype=dtype)
     a @ a
     wait(device)

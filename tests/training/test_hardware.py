@@ -1,11 +1,38 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from gpt_lightning.cli.processes import Launcher
 from gpt_lightning.errors import UserError
-from gpt_lightning.training import hardware
+from gpt_lightning.training import hardware, measures
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+LARGE = 2048, 128  # la forme du défaut : model=mini, 16 textes de 128 jetons
+
+
+@pytest.fixture(autouse=True)
+def no_memory(tmp_path, monkeypatch):
+    """Aucune mesure n'est retenue avant un test, ni après."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    measures._here.clear()
+
+
+@pytest.fixture
+def busy():
+    """Deux processus qui occupent les cœurs."""
+    both = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for one in both:
+        one.kill()
+        one.wait()
+
+
+def refuse(*_):
+    raise AssertionError("rien n'est à mesurer")
 
 
 @pytest.mark.parametrize(
@@ -85,28 +112,94 @@ def test_the_launcher_says_how_many_processes_there_are():
 
 
 @pytest.mark.parametrize(
-    "native, ratio, answer", [(True, 3.0, "bf16-mixed"), (True, 1.1, "32-true"), (False, 9.0, "32-true")]
+    "native, ratio, answer", [(True, 3.0, "bf16-mixed"), (True, 1.4, "32-true"), (False, 9.0, "32-true")]
 )
 def test_the_precision_of_a_processor_is_measured_on_the_shapes_of_the_model(
     native, ratio, answer, monkeypatch
 ):
     seen = []
-
-    def seconds(tokens, width, dtype):
-        seen.append((tokens, width))
-        return 1.0 if dtype == torch.bfloat16 else ratio
-
     monkeypatch.setattr(hardware, "native_bf16", lambda device: native)
-    monkeypatch.setattr(hardware, "_product_seconds", seconds)
-    hardware.automatic_precision.cache_clear()
-    assert hardware.automatic_precision(torch.device("cpu"), 512, 64) == answer
-    assert hardware.automatic_precision(torch.device("cpu"), 512, 64) == answer
-    assert seen == ([(512, 64)] * 2 if native else [])  # une fois par forme
-    hardware.automatic_precision.cache_clear()
+    monkeypatch.setattr(hardware, "_bf16_ratio", lambda *shape: seen.append(shape) or ratio)
+    assert hardware.automatic_precision(CPU, *LARGE) == answer
+    assert hardware.automatic_precision(CPU, *LARGE) == answer
+    assert seen == ([LARGE] if native else [])  # une fois par forme
+
+
+def test_a_given_precision_measures_nothing(monkeypatch):
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: True)
+    monkeypatch.setattr(hardware, "_bf16_ratio", refuse)
+    for precision in ("32-true", "bf16-mixed"):
+        assert hardware.resolve({**VALUES, "precision": precision}).precision == precision
+    assert not measures.file().exists()
+
+
+@pytest.mark.parametrize("shape", [(256, 32), (512, 32), (64, 128)])
+def test_a_small_product_is_not_measured(shape, monkeypatch):
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: True)
+    monkeypatch.setattr(hardware, "_bf16_ratio", refuse)
+    assert {hardware.automatic_precision(CPU, *shape) for _ in range(50)} == {"32-true"}
+
+
+def test_the_same_command_decides_the_same_whatever_the_machine_does(busy, monkeypatch):
+    """Chaque passage est un processus neuf : il n'a pour lui que le fichier."""
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: True)
+    for shape in ((256, 32), LARGE):
+        found = set()
+        for _ in range(50):
+            measures._here.clear()
+            found.add(hardware.automatic_precision(CPU, *shape))
+        assert len(found) == 1, shape
+
+
+def test_a_measure_that_flips_decides_once(monkeypatch, caplog):
+    ratios = iter([1.6, 1.3, 1.7])
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: True)
+    monkeypatch.setattr(hardware, "_bf16_ratio", lambda *shape: next(ratios))
+    with caplog.at_level("INFO", "gpt_lightning"):
+        first = hardware.automatic_precision(CPU, *LARGE)
+        assert "retenue" not in caplog.text
+        measures._here.clear()
+        again = hardware.automatic_precision(CPU, *LARGE)
+    assert (first, again) == ("bf16-mixed", "bf16-mixed")
+    assert f"retenue dans {measures.file()}" in caplog.text  # on sait quoi effacer
+    measures._here.clear()
+    measures.file().unlink()
+    assert hardware.automatic_precision(CPU, *LARGE) == "32-true"
+
+
+@pytest.mark.parametrize("what", ["torch", "processeur", "threads", "jetons", "largeur"])
+def test_another_machine_or_another_shape_is_measured_again(what, monkeypatch):
+    ratios, shape = iter([3.0, 1.0]), list(LARGE)
+    monkeypatch.setattr(hardware, "native_bf16", lambda device: True)
+    monkeypatch.setattr(hardware, "_bf16_ratio", lambda *shape: next(ratios))
+    assert hardware.automatic_precision(CPU, *shape) == "bf16-mixed"
+    if what == "torch":
+        monkeypatch.setattr(torch, "__version__", "9.9.9")
+    elif what == "processeur":
+        monkeypatch.setattr(hardware, "processor", lambda: "un autre")
+    elif what == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    else:
+        shape[["jetons", "largeur"].index(what)] += 8
+    assert hardware.automatic_precision(CPU, *shape) == "32-true"
+    assert len(json.loads(measures.file().read_text("utf-8"))) == 2
+
+
+def test_the_rate_of_a_card_is_remembered(monkeypatch):
+    """Il décide de compiler : un débit qui varie ne fait pas changer d'avis."""
+    rates = iter([1e14, 2e14, 3e14])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(hardware, "_rate", lambda *_: next(rates))
+    for _ in range(3):
+        measures._here.clear()
+        assert hardware.matmul_rate(CUDA, "bf16-mixed") == 1e14
+    assert hardware.matmul_rate(CUDA, "32-true") == 2e14
+    assert hardware.matmul_rate(CPU, "32-true") == 3e14  # ne décide de rien : celui de l'instant
+    assert len(json.loads(measures.file().read_text("utf-8"))) == 2
 
 
 def test_a_measured_product_draws_nothing():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    assert hardware._product_seconds(8, 8, torch.bfloat16) > 0
+    assert hardware._bf16_ratio(8, 8) > 0 and hardware.matmul_rate(CPU, "32-true") > 0
     assert torch.equal(before, torch.random.get_rng_state())
