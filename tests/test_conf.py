@@ -189,3 +189,33 @@ def test_every_demo_takes_the_same_keys(demo):
         else {"ckpt_path", "output_dir", "prompt", "device"}
     )  # sans modèle
     assert alike <= keys
+
+
+SOURCE = {"ckpt_path", "base_path", "n_heads"}
+INFERENCE = {*SOURCE, "device", "dtype"}
+WRITING = {*INFERENCE, "compile", "seed"}
+DEMOS = ("attention", "nucleus", "strategies", "temperature", "top_k")
+
+
+@pytest.mark.parametrize(
+    "command, keys",
+    [
+        ("generate", WRITING),
+        ("chat", WRITING),
+        ("classify", INFERENCE),
+        ("serve", INFERENCE),
+        ("play", INFERENCE),
+        ("evaluate", {*INFERENCE, "seed"}),  # celle que data.seed cite
+        ("export", SOURCE),
+        *((f"demos/{demo}", INFERENCE) for demo in DEMOS),
+    ],
+)
+def test_a_command_takes_the_keys_of_inference_that_it_reads(command, keys):
+    assert set(composed(command)) & WRITING == keys
+
+
+@pytest.mark.parametrize("key", sorted(WRITING - {"dtype", "seed"}))
+def test_a_key_of_inference_is_written_once(key):
+    files = [path for path in (*CONF.glob("*.yaml"), *CONF.glob("demos/*.yaml")) if path.stem != "train"]
+    found = [path.name for path in files if key in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    assert len(found) == 1
