@@ -1,6 +1,7 @@
 """Chaque fichier de conf/ se compose, s'instancie, et dit en français ce qu'il fait."""
 
 import inspect
+import warnings
 from dataclasses import fields
 
 import lightning
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gpt_lightning import data
-from gpt_lightning.cli.composition import CONF, PACKAGE
+from gpt_lightning.cli.composition import CONF, PACKAGE, choices, group
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig, cost
@@ -66,6 +67,13 @@ def test_model_choices_have_every_field(choice):
 def test_decoding_choices_have_every_field(choice):
     values = composed("generate", f"decoding={choice}")["decoding"]
     assert set(values) - {"_target_"} == {field.name for field in fields(Strategy)}
+
+
+@pytest.mark.parametrize("choice", choices("decoding"))
+def test_a_choice_alone_is_the_one_of_a_command(choice):
+    """Celui que /decoding prend dans un dialogue ; Hydra n'en dit rien."""
+    with warnings.catch_warnings(action="error"):
+        assert group("decoding", choice) == composed("generate", f"decoding={choice}")["decoding"]
 
 
 # ce que train.py décide lui-même, ou qui n'aurait aucun effet ici : ce ne sont pas des options

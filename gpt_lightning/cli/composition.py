@@ -125,4 +125,4 @@ def group(name: str, choice: str) -> dict[str, Any]:
     if choice not in known:
         close = difflib.get_close_matches(choice, known)
         raise UserError(messages.unknown_choice(name, choice, known, close))
-    return compose(f"{name}/{choice}")[name]
+    return compose("command", f"+{name}={choice}")[name]
