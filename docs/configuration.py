@@ -47,6 +47,20 @@ def comments(path: Path) -> dict[str, str]:
     return found
 
 
+def inherited(path: Path) -> dict[str, str]:
+    """Les commentaires d'un fichier à la racine de conf/, ou de conf/demos/, et de ceux dont il hérite."""
+    found: dict[str, str] = {}
+    for parent in parents(path):
+        found |= inherited(CONF / f"{parent}.yaml")
+    return found | {key: sentence for key, sentence in comments(path).items() if sentence}
+
+
+def parents(path: Path) -> list[str]:
+    """Les fichiers de la racine de conf/ dont celui-ci hérite."""
+    listed = re.findall(r"^  - /?(\w+)$", path.read_text(encoding="utf-8"), flags=re.M)
+    return [one for one in listed if one != "_self_"]
+
+
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Les feuilles d'un dictionnaire, par clé avec des points."""
     leaves: dict[str, Any] = {}
@@ -128,13 +142,12 @@ def command_section(config_name: str, title: str, typed: str) -> list[str]:
     used = [f"`{key}`" for key in values if key in GROUPS]
     groups = f", avec {'le groupe' if len(used) == 1 else 'les groupes'} {', '.join(used)}" if used else ""
     path = CONF / f"{config_name}.yaml"
-    listed = re.findall(r"^  - (\w+)$", path.read_text(encoding="utf-8"), flags=re.M)
-    parent = next((one for one in listed if one in COMMANDS), None)
+    parent = next((one for one in parents(path) if one in COMMANDS), None)
     if parent is not None:  # seulement ce qui change
         groups += f", avec les clés de `{parent}`"
         own = {key: value for key, value in own.items() if key in comments(path)}
     lines = ["", f"## {title}", "", f"`{typed}`{groups}.", ""]
-    return lines + table(own, comments(path))
+    return lines + table(own, inherited(path))
 
 
 def page() -> str:

@@ -1,6 +1,7 @@
 """Chaque fichier de conf/ se compose, s'instancie, et dit en français ce qu'il fait."""
 
 import inspect
+import warnings
 from dataclasses import fields
 
 import lightning
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gpt_lightning import data
-from gpt_lightning.cli.composition import CONF, PACKAGE
+from gpt_lightning.cli.composition import CONF, PACKAGE, choices, group
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig, cost
@@ -66,6 +67,13 @@ def test_model_choices_have_every_field(choice):
 def test_decoding_choices_have_every_field(choice):
     values = composed("generate", f"decoding={choice}")["decoding"]
     assert set(values) - {"_target_"} == {field.name for field in fields(Strategy)}
+
+
+@pytest.mark.parametrize("choice", choices("decoding"))
+def test_a_choice_alone_is_the_one_of_a_command(choice):
+    """Celui que /decoding prend dans un dialogue ; Hydra n'en dit rien."""
+    with warnings.catch_warnings(action="error"):
+        assert group("decoding", choice) == composed("generate", f"decoding={choice}")["decoding"]
 
 
 # ce que train.py décide lui-même, ou qui n'aurait aucun effet ici : ce ne sont pas des options
@@ -189,3 +197,33 @@ def test_every_demo_takes_the_same_keys(demo):
         else {"ckpt_path", "output_dir", "prompt", "device"}
     )  # sans modèle
     assert alike <= keys
+
+
+SOURCE = {"ckpt_path", "base_path", "n_heads"}
+INFERENCE = {*SOURCE, "device", "dtype"}
+WRITING = {*INFERENCE, "compile", "seed"}
+DEMOS = ("attention", "nucleus", "strategies", "temperature", "top_k")
+
+
+@pytest.mark.parametrize(
+    "command, keys",
+    [
+        ("generate", WRITING),
+        ("chat", WRITING),
+        ("classify", INFERENCE),
+        ("serve", INFERENCE),
+        ("play", INFERENCE),
+        ("evaluate", {*INFERENCE, "seed"}),  # celle que data.seed cite
+        ("export", SOURCE),
+        *((f"demos/{demo}", INFERENCE) for demo in DEMOS),
+    ],
+)
+def test_a_command_takes_the_keys_of_inference_that_it_reads(command, keys):
+    assert set(composed(command)) & WRITING == keys
+
+
+@pytest.mark.parametrize("key", sorted(WRITING - {"dtype", "seed"}))
+def test_a_key_of_inference_is_written_once(key):
+    files = [path for path in (*CONF.glob("*.yaml"), *CONF.glob("demos/*.yaml")) if path.stem != "train"]
+    found = [path.name for path in files if key in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    assert len(found) == 1

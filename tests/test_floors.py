@@ -39,7 +39,7 @@ OUTSIDE = {
     "weights": {"torch", "safetensors", "huggingface_hub", "yaml"},
     "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
-    "serving": {"torch", "starlette", "uvicorn"},
+    "serving": {"torch", "starlette", "uvicorn", "prometheus_client"},
 }
 TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir
 LOOSE = {

@@ -129,7 +129,7 @@ def group(name: str, choice: str) -> dict[str, Any]:
     if choice not in known:
         close = difflib.get_close_matches(choice, known)
         raise UserError(unknown_choice(name, choice, known, close))
-    return compose(f"{name}/{choice}")[name]
+    return compose("command", f"+{name}={choice}")[name]
 
 
 def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:

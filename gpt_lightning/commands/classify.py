@@ -22,7 +22,7 @@ def classify(settings: dict[str, Any]) -> None:
     from gpt_lightning.model.tasks import LABELS
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("device", "dtype")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=(LABELS.name,), base=settings["base_path"], **where
     )

@@ -1,6 +1,5 @@
 """Servir un modèle : `python -m gpt_lightning serve ckpt_path=best port=8000`."""
 
-import importlib.util
 import os
 import time
 from collections.abc import Callable
@@ -25,8 +24,6 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
     """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle. `opened` reçoit l'adresse."""
     check(settings)
     key = api_key(settings)
-    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise UserError("Le serveur demande l'extra serve : pip install -c constraints.txt -e '.[serve]'.")
 
     from gpt_lightning.serving import guard, server
 

@@ -46,7 +46,7 @@ def compute(model: GPTModel, tokenizer: Tokenizer, prompt: str, *, layer: int) -
     layer %= n_layers
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
     device = next(model.parameters()).device
-    weights = model.attention(torch.tensor([ids], device=device), layer)[0].cpu()
+    weights = model.attention(torch.tensor([ids], device=device), layer)[0].float().cpu()
     return Attention([toy.in_figure(toy.shown(tokenizer, token)) for token in ids], layer, weights)
 
 

@@ -24,8 +24,10 @@ def subject(settings: dict[str, Any]) -> "tuple[GPTModel, Tokenizer, str]":
     """(modèle, tokenizer, texte de départ) d'une démonstration : `prompt`, ou le début que le checkpoint garde."""
     from gpt_lightning.weights import load_for_inference
 
-    where = {"device": settings["device"], "dtype": "fp32"}
-    _, model, tokenizer, opening, *_ = load_for_inference(settings["ckpt_path"], **where)
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    _, model, tokenizer, opening, *_ = load_for_inference(
+        settings["ckpt_path"], base=settings["base_path"], **where
+    )
     return model, tokenizer, opening if settings["prompt"] is None else settings["prompt"]
 
 

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HTTPRequest
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -90,7 +91,7 @@ class Service:
         found = self.metrics.text(
             waiting=len(worker.waiting), running=len(worker.batch.rows), rows=worker.batch.size
         )
-        return PlainTextResponse(found, media_type="text/plain; version=0.0.4")
+        return Response(found, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def completions(self, request: HTTPRequest) -> Response:
         return await self._answer(request, protocol.completion)
@@ -149,7 +150,7 @@ class Service:
         """Une suite en flux, chaque jeton avec ses candidats."""
         values, ids = await self._asked(request, showing.CONTINUE)
         choice = showing.continued(self.known, ids, values)
-        self.metrics.tokens["prompt"] += len(ids)
+        self.metrics.read(len(ids))
         source = self._written(request, [[choice]])
         first = await anext(source, None)
         if first is None:
@@ -166,7 +167,7 @@ class Service:
             except Refused as refused:
                 yield _event({"error": refused.error})
             finally:
-                self.metrics.tokens["completion"] += length
+                self.metrics.wrote(length)
                 await source.aclose()
 
         return _flowing(events())
@@ -185,12 +186,12 @@ class Service:
         if asked.echoed is not None and asked.top is not None:
             for ids in asked.prompts:
                 measured.append(await self._call(request, _scoring(self.worker.batch.model, ids, asked.top)))
-        self.metrics.tokens["prompt"] += sum(map(len, asked.prompts))
+        self.metrics.read(sum(map(len, asked.prompts)))
         answer = Answer(asked, measured)
         if not asked.stream:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
                 pieces = [one async for one in source]
-            self.metrics.tokens["completion"] += sum(piece.length for piece in pieces if piece.reason)
+            self.metrics.wrote(sum(piece.length for piece in pieces if piece.reason))
             return await _aside(_rendered, answer.whole, pieces)
         source = self._pieces(request, asked)
         first = await anext(source, None)  # un refus a encore son code HTTP
@@ -258,7 +259,7 @@ class Service:
             yield _event({"error": refused.error})
             return
         finally:
-            self.metrics.tokens["completion"] += sum(answer.counts.values())
+            self.metrics.wrote(sum(answer.counts.values()))
             await source.aclose()
         last = answer.last_chunk()
         if last is not None:

@@ -4,7 +4,6 @@ Source : Sennrich, Haddow et Birch, « Neural Machine Translation of Rare Words 
 """
 
 import base64
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -49,11 +48,7 @@ class TrainedTokenizer(TiktokenTokenizer):
         return type(self)(self.size, fast_merges(texts, self.size - 257))
 
     def save(self, folder: Path) -> list[Path]:
-        """Écrit tokenizer.json (Hugging Face) et vocab.tiktoken (rangs de tiktoken) dans `folder`.
-
-        UserError sans l'extra `tokenizers`.
-        """
-        _need_tokenizers()
+        """Écrit tokenizer.json (Hugging Face) et vocab.tiktoken (rangs de tiktoken) dans `folder`."""
         assert self._merges is not None  # il a appris
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -74,16 +69,8 @@ class TrainedTokenizer(TiktokenTokenizer):
         return paths
 
 
-def _need_tokenizers() -> None:
-    if importlib.util.find_spec("tokenizers") is None:
-        raise UserError(
-            "tokenizer=trained demande l'extra tokenizers : pip install -c constraints.txt -e '.[tokenizers]'."
-        )
-
-
 def fast_merges(texts: Iterable[str], n_merges: int) -> str:
-    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne. UserError sans cet extra."""
-    _need_tokenizers()
+    """`n_merges` fusions apprises par Hugging Face `tokenizers`, une par ligne."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     fast = Tokenizer(models.BPE())

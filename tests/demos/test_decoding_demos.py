@@ -4,10 +4,14 @@ import pytest
 import torch
 
 from gpt_lightning import tokenizers
+from gpt_lightning.cli.composition import compose
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.demos import nucleus, strategies, temperature, top_k, toy
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
+from tests.conftest import ROOT
 
+RELEASE = str(ROOT / "tests" / "golden" / "releases" / "0.1.0")
 TOKENIZER = tokenizers.gpt2()
 
 
@@ -26,6 +30,14 @@ def text_of(table, width=140) -> str:
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table)
     return console.export_text()
+
+
+def test_a_demonstration_reads_the_keys_of_inference():
+    settings = {**compose("demos/top_k"), "ckpt_path": RELEASE, "device": "cpu"}
+    assert toy.subject({**settings, "dtype": "bf16"})[0].tok_emb.weight.dtype == torch.bfloat16
+    for key, value in (("n_heads", 2), ("base_path", RELEASE)):
+        with pytest.raises(UserError, match=f"{key}="):
+            toy.subject({**settings, key: value})
 
 
 def test_the_toy_vocabulary_is_that_of_the_original(golden):

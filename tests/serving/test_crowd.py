@@ -117,8 +117,13 @@ def test_a_question_of_the_page_is_answered_between_two_tokens():
 
 
 def test_stopping_finishes_what_is_being_written_and_refuses_the_rest():
-    with bytes_live(rows=1, grace=20) as live, ThreadPoolExecutor(3) as pool:
-        running = pool.submit(live.ask, "/v1/completions", LONG)
+    # bien plus long que le dixième de seconde où l'arrêt se voit, et toujours le même texte
+    asked = {**LONG, "max_tokens": 2000, "temperature": 0}
+    with (
+        bytes_live(rows=1, model=tiny(257, 2048), grace=20) as live,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        running = pool.submit(live.ask, "/v1/completions", asked)
         _until(lambda: live.worker.running)
         waiting = pool.submit(live.ask, "/v1/completions", LONG)
         _until(lambda: live.worker.waiting)
@@ -126,7 +131,7 @@ def test_stopping_finishes_what_is_being_written_and_refuses_the_rest():
         status, answer = waiting.result(30)
         assert status == 503 and answer["error"]["code"] == "shutting_down"
         status, answer = running.result(30)
-        assert status == 200 and answer["usage"]["completion_tokens"] == CONTEXT - 1
+        assert status == 200 and answer["usage"]["completion_tokens"] == 2000
         live.thread.join(10)
         assert not live.thread.is_alive()
 

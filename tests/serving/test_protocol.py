@@ -14,6 +14,7 @@ from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.serving import protocol
+from gpt_lightning.serving.metrics import Metrics
 from tests.serving.live import CONTEXT, Live, gpt2_live, tiny
 
 ASK = {"model": "gpt_lightning", "prompt": "Le chat", "seed": 3, "max_tokens": 12}
@@ -420,14 +421,36 @@ def test_metrics_count_what_was_done():
         live.ask("/v1/completions", {"n": 0})
         live.ask("/nulle/part", method="GET")
         status, text = live.ask("/metrics", method="GET")
-        found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        found = {name: float(value) for name, value in lines}
         assert status == 200 and live.headers["content-type"].startswith("text/plain; version=0.0.4")
-        assert found['gpt_lightning_requests_total{route="/v1/completions",status="200"}'] == "1"
-        assert found['gpt_lightning_requests_total{route="/v1/completions",status="400"}'] == "1"
-        assert found['gpt_lightning_requests_total{route="autre",status="404"}'] == "1"
-        assert found['gpt_lightning_tokens_total{kind="completion"}'] == "12"
-        assert found["gpt_lightning_queue"] == found["gpt_lightning_running"] == "0"
-        assert math.isfinite(float(found["gpt_lightning_first_token_seconds_total"]))
+        assert found['gpt_lightning_requests_total{route="/v1/completions",status="200"}'] == 1
+        assert found['gpt_lightning_requests_total{route="/v1/completions",status="400"}'] == 1
+        assert found['gpt_lightning_requests_total{route="autre",status="404"}'] == 1
+        assert found['gpt_lightning_tokens_total{kind="completion"}'] == 12
+        assert found["gpt_lightning_queue"] == found["gpt_lightning_running"] == 0
+        assert math.isfinite(found["gpt_lightning_first_token_seconds_total"])
+
+
+def test_every_figure_has_its_name_and_its_type():
+    text = Metrics().text(waiting=0, running=0, rows=16)
+    assert dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")) == {
+        "gpt_lightning_requests_total": "counter",
+        "gpt_lightning_request_seconds_total": "counter",
+        "gpt_lightning_tokens_total": "counter",
+        "gpt_lightning_first_token_seconds_total": "counter",
+        "gpt_lightning_first_tokens_total": "counter",
+        "gpt_lightning_queue": "gauge",
+        "gpt_lightning_running": "gauge",
+        "gpt_lightning_rows": "gauge",
+    }
+
+
+def test_two_services_do_not_count_together():
+    one, other = Metrics(), Metrics()
+    one.read(12)
+    assert 'kind="prompt"} 12' in one.text(waiting=0, running=0, rows=1)
+    assert "kind=" not in other.text(waiting=0, running=0, rows=1)
 
 
 def test_json_never_holds_what_is_not_a_number(live):
