@@ -26,10 +26,18 @@ from gpt_lightning.training.loggers import MetricsCSV
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.run_config import RunConfig
 
 SHAPE = {"context_length": 256, "emb_dim": 128, "n_heads": 4, "n_layers": 4, "tie_weights": False}
-SETTINGS = compose("train", "trainer.accelerator=cpu", "trainer.precision=32-true")
-VALUES = SETTINGS["trainer"]
+SETTINGS = compose(
+    "train", "trainer.accelerator=cpu", "trainer.precision=32-true", "optim=adamw", "output_dir=."
+)
+VALUES = {
+    **SETTINGS["trainer"],
+    "enable_checkpointing": False,
+    "limit_val_batches": None,
+    "num_sanity_val_steps": 0,
+}
 ADAMW = OptimConfig(lr=1e-3, arguments={"betas": (0.9, 0.95)})
 
 
@@ -75,18 +83,18 @@ def by_hand(data) -> Callable[[], None]:
 
 def measured(steps: int = 200, batch: int = 4) -> tuple[list[float], list[float]]:
     """Les secondes de chaque pas, les premiers retirés : boucle nue, notre Trainer."""
-    prepare_process(0)
+    run = RunConfig.read({**SETTINGS, "seed": 0, "eval_every": 10**9, "trainer": VALUES}, torch.optim.AdamW)
+    prepare_process(run)
     data = SlidingWindowDataModule(tokenizer=gpt2(), source="pydoc", deduplicate=True, batch_size=batch)
     data.prepare()
     plan = Plan(len(data.order()), data.batch_size * data.max_length, steps, 10**9)
     between = Between(by_hand(data))
-    values = {**VALUES, "enable_checkpointing": False, "limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as folder:
         trainer = build(
             "trainer",
-            arguments(values, resolve(values), plan),
+            arguments(run, resolve(VALUES), 1),
             logger=MetricsCSV(f"{folder}/metrics.csv"),
-            callbacks=chosen([Monitor(), Progress(), between], {**SETTINGS, "trainer": values}, []),
+            callbacks=chosen([Monitor(), Progress(), between], VALUES),
             default_root_dir=folder,
         )
         trainer.fit(GPTModule(model(), data=data, optim=ADAMW, plan=plan), data)

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gpt_lightning import cli
-from gpt_lightning.cli import console, folders, processes, record, signals
+from gpt_lightning.cli import folders, processes, record, signals
 from gpt_lightning.cli.composition import as_saved
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import idle
@@ -31,8 +31,7 @@ def train(settings: dict[str, Any]) -> float:
     # ouvrir l'exécution : ce qu'elle continue, et tout ce qui juge ses réglages en se construisant
     resumed = weights.resumable(asked.ckpt_path, asked.base_path) if asked.ckpt_path else None
     done = resumed.progress if resumed is not None and is_the_same_run(asked) else None
-    engine.prepare_process(asked.seed)
-    console.log.info(f"Dossier    : {asked.output_dir}")
+    engine.prepare_process(asked)
     loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
     accumulate = plan.accumulation(asked, machine.world_size)
     data = build_data(asked.data, asked.tokenizer, accumulate=accumulate)
@@ -50,8 +49,7 @@ def train(settings: dict[str, Any]) -> float:
         return engine.nothing_left(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
     seconds = report.estimated_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
-    used = used.decided(machine.precision, engine.compiled(used.compile, machine.device.type, seconds))
-    gpt.compile_forward(used.compile is True)
+    used = engine.decide(used, gpt, machine, seconds)
 
     # dire ce qui sera fait, le faire, dire ce qui a été fait
     report.before(used, machine, gpt, start, seconds)

@@ -10,9 +10,9 @@ import numpy as np
 
 from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, Row, pack
+from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
-from gpt_lightning.data.datamodule import Statistics
-from gpt_lightning.data.rows import RowsDataModule
+from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
@@ -55,7 +55,7 @@ class ConversationDataModule(RowsDataModule):
         progress: Callable[[int], None] = lambda characters: None,
     ) -> None:
         super().__init__()
-        self.check(
+        options = RowOptions(
             tokenizer=tokenizer,
             source=source,
             path=path,
@@ -72,6 +72,7 @@ class ConversationDataModule(RowsDataModule):
             accumulate=accumulate,
             progress=progress,
         )
+        self.check(options)
         self.template_name = choice("data.template", template, TEMPLATES)
         self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
         self.packing = choice("data.packing", packing, (True, False))

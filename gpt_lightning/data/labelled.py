@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, Row
+from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.corpus import fraction
-from gpt_lightning.data.datamodule import Statistics
 from gpt_lightning.data.labels import SUFFIXES, Labelled, aspirated_h, noun_definitions, read_labelled
-from gpt_lightning.data.rows import RowsDataModule, log
+from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 
@@ -98,7 +98,7 @@ class LabelledDataModule(RowsDataModule):
         progress: Callable[[int], None] = lambda characters: None,
     ) -> None:
         super().__init__()
-        self.check(
+        options = RowOptions(
             tokenizer=tokenizer,
             source=source,
             path=path,
@@ -115,6 +115,7 @@ class LabelledDataModule(RowsDataModule):
             accumulate=accumulate,
             progress=progress,
         )
+        self.check(options)
         for name, key in (("text_key", text_key), ("label_key", label_key)):
             if not isinstance(key, str) or not key.strip():
                 raise UserError(f"data.{name} est vide : il faut le titre d'une colonne, ou une clé.")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,34 @@ import lightning
 
 from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerOrder
+from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.corpus import LICENCES, fraction
-from gpt_lightning.data.datamodule import Served, Statistics, check_sizes
 from gpt_lightning.data.files import Found, find_files
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import from_state
 
 log = logging.getLogger("gpt_lightning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """Les clés de `data` que tout corpus de lignes a ; conf/data/instruct.yaml et labels.yaml disent chacune."""
+
+    tokenizer: Any
+    source: str | None
+    path: Any
+    val_path: Any
+    limit: int | None
+    errors: str
+    train_split: float
+    max_length: int
+    batch_size: int
+    num_workers: int
+    passes: int
+    eval_batches: int | None
+    seed: int
+    accumulate: int
+    progress: Callable[[int], None]
 
 
 class RowsDataModule(Served, lightning.LightningDataModule):
@@ -34,42 +56,31 @@ class RowsDataModule(Served, lightning.LightningDataModule):
     errors: str
     limit: int | None
 
-    def check(
-        self,
-        *,
-        tokenizer: Any,
-        source: str | None,
-        path: Any,
-        val_path: Any,
-        limit: int | None,
-        errors: str,
-        train_split: float,
-        max_length: int,
-        batch_size: int,
-        num_workers: int,
-        passes: int,
-        eval_batches: int | None,
-        seed: int,
-        accumulate: int,
-        progress: Callable[[int], None],
-    ) -> None:
+    def check(self, options: RowOptions) -> None:
         """Garde les options que tous ont. UserError si l'une ne va pas, seule ou avec une autre."""
-        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
-        choice("data.source", source, (None, "files", *self.own))
-        choice("data.errors", errors, ("strict", "skip"))
-        if limit is not None:
-            whole("data.limit", limit)
-        self.source = source or ("files" if path else self.default)
-        if self.source in self.own and path:
+        asked = options
+        sizes = asked.max_length, asked.batch_size, asked.num_workers, asked.seed, asked.passes
+        check_sizes(*sizes, asked.eval_batches, asked.train_split)
+        choice("data.source", asked.source, (None, "files", *self.own))
+        choice("data.errors", asked.errors, ("strict", "skip"))
+        if asked.limit is not None:
+            whole("data.limit", asked.limit)
+        self.source = asked.source or ("files" if asked.path else self.default)
+        if self.source in self.own and asked.path:
             raise UserError(
                 f"data.source={self.source} ne lit pas de fichier : retirez data.path=, ou data.source=."
             )
-        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare()
-        self.path, self.val_path, self.limit, self.errors = path, val_path, limit, errors
-        self.train_split, self.max_length, self.seed = train_split, max_length, seed
-        self.batch_size, self.num_workers, self.accumulate = batch_size, num_workers, accumulate
-        self.eval_batches, self._whole_validation = eval_batches, eval_batches is None
-        self.progress = progress
+        self.tokenizer: Any = asked.tokenizer  # None : prepare() en reçoit un
+        self.path, self.val_path, self.limit, self.errors = (
+            asked.path,
+            asked.val_path,
+            asked.limit,
+            asked.errors,
+        )
+        self.train_split, self.max_length, self.seed = asked.train_split, asked.max_length, asked.seed
+        self.batch_size, self.num_workers = asked.batch_size, asked.num_workers
+        self.accumulate, self.progress = asked.accumulate, asked.progress
+        self.eval_batches, self._whole_validation = asked.eval_batches, asked.eval_batches is None
         self.store: dict[str, AnswerDataset] | None = None
         self.skipped: list[str] = []
         self.statistics: Statistics

@@ -2,42 +2,37 @@
 
 import asyncio
 import contextlib
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HTTPRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.scored import Scored, score_text
-from gpt_lightning.serving import fields, protocol, showing, worker
+from gpt_lightning.serving import fields, protocol, showing
 from gpt_lightning.serving.answer import Answer
 from gpt_lightning.serving.fields import Refused
-from gpt_lightning.serving.guard import Guard, Rules, refusal
+from gpt_lightning.serving.guard import Guard, Rules
 from gpt_lightning.serving.metrics import Metrics
-from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker, log
+from gpt_lightning.serving.replies import (
+    HANDLERS,
+    Counted,
+    event,
+    file_route,
+    flowing,
+)
+from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker
 
 T = TypeVar("T")
 ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
-# la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-SAFE = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Service:
@@ -67,14 +62,13 @@ class Service:
         ]
         for name, content, kind in showing.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
-            routes.append(Route(path, _file(content, kind)))
+            routes.append(Route(path, file_route(content, kind)))
         around = [Middleware(Counted, metrics=self.metrics)]
         if rules.origins:
             allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"]}  # les clients en ajoutent
             around.append(Middleware(CORSMiddleware, allow_origins=list(rules.origins), **allowed))  # type: ignore[arg-type]
         around.append(Middleware(Guard, rules=rules))
-        handlers: Mapping[Any, Any] = {Refused: _refused, HTTPException: _http, Exception: _broken}
-        return Starlette(routes=routes, middleware=around, exception_handlers=handlers)
+        return Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
 
     async def health(self, request: HTTPRequest) -> Response:
         return JSONResponse({"status": "ok"})
@@ -159,18 +153,18 @@ class Service:
         async def events() -> AsyncIterator[str]:
             length, said = first.length, first.text
             try:
-                yield _event(showing.opened(self.known, ids))
-                yield _event(showing.written(self.known, first, ""))
+                yield event(showing.opened(self.known, ids))
+                yield event(showing.written(self.known, first, ""))
                 async for piece in source:
-                    yield _event(showing.written(self.known, piece, said))
+                    yield event(showing.written(self.known, piece, said))
                     length, said = piece.length, said + piece.text
             except Refused as refused:
-                yield _event({"error": refused.error})
+                yield event({"error": refused.error})
             finally:
                 self.metrics.wrote(length)
                 await source.aclose()
 
-        return _flowing(events())
+        return flowing(events())
 
     async def _call(self, request: HTTPRequest, function: Callable[[], Any]) -> Any:
         """Ce que rend `function`, appelée par le fil du modèle entre deux jetons."""
@@ -195,7 +189,7 @@ class Service:
             return await _aside(_rendered, answer.whole, pieces)
         source = self._pieces(request, asked)
         first = await anext(source, None)  # un refus a encore son code HTTP
-        return _flowing(self._events(answer, first, source))
+        return flowing(self._events(answer, first, source))
 
     async def _pieces(self, request: HTTPRequest, asked: protocol.Request) -> AsyncGenerator[Piece, None]:
         """Ce qui s'écrit pour `asked`, à mesure. Refused si cela ne va pas jusqu'au bout."""
@@ -251,34 +245,20 @@ class Service:
         """Les lignes d'un flux : un objet JSON par morceau, puis [DONE]."""
         try:
             for made in answer.chunks(first) if first is not None else ():
-                yield _event(made)
+                yield event(made)
             async for piece in source:
                 for made in answer.chunks(piece):
-                    yield _event(made)
+                    yield event(made)
         except Refused as refused:
-            yield _event({"error": refused.error})
+            yield event({"error": refused.error})
             return
         finally:
             self.metrics.wrote(sum(answer.counts.values()))
             await source.aclose()
         last = answer.last_chunk()
         if last is not None:
-            yield _event(last)
+            yield event(last)
         yield "data: [DONE]\n\n"
-
-
-def _flowing(events: AsyncIterator[str]) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-
-
-def _file(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
-    """Une route qui rend toujours ces octets-là."""
-
-    async def given(request: HTTPRequest) -> Response:
-        return Response(content, media_type=kind, headers={**SAFE, "Cache-Control": "no-cache"})
-
-    return given
 
 
 async def _aside(function: Callable[..., T], *arguments: Any) -> T:
@@ -302,52 +282,3 @@ async def _disconnected(request: HTTPRequest) -> None:
     """Attend que le client s'en aille."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _event(made: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(made, ensure_ascii=False, allow_nan=False)}\n\n"
-
-
-async def _refused(request: HTTPRequest, error: Refused) -> Response:
-    return refusal(error)
-
-
-async def _http(request: HTTPRequest, error: HTTPException) -> Response:
-    sentence = _no_route(request.method, request.url.path[:80], error.status_code)
-    return refusal(Refused(sentence, status=error.status_code, headers=error.headers))
-
-
-async def _broken(request: HTTPRequest, error: Exception) -> Response:
-    log.error(worker.job_failed(), exc_info=error)
-    return refusal(Refused(worker.job_failed(), status=500, code="internal_error"))
-
-
-class Counted:
-    """Compte les réponses et leur durée."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.monotonic(), 0
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            self.metrics.answered(scope["path"], status, time.monotonic() - began)
-
-
-def _no_route(method: str, path: str, status: int) -> str:
-    """Une route qui n'existe pas, ou qui ne se demande pas ainsi."""
-    if status == 405:
-        return f"{path} ne se demande pas par {method}."
-    return f"{path} n'existe pas ici : /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics."

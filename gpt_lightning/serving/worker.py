@@ -18,6 +18,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.serving.fields import Refused
 
 log = logging.getLogger("gpt_lightning")
+JOB_FAILED = "Le serveur n'a pas pu répondre : son journal dit pourquoi."
 IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
 
 
@@ -257,10 +258,5 @@ def _failure(error: Exception) -> Refused:
     """Ce qu'un client apprend d'une faute du serveur ; le journal en sait plus."""
     if isinstance(error, UserError):
         return Refused(str(error), status=500, code="internal_error")
-    log.error(job_failed(), exc_info=error)
-    return Refused(job_failed(), status=500, code="internal_error")
-
-
-def job_failed() -> str:
-    """Une demande a échoué par la faute du serveur."""
-    return "Le serveur n'a pas pu répondre : son journal dit pourquoi."
+    log.error(JOB_FAILED, exc_info=error)
+    return Refused(JOB_FAILED, status=500, code="internal_error")

@@ -18,6 +18,7 @@ from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSigna
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
+from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights.format import Progress
@@ -27,11 +28,12 @@ COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def prepare_process(seed: int) -> None:
-    """Prépare ce processus : la graine de python, numpy et torch, la mémoire, le silence de Lightning."""
+def prepare_process(run: RunConfig) -> None:
+    """Prépare ce processus (la graine, la mémoire, le silence de Lightning), et dit le dossier de l'exécution."""
     _quiet()
     keep_memory()
-    lightning.seed_everything(seed, verbose=False)
+    lightning.seed_everything(run.seed, verbose=False)
+    log.info(f"Dossier    : {run.output_dir}")
 
 
 def _quiet() -> None:
@@ -61,6 +63,16 @@ def compiled(wanted: Any, device: str, seconds: float | None = None) -> bool:
     if wanted != "auto":
         return wanted
     return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
+
+
+def decide(run: RunConfig, module: GPTModule, machine: Machine, seconds: float | None) -> RunConfig:
+    """Les réglages, où la précision et la compilation sont décidées ; le modèle de `module` est compilé s'il le faut.
+
+    `seconds` est la durée estimée de l'entraînement, None si rien ne la dit.
+    """
+    wanted = compiled(run.compile, machine.device.type, seconds)
+    module.compile_forward(wanted)
+    return run.decided(machine.precision, wanted)
 
 
 def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, Any]:

@@ -16,6 +16,11 @@ class Useless(NamedTuple):
     advice: str
 
 
+def itself(when: Callable[[Settings], Any], advice: str) -> tuple[Useless, ...]:
+    """La clé même est sans effet `when` les réglages le disent."""
+    return (Useless(("",), when, advice),)
+
+
 def key(
     judge: Callable[[str, Any], Any] | None = None,
     *,

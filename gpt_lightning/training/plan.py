@@ -128,19 +128,14 @@ def make_plan(
     def after(passes: float) -> int:
         return steps + max(0, int(passes * steps_per_epoch) - round(epochs * steps_per_epoch))
 
-    limits = []
-    if max_epochs is not None and max_epochs >= 0:
-        limits.append(after(max_epochs))
+    limits = [] if max_epochs is None or max_epochs < 0 else [after(max_epochs)]
     if max_steps >= 0:
         limits.append(max_steps)
     if max_tokens is not None:
-        wanted, where = max_tokens - tokens, (done.epoch, done.windows) if done else (0, 0)
-        limits.append(
-            steps + (order.steps_for(wanted, *where) if order else -(-max(0, wanted) // tokens_per_step))
-        )
+        limits.append(steps + _steps_for(max_tokens - tokens, tokens_per_step, order, done))
     if not limits and max_epochs is None and trainer["max_time"] is None:
         limits.append(after(whole("data.passes", data["passes"])))
-    total = min(limits) if limits else None
+    total = min(limits, default=None)
     schedule.fits(total, tokens_per_step)
     return Plan(
         steps_per_epoch,
@@ -153,6 +148,13 @@ def make_plan(
         done_epochs=epochs,
         resumes=done is not None,
     )
+
+
+def _steps_for(tokens: int, tokens_per_step: int, order: Any, done: Progress | None) -> int:
+    """Le moins de pas qui lisent encore `tokens` jetons, à la suite de `done`."""
+    if order is None:
+        return -(-max(0, tokens) // tokens_per_step)
+    return order.steps_for(tokens, *((done.epoch, done.windows) if done else (0, 0)))
 
 
 def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:

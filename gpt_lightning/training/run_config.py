@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.training import checks, keys
-from gpt_lightning.training.keys import LIMITS, Settings, Useless, key
+from gpt_lightning.training.keys import LIMITS, Settings, Useless, itself, key
 
 if TYPE_CHECKING:
     from gpt_lightning.model.lora import LoRAConfig
     from gpt_lightning.training.optim import OptimConfig
     from gpt_lightning.weights import StartingPoint
 
+WRITES_NOTHING = "un modèle qui classe n'écrit pas de texte"
 NO_CHECKPOINT = "cet entraînement n'écrit pas de checkpoint"
 RESUMING = "la reprise elle-même"
 
@@ -75,8 +76,8 @@ class RunConfig:
     decoding: Mapping[str, Any] = key(
         follows="le décodage des textes d'exemple",
         useless=[
-            Useless(("",), keys.classifies, "un modèle qui classe n'écrit pas de texte"),
-            Useless(("",), keys.samples_nothing, "elle sert à callbacks.sample, qui est retiré"),
+            *itself(keys.classifies, WRITES_NOTHING),
+            *itself(keys.samples_nothing, "elle sert à callbacks.sample, qui est retiré"),
         ],
     )
     trainer: Mapping[str, Any] = key(
@@ -101,7 +102,7 @@ class RunConfig:
             Useless(
                 ("sample.max_new_tokens", "sample.strategy", "sample.seed"),
                 keys.classifies,
-                "un modèle qui classe n'écrit pas de texte",
+                WRITES_NOTHING,
             )
         ],
     )
@@ -112,13 +113,10 @@ class RunConfig:
     strict_resume: bool = key(
         checks.boolean,
         follows=RESUMING,
-        useless=[
-            Useless(
-                ("",),
-                lambda s: s["ckpt_path"] is None and s["resume"] is None,
-                "elle sert à ckpt_path= et à resume=auto",
-            )
-        ],
+        useless=itself(
+            lambda s: s["ckpt_path"] is None and s["resume"] is None,
+            "elle sert à ckpt_path= et à resume=auto",
+        ),
     )
     init_from: str | None = key()
     train_on: str | None = key(checks.train_on)
@@ -127,7 +125,7 @@ class RunConfig:
     output_dir: str = key(follows="le dossier, s'il a été déplacé")
     run_name: str = key(
         follows="le nom dans TensorBoard",
-        useless=[Useless(("",), keys.only_csv, "elle nomme l'exécution dans TensorBoard")],
+        useless=itself(keys.only_csv, "elle nomme l'exécution dans TensorBoard"),
     )
     compile: bool | str = key(checks.compile, follows="torch.compile")
     global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")
@@ -135,49 +133,40 @@ class RunConfig:
     max_tokens: int | None = key(
         checks.optional,
         follows="la longueur",
-        useless=[
-            Useless(
-                ("",),
-                lambda s: s["trainer"]["fast_dev_run"],
-                "trainer.fast_dev_run dit déjà le nombre de pas",
-            )
-        ],
+        useless=itself(
+            lambda s: s["trainer"]["fast_dev_run"],
+            "trainer.fast_dev_run dit déjà le nombre de pas",
+        ),
     )
     eval_every: int = key(
         whole,
         follows="l'intervalle d'évaluation",
-        useless=[
-            Useless(
-                ("",),
-                keys.evaluates_by_lightning,
-                "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
-            )
-        ],
+        useless=itself(
+            keys.evaluates_by_lightning,
+            "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
+        ),
     )
     save_every: int | None = key(
         checks.optional,
         follows="l'intervalle des checkpoints",
-        useless=[Useless(("",), keys.saves_nothing, NO_CHECKPOINT)],
+        useless=itself(keys.saves_nothing, NO_CHECKPOINT),
     )
     keep_last: int | None = key(
         follows="ceux que l'on garde",
-        useless=[Useless(("",), lambda s: s["save_every"] is None, "elle compte ceux de save_every=")],
+        useless=itself(lambda s: s["save_every"] is None, "elle compte ceux de save_every="),
     )
     nan_policy: str = key(checks.nan_policy, follows="ce que devient un pas qui diverge")
     nan_skips: int = key(
         whole,
         follows="combien en passer de suite",
-        useless=[Useless(("",), lambda s: s["nan_policy"] != "skip", "elle sert à nan_policy=skip")],
+        useless=itself(lambda s: s["nan_policy"] != "skip", "elle sert à nan_policy=skip"),
     )
     peak_flops: float | None = key(
         follows="la crête d'un appareil",
-        useless=[
-            Useless(
-                ("",),
-                lambda s: not (s["callbacks"] or {}).get("monitor"),
-                "elle sert à callbacks.monitor, qui est retiré",
-            )
-        ],
+        useless=itself(
+            lambda s: not (s["callbacks"] or {}).get("monitor"),
+            "elle sert à callbacks.monitor, qui est retiré",
+        ),
     )
     optimizer: type = field(metadata={"here": True})  # la classe que optim._target_ nomme : pas un réglage
 

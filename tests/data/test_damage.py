@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt_lightning.data.encode import open_or_build
 from gpt_lightning.data.files import Piece
-from gpt_lightning.data.store import TokenStore, open_or_build
+from gpt_lightning.data.store import TokenStore
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer
 

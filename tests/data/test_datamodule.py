@@ -1,6 +1,7 @@
 import pytest
 
-from gpt_lightning.data.datamodule import SlidingWindowDataModule, opening
+from gpt_lightning.data.base import opening
+from gpt_lightning.data.datamodule import SlidingWindowDataModule
 from gpt_lightning.tokenizers import SimpleTokenizerV1, SimpleTokenizerV2, gpt2
 
 TEXT = "Le chat dort. Le chien veille, et la nuit passe. "
@@ -221,16 +222,16 @@ def test_windows_may_stay_inside_documents(tmp_path):
 
 
 def test_several_processes_write_the_same_store(tmp_path, monkeypatch):
-    from gpt_lightning.data import files, store
+    from gpt_lightning.data import encode, files
 
     monkeypatch.setattr(files, "BLOCK", 2000)
-    monkeypatch.setattr(store, "BLOCK", 2000)
+    monkeypatch.setattr(encode, "BLOCK", 2000)
     (tmp_path / "b.jsonl").write_text(
         "".join(f'{{"text": "ligne {i} {TEXT}"}}\n' for i in range(200)), encoding="utf-8"
     )
     tokens = []
     for characters in (10**9, 5000):  # un processus, puis deux
-        monkeypatch.setattr(store, "PARALLEL_CHARACTERS", characters)
+        monkeypatch.setattr(encode, "PARALLEL_CHARACTERS", characters)
         data = SlidingWindowDataModule(
             tokenizer=gpt2(), path=str(tmp_path), max_length=8, cache_dir=str(tmp_path / f"cache{characters}")
         )

@@ -1,0 +1,133 @@
+"""Ce que tout module de données est : ses nombres, ses lots, ceux d'une évaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
+from gpt_lightning.errors import UserError, whole
+from gpt_lightning.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; et les octets de la validation."""
+
+    documents: int
+    characters: int
+    train_tokens: int
+    val_tokens: int
+    train_windows: int
+    val_windows: int
+    val_bytes: int
+
+
+def check_sizes(
+    max_length: Any,
+    batch_size: Any,
+    num_workers: Any,
+    seed: Any,
+    passes: Any,
+    eval_batches: Any,
+    train_split: Any,
+) -> None:
+    """UserError sur un nombre de `data` qui n'en est pas un."""
+    for name, value, least in (
+        ("max_length", max_length, 1),
+        ("batch_size", batch_size, 1),
+        ("num_workers", num_workers, 0),
+        ("seed", seed, 0),
+        ("passes", passes, 1),
+    ):
+        whole(f"data.{name}", value, least)
+    if eval_batches is not None:
+        whole("data.eval_batches", eval_batches)
+    if not isinstance(train_split, float) or not 0 < train_split < 1:
+        raise UserError(f"data.train_split={train_split!r} : il faut une fraction entre 0 et 1, comme 0.9.")
+
+
+class Served:
+    """Ce que tout module de données sert de ses moitiés : les lots d'entraînement, et ceux d'une évaluation.
+
+    Une évaluation lit toute la validation, ou quelques lots jusqu'à la dernière ; les lignes de longueurs voisines
+    (`lengths`, si le jeu de données en a) y sont dans le même lot.
+    """
+
+    loader = TrainLoader
+    store: Any
+    eval_batches: int | None
+    batch_size: int
+    num_workers: int
+    trainer: Any
+    _whole_validation: bool
+    template: Any = None  # celui de conversations
+    labels: tuple[str, ...] = ()  # celles de textes étiquetés
+    streams = False  # vrai si le corpus est une suite de jetons
+
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
+        raise NotImplementedError
+
+    def dataset(self, split: str) -> Any:
+        raise NotImplementedError
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.store is None:
+            self.prepare()
+
+    def train_dataloader(self) -> TrainLoader:
+        rank, world_size = self._rank_and_world()
+        order = self.order(world_size=world_size, rank=rank)
+        return self.loader(self.dataset("train"), order, num_workers=self.num_workers, pin=self._pin())
+
+    def val_dataloader(self) -> WindowLoader:
+        """Les fenêtres de validation, partagées entre les processus, la dernière part plus courte.
+
+        Chacune une fois ; ou seulement `eval_batches` lots par processus, répartis également, jusqu'à
+        `read_whole_validation`.
+        """
+        dataset, (rank, world_size) = self.dataset("val"), self._rank_and_world()
+        some = len(dataset)
+        if self.eval_batches is not None:
+            some = min(some, self.eval_batches * self.batch_size * world_size)
+        rows = self._by_length(dataset)
+        spread = [rows[i] for i in np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()]
+        everything = self._batches(rows[rank::world_size])
+        some_batches = self._batches(spread[rank::world_size])
+        batches = ValidationBatches(everything, some_batches, whole=lambda: self._whole_validation)
+        return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
+
+    def read_whole_validation(self) -> None:
+        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
+        self._whole_validation = True
+
+    @property
+    def reads_whole_validation(self) -> bool:
+        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
+        return self._whole_validation
+
+    @staticmethod
+    def _by_length(dataset: Any) -> Sequence[int]:
+        lengths = getattr(dataset, "lengths", None)
+        return range(len(dataset)) if lengths is None else np.argsort(lengths, kind="stable").tolist()
+
+    def _batches(self, windows: Sequence[int]) -> list[list[int]]:
+        return [list(windows[i : i + self.batch_size]) for i in range(0, len(windows), self.batch_size)]
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def opening(text: str) -> str:
+    """Le début d'un texte : jusqu'à un deux-points proche (« licorne : »), sinon ses trois premiers mots."""
+    words = text.lstrip().partition("\n")[0].split(" ")[:8]
+    colon = next((i for i, word in enumerate(words[:6]) if word.endswith(":")), None)
+    return " ".join(words[: 3 if colon is None else colon + 1])
