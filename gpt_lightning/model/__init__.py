@@ -4,9 +4,9 @@ from gpt_lightning.model import cost, reference
 from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
+from gpt_lightning.model.fast.cross_entropy import linear_cross_entropy
 from gpt_lightning.model.gpt import GPTModel, TransformerBlock
 from gpt_lightning.model.layers import GELU, FeedForward, LayerNorm, RMSNorm
-from gpt_lightning.model.loss import linear_cross_entropy
 
 __all__ = [
     "GELU",

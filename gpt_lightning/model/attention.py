@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gpt_lightning.model import reference
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.kernels import KERNELS
+from gpt_lightning.model.fast.kernels import KERNELS
 from gpt_lightning.model.layers import Linear
 
 

@@ -13,7 +13,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.kernels import KERNELS
+from gpt_lightning.model.fast.kernels import KERNELS
 from gpt_lightning.model.layers import (
     Embedding,
     Linear,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.kernels import KERNELS
+from gpt_lightning.model.fast.kernels import KERNELS
 
 
 class Linear(nn.Linear):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.classes import confusion
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
+from gpt_lightning.model.fast.cross_entropy import linear_cross_entropy
 from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.loss import linear_cross_entropy
 
 ROWS = 256  # lignes de logits d'une tête quantifiée, calculées à la fois
 

@@ -8,14 +8,14 @@ import torch
 
 from gpt_lightning import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.inference import (
+from gpt_lightning.model.fast.inference import (
     BITS,
     JoinedAttention,
     compile_for_inference,
     for_inference,
     supported,
 )
-from gpt_lightning.model.quantized import QuantizedLinear
+from gpt_lightning.model.fast.quantized import QuantizedLinear
 
 OPTIONS = [
     {},

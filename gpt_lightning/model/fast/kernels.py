@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_lightning.model import loss, products, reference
+from gpt_lightning.model import reference
+from gpt_lightning.model.fast import attention, cross_entropy
 
 
 class Kernels(NamedTuple):
@@ -43,8 +44,8 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     alone = q.shape[-2] == 1  # un jeton voit tout ce qui le précède
-    if mask is None and not alone and products.pays(q):
-        return products.causal_attention(q, k, v, dropout)
+    if mask is None and not alone and attention.pays(q):
+        return attention.causal_attention(q, k, v, dropout)
     causal = mask is None and not alone
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
 
@@ -57,8 +58,8 @@ KERNELS = {
         _gelu_tanh,
         F.silu,
         _attention,
-        loss.cross_entropy,
-        loss.linear_cross_entropy,
+        cross_entropy.cross_entropy,
+        cross_entropy.linear_cross_entropy,
     ),
     "reference": Kernels(
         reference.layer_norm,

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.fast.quantized import QuantizedLinear
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.layers import Linear
-from gpt_lightning.model.quantized import QuantizedLinear
 
 BITS = {"int8": 8, "int4": 4}
 
