@@ -80,7 +80,7 @@ class GPTModule(lightning.LightningModule):
         self._val_sum = Running()
         self._confusion: Tensor | None = None  # (E, E) de l'évaluation en cours
         self.counts: Tensor | None = None  # celle de la dernière évaluation, tous processus compris
-        run: Callable[..., Tensor] = model.loss if data.task == "text" else model.answers_loss
+        run: Callable[..., Tensor] = model.loss
         if isinstance(model, GPTClassifier):
             run = model.classify
         self._run = torch.compile(run, dynamic=data.task != "text" or None) if compiled else run
@@ -91,7 +91,7 @@ class GPTModule(lightning.LightningModule):
         `counted` : un classement va dans la matrice de confusion de l'évaluation en cours.
         """
         if self.data.task == "instruct":
-            return self._run(batch.ids, batch.where, batch.wanted, batch.segments), len(batch.wanted)
+            return self._run(batch.ids, batch.wanted, batch.where, batch.segments), len(batch.wanted)
         if self.data.task == "classify":
             scores = self._run(batch.ids, batch.where)  # (N, E)
             if counted:

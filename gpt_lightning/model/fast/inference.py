@@ -10,42 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.fast.quantized import QuantizedLinear
-from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.layers import Linear
+from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
+from gpt_lightning.model.init import Linear
 
 BITS = {"int8": 8, "int4": 4}
 
 
 class JoinedAttention(MultiHeadAttention):
-    """La même attention, dont Q, K et V sortent d'un seul produit : (B, T, C) -> (B, T, 3 C)."""
+    """L'attention `att`, dont Q, K et V sortent d'un seul produit : (B, T, C) -> (B, T, 3 C)."""
 
-    W_qkv: nn.Module
-
-    @classmethod
-    def of(cls, att: MultiHeadAttention) -> "JoinedAttention":
-        """L'attention `att`, ses trois matrices mises bout à bout."""
-        parts = (att.W_query, att.W_key, att.W_value)
-        joined = Linear(
-            att.W_query.in_features, 3 * att.W_query.out_features, bias=att.W_query.bias is not None
-        )
-        joined.weight = nn.Parameter(torch.cat([one.weight.detach() for one in parts]), requires_grad=False)
-        if joined.bias is not None:
-            joined.bias = nn.Parameter(torch.cat([one.bias.detach() for one in parts]), requires_grad=False)
-        made = cls.__new__(cls)
-        nn.Module.__init__(made)
-        made.__dict__ |= att.__dict__
-        kept = {name: one for name, one in att._modules.items() if one not in parts}
-        made._modules = {"W_qkv": joined, **kept}
-        return made
+    def __init__(self, att: MultiHeadAttention) -> None:
+        nn.Module.__init__(
+            self
+        )  # ses poids existent déjà : il n'y a rien à construire d'après une configuration
+        self.layer, self.n_heads = att.layer, att.n_heads
+        self.head_dim, self.drop_rate = att.head_dim, att.drop_rate
+        self.W_qkv: nn.Module = _joined(att.W_query, att.W_key, att.W_value)
+        self._attention, self.out_proj, self.rotary = att._attention, att.out_proj, att.rotary
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
         joined = self.W_qkv(x).view(*x.shape[:2], 3, self.n_heads, self.head_dim)
         q, k, v = joined.permute(2, 0, 3, 1, 4).unbind()
         return q, k, v
+
+
+def _joined(*parts: nn.Linear) -> Linear:
+    """Une couche linéaire qui calcule, bout à bout, ce que calculent celles-ci."""
+    first = parts[0]
+    joined = Linear(first.in_features, len(parts) * first.out_features, bias=first.bias is not None)
+    joined.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
+    if joined.bias is not None:
+        joined.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), requires_grad=False)
+    return joined
 
 
 class PackedLinear(nn.Module):
@@ -72,7 +71,7 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
     """
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
-        block.att = JoinedAttention.of(block.att)
+        block.att = JoinedAttention(block.att)
     made = _other_linear(model, dtype, pack)
     if made is not None:
         for module in list(model.modules()):
