@@ -21,7 +21,7 @@ INSIDE = {
     "tokenizers": {"tokenizers", "errors", "durable"},
     "data": {"data", "tokenizers", *GROUND},
     "model": {"model", "errors"},
-    "decoding": {"decoding", "model.cache", "errors"},
+    "decoding": {"decoding", "model.cache", "model.fast.inference", "errors"},
     "weights": {"weights", "model", "tokenizers", *GROUND},
     "training": {"training", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},

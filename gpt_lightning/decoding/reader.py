@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.fast.inference import step_of
 
 GUESSES = 10  # jetons devinés à la fois
 
@@ -24,6 +25,7 @@ class Reader:
 
     def __init__(self, model: Any, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int) -> None:
         self.model, self.context = model, model.config.context_length
+        self.step = step_of(model)  # la passe d'un jeton par ligne, compilée si elle l'est
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         rows = [list(map(int, row))[-self.context :] for row in prompts]
@@ -58,7 +60,7 @@ class Reader:
         if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
             return self._read_whole()[0][:, None]
         if drafts.shape[1] == 0:
-            return self.model.one_more(chosen[:, None], self.cache)[:, None]
+            return self.step(chosen[:, None], self.cache)[:, None]
         return self.model(torch.cat((chosen[:, None], drafts), dim=1), self.cache)
 
     def forget(self, count: int) -> None:

@@ -174,10 +174,6 @@ class GPTModel(nn.Module):
         """Les logits du jeton qui suit `ids`, seuls calculés : (B, T) -> (B, V)."""
         return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]
 
-    def one_more(self, ids: Tensor, cache: KVCache) -> Tensor:
-        """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, c'en est une autre."""
-        return self.next_logits(ids, cache)
-
     def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:
         """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C).
 

@@ -140,9 +140,6 @@ class Counted(torch.nn.Module):
         self.passes += 1
         return self.inner(*arguments)
 
-    def one_more(self, *arguments):
-        return self.next_logits(*arguments)
-
     def next_logits(self, *arguments):
         self.passes += 1
         return self.inner.next_logits(*arguments)

@@ -1,10 +1,11 @@
 """L'attention causale du jeu « fused » : le noyau de torch, ou deux produits de matrices.
 
-Le noyau de torch, `scaled_dot_product_attention`, ne garde pas les poids, (B, H, T, T) : sur CPU, il relit les scores
-bloc par bloc et refait la softmax dans la passe arrière. Pour une fenêtre courte, garder les poids et laisser les
-produits à la bibliothèque va plus vite (benchmarks/NOTES.md). C'est donc ce qui s'exécute quand on entraîne sur CPU, sans
-masque, une fenêtre de `LONGEST` jetons au plus : 256 en float32, 1 024 en bf16. L'entraînement par défaut est dans ce
-cas. Partout ailleurs (GPU, fenêtre plus longue, évaluation, génération, textes mis bout à bout), c'est le noyau de torch.
+Le noyau de torch, `scaled_dot_product_attention`, ne garde pas les poids, (B, H, T, T) : sur CPU, il relit les
+scores bloc par bloc et refait la softmax dans la passe arrière. Pour une fenêtre courte, garder les poids et laisser
+les produits à la bibliothèque va plus vite (benchmarks/NOTES.md). C'est donc ce qui s'exécute quand on entraîne sur
+CPU, sans masque, une fenêtre de `LONGEST` jetons au plus : 256 en float32, 1 024 en bf16. L'entraînement par défaut
+est dans ce cas. Partout ailleurs (GPU, fenêtre plus longue, évaluation, génération, textes mis bout à bout), c'est
+le noyau de torch.
 Légende des formes : B lot, H têtes, T jetons de la requête, S jetons vus, D largeur d'une tête, N = B H.
 """
 

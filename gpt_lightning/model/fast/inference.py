@@ -5,7 +5,9 @@ dans aucun fichier.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -92,19 +94,29 @@ def _other_linear(
     return PackedLinear if onednn and weight.dtype == torch.float32 else None
 
 
+Step = Callable[[GPTModel, Tensor, KVCache], Tensor]
+# la passe compilée de chaque modèle. Elle reçoit le modèle sans le tenir : il s'en va quand plus personne ne s'en sert
+_COMPILED: WeakKeyDictionary[nn.Module, Step] = WeakKeyDictionary()
+
+
+def step_of(model: Any) -> Callable[[Tensor, KVCache], Tensor]:
+    """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, si `model` l'est."""
+    compiled = _COMPILED.get(model)
+    return model.next_logits if compiled is None else partial(compiled, model)
+
+
 @torch.inference_mode()
 def compile_for_inference(model: GPTModel) -> GPTModel:
-    """`model`, dont la passe d'un jeton par ligne devient un seul graphe, compilé ici pour une ligne.
+    """`model`, dont la passe d'un jeton par ligne devient un seul graphe, compilé ici pour une ligne : voir `step_of`.
 
     La longueur du cache et le nombre de lignes y sont des inconnues : un texte plus long ne recompile rien, un lot de
     plusieurs lignes une fois. Sur GPU, c'est un graphe CUDA. Lève ce que torch lève s'il ne peut pas compiler.
     """
     weight = model.tok_emb.weight
     if weight.device.type == "cuda":
-        step: Callable[..., Tensor] = CudaGraph(model.next_logits)
+        step: Step = CudaGraph(GPTModel.next_logits)
     else:
-        step = torch.compile(model.next_logits, fullgraph=True, dynamic=True, options={"freezing": True})
-    model.one_more = step  # type: ignore[method-assign]
+        step = torch.compile(GPTModel.next_logits, fullgraph=True, dynamic=True, options={"freezing": True})
     first = torch.zeros(1, 1, dtype=torch.int64, device=weight.device)
     # torch prend deux dimensions égales pour la même inconnue : la longueur du cache n'est égale à aucune autre
     others = {model.config.n_heads, model.config.head_dim, model.config.emb_dim}
@@ -113,7 +125,8 @@ def compile_for_inference(model: GPTModel) -> GPTModel:
         model.config, batch_size=1, capacity=capacity, device=weight.device, dtype=weight.dtype
     )
     model.next_logits(first, cache)
-    model.one_more(first, cache)
+    step(model, first, cache)
+    _COMPILED[model] = step
     return model
 
 
@@ -123,32 +136,32 @@ class CudaGraph:
     Le résultat est lu avant l'appel suivant, qui l'écrase.
     """
 
-    def __init__(self, step: Callable[[Tensor, KVCache], Tensor]) -> None:
+    def __init__(self, step: Step) -> None:
         self._step = step
         self._cache: KVCache | None = None
         self._graph: Any
         self._ids: Tensor
         self._logits: Tensor
 
-    def __call__(self, ids: Tensor, cache: KVCache) -> Tensor:
+    def __call__(self, model: GPTModel, ids: Tensor, cache: KVCache) -> Tensor:
         if cache is not self._cache or ids.shape != self._ids.shape:
-            self._record(ids, cache)
+            self._record(model, ids, cache)
         self._ids.copy_(ids)
         self._graph.replay()
         return self._logits
 
-    def _record(self, ids: Tensor, cache: KVCache) -> None:
+    def _record(self, model: GPTModel, ids: Tensor, cache: KVCache) -> None:
         self._ids, self._cache = ids.clone(), cache
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # ce que cette passe écrit dans le cache sera récrit, ou masqué
             for _ in range(2):
-                self._step(self._ids, cache)
+                self._step(model, self._ids, cache)
                 cache.advance(-1)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._logits = self._step(self._ids, cache)
+            self._logits = self._step(model, self._ids, cache)
 
 
 def supported(dtype: str) -> bool:
