@@ -74,7 +74,7 @@ def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int)
         chosen = torch.tensor([token for _, token, _ in kept], device=reader.device)
         reader.select(torch.tensor([row for row, _, _ in kept], device=reader.device))
         reader.write(chosen)
-        logits = reader.read(chosen, reader.ids[:, :0])[:, 0]
+        logits = reader.read(chosen)
     return [one for hypotheses in done for one in hypotheses[:num_samples]]
 
 
