@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gpt_lightning.decoding.logprobs import Scored, scored
 from gpt_lightning.decoding.row_cache import RowCache
-from gpt_lightning.decoding.scored import Scored, scored
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.uniforms import Uniforms
 from gpt_lightning.errors import UserError

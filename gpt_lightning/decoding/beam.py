@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.reader import Reader
+from gpt_lightning.decoding.context import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending
 from gpt_lightning.errors import UserError

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.decoding import beam
+from gpt_lightning.decoding.context import Reader
 from gpt_lightning.decoding.lookup import Lookup
-from gpt_lightning.decoding.reader import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending, Token
 from gpt_lightning.decoding.uniforms import Uniforms

@@ -7,7 +7,7 @@ Source : Saxena, « Prompt Lookup Decoding », 2023.
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.reader import Reader
+from gpt_lightning.decoding.context import Reader
 
 GUESSES = 10  # jetons devinés à la fois
 

@@ -48,7 +48,9 @@ class KVCache:
     def prepare(self, length: int) -> Tensor:
         """Prépare une passe de `length` jetons ; rend leurs positions, (T,) ou (B, T) avec des remplissages."""
         self.indices, self.mask = self.position + self.slots[:length], None
-        before = self._known_position()
+        # sur un GPU ou compilée, lire la position ferait attendre, ou recompiler : la passe lit alors tout le tampon
+        known = self.position.device.type == "cpu" and not torch.compiler.is_compiling()
+        before = int(self.position) if known else None
         self._occupied = None if before is None else before + length
         if self.pads is None and before is not None and (length == 1 or before == 0):
             return self.indices
@@ -61,12 +63,6 @@ class KVCache:
         real = slots >= self.pads[:, None, None]  # (B, 1, S)
         self.mask = (causal & (real | itself))[:, None]
         return (self.indices - self.pads[:, None]).clamp(min=0)
-
-    def _known_position(self) -> int | None:
-        """La position, sur CPU. Sur un GPU ou compilée, None : la lire attendrait l'appareil, ou recompilerait à chaque
-        jeton ; une passe y lit tout le tampon, et ses formes sont constantes."""
-        known = self.position.device.type == "cpu" and not torch.compiler.is_compiling()
-        return int(self.position) if known else None
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Range (B, H, T, D) à la suite dans la couche `layer` ; rend ce qui s'y lit, (B, H, S, D)."""

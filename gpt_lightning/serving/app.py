@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_lightning.decoding.scored import Scored, score_text
+from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import fields, protocol, showing, worker
 from gpt_lightning.serving.answer import Answer
 from gpt_lightning.serving.fields import Refused
