@@ -118,6 +118,14 @@ def test_no_circle_between_files():
     order.prepare()  # CycleError, qui nomme le cercle
 
 
+def test_the_page_of_the_model_reads_alone():
+    """gpt.py tient en 300 lignes, et de ce qui va plus vite ne voit que la table."""
+    page = PACKAGE / "model" / "gpt.py"
+    wing = "gpt_lightning.model.fast"
+    assert {name for name in imports(page) if name.startswith(wing)} == {f"{wing}.kernels.KERNELS"}
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= 300
+
+
 def test_the_top_level_holds_rooms_and_nothing_else():
     assert {path.name for path in PACKAGE.glob("*.py")} == LOOSE
 
