@@ -20,8 +20,8 @@ import transformers
 
 from gpt_lightning.decoding import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.inference import PackedLinear
-from gpt_lightning.model.quantized import QuantizedLinear
+from gpt_lightning.model.fast.inference import PackedLinear
+from gpt_lightning.model.fast.quantized import QuantizedLinear
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.weights import to_device
 from gpt_lightning.weights.exporting import export

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,39 @@ def test_the_index_names_every_page():
     assert {path.name for path in DOCS} - {"index.md"} == set(
         re.findall(r"\[([\w-]+\.md)\]", TEXTS["index.md"])
     )
+
+
+def definitions(text: str, tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Le nom et le texte de chaque définition : celles du fichier, et celles de ses classes."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+            yield node.name, textwrap.dedent("\n".join(lines))
+        if isinstance(node, ast.ClassDef):
+            yield from definitions(text, node)
+
+
+QUOTES = [
+    (page, name, quote)
+    for page, text in TEXTS.items()
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    for name, quote in definitions(block, ast.parse(block))
+]
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "gpt_lightning").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for name, source in definitions(text, ast.parse(text)):
+            found.setdefault(name, set()).add(source)
+    return found
+
+
+@pytest.mark.parametrize("page, name, quote", QUOTES, ids=lambda value: value.partition("\n")[0])
+def test_the_code_that_a_page_quotes_is_the_code(page, name, quote, sources):
+    assert name not in sources or quote in sources[name]
 
 
 def public_definitions():

@@ -21,7 +21,7 @@ INSIDE = {
     "tokenizers": {"tokenizers", "errors", "durable"},
     "data": {"data", "tokenizers", *GROUND},
     "model": {"model", "errors"},
-    "decoding": {"decoding", "model.cache", "errors"},
+    "decoding": {"decoding", "model.cache", "model.fast.inference", "errors"},
     "weights": {"weights", "model", "tokenizers", *GROUND},
     "training": {"training", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
@@ -116,6 +116,14 @@ def test_no_circle_between_files():
     graph = {module_of(path): files_imported(path, modules, lazy=True) for path in FILES}
     order = graphlib.TopologicalSorter(graph)
     order.prepare()  # CycleError, qui nomme le cercle
+
+
+def test_the_page_of_the_model_reads_alone():
+    """gpt.py tient en 300 lignes, et de ce qui va plus vite ne voit que la table."""
+    page = PACKAGE / "model" / "gpt.py"
+    wing = "gpt_lightning.model.fast"
+    assert {name for name in imports(page) if name.startswith(wing)} == {f"{wing}.kernels.KERNELS"}
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_the_top_level_holds_rooms_and_nothing_else():

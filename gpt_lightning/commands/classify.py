@@ -18,7 +18,7 @@ def classify(settings: dict[str, Any]) -> None:
     if texts is None and not (one := writing.read_prompt(settings, "").strip()):
         raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")
 
-    from gpt_lightning.decoding.classes import classified
+    from gpt_lightning.decoding.classify import classified
     from gpt_lightning.model.tasks import LABELS
     from gpt_lightning.weights import load_for_inference
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.scored import Scored, scored
+from gpt_lightning.decoding.logprobs import Scored, scored
+from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.uniforms import Uniforms
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.cache import KVCache, RowCache
+from gpt_lightning.model.cache import KVCache
 
 CHUNK = 256  # jetons de départ lus entre deux jetons des autres
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.reader import Reader
+from gpt_lightning.decoding.context import Reader
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending
 from gpt_lightning.errors import UserError
@@ -74,7 +74,7 @@ def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int)
         chosen = torch.tensor([token for _, token, _ in kept], device=reader.device)
         reader.select(torch.tensor([row for row, _, _ in kept], device=reader.device))
         reader.write(chosen)
-        logits = reader.read(chosen, reader.ids[:, :0])[:, 0]
+        logits = reader.read(chosen)
     return [one for hypotheses in done for one in hypotheses[:num_samples]]
 
 

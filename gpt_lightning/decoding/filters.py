@@ -1,7 +1,8 @@
 """Les filtres : des fonctions pures logits -> logits, par lot, en float32. Un jeton écarté vaut -inf.
 
 Légende des formes : R lignes, V vocabulaire, T jetons déjà écrits.
-Aucun filtre ne boucle sur les lignes ni ne vide une ligne.
+Aucun filtre ne boucle sur les lignes ni ne vide une ligne. Pour top-p et typical, la génération exécute ceux de
+fast.py, qui gardent les mêmes jetons sans trier le vocabulaire.
 """
 
 import math
@@ -25,18 +26,17 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < threshold, NEVER)
 
 
-def keep_top_p(logits: Tensor, p: float, everything: Tensor | None = None) -> Tensor:
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Garde les plus probables jusqu'à ce que leur somme atteigne p, celui qui franchit p compris (et ses ex æquo).
 
-    p >= 1 garde tout, p = 0 le premier. `everything`, (R, 1), est log Σ exp de tous les logits quand ceux-ci n'en sont
-    que les plus grands. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
+    p >= 1 garde tout, p = 0 le premier. Holtzman et al., « The Curious Case of Neural Text Degeneration », 2020.
     (R, V) -> (R, V).
     """
     if p >= 1:
         return logits
-    distance = logits.amax(-1, keepdim=True) - logits
-    probs = logits.softmax(-1) if everything is None else (logits - everything).exp()
-    return logits.masked_fill(distance > _reach(distance, probs, p), NEVER)
+    ordered, ranks = logits.sort(-1, descending=True)  # les plus probables d'abord
+    total = logits.softmax(-1).gather(-1, ranks).cumsum(-1)
+    return logits.masked_fill(logits < ordered.gather(-1, crossing(total, p)), NEVER)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
@@ -57,37 +57,21 @@ def keep_typical_p(logits: Tensor, p: float) -> Tensor:
     """
     if p >= 1:
         return logits
+    distance, probs = from_entropy(logits)
+    ordered, ranks = distance.sort(-1)  # les plus proches de l'entropie d'abord
+    total = probs.gather(-1, ranks).cumsum(-1)
+    return logits.masked_fill(distance > ordered.gather(-1, crossing(total, p)), NEVER)
+
+
+def from_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """|surprise - entropie| de chaque jeton, en nats, et sa probabilité : (R, V) -> (R, V), (R, V)."""
     log_probs = logits.log_softmax(-1)
     probs = log_probs.exp()
     entropy = -(probs * log_probs.masked_fill(probs == 0, 0)).sum(-1, keepdim=True)
-    distance = (entropy + log_probs).abs()
-    return logits.masked_fill(distance > _reach(distance, probs, p), NEVER)
+    return (entropy + log_probs).abs(), probs
 
 
-def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bins: int = 2048) -> Tensor:
-    """(R, 1) : la plus petite distance d telle que les jetons à d ou moins pèsent au moins `mass`.
-
-    Le vocabulaire n'est jamais trié en entier. Les `first` plus proches suffisent souvent ; sinon un histogramme
-    des distances (0 à 20 nats) trouve la case où la somme franchit `mass`, et seule cette case est triée.
-    """
-    near = distance.topk(min(first, distance.shape[-1]), dim=-1, largest=False)
-    total = probs.gather(-1, near.indices).cumsum(-1)
-    if bool((total[..., -1] >= mass).all()) or total.shape == probs.shape:
-        return near.values.gather(-1, _crossing(total, mass))
-    cells = (distance * (bins / 20)).clamp(max=bins - 1).long()
-    by_cell = torch.zeros(*probs.shape[:-1], bins, device=probs.device).scatter_add_(-1, cells, probs)
-    total = by_cell.cumsum(-1)
-    cell = _crossing(total, mass)
-    before = (total - by_cell).gather(-1, cell)
-    inside = cells == cell
-    size = int(inside.sum(-1).max())
-    near = distance.masked_fill(~inside, float("inf")).topk(size, dim=-1, largest=False)
-    weights = probs.gather(-1, near.indices).masked_fill(near.values.isinf(), 0)
-    last = _crossing(before + weights.cumsum(-1), mass).minimum(inside.sum(-1, keepdim=True) - 1)
-    return near.values.gather(-1, last.clamp(min=0))  # une case vide : les arrondis gardent tout
-
-
-def _crossing(total: Tensor, mass: float) -> Tensor:
+def crossing(total: Tensor, mass: float) -> Tensor:
     """(R, 1) : le premier rang où la somme atteint `mass` ; le dernier si les arrondis l'en empêchent."""
     return (total < mass).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)
 

@@ -1,17 +1,17 @@
 """La boucle de génération : `stream` est la primitive, `generate` la recueille.
 
-Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons, K jetons devinés, V vocabulaire.
+Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons, V vocabulaire.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding import beam
-from gpt_lightning.decoding.reader import Reader
+from gpt_lightning.decoding.context import Reader
+from gpt_lightning.decoding.lookup import Lookup
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending, Token
 from gpt_lightning.decoding.uniforms import Uniforms
@@ -70,28 +70,35 @@ def _decode_one_by_one(
     logprobs: bool,
 ) -> Iterator[list[Token]]:
     """Un jeton par ligne et par pas. Un GPU n'est attendu que tous les `BURST` pas : il a pu écrire après la fin."""
-    active = list(range(reader.n_rows * num_samples))
+    # 1. préremplir
+    logits = reader.prefill(num_samples)  # (R, V)
+    active = list(range(reader.n_rows))
     produced: list[list[int]] = [[] for _ in active]
+    unseen: list[tuple[Tensor, ...]] = []  # ce qui est écrit, et que l'on n'a pas encore attendu
+    lookup = None if strategy.lookup_ngram is None else Lookup(reader, strategy.lookup_ngram)
     burst = _burst(reader, strategy)
-    steps = _steps(reader, strategy, uniforms, num_samples, active)
-    while active:
-        left = ending.max_new_tokens - len(produced[active[0]])
-        made = [
-            (chosen, logits.amax(-1), reader.logprobs(logits, chosen) if logprobs else chosen)
-            for logits, chosen in islice(steps, min(burst, left))
-        ]
-        ids, highest, scores = (torch.stack(one) for one in zip(*made, strict=True))
-        check_numbers(highest)
-        for values, trace in zip(ids.tolist(), scores.tolist(), strict=True):
-            tokens = []
-            for row in active:
-                produced[row].append(values[row])
-                reason = ending.reason(row, produced[row])
-                tokens.append(Token(row, values[row], reason, trace[row] if logprobs else None))
-            yield tokens
-            active[:] = [token.row for token in tokens if token.reason is None]
-            if not active:
-                return
+    while True:
+        # 2. choisir
+        ids = reader.ids if strategy.rereads else None
+        chosen = strategy.pick(logits, uniforms.next(), ids, reader.width)  # (R,)
+        # 3. écrire
+        reader.write(chosen)
+        unseen.append((chosen, logits.amax(-1), reader.logprobs(logits, chosen) if logprobs else chosen))
+        # 4. s'arrêter
+        if len(unseen) == min(burst, ending.max_new_tokens - len(produced[active[0]])):
+            for values, scores in _fetched(unseen):
+                tokens = []
+                for row in active:
+                    produced[row].append(values[row])
+                    reason = ending.reason(row, produced[row])
+                    tokens.append(Token(row, values[row], reason, scores[row] if logprobs else None))
+                yield tokens
+                active = [token.row for token in tokens if token.reason is None]
+                if not active:
+                    return
+            unseen = []
+        # 5. lire le suivant, ou ce qui en était deviné
+        logits = reader.read(chosen) if lookup is None else lookup.read(chosen, active)
 
 
 def _burst(reader: Reader, strategy: Strategy) -> int:
@@ -99,26 +106,11 @@ def _burst(reader: Reader, strategy: Strategy) -> int:
     return BURST if reader.device.type == "cuda" and strategy.lookup_ngram is None else 1
 
 
-def _steps(
-    reader: Reader, strategy: Strategy, uniforms: Uniforms, num_samples: int, active: list[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sans fin, les logits et le jeton de chaque ligne, (R, V) et (R,) ; avec lookup_ngram, une passe en lit plusieurs.
-
-    `active`, que l'appelant tient à jour, dit les lignes dont les jetons devinés comptent.
-    """
-    logits = reader.prefill(num_samples)[:, None]  # (R, 1, V)
-    drafts = reader.ids[:, :0]  # (R, K) jetons devinés, que les logits vérifient
-    while True:
-        for guess in range(logits.shape[1]):
-            ids = reader.ids if strategy.rereads else None
-            chosen = strategy.pick(logits[:, guess], uniforms.next(), ids, reader.width)  # (R,)
-            reader.write(chosen)
-            yield logits[:, guess], chosen
-            if guess < drafts.shape[1] and bool((chosen != drafts[:, guess])[active].any()):
-                break
-        reader.forget(drafts.shape[1] - guess)
-        drafts = reader.guess(strategy.lookup_ngram, active)
-        logits = reader.read(chosen, drafts)
+def _fetched(steps: list[tuple[Tensor, ...]]) -> Iterator[tuple[list, list]]:
+    """Les jetons et les log-probabilités de chaque pas, attendus ensemble. UserError si un logit est NaN."""
+    ids, highest, scores = (torch.stack(each) for each in zip(*steps, strict=True))
+    check_numbers(highest)
+    yield from zip(ids.tolist(), scores.tolist(), strict=True)
 
 
 def _as_stream(found: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[Token]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding import filters
+from gpt_lightning.decoding import fast, filters
+from gpt_lightning.decoding.uniforms import draw
 from gpt_lightning.errors import UserError, number, whole
 
 LEAST, MOST = 1e-6, 1e6  # au-delà, diviser des logits en float32 ne donne plus des nombres
-FIRST = 128  # candidats que l'on filtre d'abord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +111,11 @@ class Strategy:
         if self.top_k is not None:
             logits, everything = filters.keep_top_k(logits, self.top_k), None
         if self.top_p is not None:
-            logits = filters.keep_top_p(logits, self.top_p, everything)
+            logits = fast.keep_top_p(logits, self.top_p, everything)
         if self.min_p is not None:
             logits = filters.keep_min_p(logits, self.min_p)
         if self.typical_p is not None:
-            logits = filters.keep_typical_p(logits, self.typical_p)
+            logits = fast.keep_typical_p(logits, self.typical_p)
         return logits
 
     def pick(
@@ -134,39 +134,16 @@ class Strategy:
         logits = self.penalised(logits, ids, start)
         if self.greedy:
             return logits.argmax(-1)
-        found = self._among_the_first(logits, uniform) if self._keeps_the_first else None
-        return _drawn(self._filtered(logits), uniform) if found is None else found
+        if self._keeps_the_first:
+            chosen = fast.pick_among_the_first(logits, self.temperature, self._filtered, uniform)
+            if chosen is not None:
+                return chosen
+        return draw(self._filtered(logits), uniform)
 
     @property
     def _keeps_the_first(self) -> bool:
         """Vrai si ce qui reste est toujours le début du vocabulaire rangé par logit, et qu'il en reste peu."""
         return self.typical_p is None and (self.top_k, self.top_p, self.min_p) != (None, None, None)
-
-    def _among_the_first(self, logits: Tensor, uniform: Tensor) -> Tensor | None:
-        """Le même jeton, en ne filtrant que les FIRST plus grands logits ; None si cela ne suffit pas.
-
-        Ces filtres gardent un début du vocabulaire rangé par logit : si le dernier des FIRST est écarté, ce qui suit
-        l'est aussi, ex æquo compris.
-        """
-        if (
-            logits.device.type != "cpu" or logits.shape[-1] <= 2 * FIRST
-        ):  # sur GPU, le vérifier attendrait l'appareil
-            return None
-        first = logits.topk(FIRST, dim=-1)
-        kept = self._filtered(first.values, (logits / self.temperature).logsumexp(-1, keepdim=True))
-        if bool(torch.isfinite(kept[:, -1]).any()):
-            return None
-        where, order = first.indices.sort(dim=-1)  # la répartition se lit dans l'ordre des identifiants
-        return where.gather(-1, _drawn(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
-
-
-def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Un rang par ligne, tiré par l'inverse de la répartition : (R, V), (R,) -> (R,)."""
-    cumulative = logits.softmax(-1).cumsum(-1)
-    total = cumulative[:, -1:]
-    wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    found = torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
-    return found.clamp(max=logits.shape[-1] - 1)  # des NaN n'ont pas de rang
 
 
 def check_numbers(logits: Tensor) -> None:

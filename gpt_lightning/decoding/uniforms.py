@@ -1,6 +1,6 @@
-"""Le hasard des tirages : des nombres qui ne dépendent que de la graine et de la ligne.
+"""Le hasard des tirages : des nombres qui ne dépendent que de la graine et de la ligne, et le jeton que chacun tire.
 
-Légende des formes : R lignes.
+Légende des formes : R lignes, V vocabulaire.
 """
 
 import torch
@@ -35,3 +35,12 @@ class Uniforms:
         if self._generators is None:
             return torch.rand(self._n_rows, self.BLOCK)
         return torch.stack([torch.rand(self.BLOCK, generator=one) for one in self._generators])
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Un rang par ligne, tiré par l'inverse de la répartition : (R, V), (R,) -> (R,)."""
+    cumulative = logits.softmax(-1).cumsum(-1)
+    total = cumulative[:, -1:]
+    wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    found = torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
+    return found.clamp(max=logits.shape[-1] - 1)  # des NaN n'ont pas de rang

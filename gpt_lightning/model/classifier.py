@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.layers import Linear
+from gpt_lightning.model.init import Linear
 
 
 class GPTClassifier(GPTModel):

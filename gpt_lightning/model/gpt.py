@@ -1,27 +1,122 @@
-"""Le GPT : embeddings, blocs, norme finale, tête.
+"""Le GPT, de haut en bas : normalisation, activation, réseau, attention, bloc, modèle.
 
-Légende des formes : B lot, T jetons, C emb_dim, V vocabulaire.
-Source : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019 (GPT-2).
+Chaque classe tient ses paramètres et appelle l'opération du jeu choisi par `config.kernels` ; sa formule est dans
+reference.py. Ce qu'une configuration peut mettre à la place d'une de ces pièces est dans variants.py.
+Légende des formes : B lot, T jetons de la requête, S jetons vus, C emb_dim, H têtes, D = C / H, V vocabulaire.
+Sources : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019 (GPT-2) ; Vaswani et al.,
+« Attention Is All You Need », 2017, section 3.2.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.attention import MultiHeadAttention
+from gpt_lightning.model import reference
 from gpt_lightning.model.cache import KVCache
 from gpt_lightning.model.config import GPTConfig
-from gpt_lightning.model.kernels import KERNELS
-from gpt_lightning.model.layers import (
-    Embedding,
-    Linear,
-    NoPositions,
-    build_feed_forward,
-    build_norm,
-    initialise,
-)
+from gpt_lightning.model.fast.kernels import KERNELS
+from gpt_lightning.model.init import Embedding, Linear, initialise, initialise_like_gpt2
+from gpt_lightning.model.variants import NoPositions, NoRotation, RMSNorm, RotaryPositions, SwiGLU
+
+
+class LayerNorm(nn.Module):
+    """(x - moyenne) / racine(variance + eps) * scale + shift, sur la dernière dimension.
+
+    Source : Ba, Kiros et Hinton, « Layer Normalization », 2016.
+    """
+
+    def __init__(self, config: GPTConfig, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps, self._norm = eps, KERNELS[config.kernels].layer_norm
+        self.scale = nn.Parameter(torch.ones(config.emb_dim))
+        self.shift = nn.Parameter(torch.zeros(config.emb_dim)) if config.bias else None
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
+        return self._norm(x, self.scale, self.shift, self.eps)
+
+
+class GELU(nn.Module):
+    """x Φ(x), où Φ est la répartition normale ; GPT-2 utilise l'approximation `gelu_tanh`.
+
+    Source : Hendrycks et Gimpel, « Gaussian Error Linear Units », 2016.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        kernels = KERNELS[config.kernels]
+        self._gelu = kernels.gelu if config.activation == "gelu" else kernels.gelu_tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._gelu(x)
+
+
+class FeedForward(nn.Module):
+    """C -> 4 C -> C, à chaque position séparément."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            Linear(config.emb_dim, config.hidden_dim, bias=config.bias),
+            GELU(config),
+            Linear(config.hidden_dim, config.emb_dim, bias=config.bias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
+        return self.layers(x)
+
+
+class MultiHeadAttention(nn.Module):
+    """softmax(Q Kᵀ / √D) V, où la position t ne voit que les positions <= t.
+
+    Le calcul est celui de `config.kernels` : les noyaux de fast/attention.py, ou la formule de reference.py.
+    """
+
+    def __init__(self, config: GPTConfig, layer: int = 0) -> None:
+        super().__init__()
+        self.layer = layer  # rang du bloc, et de ses clés dans le cache
+        self.n_heads, self.head_dim, self.drop_rate = config.n_heads, config.head_dim, config.drop_rate
+        self.W_query = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_key = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_value = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.out_proj = Linear(config.emb_dim, config.emb_dim, bias=config.bias)
+        self._attention = KERNELS[config.kernels].attention
+        self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
+
+    def forward(
+        self, x: Tensor, positions: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """`mask`, (B, 1, T, T), vrai où le jeton peut regarder ; None : tout ce qui le précède."""
+        q, k, v = self.project(x)  # (B, H, T, D)
+        q, k = self.rotary(q, positions), self.rotary(k, positions)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
+            mask = cache.mask  # (B, 1, T, S)
+        dropout = self.drop_rate if self.training else 0.0
+        context = self._attention(q, k, v, mask, dropout)
+        return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
+        return self._heads(self.W_query(x)), self._heads(self.W_key(x)), self._heads(self.W_value(x))
+
+    def _heads(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, H, T, D)
+        return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
+
+    def weights(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Les poids d'attention softmax(Q Kᵀ / √D), masqués : (B, T, C) -> (B, H, T, T). Pour les images."""
+        q, k, _ = self.project(x)
+        q, k = self.rotary(q, positions), self.rotary(k, positions)
+        return reference.attention_weights(q, k)
+
+
+def build_norm(config: GPTConfig) -> nn.Module:
+    """La normalisation que `config.norm` nomme."""
+    return LayerNorm(config) if config.norm == "layernorm" else RMSNorm(config)
+
+
+def build_feed_forward(config: GPTConfig) -> nn.Module:
+    """Le réseau position par position que `config.activation` nomme."""
+    return SwiGLU(config) if config.activation == "swiglu" else FeedForward(config)
 
 
 class TransformerBlock(nn.Module):
@@ -63,7 +158,7 @@ class GPTModel(nn.Module):
         if draw:
             initialise(self)
             if config.init == "gpt2":
-                self._initialise_like_gpt2()
+                initialise_like_gpt2(self, config.n_layers)
         if config.tie_weights:
             self.out_head.weight = self.tok_emb.weight
 
@@ -78,10 +173,6 @@ class GPTModel(nn.Module):
     def next_logits(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Les logits du jeton qui suit `ids`, seuls calculés : (B, T) -> (B, V)."""
         return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]
-
-    def one_more(self, ids: Tensor, cache: KVCache) -> Tensor:
-        """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, c'en est une autre."""
-        return self.next_logits(ids, cache)
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:
         """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C).
@@ -116,41 +207,18 @@ class GPTModel(nn.Module):
         assert isinstance(block, TransformerBlock)
         return block.att.weights(block.norm1(x), positions)
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Entropie croisée moyenne en nats : (B, T), (B, T) -> ().
-
-        Sur CPU, tête et entropie croisée sont calculées ensemble, par morceaux ; ailleurs, compilées ou de référence,
-        séparément.
-        """
-        head_loss = self._kernels.head_loss
-        if head_loss and ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            x = self.hidden(ids).flatten(0, 1)
-            return head_loss(x, self.out_head.weight, targets.flatten(), self.config.vocab_size)
-        return self._kernels.cross_entropy(self(ids), targets)
-
-    def answers_loss(
-        self, ids: Tensor, where: Tensor, wanted: Tensor, segments: Tensor | None = None
+    def loss(
+        self, ids: Tensor, wanted: Tensor, where: Tensor | None = None, segments: Tensor | None = None
     ) -> Tensor:
-        """La même perte sur quelques positions, seules à atteindre la tête : (B, T), (N,), (N,), (B, T) -> ().
+        """L'entropie croisée moyenne en nats des jetons `wanted`, un par position : (B, T), (B, T) -> ().
 
-        `where` sont leurs rangs dans le lot mis à plat, `wanted` les jetons à prédire.
+        Avec `where`, les rangs de N positions dans le lot mis à plat, seules celles-ci atteignent la tête, et `wanted`
+        sont leurs N jetons : (B, T), (N,), (N,) -> (). `segments` : voir `hidden`.
         """
-        x = self.hidden(ids, segments=segments).flatten(0, 1)[where]  # (N, C)
-        head_loss = self._kernels.head_loss
-        if head_loss and ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            return head_loss(x, self.out_head.weight, wanted, self.config.vocab_size)
-        return self._kernels.cross_entropy(self.out_head(x)[None, :, : self.config.vocab_size], wanted[None])
-
-    @torch.no_grad()
-    def _initialise_like_gpt2(self) -> None:
-        """Écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""
-        residual = 0.02 / math.sqrt(2 * self.config.n_layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith(".bias"):
-                parameter.zero_()
-            elif parameter.dim() == 2:
-                into_residual = name.endswith(("out_proj.weight", "ff.layers.2.weight"))
-                parameter.normal_(std=residual if into_residual else 0.02)
+        x = self.hidden(ids, segments=segments)  # (B, T, C)
+        if where is not None:
+            x = x.flatten(0, 1)[where]  # (N, C)
+        return self._kernels.head_loss(x, self.out_head, wanted, self.config.vocab_size)
 
 
 def _apart(segments: Tensor) -> tuple[Tensor, Tensor]:

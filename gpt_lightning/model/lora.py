@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.layers import Linear
+from gpt_lightning.model.init import Linear
 
 A, B = "lora_A", "lora_B"
 ALL = ("W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2", "gate")  # les couches d'un bloc

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
 from gpt_lightning.model.confusion import ClassReport, confusion
+from gpt_lightning.model.fast.cross_entropy import linear_cross_entropy
 from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.loss import linear_cross_entropy
 
 ROWS = 256  # lignes de logits d'une tête quantifiée, calculées à la fois
 
@@ -233,11 +233,8 @@ class Answers(Text):
     def batch_loss(
         self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
-        loss = forward(batch.ids, batch.where, batch.wanted, batch.segments)
+        loss = forward(batch.ids, batch.wanted, batch.where, batch.segments)
         return BatchLoss(loss, len(batch.wanted))
-
-    def forward(self, model: Any) -> Callable[..., Tensor]:
-        return model.answers_loss
 
     def step_loss(self, loss: BatchLoss, batch: Any) -> Tensor:
         """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gpt_lightning.decoding.scored import Scored
+from gpt_lightning.decoding.logprobs import Scored
 from gpt_lightning.serving.protocol import Request
 from gpt_lightning.serving.worker import Piece, Shown
 from gpt_lightning.tokenizers import Tokenizer

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gpt_lightning.decoding.scored import Scored, score_text
+from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import fields, protocol, showing
 from gpt_lightning.serving.answer import Answer
 from gpt_lightning.serving.fields import Refused

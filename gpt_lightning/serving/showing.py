@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.batching import Row
-from gpt_lightning.decoding.scored import Scored, scored
+from gpt_lightning.decoding.logprobs import Scored, scored
 from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.errors import UserError

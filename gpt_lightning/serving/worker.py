@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
-from gpt_lightning.decoding.scored import Scored
+from gpt_lightning.decoding.logprobs import Scored
 from gpt_lightning.decoding.text import GrowingText
 from gpt_lightning.errors import UserError
 from gpt_lightning.serving.fields import Refused

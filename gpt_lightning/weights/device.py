@@ -12,7 +12,7 @@ import torch
 from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
-from gpt_lightning.model.inference import BITS, compile_for_inference, for_inference, supported
+from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, supported
 from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.format import newest_of

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from gpt_lightning.decoding import Strategy, batching, stream
 from gpt_lightning.decoding.batching import Arrival, Batch, Row
-from gpt_lightning.decoding.scored import score_text, scored
+from gpt_lightning.decoding.logprobs import score_text, scored
+from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.cache import KVCache, RowCache
-from gpt_lightning.model.inference import for_inference
+from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.fast.inference import for_inference
 
 CONTEXT, EOS, SIZE = 48, 7, 90
 STRATEGIES = [

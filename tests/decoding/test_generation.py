@@ -140,9 +140,6 @@ class Counted(torch.nn.Module):
         self.passes += 1
         return self.inner(*arguments)
 
-    def one_more(self, *arguments):
-        return self.next_logits(*arguments)
-
     def next_logits(self, *arguments):
         self.passes += 1
         return self.inner.next_logits(*arguments)
@@ -294,15 +291,14 @@ def test_what_is_written_before_being_read_is_the_same_text(strategy, eos, monke
     options = {"strategy": strategy, "max_new_tokens": 21, "eos_id": eos, "seed": 3, "logprobs": True}
     options["until"] = lambda row, new: row == 1 and len(new) == 10
     plain = list(stream(one, prompts, **options))
-    steps = generation._steps
+    write = generation.Reader.write
     held = []
 
-    def ahead(*arguments):
-        for step in steps(*arguments):
-            held.append(step)
-            yield step
+    def ahead(reader, chosen):
+        held.append(chosen)
+        write(reader, chosen)
 
-    monkeypatch.setattr(generation, "_steps", ahead)
+    monkeypatch.setattr(generation.Reader, "write", ahead)
     monkeypatch.setattr(generation, "_burst", lambda *arguments: 8)
     assert list(stream(one, prompts, **options)) == plain
     assert len(held) <= 24

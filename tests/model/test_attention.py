@@ -1,8 +1,8 @@
 import torch
 
 from gpt_lightning.model import GPTConfig, MultiHeadAttention, reference
-from gpt_lightning.model.attention import RotaryPositions
-from gpt_lightning.model.layers import initialise
+from gpt_lightning.model.init import initialise
+from gpt_lightning.model.variants import RotaryPositions
 
 
 def attention(**values) -> MultiHeadAttention:

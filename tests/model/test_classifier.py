@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt_lightning import tokenizers, weights
-from gpt_lightning.decoding.classes import classified
+from gpt_lightning.decoding.classify import classified
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss

@@ -1,21 +1,24 @@
 """L'autre forme du modèle, pour écrire : mêmes logits, poids quantifiés qui valent leur matrice déquantifiée."""
 
 import copy
+import gc
 import shutil
+import weakref
 
 import pytest
 import torch
 
 from gpt_lightning import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.inference import (
+from gpt_lightning.model.fast.inference import (
     BITS,
     JoinedAttention,
     compile_for_inference,
     for_inference,
+    step_of,
     supported,
 )
-from gpt_lightning.model.quantized import QuantizedLinear
+from gpt_lightning.model.fast.quantized import QuantizedLinear
 
 OPTIONS = [
     {},
@@ -152,6 +155,22 @@ def test_a_compiled_step_writes_the_same_texts_from_one_graph(dtype):
         ]
         assert torch.equal(*texts)
     assert graphs() == 2  # plusieurs lignes : un second graphe, quel que soit leur nombre
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile demande un compilateur C++")
+def test_a_compiled_step_does_not_keep_its_model():
+    fast = compile_for_inference(for_inference(model(n_layers=1), pack=False))
+    assert step_of(fast) != fast.next_logits
+    held = weakref.ref(fast)
+    del fast
+    gc.collect()
+    assert held() is None
+
+
+def test_the_step_of_a_model_that_is_not_compiled_is_its_own():
+    plain = for_inference(model())
+    assert step_of(plain) == plain.next_logits
 
 
 @pytest.mark.gpu

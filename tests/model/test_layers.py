@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from gpt_lightning.model import GPTConfig, reference
-from gpt_lightning.model.layers import FeedForward, LayerNorm, SwiGLU
+from gpt_lightning.model.gpt import FeedForward, LayerNorm
+from gpt_lightning.model.variants import SwiGLU
 
 X = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

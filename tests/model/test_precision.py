@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gpt_lightning import Strategy
 from gpt_lightning.decoding import TextStream
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.kernels import KERNELS
-from gpt_lightning.model.products import causal_attention
+from gpt_lightning.model.fast.attention import causal_attention
+from gpt_lightning.model.fast.kernels import KERNELS
 from gpt_lightning.tokenizers import ByteTokenizer
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "scaled_dot_product", "flash_attention", "addmm_")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.kernels import KERNELS, Kernels
+from gpt_lightning.model.fast.kernels import KERNELS, Kernels
 
 FUSED, REFERENCE = KERNELS["fused"], KERNELS["reference"]
 OPTIONS = [

@@ -14,7 +14,7 @@ import torch
 
 from gpt_lightning import tokenizers
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.inference import for_inference
+from gpt_lightning.model.fast.inference import for_inference
 from gpt_lightning.serving import app, guard, protocol, server, showing, worker
 from gpt_lightning.tokenizers.template import Template
 

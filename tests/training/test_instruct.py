@@ -53,7 +53,7 @@ def model(vocab_size: int = 257, **options) -> GPTModel:
 
 def losses(one: GPTModel, data: AnswerDataset, rows) -> torch.Tensor:
     batch = data.batch(rows)
-    return one.answers_loss(batch.ids, batch.where, batch.wanted, batch.segments)
+    return one.loss(batch.ids, batch.wanted, batch.where, batch.segments)
 
 
 OPTIONS = [{}, {"positions": "rope", "norm": "rmsnorm"}, {"kernels": "reference"}, {"vocab_padding": 64}]
@@ -64,7 +64,7 @@ def test_a_mask_of_ones_is_the_pretraining_loss(options):
     one = model(**options)
     ids = torch.randint(257, (3, 21), generator=torch.Generator().manual_seed(1))
     x, y = ids[:, :-1], ids[:, 1:]
-    found = one.answers_loss(x, torch.arange(y.numel()), y.flatten())
+    found = one.loss(x, y.flatten(), torch.arange(y.numel()))
     torch.testing.assert_close(found, one.loss(x, y), atol=1e-6, rtol=1e-6)
 
 
@@ -128,7 +128,7 @@ def test_a_step_is_the_same_however_it_is_split(data, packing, world, accumulate
             batches = iter(AnswerLoader(dataset, AnswerOrder(dataset, accumulate=accumulate, **options)))
             for _ in range(accumulate):
                 batch = next(batches)
-                loss = one.answers_loss(batch.ids, batch.where, batch.wanted, batch.segments)
+                loss = one.loss(batch.ids, batch.wanted, batch.where, batch.segments)
                 (loss * len(batch.wanted) * batch.share / (world * accumulate)).backward()
         return [p.grad.clone() for p in one.parameters()]
 

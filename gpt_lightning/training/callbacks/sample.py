@@ -8,7 +8,7 @@ from lightning import Callback
 
 from gpt_lightning import durable, wording
 from gpt_lightning.decoding import Strategy, TextStream
-from gpt_lightning.decoding.classes import classified
+from gpt_lightning.decoding.classify import classified
 from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
 

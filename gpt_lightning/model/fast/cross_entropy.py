@@ -1,13 +1,13 @@
 """La perte : entropie croisée de la tête, en entier ou par morceaux de lignes.
 
-Légende des formes : N jetons, C emb_dim, V vocabulaire.
+Légende des formes : B lot, T jetons d'une fenêtre, N jetons, C emb_dim, V vocabulaire.
 """
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # octets de logits tenus à la fois : 512 lignes du vocabulaire de GPT-2 en float32, 1 024 en bf16
 LOGITS = 100 << 20
@@ -15,9 +15,19 @@ LOGITS = 100 << 20
 PIECE = 6 << 20
 
 
+def head_loss(x: Tensor, head: nn.Linear, targets: Tensor, vocab_size: int) -> Tensor:
+    """La perte depuis le flux résiduel : (B, T, C), (B, T) ou (N, C), (N,) -> ().
+
+    Sur CPU, tête et entropie croisée sont calculées ensemble, par morceaux ; sur GPU ou compilées, séparément.
+    """
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return linear_cross_entropy(x.flatten(0, -2), head.weight, targets.flatten(), vocab_size)
+    return cross_entropy(head(x)[..., :vocab_size], targets)
+
+
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Entropie croisée moyenne en nats, calculée en float32 : (B, T, V), (B, T) -> ()."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    """Entropie croisée moyenne en nats, calculée en float32 : (B, T, V), (B, T) ou (N, V), (N,) -> ()."""
+    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from gpt_lightning.model import loss, products, reference
+from gpt_lightning.model import reference
+from gpt_lightning.model.fast.attention import attention
+from gpt_lightning.model.fast.cross_entropy import cross_entropy, head_loss
 
 
 class Kernels(NamedTuple):
     """Les opérations, avec les formes que reference.py leur donne.
 
-    `head_loss(x, poids, cibles, vocabulaire)` est la perte depuis le flux résiduel, quand elle se calcule sans tenir
-    les logits : (N, C), (V, C), (N,) -> (). None : la tête, puis `cross_entropy`.
+    `head_loss(x, tête, cibles, vocabulaire)` est la perte depuis le flux résiduel : (..., C), (...) -> ().
     """
 
     layer_norm: Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
@@ -26,7 +27,7 @@ class Kernels(NamedTuple):
     silu: Callable[[Tensor], Tensor]
     attention: Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
     cross_entropy: Callable[[Tensor, Tensor], Tensor]
-    head_loss: Callable[[Tensor, Tensor, Tensor, int], Tensor] | None
+    head_loss: Callable[[Tensor, nn.Linear, Tensor, int], Tensor]
 
 
 def _layer_norm(x: Tensor, scale: Tensor, shift: Tensor | None, eps: float) -> Tensor:
@@ -41,25 +42,12 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    alone = q.shape[-2] == 1  # un jeton voit tout ce qui le précède
-    if mask is None and not alone and products.pays(q):
-        return products.causal_attention(q, k, v, dropout)
-    causal = mask is None and not alone
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
+def _head_loss(x: Tensor, head: nn.Linear, targets: Tensor, vocab_size: int) -> Tensor:
+    return reference.cross_entropy(head(x)[..., :vocab_size], targets)
 
 
 KERNELS = {
-    "fused": Kernels(
-        _layer_norm,
-        _rms_norm,
-        F.gelu,
-        _gelu_tanh,
-        F.silu,
-        _attention,
-        loss.cross_entropy,
-        loss.linear_cross_entropy,
-    ),
+    "fused": Kernels(_layer_norm, _rms_norm, F.gelu, _gelu_tanh, F.silu, attention, cross_entropy, head_loss),
     "reference": Kernels(
         reference.layer_norm,
         reference.rms_norm,
@@ -68,6 +56,6 @@ KERNELS = {
         reference.silu,
         reference.attention,
         reference.cross_entropy,
-        None,
+        _head_loss,
     ),
 }

@@ -1,10 +1,10 @@
-"""Filtrer les premiers candidats seulement donne le même jeton que filtrer tout le vocabulaire."""
+"""Ce qui ne sert que la vitesse : filtrer sans tri, et les premiers candidats seulement, donne les mêmes jetons."""
 
 import pytest
 import torch
 
 from gpt_lightning import Strategy
-from gpt_lightning.decoding import strategy as module
+from gpt_lightning.decoding import fast, filters
 
 STRATEGIES = [
     Strategy(top_k=1),
@@ -30,7 +30,7 @@ def test_the_first_candidates_suffice_or_are_not_used(strategy, sharpness, dtype
         torch.full((6,), 1 - 2**-24),
     ]
     found = [strategy.pick(logits, uniform, written) for uniform in uniforms]
-    monkeypatch.setattr(module, "FIRST", 10**9)
+    monkeypatch.setattr(fast, "FIRST", 10**9)
     wanted = [strategy.pick(logits, uniform, written) for uniform in uniforms]
     different = sum((a != b).sum().item() for a, b in zip(found, wanted, strict=True))
     assert different <= 1, different  # un nombre tombé à l'arrondi près sur une frontière
@@ -44,4 +44,14 @@ def test_they_are_used_when_the_nucleus_is_small(monkeypatch):
         Strategy, "_filtered", lambda self, x, *rest: seen.append(x.shape[-1]) or whole(self, x, *rest)
     )
     Strategy(top_p=0.9).pick(logits, torch.rand(2))
-    assert seen == [module.FIRST]
+    assert seen == [fast.FIRST]
+
+
+@pytest.mark.parametrize("name", ["keep_top_p", "keep_typical_p"])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0])
+@pytest.mark.parametrize("sharpness", [0.0, 0.1, 1.0, 4.0, 20.0])
+@pytest.mark.parametrize("size", [50, 3000, 50_257])
+def test_without_sorting_the_same_tokens_are_kept(name, p, sharpness, size):
+    """Plate, la distribution passe par l'histogramme ; pointue, par les premiers candidats."""
+    logits = sharpness * torch.randn(3, size, generator=torch.Generator().manual_seed(size))
+    assert torch.equal(getattr(fast, name)(logits, p), getattr(filters, name)(logits, p))

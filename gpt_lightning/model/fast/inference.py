@@ -5,47 +5,48 @@ dans aucun fichier.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from gpt_lightning.model.attention import MultiHeadAttention
 from gpt_lightning.model.cache import KVCache
-from gpt_lightning.model.gpt import GPTModel
-from gpt_lightning.model.layers import Linear
-from gpt_lightning.model.quantized import QuantizedLinear
+from gpt_lightning.model.fast.quantized import QuantizedLinear
+from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
+from gpt_lightning.model.init import Linear
 
 BITS = {"int8": 8, "int4": 4}
 
 
 class JoinedAttention(MultiHeadAttention):
-    """La même attention, dont Q, K et V sortent d'un seul produit : (B, T, C) -> (B, T, 3 C)."""
+    """L'attention `att`, dont Q, K et V sortent d'un seul produit : (B, T, C) -> (B, T, 3 C)."""
 
-    W_qkv: nn.Module
-
-    @classmethod
-    def of(cls, att: MultiHeadAttention) -> "JoinedAttention":
-        """L'attention `att`, ses trois matrices mises bout à bout."""
-        parts = (att.W_query, att.W_key, att.W_value)
-        joined = Linear(
-            att.W_query.in_features, 3 * att.W_query.out_features, bias=att.W_query.bias is not None
-        )
-        joined.weight = nn.Parameter(torch.cat([one.weight.detach() for one in parts]), requires_grad=False)
-        if joined.bias is not None:
-            joined.bias = nn.Parameter(torch.cat([one.bias.detach() for one in parts]), requires_grad=False)
-        made = cls.__new__(cls)
-        nn.Module.__init__(made)
-        made.__dict__ |= att.__dict__
-        kept = {name: one for name, one in att._modules.items() if one not in parts}
-        made._modules = {"W_qkv": joined, **kept}
-        return made
+    def __init__(self, att: MultiHeadAttention) -> None:
+        nn.Module.__init__(
+            self
+        )  # ses poids existent déjà : il n'y a rien à construire d'après une configuration
+        self.layer, self.n_heads = att.layer, att.n_heads
+        self.head_dim, self.drop_rate = att.head_dim, att.drop_rate
+        self.W_qkv: nn.Module = _joined(att.W_query, att.W_key, att.W_value)
+        self._attention, self.out_proj, self.rotary = att._attention, att.out_proj, att.rotary
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
         joined = self.W_qkv(x).view(*x.shape[:2], 3, self.n_heads, self.head_dim)
         q, k, v = joined.permute(2, 0, 3, 1, 4).unbind()
         return q, k, v
+
+
+def _joined(*parts: nn.Linear) -> Linear:
+    """Une couche linéaire qui calcule, bout à bout, ce que calculent celles-ci."""
+    first = parts[0]
+    joined = Linear(first.in_features, len(parts) * first.out_features, bias=first.bias is not None)
+    joined.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
+    if joined.bias is not None:
+        joined.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), requires_grad=False)
+    return joined
 
 
 class PackedLinear(nn.Module):
@@ -72,7 +73,7 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
     """
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
-        block.att = JoinedAttention.of(block.att)
+        block.att = JoinedAttention(block.att)
     made = _other_linear(model, dtype, pack)
     if made is not None:
         for module in list(model.modules()):
@@ -93,19 +94,29 @@ def _other_linear(
     return PackedLinear if onednn and weight.dtype == torch.float32 else None
 
 
+Step = Callable[[GPTModel, Tensor, KVCache], Tensor]
+# la passe compilée de chaque modèle. Elle reçoit le modèle sans le tenir : il s'en va quand plus personne ne s'en sert
+_COMPILED: WeakKeyDictionary[nn.Module, Step] = WeakKeyDictionary()
+
+
+def step_of(model: Any) -> Callable[[Tensor, KVCache], Tensor]:
+    """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, si `model` l'est."""
+    compiled = _COMPILED.get(model)
+    return model.next_logits if compiled is None else partial(compiled, model)
+
+
 @torch.inference_mode()
 def compile_for_inference(model: GPTModel) -> GPTModel:
-    """`model`, dont la passe d'un jeton par ligne devient un seul graphe, compilé ici pour une ligne.
+    """`model`, dont la passe d'un jeton par ligne devient un seul graphe, compilé ici pour une ligne : voir `step_of`.
 
     La longueur du cache et le nombre de lignes y sont des inconnues : un texte plus long ne recompile rien, un lot de
     plusieurs lignes une fois. Sur GPU, c'est un graphe CUDA. Lève ce que torch lève s'il ne peut pas compiler.
     """
     weight = model.tok_emb.weight
     if weight.device.type == "cuda":
-        step: Callable[..., Tensor] = CudaGraph(model.next_logits)
+        step: Step = CudaGraph(GPTModel.next_logits)
     else:
-        step = torch.compile(model.next_logits, fullgraph=True, dynamic=True, options={"freezing": True})
-    model.one_more = step  # type: ignore[method-assign]
+        step = torch.compile(GPTModel.next_logits, fullgraph=True, dynamic=True, options={"freezing": True})
     first = torch.zeros(1, 1, dtype=torch.int64, device=weight.device)
     # torch prend deux dimensions égales pour la même inconnue : la longueur du cache n'est égale à aucune autre
     others = {model.config.n_heads, model.config.head_dim, model.config.emb_dim}
@@ -114,7 +125,8 @@ def compile_for_inference(model: GPTModel) -> GPTModel:
         model.config, batch_size=1, capacity=capacity, device=weight.device, dtype=weight.dtype
     )
     model.next_logits(first, cache)
-    model.one_more(first, cache)
+    step(model, first, cache)
+    _COMPILED[model] = step
     return model
 
 
@@ -124,32 +136,32 @@ class CudaGraph:
     Le résultat est lu avant l'appel suivant, qui l'écrase.
     """
 
-    def __init__(self, step: Callable[[Tensor, KVCache], Tensor]) -> None:
+    def __init__(self, step: Step) -> None:
         self._step = step
         self._cache: KVCache | None = None
         self._graph: Any
         self._ids: Tensor
         self._logits: Tensor
 
-    def __call__(self, ids: Tensor, cache: KVCache) -> Tensor:
+    def __call__(self, model: GPTModel, ids: Tensor, cache: KVCache) -> Tensor:
         if cache is not self._cache or ids.shape != self._ids.shape:
-            self._record(ids, cache)
+            self._record(model, ids, cache)
         self._ids.copy_(ids)
         self._graph.replay()
         return self._logits
 
-    def _record(self, ids: Tensor, cache: KVCache) -> None:
+    def _record(self, model: GPTModel, ids: Tensor, cache: KVCache) -> None:
         self._ids, self._cache = ids.clone(), cache
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # ce que cette passe écrit dans le cache sera récrit, ou masqué
             for _ in range(2):
-                self._step(self._ids, cache)
+                self._step(model, self._ids, cache)
                 cache.advance(-1)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._logits = self._step(self._ids, cache)
+            self._logits = self._step(model, self._ids, cache)
 
 
 def supported(dtype: str) -> bool:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.cache import KVCache
-
-GUESSES = 10  # jetons devinés à la fois
+from gpt_lightning.model.fast.inference import step_of
 
 
 class Reader:
@@ -24,6 +23,7 @@ class Reader:
 
     def __init__(self, model: Any, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int) -> None:
         self.model, self.context = model, model.config.context_length
+        self.step = step_of(model)  # la passe d'un jeton par ligne, compilée si elle l'est
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         rows = [list(map(int, row))[-self.context :] for row in prompts]
@@ -53,12 +53,14 @@ class Reader:
         """Ajoute un jeton à chaque ligne, (R,), pas encore lu."""
         self.ids = torch.cat((self.ids, chosen[:, None]), dim=1)
 
-    def read(self, chosen: Tensor, drafts: Tensor) -> Tensor:
-        """Lit le dernier jeton écrit, (R,), et les jetons devinés, (R, K) : les logits suivants, (R, K + 1, V)."""
+    def read(self, chosen: Tensor) -> Tensor:
+        """Lit le dernier jeton écrit, (R,) : les logits suivants, (R, V)."""
         if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
-            return self._read_whole()[0][:, None]
-        if drafts.shape[1] == 0:
-            return self.model.one_more(chosen[:, None], self.cache)[:, None]
+            return self._read_whole()[0]
+        return self.step(chosen[:, None], self.cache)
+
+    def read_ahead(self, chosen: Tensor, drafts: Tensor) -> Tensor:
+        """Lit le dernier jeton écrit, (R,), et les jetons devinés, (R, K) : les logits suivants, (R, K + 1, V)."""
         return self.model(torch.cat((chosen[:, None], drafts), dim=1), self.cache)
 
     def forget(self, count: int) -> None:
@@ -69,26 +71,6 @@ class Reader:
     def select(self, rows: Tensor) -> None:
         """Garde les lignes `rows` (R',), dans cet ordre."""
         self.ids, self.cache = self.ids[rows], self.cache.select(rows)
-
-    def guess(self, ngram: int | None, active: list[int]) -> Tensor:
-        """(R, K) : ce qui a suivi la dernière fois que le texte finissait ainsi. Saxena, « Prompt Lookup », 2023.
-
-        On cherche les `ngram` derniers jetons de chaque ligne active ; K = 0 si aucune ne les retrouve, ou s'il ne
-        reste pas de place dans le cache.
-        """
-        length = self.ids.shape[1]
-        room = min(GUESSES, self.capacity - length - 1)
-        nothing = self.ids[:, :0]
-        if ngram is None or room < 1 or length <= ngram:
-            return nothing
-        grams = self.ids[:, :-1].unfold(1, ngram, 1)  # (R, T - n, n)
-        same = (grams == self.ids[:, None, -ngram:]).all(-1)
-        if not bool(same[active].any()):
-            return nothing
-        ranks = torch.arange(1, same.shape[1] + 1, device=self.device)
-        start = (same * ranks).amax(-1) - 1 + ngram  # la plus récente
-        follow = (start[:, None] + torch.arange(room, device=self.device)).clamp(max=length - 1)
-        return self.ids.gather(1, follow).clamp(min=0)
 
     @staticmethod
     def logprobs(logits: Tensor, chosen: Tensor) -> Tensor:

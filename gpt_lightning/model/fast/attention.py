@@ -1,29 +1,42 @@
-"""L'attention causale en produits de matrices, avec les poids gardés pour la passe arrière.
+"""L'attention causale du jeu « fused » : le noyau de torch, ou deux produits de matrices.
 
-Sur CPU, le noyau de torch relit les scores bloc par bloc et refait la softmax en arrière, ce qui épargne la mémoire des
-poids, (B, H, T, T). Pour une fenêtre courte, les garder et laisser les produits à la bibliothèque va plus vite :
-benchmarks/NOTES.md. Légende des formes : B lot, H têtes, T jetons, D largeur d'une tête, N = B H.
+Le noyau de torch, `scaled_dot_product_attention`, ne garde pas les poids, (B, H, T, T) : sur CPU, il relit les
+scores bloc par bloc et refait la softmax dans la passe arrière. Pour une fenêtre courte, garder les poids et laisser
+les produits à la bibliothèque va plus vite (benchmarks/NOTES.md). C'est donc ce qui s'exécute quand on entraîne sur
+CPU, sans masque, une fenêtre de `LONGEST` jetons au plus : 256 en float32, 1 024 en bf16. L'entraînement par défaut
+est dans ce cas. Partout ailleurs (GPU, fenêtre plus longue, évaluation, génération, textes mis bout à bout), c'est
+le noyau de torch.
+Légende des formes : B lot, H têtes, T jetons de la requête, S jetons vus, D largeur d'une tête, N = B H.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-LONGEST = {
-    torch.bfloat16: 1024,
-    torch.float16: 1024,
-    torch.float32: 256,
-}  # jetons ; au-delà, le noyau de torch
+# jetons ; au-delà, le noyau de torch
+LONGEST = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 256}
 
 
-def pays(q: Tensor) -> bool:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """softmax(Q Kᵀ / √D) V : (B, H, T, D), (B, H, S, D), (B, H, S, D) -> (B, H, T, D).
+
+    `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même.
+    """
+    causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
+    if causal and _products_pay(q):
+        return causal_attention(q, k, v, dropout)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
+
+
+def _products_pay(q: Tensor) -> bool:
     """Vrai si cette attention, (B, H, T, D), va plus vite en produits."""
     return q.device.type == "cpu" and q.requires_grad and q.shape[-2] <= LONGEST.get(q.dtype, 0)
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """softmax(Q Kᵀ / √D) V, où la position t ne voit que les positions <= t : (B, H, T, D) x 3 -> (B, H, T, D)."""
+    """L'attention causale en produits, dont les poids attendent la passe arrière : (B, H, T, D) x 3 -> (B, H, T, D)."""
     with torch.autocast(q.device.type, enabled=False):
         return _CausalAttention.apply(q, k, v, dropout)
 
