@@ -100,10 +100,8 @@ ANNOUNCED = (
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize("typed", TRAIN)

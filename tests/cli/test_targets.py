@@ -2,15 +2,12 @@ import pytest
 
 from gpt_lightning.cli.targets import build
 from gpt_lightning.errors import UserError
-from tests.conftest import ROOT
 from tests.resilience.faults import Zygote
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(

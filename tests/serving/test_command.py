@@ -16,10 +16,8 @@ from tests.resilience.faults import Zygote
 
 
 @pytest.fixture(scope="module")
-def start(cache):
-    zygote = Zygote(ROOT, cache)
-    yield zygote
-    zygote.close()
+def start(forks, cache):
+    return Zygote(forks, cache)
 
 
 class Served:

@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.resilience.faults import Zygote
 from tests.weights.test_hostile import CANARY, HOSTILE, RUN
 
@@ -26,10 +25,8 @@ KINDS = [
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.slow
