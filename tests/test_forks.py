@@ -28,7 +28,7 @@ PROGRAMS = {
     "environnement": "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k != 'LC_CTYPE'}))",
     "enfant": "import subprocess; print(subprocess.run(['sh', '-c', 'echo $NOUVELLE'], capture_output=True))",
     "largeur": "import rich; print(rich.get_console().width)",
-    "tirages": "import torch; torch.manual_seed(3); print(torch.rand(9), torch.get_num_threads(), torch.get_num_interop_threads())",
+    "tirages": "import torch; torch.manual_seed(3); print(torch.rand(9), torch.get_num_threads())",
     "journal": "import logging; logging.warning('attention'); print(logging.getLogger('x').handlers)",
     "processus": """
 import multiprocessing
