@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.forks import Forks
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
+LOG = re.compile(r"[A-ZÀÉÈÊ][\w' ]{10}: | {13}")
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
 
 
@@ -71,6 +73,11 @@ def hearing_signals() -> None:
     """Dans un enfant qui commence : un signal qu'ignore qui lance les essais (« make test & ») ne l'est plus."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def sentences(said: str) -> list[str]:
+    """Ce qui est dit, sans le journal (« Corpus     : ... » et sa suite) : il peut gagner une ligne."""
+    return [line for line in said.splitlines() if line.strip() and not LOG.match(line)]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
 import socket
 import threading
 import time
@@ -33,8 +34,42 @@ def tiny(vocab_size: int, context: int = CONTEXT, *, dtype: torch.dtype = torch.
     return for_inference(one.to(dtype))
 
 
+class Gate:
+    """Retient le fil du modèle avant chaque passe : `hold` l'arrête, `let` lui en laisse quelques-unes, `open` toutes.
+
+    Un texte qui ne peut pas finir ne court contre aucune horloge.
+    """
+
+    def __init__(self, model: GPTModel) -> None:
+        self._changed, self._left = threading.Condition(), math.inf
+        passes = model.next_logits
+
+        def next_logits(*arguments: Any, **options: Any) -> torch.Tensor:
+            with self._changed:
+                self._changed.wait_for(lambda: self._left > 0)
+                self._left -= 1
+            return passes(*arguments, **options)
+
+        model.next_logits = next_logits
+
+    def hold(self, after: int = 0) -> None:
+        """Ne laisse plus que `after` passes."""
+        with self._changed:
+            self._left = after
+
+    def let(self, passes: float) -> None:
+        """Laisse `passes` passes de plus."""
+        with self._changed:
+            self._left += passes
+            self._changed.notify_all()
+
+    def open(self) -> None:
+        """Ne retient plus rien."""
+        self.let(math.inf)
+
+
 class Live:
-    """Un serveur qui écoute un port libre de cette machine."""
+    """Un serveur qui écoute un port libre de cette machine ; `gate` retient son modèle."""
 
     def __init__(
         self,
@@ -47,6 +82,7 @@ class Live:
     ) -> None:
         self.tokenizer = tokenizer
         self.model = model or tiny(tokenizer.vocab_size)
+        self.gate = Gate(self.model)
         made = Template(template, tokenizer) if template else None
         context = self.model.config.context_length
         known = protocol.Model("gpt_lightning", tokenizer, context, rows, made)
@@ -78,6 +114,7 @@ class Live:
 
     def __exit__(self, *_: Any) -> None:
         self.server.should_exit = True
+        self.gate.open()
         self.thread.join(30)
         self.worker.join(30)
         assert not self.thread.is_alive()
