@@ -17,6 +17,14 @@ LOG = re.compile(r"[A-ZÀÉÈÊ][\w' ]{10}: | {13}")
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Ce qui ouvre une page porte la marque `browser`."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def golden() -> dict:
     return json.loads((ROOT / "tests" / "golden" / "original.json").read_text(encoding="utf-8"))
