@@ -35,9 +35,9 @@ THREADS = "OMP_NUM_THREADS"  # un serveur par valeur
 READY = b"."
 READ_AT_START = (  # lus par Python, torch, Lightning, matplotlib ou huggingface_hub avant la première ligne de `main`
     ("PYTHON", "LANG", "LC_", "LD_", "DYLD_", "MALLOC_", "TZ", "HOME", "XDG_CONFIG_HOME")
-    + ("OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "NVIDIA_")
+    + ("OMP_", "MKL_", "GOMP_", "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "NVIDIA_")
     + ("TORCH_", "PYTORCH_", "TORCHELASTIC_", "NCCL_", "GLOO_", "MPL", "HF_", "TRANSFORMERS_", "TQDM_")
-    + ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "SLURM_", "PL_", "LT_")
+    + ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "SLURM_")
 )
 IMPORTED = (
     "lightning.pytorch.callbacks",
@@ -267,6 +267,8 @@ def become(typed: list[str], cwd: str, env: dict[str, str]) -> None:
     if typed[0] == "-m":
         sys.path[0] = os.getcwd()
         sys.argv[:] = typed[1:]
+        if not hasattr(sys.modules.get(typed[1]), "__path__"):  # à lire comme si personne ne l'avait importé
+            sys.modules.pop(typed[1], None)
         runpy.run_module(typed[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(typed[0]).resolve().parent)
