@@ -36,8 +36,8 @@ READY = b"."
 READ_AT_START = (  # lus par Python, torch, Lightning, matplotlib ou huggingface_hub avant la première ligne de `main`
     ("PYTHON", "LANG", "LC_", "LD_", "DYLD_", "MALLOC_", "TZ", "HOME", "XDG_CONFIG_HOME")
     + ("OMP_", "MKL_", "GOMP_", "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA_", "NVIDIA_")
-    + ("TORCH_", "PYTORCH_", "TORCHELASTIC_", "NCCL_", "GLOO_", "MPL", "HF_", "TRANSFORMERS_", "TQDM_")
-    + ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "SLURM_")
+    + ("TORCH_", "PYTORCH_", "NCCL_", "GLOO_", "MPL", "HF_", "TRANSFORMERS_", "TQDM_")
+    + ("RANK", "LOCAL_RANK", "SLURM_", "JSM_")  # le rang de Lightning
 )
 IMPORTED = (
     "lightning.pytorch.callbacks",

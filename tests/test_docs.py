@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,11 +20,9 @@ COMMANDS = [
 ]
 
 
-def test_the_page_of_the_configuration_is_fresh():
+def test_the_page_of_the_configuration_is_fresh(command):
     """docs/configuration.md est ce que « make docs » écrirait : chaque clé de conf/, et rien d'autre."""
-    done = subprocess.run(
-        [sys.executable, "docs/configuration.py", "--check"], capture_output=True, text=True, cwd=ROOT
-    )
+    done = command("docs/configuration.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
