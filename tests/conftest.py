@@ -2,16 +2,27 @@
 
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Forks
+
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
+LOG = re.compile(r"[A-ZÀÉÈÊ][\w' ]{10}: | {13}")
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Ce qui ouvre une page porte la marque `browser`."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")
@@ -30,37 +41,51 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command(cache):
-    """Lance un script du projet comme on le tape : command("train.py", "model=tiny", cwd=...)."""
+def forks(cache) -> Iterator[Forks]:
+    """Un processus qui a tout importé, dont les commandes des essais sont des enfants."""
+    with Forks(ROOT, _environment(cache)) as forks:
+        yield forks
+
+
+@pytest.fixture(scope="session")
+def command(cache, forks):
+    """Lance un script du projet comme on le tape : command("train.py", "model=tiny", cwd=...).
+
+    C'est un enfant de `forks`, ou un vrai processus quand son environnement n'est pas celui où `forks` a tout importé
+    (tests/forks.py, READ_AT_START). Lancent de vrais processus, toujours :
+
+    - ce que l'essai arrête par un signal, tue, ou lit pendant qu'il tourne : resilience/test_signals.py,
+      test_resume.py, test_stops.py, test_changes.py et test_lock.py, commands/test_commands.py et test_chat.py
+      (Ctrl-C), serving/test_command.py (un serveur), test_tensorboard.py ;
+    - torchrun, srun, deux processus qui se surveillent : test_parallel.py, training/test_divergence.py ;
+    - ce qui change Python, ses flux ou le système avant lui : resilience/test_surroundings.py, test_other_systems.py
+      et test_disk.py, serving/test_page.py (une ligne de bash), test_install.py, test_wheel.py ;
+    - ce qui regarde un import : test_floors.py ; et un code à part : data/test_corpus.py, test_datamodule.py.
+    """
 
     def run(
         script: str, *arguments: str, cwd: Path, timeout: float = 240, stdin: str | None = None, **env: str
     ):
         entry = [str(ROOT / script)] if script.endswith(".py") else ["-m", script]
-        return subprocess.run(
-            [sys.executable, *entry, *arguments],
-            cwd=cwd,
-            env={
-                **os.environ,
-                "XDG_CACHE_HOME": str(cache),
-                "COLUMNS": "200",
-                "PYTHONPATH": str(ROOT),
-                **env,
-            },
-            capture_output=True,
-            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
-            text=True,
-            timeout=timeout,
-            encoding="utf-8",
-        )
+        whole = {**_environment(cache), **env}
+        return forks.run(*entry, *arguments, cwd=cwd, env=whole, timeout=timeout, stdin=stdin)
 
     return run
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_CACHE_HOME": str(cache), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 
 
 def hearing_signals() -> None:
     """Dans un enfant qui commence : un signal qu'ignore qui lance les essais (« make test & ») ne l'est plus."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def sentences(said: str) -> list[str]:
+    """Ce qui est dit, sans le journal (« Corpus     : ... » et sa suite) : il peut gagner une ligne."""
+    return [line for line in said.splitlines() if line.strip() and not LOG.match(line)]
 
 
 @pytest.fixture(scope="session")

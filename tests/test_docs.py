@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +22,9 @@ COMMANDS = [
 ]
 
 
-def test_the_page_of_the_configuration_is_fresh():
+def test_the_page_of_the_configuration_is_fresh(command):
     """docs/configuration.md est ce que « make docs » écrirait : chaque clé de conf/, et rien d'autre."""
-    done = subprocess.run(
-        [sys.executable, "docs/configuration.py", "--check"], capture_output=True, text=True, cwd=ROOT
-    )
+    done = command("docs/configuration.py", "--check", cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -74,12 +74,6 @@ def test_each_file_named_exists(path):
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("old, new", [("evaluate", "evaluate"), ("data", "prepare"), ("weights", "export")])
-def test_an_old_form_answers_with_the_new_one(command, tmp_path, old, new):
-    done = command(f"gpt_lightning.{old}", new, "ckpt_path=best", cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"-m gpt_lightning {new}" in done.stderr
-
-
 def test_without_a_command_they_are_listed_and_a_mistake_is_answered(command, tmp_path):
     done = command("gpt_lightning", cwd=tmp_path)
     assert done.returncode == 0 and all(f"  {name} " in done.stdout for name in COMMANDS)

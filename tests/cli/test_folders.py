@@ -10,6 +10,7 @@ import yaml
 
 from gpt_lightning.cli import folders
 from gpt_lightning.errors import UserError
+from tests.conftest import sentences
 
 TINY = (
     "model=tiny",
@@ -75,7 +76,7 @@ def test_a_command_that_fails_leaves_nothing(command, tmp_path, typed):
     before = sorted(tmp_path.rglob("*"))
     done = command("train.py", *TINY, *typed, cwd=tmp_path)
     jobs = 1 + (typed[0] == "-m")  # une phrase par tâche
-    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == jobs, done.stderr
+    assert done.returncode == 1 and len(sentences(done.stderr)) == jobs, done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -115,7 +116,7 @@ def test_a_run_begun_with_the_old_optim_keys_is_not_resumed_but_its_weights_load
     record = old / ".hydra" / "overrides.yaml"
     record.write_text(record.read_text(encoding="utf-8") + "- optim.rule=adamw\n", encoding="utf-8")
     done = command("train.py", "ckpt_path=ancienne", "trainer.max_steps=14", cwd=tmp_path)
-    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+    assert done.returncode == 1 and len(sentences(done.stderr)) == 1
     assert "init_from=" in done.stderr, done.stderr
     written = command("generate.py", f"ckpt_path={path}", "prompt=Le chat", "max_new_tokens=2", cwd=tmp_path)
     assert written.returncode == 0, written.stderr

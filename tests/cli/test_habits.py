@@ -5,6 +5,7 @@ import pytest
 from gpt_lightning.cli import habits
 from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.errors import UserError
+from tests.conftest import sentences
 
 TRAIN = [
     ("dropout=0.1", "model.drop_rate="),
@@ -39,7 +40,7 @@ GENERATE = [
 )
 def test_a_habit_is_answered_with_what_to_type(command, tmp_path, script, typed, words):
     done = command(script, typed, cwd=tmp_path, timeout=60)
-    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.returncode == 1 and len(sentences(done.stderr)) == 1, done.stderr
     assert words in done.stderr and list(tmp_path.iterdir()) == []
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, sentences
 from tests.resilience.faults import Zygote
 
 FILES = {
@@ -90,20 +90,11 @@ TRAIN = [
     "+invente=3",
     "global_batch_tokens=7",
 ]
-ANNOUNCED = (
-    "Précision  :",
-    "Dossier    :",
-    "Base       :",
-    "             ",
-    "Corpus     :",
-)  # avant la phrase
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize("typed", TRAIN)
@@ -114,9 +105,8 @@ def test_a_mistake_is_one_sentence(typed, start, tmp_path):
         (cwd / name).write_bytes(content)
     short = () if typed.startswith(("model=", "modle", "init_from")) else ("model=tiny",)
     done = start("commands.train", *short, *typed.split(" "), cwd=cwd)
-    said = [line for line in done["said"].splitlines() if line.strip()]
+    said = sentences(done["said"])
     assert done["rc"] == 1, done
-    said = [line for line in said if not line.startswith(ANNOUNCED)]
     assert "Traceback" not in done["said"] and not re.search(r"Error:", said[-1]) and len(said) == 1, done[
         "said"
     ]
@@ -150,6 +140,6 @@ def test_a_mistake_in_generate_is_one_sentence(typed, start, tmp_path):
     release = ROOT / "tests" / "golden" / "releases" / "0.1.0"
     source = () if typed.startswith("ckpt_path") else (f"ckpt_path={release}",)
     done = start("commands.generate", *source, typed, cwd=cwd)
-    said = [line for line in done["said"].splitlines() if line.strip()]
+    said = sentences(done["said"])
     assert done["rc"] == 1 and len(said) == 1 and "Traceback" not in said[0], done
     assert sorted(path.name for path in cwd.iterdir()) == sorted(FILES)

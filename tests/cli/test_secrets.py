@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from gpt_lightning.cli.resume import literal, resume_overrides
-from tests.conftest import ROOT
 from tests.resilience.faults import Zygote
 from tests.resilience.runs import TINY
 
@@ -21,10 +20,8 @@ data:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@ import pytest
 
 from gpt_lightning.cli.targets import build
 from gpt_lightning.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import sentences
 from tests.resilience.faults import Zygote
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_a_file_from_elsewhere_does_not_drive_hydra(key, sweep, start, tmp_path)
 )
 def test_the_command_does_not_either(typed, start, tmp_path):
     done = start("commands.train", "model=tiny", "max_tokens=0", typed, cwd=tmp_path / "ici")
-    assert done["rc"] == 1 and "Traceback" not in done["said"] and len(done["said"].splitlines()) == 1, done
+    assert done["rc"] == 1 and "Traceback" not in done["said"] and len(sentences(done["said"])) == 1, done
 
 
 def test_a_file_from_elsewhere_may_say_the_rest(start, tmp_path):

@@ -264,12 +264,12 @@ def test_two_builders_at_once_both_end_well(tmp_path, text_file):
 def test_disk_full_leaves_nothing_and_names_the_reason(tmp_path, monkeypatch):
     import errno
 
-    from gpt_lightning.data import store
+    from gpt_lightning.data import encode
 
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync", full)
+    monkeypatch.setattr(encode, "_sync", full)
     with pytest.raises(ValueError, match="No space left on device.*data.cache_dir"):
         module(tmp_path, TEXT * 50).prepare()
     assert list((tmp_path / "cache").iterdir()) == []

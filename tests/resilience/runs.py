@@ -1,8 +1,10 @@
 """De quoi lancer, tuer, reprendre et comparer des entraînements minuscules, comme une personne les tape."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,6 +25,18 @@ TINY = (
     "callbacks.sample.max_new_tokens=4",
 )
 TIMED = ("tokens_per_second", "memory_gb", "mfu")  # ce que deux exécutions ne mesurent pas pareil
+
+
+# Python l'exécute au démarrage : le checkpoint du pas voulu s'ouvre quand l'essai ouvre le tube
+HOLD = """
+import os, sys
+def hold(event, arguments):
+    if event == "open" and os.environ["HELD"] in str(arguments[0]) and not hold.held:
+        hold.held = True
+        open(os.environ["GATE"]).close()
+hold.held = False
+sys.addaudithook(hold)
+"""
 
 
 class Runs:
@@ -59,6 +73,21 @@ class Runs:
     def fresh(self, name: str, *typed: str, **options) -> subprocess.Popen:
         return self.start(*self.typed, f"output_dir={name}", *typed, **options)
 
+    def held(self, name: str, step: int, *typed: str) -> tuple[subprocess.Popen, Path]:
+        """Une exécution qui attend, au checkpoint de ce pas, que l'on ouvre ce tube (`released`)."""
+        folder = self.cwd / f"tenue {name}"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
+        gate = folder / "tube"
+        os.mkfifo(gate)
+        free = self.env
+        path = f"{folder}{os.pathsep}{free['PYTHONPATH']}"
+        self.env = {**free, "PYTHONPATH": path, "HELD": f"step_{step:07d}.ckpt", "GATE": str(gate)}
+        try:
+            return self.fresh(name, *typed), gate
+        finally:
+            self.env = free
+
     def resumed(self, name: str, *typed: str, **options) -> subprocess.Popen:
         return self.start(f"ckpt_path={name}", *typed, **options)
 
@@ -84,6 +113,16 @@ def until(process: subprocess.Popen, *words: str) -> str:
         if any(word in line for word in words):
             break
     return said
+
+
+@contextlib.contextmanager
+def released(gate: Path) -> Iterator[None]:
+    """Pendant ce bloc, une exécution tenue passe, dès qu'elle y est."""
+    writing = os.open(gate, os.O_RDWR)  # n'attend personne
+    try:
+        yield
+    finally:
+        os.close(writing)
 
 
 def read(path: Path) -> dict:

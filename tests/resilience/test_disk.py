@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from gpt_lightning.weights.files import read_torch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, sentences
 from tests.resilience.runs import TINY, Runs, until
 
 
@@ -89,4 +89,4 @@ def test_a_pipe_or_a_device_is_not_a_corpus(cache, tmp_path):
             timeout=60,
             stdin=subprocess.DEVNULL,
         )
-        assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert done.returncode == 1 and len(sentences(done.stderr)) == 1, done.stderr

@@ -10,7 +10,6 @@ import pytest
 from gpt_lightning import durable
 from gpt_lightning.data.store import TokenStore
 from gpt_lightning.weights.files import read_torch
-from tests.conftest import ROOT
 from tests.resilience.faults import Zygote
 from tests.resilience.runs import same_run
 
@@ -35,10 +34,8 @@ PARTS = 6
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    zygote = Zygote(ROOT, tmp_path_factory.mktemp("cache"))
-    yield zygote
-    zygote.close()
+def start(forks, tmp_path_factory):
+    return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.cli.processes import _free_port
-from tests.resilience.runs import Runs, ended, measures, same_run, steps_of, until
+from tests.resilience.runs import Runs, ended, measures, released, same_run, steps_of, until
 
 STEPS = "trainer.max_steps=20"
 INTERVAL = 5  # pas entre deux checkpoints, au plus (eval_every)
@@ -94,10 +94,11 @@ def test_killed_twice_it_ends_on_the_same_bits(cache, short, tmp_path):
 def test_stopped_by_a_signal_it_ends_on_the_same_bits(devices, cache, short, tmp_path):
     runs = Runs(tmp_path, cache, short, STEPS, "model.drop_rate=0.2", f"trainer.devices={devices}")
     expected = runs.whole("entier")
-    process = runs.fresh("arrete")
+    process, gate = runs.held("arrete", 6)
     until(process, "pas 5/")
     process.send_signal(signal.SIGTERM)
-    said = ended(process, 143)
+    with released(gate):
+        said = ended(process, 143)
     assert "SIGTERM" in said and "ckpt_path=arrete" in said and 5 <= steps_of(tmp_path / "arrete") < 20
     ended(runs.resumed("arrete"))
     same_run(tmp_path / "arrete", expected)
@@ -114,10 +115,11 @@ def test_the_number_of_processes_may_change_with_a_global_batch(before, after, c
     )
     runs = Runs(tmp_path, cache, text_file, STEPS, *same)
     expected = measures(runs.whole("entier", f"trainer.devices={before}"))
-    process = runs.fresh("course", f"trainer.devices={before}")
+    process, gate = runs.held("course", 6, f"trainer.devices={before}")
     until(process, "pas 5/")
     process.send_signal(signal.SIGTERM)
-    ended(process, 143)
+    with released(gate):
+        ended(process, 143)
     ended(runs.resumed("course", f"trainer.devices={after}"))
     found = measures(tmp_path / "course")
     assert found.keys() == expected.keys() == set(range(1, 21))
@@ -142,7 +144,7 @@ def test_a_resume_needs_nothing_but_the_run(cache, text_file, tmp_path):
         one for one in runs.typed if not one.startswith(("model=", "tokenizer="))
     ]  # ceux de la source
     expected = runs.whole("entier", f"init_from={source}", "seed=7")
-    process = runs.fresh("course", f"init_from={source}", "seed=7")
+    process, _ = runs.held("course", 6, f"init_from={source}", "seed=7")
     until(process, "pas 5/")
     process.kill()
     process.wait()

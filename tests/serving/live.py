@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from gpt_lightning.serving import app, guard, protocol, server, showing, worker
 from gpt_lightning.tokenizers.template import Template
 
 CONTEXT = 128
+SOME = 64  # passes : assez pour que l'on voie un texte s'écrire, trop peu pour le finir
 
 
 def tiny(vocab_size: int, context: int = CONTEXT, *, dtype: torch.dtype = torch.float32) -> GPTModel:
@@ -33,8 +36,42 @@ def tiny(vocab_size: int, context: int = CONTEXT, *, dtype: torch.dtype = torch.
     return for_inference(one.to(dtype))
 
 
+class Gate:
+    """Retient le fil du modèle avant chaque passe : `hold` l'arrête, `let` lui en laisse quelques-unes, `open` toutes.
+
+    Un texte qui ne peut pas finir ne court contre aucune horloge.
+    """
+
+    def __init__(self, model: GPTModel) -> None:
+        self._changed, self._left = threading.Condition(), math.inf
+        passes = model.next_logits
+
+        def next_logits(*arguments: Any, **options: Any) -> torch.Tensor:
+            with self._changed:
+                self._changed.wait_for(lambda: self._left > 0)
+                self._left -= 1
+            return passes(*arguments, **options)
+
+        model.next_logits = next_logits
+
+    def hold(self, after: int = 0) -> None:
+        """Ne laisse plus que `after` passes."""
+        with self._changed:
+            self._left = after
+
+    def let(self, passes: float) -> None:
+        """Laisse `passes` passes de plus."""
+        with self._changed:
+            self._left += passes
+            self._changed.notify_all()
+
+    def open(self) -> None:
+        """Ne retient plus rien."""
+        self.let(math.inf)
+
+
 class Live:
-    """Un serveur qui écoute un port libre de cette machine."""
+    """Un serveur qui écoute un port libre de cette machine ; `gate` retient son modèle."""
 
     def __init__(
         self,
@@ -47,6 +84,7 @@ class Live:
     ) -> None:
         self.tokenizer = tokenizer
         self.model = model or tiny(tokenizer.vocab_size)
+        self.gate = Gate(self.model)
         made = Template(template, tokenizer) if template else None
         context = self.model.config.context_length
         known = protocol.Model("gpt_lightning", tokenizer, context, rows, made)
@@ -78,6 +116,7 @@ class Live:
 
     def __exit__(self, *_: Any) -> None:
         self.server.should_exit = True
+        self.gate.open()
         self.thread.join(30)
         self.worker.join(30)
         assert not self.thread.is_alive()
@@ -119,15 +158,23 @@ class Live:
                     data = line.removeprefix(b"data: ").decode().strip()
                     yield data if data == "[DONE]" else json.loads(data)
 
-    def raw(self, content: bytes, *, seconds: float = 5) -> bytes:
-        """Ce que le serveur répond à ces octets-là, jusqu'à ce qu'il ferme, ou que `seconds` passent."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as one:
+    def raw(self, content: bytes, *, closes: bool = True) -> bytes:
+        """Ce que le serveur répond à ces octets-là, jusqu'à ce qu'il ferme ; sans `closes`, une réponse suffit."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as one:
             found = b""
-            with contextlib.suppress(TimeoutError, ConnectionError):  # il peut fermer avant d'avoir tout lu
+            with contextlib.suppress(ConnectionError):  # il peut fermer avant d'avoir tout lu
                 one.sendall(content)
                 while part := one.recv(65536):
                     found += part
+                    if not closes and _is_whole(found):
+                        break
             return found
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    size = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+    return size is not None and len(body) >= int(size[1])
 
 
 def gpt2_live(**options: Any) -> Live:
@@ -137,3 +184,11 @@ def gpt2_live(**options: Any) -> Live:
     """
     model = tiny(50_257, dtype=torch.float64)
     return Live(tokenizers.gpt2(), model=model, template="texte", **options)
+
+
+def until(true: Callable[[], Any], seconds: float = 60) -> None:
+    """Attend que `true()` le soit."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "trop long"
+        time.sleep(0.005)

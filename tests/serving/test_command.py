@@ -16,10 +16,8 @@ from tests.resilience.faults import Zygote
 
 
 @pytest.fixture(scope="module")
-def start(cache):
-    zygote = Zygote(ROOT, cache)
-    yield zygote
-    zygote.close()
+def start(forks, cache):
+    return Zygote(forks, cache)
 
 
 class Served:
@@ -116,7 +114,8 @@ def test_a_second_ctrl_c_waits_for_nothing(finished_run, cache):
                 "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
             )
         one.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+        while "Arrêt" not in one.process.stderr.readline():  # il a entendu le premier
+            assert one.process.poll() is None
         one.process.send_signal(signal.SIGINT)
         assert one.process.wait(15) == 0
 

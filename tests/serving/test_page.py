@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,10 @@ from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.serving import showing
 from tests.conftest import ROOT
-from tests.serving.live import Live, tiny
+from tests.serving.live import SOME, Live, tiny, until
 from tests.serving.test_command import Served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-sync_api = pytest.importorskip("playwright.sync_api")
 SETTINGS = [
     {},
     {"temperature": 0},
@@ -37,6 +37,7 @@ SETTINGS = [
 def browser():
     if CHROMIUM is None:
         pytest.skip("chromium n'est pas installé (apt install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield one
@@ -421,15 +422,18 @@ def _hundred_thousand(page) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_stops_is_a_sentence(browser):
-    model = tiny(257, 4096)
-    with Live(tokenizers.ByteTokenizer(), model=model, grace=0.2) as live:
+    with Live(tokenizers.ByteTokenizer(), grace=0.2) as live:
+        live.gate.hold(after=SOME)
         one = Seen(browser, live.url)
         page = one.page
-        page.fill("#length", "1000")
+        page.fill("#length", "100")
         page.fill("#text", "a")
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
+        live.server.config.timeout_graceful_shutdown = None  # uvicorn ne coupe rien avant nous
         live.server.should_exit = True
+        until(lambda: live.worker._closing is not None and time.monotonic() > live.worker._closing)
+        live.gate.let(1)
         page.locator("#status.fault").wait_for()
         assert "arrête" in page.locator("#status").text_content()
         count = len(tokens(page))
@@ -443,18 +447,21 @@ def test_a_server_that_stops_is_a_sentence(browser):
 @pytest.mark.slow
 def test_a_text_that_is_stopped_stays(browser):
     with (
-        Live(tokenizers.ByteTokenizer(), model=tiny(257, 4096), rows=1) as live,
+        Live(tokenizers.ByteTokenizer(), rows=1) as live,
         Seen(browser, live.url) as page,
     ):
-        page.fill("#length", "1000")
+        live.gate.hold(after=SOME)
+        page.fill("#length", "100")
         page.fill("#text", "a")
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
+        (job,) = live.worker.running
         page.click("#stop")
         page.locator("#copy:not([disabled])").wait_for()
         assert len(tokens(page)) > 5
-        page.wait_for_timeout(300)
-        assert live.worker.batch.free == 1
+        until(lambda: job.cancelled)
+        live.gate.open()
+        until(lambda: live.worker.batch.free == 1)
 
 
 @pytest.mark.slow

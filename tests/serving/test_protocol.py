@@ -5,6 +5,7 @@ import json
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -13,9 +14,9 @@ import torch
 from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.text import prompt_ids
-from gpt_lightning.serving import protocol
+from gpt_lightning.serving import app, protocol
 from gpt_lightning.serving.metrics import Metrics
-from tests.serving.live import CONTEXT, Live, gpt2_live, tiny
+from tests.serving.live import CONTEXT, Live, gpt2_live, tiny, until
 
 ASK = {"model": "gpt_lightning", "prompt": "Le chat", "seed": 3, "max_tokens": 12}
 HELLO = [{"role": "user", "content": "Bonjour, ça va ?"}]
@@ -500,23 +501,49 @@ def test_an_identifier_that_names_nothing_breaks_nothing(route):
             assert status == 200, answer
 
 
-def test_one_deadline_for_a_whole_request():
-    with Live(tokenizers.ByteTokenizer(), model=tiny(257, 4096), seconds=0.5) as live:
-        body = {"prompt": ["x" * 4000] * 20, "max_tokens": 0, "echo": True, "logprobs": 1}
-        status, answer = live.ask("/v1/completions", body)
+def test_one_deadline_for_a_whole_request(monkeypatch):
+    """Le premier de vingt textes est tenu plus longtemps que la demande n'a : le deuxième n'a plus de temps."""
+    jobs, going = [], threading.Event()
+    score = app.score_text
+
+    def held(*arguments):
+        going.wait()
+        return score(*arguments)
+
+    monkeypatch.setattr(app, "score_text", held)
+    with Live(tokenizers.ByteTokenizer(), seconds=0.5) as live, ThreadPoolExecutor(1) as pool:
+        submit = live.worker.submit
+        monkeypatch.setattr(live.worker, "submit", lambda job: (jobs.append(job), submit(job)))
+        body = {"prompt": ["x"] * 20, "max_tokens": 0, "echo": True, "logprobs": 1}
+        asked = pool.submit(live.ask, "/v1/completions", body)
+        until(lambda: jobs and not live.worker.waiting and time.monotonic() > jobs[0].deadline)
+        going.set()
+        status, answer = asked.result(60)
         assert status == 504 and answer["error"]["code"] == "timeout"
 
 
 def test_a_long_text_does_not_stop_the_others():
     """Lire et écrire se font à côté : /health répond pendant ce temps."""
-    with Live(tokenizers.gpt2(), model=tiny(50_257, 4096), max_body=1 << 20) as live:
-        long = threading.Thread(target=live.ask, args=("/api/tokens", {"text": " a" * 30_000}))
-        long.start()
-        waits = []
-        while long.is_alive():
-            began = time.monotonic()
+    with (
+        Live(tokenizers.gpt2(), model=tiny(50_257, 4096), max_body=1 << 20) as live,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reading, going = threading.Event(), threading.Event()
+        encode = live.tokenizer.encode
+
+        def held(*arguments, **options):
+            reading.set()
+            going.wait()
+            return encode(*arguments, **options)
+
+        live.tokenizer.encode = held
+        long = pool.submit(live.ask, "/api/tokens", {"text": " a" * 30_000})
+        assert reading.wait(60)
+        for _ in range(3):
             assert live.ask("/health", method="GET")[0] == 200
-            waits.append(time.monotonic() - began)
-        assert max(waits) < 1.5 and len(waits) > 2
+        assert not long.done()
+        going.set()
+        assert long.result(60)[0] == 200
+        live.tokenizer.encode = encode
         status, answer = live.ask("/v1/completions", {"prompt": [""] * 200_000})
         assert status == 400 and answer["error"]["param"] == "n"
