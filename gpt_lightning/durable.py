@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import wording
 from gpt_lightning.errors import UserError
+from gpt_lightning.wording import cannot_write, goes_on
 
 log = logging.getLogger("gpt_lightning")
 _SCRATCH = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.brouillon")
@@ -51,7 +51,7 @@ def refusal(path: Path | str, error: BaseException) -> str | None:
     refused = system_error(error)
     if refused is None:
         return None
-    return wording.cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
+    return cannot_write(str(path), refused.errno or 0, refused.strerror or str(refused))
 
 
 def system_error(error: BaseException) -> OSError | None:
@@ -196,7 +196,7 @@ def surviving(path: Path) -> Iterator[None]:
     except WriteError as error:
         if path not in _said:
             _said.add(path)
-            log.warning(wording.goes_on(str(error)))
+            log.warning(goes_on(str(error)))
 
 
 def cache_folder() -> Path:

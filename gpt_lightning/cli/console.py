@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
+from gpt_lightning.wording import goes_on
 
 log = logging.getLogger("gpt_lightning")
 
@@ -88,7 +89,7 @@ class LogFile(logging.FileHandler):
         why = durable.refusal(self.baseFilename, sys.exc_info()[1] or ValueError())
         if why is not None and not self._failed:
             self._failed = True
-            print(wording.goes_on(why), file=sys.stderr)
+            print(goes_on(why), file=sys.stderr)
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from gpt_lightning import wording
 from gpt_lightning.cli import habits
 from gpt_lightning.cli.composition import CONF, choices, known_keys, unknown_choice
 from gpt_lightning.errors import UserError
+from gpt_lightning.wording import cannot_write
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # d'une écriture seulement
 
@@ -70,7 +70,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return f"Lightning refuse cette configuration du Trainer : {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.errno in REFUSED:
         where = os.fsdecode(error.filename or "Un fichier")
-        return wording.cannot_write(where, error.errno, error.strerror or "")
+        return cannot_write(where, error.errno, error.strerror or "")
     if isinstance(error, OSError) and error.filename:
         return _os_error(str(error.filename), error.errno or 0, error.strerror or "")
     return None

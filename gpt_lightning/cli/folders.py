@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from gpt_lightning import durable, layout, wording
+from gpt_lightning import durable, layout
 from gpt_lightning.cli import console, lock, signals
 from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
 from gpt_lightning.cli.composition import plain
@@ -39,6 +39,7 @@ from gpt_lightning.layout import (
     SWEEP,
     resumable_files,
 )
+from gpt_lightning.wording import number
 
 
 class RunFolders:
@@ -157,7 +158,7 @@ def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None
         return
     last, said = (
         layout.last(folder),
-        f"\nInterrompu par {signals.name_of(signum)} au pas {wording.number(step)}.",
+        f"\nInterrompu par {signals.name_of(signum)} au pas {number(step)}.",
     )
     if last.exists():
         again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
@@ -221,11 +222,7 @@ def _sweep_table(
     best = min((loss for *_, loss in rows if loss is not None and loss == loss), default=math.nan)
     table = [("tâche", *keys, "perte de validation", "")]
     for job, values, loss in rows:
-        shown = (
-            ("échec", "")
-            if loss is None
-            else (wording.number(loss, 4), "la meilleure" if loss == best else "")
-        )
+        shown = ("échec", "") if loss is None else (number(loss, 4), "la meilleure" if loss == best else "")
         table.append((str(job), *values, *shown))
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]

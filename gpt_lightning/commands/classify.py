@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_lightning import cli, wording
+from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.commands import idle, writing
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.wording import number, percent
 
 
 def classify(settings: dict[str, Any]) -> None:
@@ -50,7 +51,7 @@ def _label_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
     """L'étiquette d'un texte, puis ce que le modèle donne à chacune, de la plus probable à la moins probable."""
     order = sorted(range(len(labels)), key=lambda rank: -shares[rank])
     width = max(len(labels[rank]) for rank in order)
-    rows = [f"  {labels[rank]:<{width}}  {wording.percent(shares[rank])}" for rank in order]
+    rows = [f"  {labels[rank]:<{width}}  {percent(shares[rank])}" for rank in order]
     return "\n".join([labels[order[0]], *rows])
 
 
@@ -58,7 +59,7 @@ def _cut_texts(count: int, length: int) -> str:
     """Des textes plus longs que ce que le modèle lit d'un texte."""
     plural = "s" * (count > 1)
     return (
-        f"{wording.number(count)} texte{plural} coupé{plural} à {wording.number(length)} jetons : le modèle "
+        f"{number(count)} texte{plural} coupé{plural} à {number(length)} jetons : le modèle "
         "ne lit pas plus loin."
     )
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpt_lightning import wording
 from gpt_lightning.commands import dialogue
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.template import Message, Template
+from gpt_lightning.wording import number
 
 QUIT, HELP = ("/quitter", "/quit"), ("/aide", "/help")
 NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), ("/regler", "/régler", "/set")
@@ -68,9 +68,8 @@ class Speaker:
                 break
             if len(history) == 1:
                 raise UserError(
-                    f"Cette question fait {wording.number(len(ids))} jetons, et la fenêtre du modèle en "
-                    f"laisse {wording.number(self.context - wanted)} : "
-                    "raccourcissez-la."
+                    f"Cette question fait {number(len(ids))} jetons, et la fenêtre du modèle en "
+                    f"laisse {number(self.context - wanted)} : raccourcissez-la."
                 )
             del history[: 2 if history[1].role == "assistant" else 1]
             dropped += 1

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_lightning import wording
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
+from gpt_lightning.wording import number
 
 
 def build_data(
@@ -44,11 +44,11 @@ def _left_out(files: Sequence[tuple[Any, str]]) -> str:
     counted = Counter(reason for _, reason in files).most_common()
     listed = ", ".join(f"{reason} × {n}" for reason, n in counted)
     plural = "s" * (len(files) > 1)
-    return f"Corpus     : {wording.number(len(files))} laissé{plural} de côté ({listed}), dont {files[0][0]}"
+    return f"Corpus     : {number(len(files))} laissé{plural} de côté ({listed}), dont {files[0][0]}"
 
 
 def _encoding(characters: int, seconds: float) -> str:
     """Où en est l'écriture d'une base de jetons."""
     millions = characters / 1e6
-    speed = wording.number(millions / seconds, 1)
-    return f"             {wording.number(millions)} M de caractères encodés, {speed} M/s"
+    speed = number(millions / seconds, 1)
+    return f"             {number(millions)} M de caractères encodés, {speed} M/s"

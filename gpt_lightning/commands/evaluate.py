@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_lightning import cli, wording
+from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.errors import UserError, choice
+from gpt_lightning.wording import class_table, duration, number, percent
 
 SPLITS = ("val", "train", "all")
 
@@ -45,10 +46,10 @@ def _text_result(source: str, corpus: str, score: Any) -> str:
     return (
         f"Modèle           {source}\n"
         f"Corpus           {corpus}\n"
-        f"Perte            {wording.number(score.loss, 4)} nats par jeton\n"
-        f"Perplexité       {wording.number(score.perplexity, 2)}\n"
-        f"Bits par octet   {wording.number(score.bits_per_byte, 4)}\n"
-        f"Jetons prédits   {wording.number(score.tokens)}, pour {wording.number(score.bytes)} octets"
+        f"Perte            {number(score.loss, 4)} nats par jeton\n"
+        f"Perplexité       {number(score.perplexity, 2)}\n"
+        f"Bits par octet   {number(score.bits_per_byte, 4)}\n"
+        f"Jetons prédits   {number(score.tokens)}, pour {number(score.bytes)} octets"
     )
 
 
@@ -57,20 +58,17 @@ def _labels_result(source: str, corpus: str, loss: float, report: Any, labels: S
     return (
         f"Modèle           {source}\n"
         f"Corpus           {corpus}\n"
-        f"Perte            {wording.number(loss, 4)} nats par texte\n"
-        f"Exactitude       {wording.percent(report.accuracy)} de {wording.number(int(report.counts.sum()))} textes\n"
-        f"F1 moyen         {wording.number(report.macro_f1, 4)}\n"
-        f"{wording.class_table(report, labels)}"
+        f"Perte            {number(loss, 4)} nats par texte\n"
+        f"Exactitude       {percent(report.accuracy)} de {number(int(report.counts.sum()))} textes\n"
+        f"F1 moyen         {number(report.macro_f1, 4)}\n"
+        f"{class_table(report, labels)}"
     )
 
 
 def _tokens_done(done: int, total: int, seconds: float) -> str:
     """Où en est une évaluation."""
-    left = wording.duration(seconds / done * (total - done))
-    return (
-        f"{wording.number(done)} jetons sur {wording.number(total)}, {wording.number(done / seconds)} "
-        f"jetons/s, reste {left}"
-    )
+    left = duration(seconds / done * (total - done))
+    return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import cli, wording
+from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.errors import UserError
+from gpt_lightning.wording import parameters_of
 
 
 def export(settings: dict[str, Any]) -> None:
@@ -29,7 +30,7 @@ def export(settings: dict[str, Any]) -> None:
         merge=settings["merge"],
     )
     console.log.info(
-        f"{wording.parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."
+        f"{parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."
     )
     if settings["format"] == "hf" and "vocab.json" not in files:
         kind = tokenizer.state()["kind"] if tokenizer else "absent"

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from gpt_lightning import cli, wording
+from gpt_lightning import cli
 from gpt_lightning.commands import idle
 from gpt_lightning.commands.corpus import build_data, prepare_data
+from gpt_lightning.wording import number
 
 
 def prepare(settings: dict[str, Any]) -> None:
@@ -32,8 +33,8 @@ def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> s
         f"{tokenizer.decode([i])!r} {100 * contents.counts[i] / total:.1f} %" for i in frequent
     )
     return (
-        f"Jetons     : {wording.number(total)}, soit {wording.number(total / characters, 3)} par caractère ; "
-        f"vocabulaire employé {wording.number(used)} sur {wording.number(len(contents.counts))}\n"
+        f"Jetons     : {number(total)}, soit {number(total / characters, 3)} par caractère ; "
+        f"vocabulaire employé {number(used)} sur {number(len(contents.counts))}\n"
         f"             les plus fréquents : {listed}"
     )
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.wording import duration, number
 
 if TYPE_CHECKING:
     from gpt_lightning.decoding import Continuation, TextStream
@@ -88,7 +89,7 @@ def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -
     if stream.rows[0].unread:
         print(
             f"[le texte dépasse le contexte de {context} jetons : les "
-            f"{wording.number(stream.rows[0].unread)} premiers ne sont pas lus]",
+            f"{number(stream.rows[0].unread)} premiers ne sont pas lus]",
             file=sys.stderr,
         )
     began, first = time.monotonic(), None
@@ -249,24 +250,21 @@ def _summary(
     why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte", None: "interrompu"}
     counted = {reason: list(reasons).count(reason) for reason in reasons}
     ends = ", ".join(why[r] if len(reasons) == 1 else f"{why[r]} × {n}" for r, n in counted.items())
-    parts = [source, f"{wording.number(tokens)} jetons"]
+    parts = [source, f"{number(tokens)} jetons"]
     if seconds:
-        parts.append(f"{wording.number(tokens / seconds, 1)} jetons/s")
+        parts.append(f"{number(tokens / seconds, 1)} jetons/s")
     if first is not None:
-        parts.append(f"premier jeton en {wording.number(first, 2)} s")
+        parts.append(f"premier jeton en {number(first, 2)} s")
     return f"[{' · '.join([*parts, ends])}]"
 
 
 def _likelihood(logprobs: Sequence[float]) -> str:
     """La log-probabilité (nats) des jetons produits."""
     mean = sum(logprobs) / len(logprobs)
-    return (
-        f"[log-probabilité moyenne {wording.number(mean, 3)} nat par jeton, "
-        f"{wording.number(sum(logprobs), 2)} en tout]"
-    )
+    return f"[log-probabilité moyenne {number(mean, 3)} nat par jeton, {number(sum(logprobs), 2)} en tout]"
 
 
 def lines_done(done: int, total: int, seconds: float) -> str:
     """Où en est un fichier de textes de départ."""
-    left = f", reste {wording.duration(seconds / done * (total - done))}" if done and done < total else ""
-    return f"{wording.number(done)} textes sur {wording.number(total)}{left}"
+    left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
+    return f"{number(done)} textes sur {number(total)}{left}"

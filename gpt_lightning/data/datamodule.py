@@ -11,13 +11,14 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.data import corpus, encode, store
 from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
+from gpt_lightning.wording import number
 
 SPLITS = ("characters", "documents", "hash")
 
@@ -172,13 +173,13 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
         return (
-            f"Corpus     : {self.name}, {wording.number(self.statistics.documents)} "
+            f"Corpus     : {self.name}, {number(self.statistics.documents)} "
             f"document{'s' * (self.statistics.documents > 1)}, "
-            f"{wording.number(self.statistics.characters)} caractères\n"
-            f"             entraînement {wording.number(self.statistics.train_tokens)} jetons, "
-            f"{wording.number(self.statistics.train_windows)} fenêtres ; "
-            f"validation {wording.number(self.statistics.val_tokens)} jetons, "
-            f"{wording.number(self.statistics.val_windows)} fenêtres"
+            f"{number(self.statistics.characters)} caractères\n"
+            f"             entraînement {number(self.statistics.train_tokens)} jetons, "
+            f"{number(self.statistics.train_windows)} fenêtres ; "
+            f"validation {number(self.statistics.val_tokens)} jetons, "
+            f"{number(self.statistics.val_windows)} fenêtres"
         )
 
     @property

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, Row, pack
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.conversations import SUFFIXES, Conversation, read_conversations
@@ -16,6 +15,7 @@ from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
+from gpt_lightning.wording import number
 
 
 class ConversationDataModule(RowsDataModule):
@@ -170,12 +170,10 @@ class ConversationDataModule(RowsDataModule):
         assert self.store is not None
         targets = int(self.store["train"].targets.sum())
         return (
-            f"Corpus     : {self.name}, {wording.number(self.statistics.documents)} "
-            f"conversation{'s' * (self.statistics.documents > 1)}, "
-            f"gabarit {self.template_name}\n"
-            f"             entraînement {wording.number(self.statistics.train_tokens)} jetons, dont "
-            f"{wording.number(targets)} à apprendre ; "
-            f"validation {wording.number(self.statistics.val_tokens)} jetons"
+            f"Corpus     : {self.name}, {number(self.statistics.documents)} "
+            f"conversation{'s' * (self.statistics.documents > 1)}, gabarit {self.template_name}\n"
+            f"             entraînement {number(self.statistics.train_tokens)} jetons, dont "
+            f"{number(targets)} à apprendre ; validation {number(self.statistics.val_tokens)} jetons"
         )
 
     @property

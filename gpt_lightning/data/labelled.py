@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, Row
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.corpus import fraction
@@ -22,6 +21,7 @@ from gpt_lightning.data.labels import SUFFIXES, Labelled, aspirated_h, noun_defi
 from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.wording import number, percent
 
 OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
 
@@ -196,8 +196,8 @@ class LabelledDataModule(RowsDataModule):
         ):  # un fichier est souvent trié par étiquette
             everything.sort(key=lambda row: fraction(row.text, "order"))
             log.info(
-                f"Corpus     : {wording.number(self.limit)} textes tirés parmi "
-                f"{wording.number(len(everything))} (data.limit=null les lit tous)"
+                f"Corpus     : {number(self.limit)} textes tirés parmi "
+                f"{number(len(everything))} (data.limit=null les lit tous)"
             )
         yield from everything[: self.limit]
 
@@ -245,17 +245,14 @@ class LabelledDataModule(RowsDataModule):
 def _contents(stats: Any, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
     """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
     most = sorted(counts.items(), key=lambda one: -one[1])
-    listed = ", ".join(
-        f"{label} {wording.percent(count / sum(counts.values()))}" for label, count in most[:6]
-    )
+    listed = ", ".join(f"{label} {percent(count / sum(counts.values()))}" for label, count in most[:6])
     more = f" et {len(most) - 6} autres" if len(most) > 6 else ""
     text = (
-        f"Corpus     : {name}, {wording.number(stats.documents)} textes, {len(counts)} étiquettes ({listed}{more})\n"
-        f"             entraînement {wording.number(stats.train_windows)} textes, "
-        f"{wording.number(stats.train_tokens)} jetons ; "
-        f"validation {wording.number(stats.val_windows)} textes"
+        f"Corpus     : {name}, {number(stats.documents)} textes, {len(counts)} étiquettes ({listed}{more})\n"
+        f"             entraînement {number(stats.train_windows)} textes, "
+        f"{number(stats.train_tokens)} jetons ; validation {number(stats.val_windows)} textes"
     )
     if cut:
         plural = "s" * (cut > 1)
-        text += f"\n             {wording.number(cut)} texte{plural} coupé{plural} à data.max_length={length} jetons"
+        text += f"\n             {number(cut)} texte{plural} coupé{plural} à data.max_length={length} jetons"
     return text

@@ -8,13 +8,13 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning import wording
 from gpt_lightning.data.answers import AnswerDataset, AnswerOrder
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.corpus import LICENCES, fraction
 from gpt_lightning.data.files import Found, find_files
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import from_state
+from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
 
@@ -179,4 +179,6 @@ def _left_aside(nouns: tuple[str, str], count: int, first: str) -> str:
     """Des lignes laissées de côté."""
     feminine = "" if nouns[0].startswith("texte") else "e"
     plural = "s" * (count > 1)
-    return f"{wording.number(count)} {nouns[count > 1]} laissé{feminine}{plural} de côté ; la première ligne : {first}"
+    return (
+        f"{number(count)} {nouns[count > 1]} laissé{feminine}{plural} de côté ; la première ligne : {first}"
+    )

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.cache import KVCache
-from gpt_lightning.model.fast.inference import step_of
+from gpt_lightning.model.cache import KVCache, step_of
 
 
 class Reader:

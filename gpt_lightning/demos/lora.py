@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpt_lightning import wording
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
+from gpt_lightning.wording import number, percent
 
 LESSON = """
 À gauche, ce qu'un apprentissage entier aurait changé à la matrice ; à droite, ce que deux petites matrices B et A
@@ -55,14 +55,13 @@ def render(found: Correction, folder: Path) -> list[Path]:
     panels = figure.subplots(1, 5, width_ratios=widths)
     most = float(found.whole.abs().max())
     shown = [
-        (panels[0], found.whole, f"correction entière\n{size} x {size} = {wording.number(size**2)} nombres"),
+        (panels[0], found.whole, f"correction entière\n{size} x {size} = {number(size**2)} nombres"),
         (panels[2], found.b, f"B\n{size} x {rank}"),
         (panels[3], found.a, f"A\n{rank} x {size}"),
         (
             panels[4],
             found.b @ found.a,
-            f"B A : {wording.number(2 * size * rank)} nombres\n"
-            f"{wording.percent(found.kept[rank - 1])} de la correction",
+            f"B A : {number(2 * size * rank)} nombres\n{percent(found.kept[rank - 1])} de la correction",
         ),
     ]
     for panel, values, title in shown:

@@ -3,8 +3,13 @@
 Légende des formes : L couches, B lot, H têtes, S capacité en jetons, D dimension d'une tête, T jetons nouveaux.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt_lightning.model.config import GPTConfig
 
@@ -82,3 +87,14 @@ class KVCache:
         pads = None if self.pads is None else self.pads[rows]
         keys, values = ([layer[rows] for layer in layers] for layers in (self.keys, self.values))
         return KVCache(keys, values, self.position.clone(), pads)
+
+
+# la passe compilée d'un modèle (fast/inference.py). Elle le reçoit sans le tenir : il s'en va quand plus personne ne
+# s'en sert
+COMPILED: WeakKeyDictionary[nn.Module, Callable[..., Tensor]] = WeakKeyDictionary()
+
+
+def step_of(model: Any) -> Callable[[Tensor, KVCache], Tensor]:
+    """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, si `model` l'est."""
+    compiled = COMPILED.get(model)
+    return model.next_logits if compiled is None else partial(compiled, model)

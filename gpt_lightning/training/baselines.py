@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from gpt_lightning import wording
 from gpt_lightning.model.confusion import ClassReport, confusion, most_frequent
+from gpt_lightning.wording import number, percent
 
 FEW_WORDS = 3  # mots par texte : en deçà, ce sont leurs lettres qui disent quelque chose
 
@@ -60,4 +60,4 @@ def tfidf(texts: Sequence[str], known: Sequence[int], others: Sequence[str]) -> 
 
 def quality(accuracy: float, f1: float) -> str:
     """Ce qu'un classement vaut."""
-    return f"{wording.percent(accuracy)} ; F1 moyen {wording.number(f1, 3)}"
+    return f"{percent(accuracy)} ; F1 moyen {number(f1, 3)}"

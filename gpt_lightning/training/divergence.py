@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_lightning import wording
 from gpt_lightning.errors import UserError
+from gpt_lightning.wording import number
 
 _WHAT = {1: "la perte n'est", 2: "le gradient n'est", 3: "ni la perte ni le gradient ne sont"}
 POLICIES = ("stop", "skip")
@@ -68,15 +68,15 @@ def _can_void(optimizer: Any) -> bool:
 def _skipped(step: int, where: str, code: int) -> str:
     """Un pas qui a divergé, et qui est passé."""
     what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
-    return f"Au pas {wording.number(step)} ({where}), {what} un nombre fini : ce pas est annulé."
+    return f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé."
 
 
 def diverged(step: int, where: str, code: int, in_a_row: int) -> str:
     """Un pas a divergé, et l'entraînement s'arrête."""
-    many = f" C'est le {wording.number(in_a_row)}e de suite." if in_a_row > 1 else ""
+    many = f" C'est le {number(in_a_row)}e de suite." if in_a_row > 1 else ""
     what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
     return (
-        f"Au pas {wording.number(step)} ({where}), {what} un nombre fini : ce pas est annulé, "
+        f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé, "
         "l'entraînement s'arrête, et rien "
         f"n'en est gardé.{many} Reprenez avec un taux plus bas (optim.lr=), ou nan_policy=skip, qui passe ces pas."
     )

@@ -12,7 +12,6 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSignal, Stopped
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
@@ -22,6 +21,7 @@ from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights.format import Progress
+from gpt_lightning.wording import cannot_compile, number
 
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte plus qu'elle ne rend
@@ -152,7 +152,7 @@ def nothing_left(done: Progress, callbacks: Iterable[lightning.Callback]) -> flo
         if isinstance(callback, LastCheckpoint):
             callback.prune()
     log.info(
-        f"Rien à faire : cet entraînement est à son dernier pas ({wording.number(done.step)}) ; "
+        f"Rien à faire : cet entraînement est à son dernier pas ({number(done.step)}) ; "
         f"prolongez-le, par exemple trainer.max_steps={2 * done.step}."
     )
     return done.metrics["val/loss"]
@@ -190,11 +190,10 @@ def _explained(error: Exception, trainer: lightning.Trainer, restoring: str | No
     if trainer.world_size > 1 and isinstance(error, RuntimeError) and re.search(lost, str(error)):
         return (
             "Un autre processus de cet entraînement s'est arrêté : sa fin est dite plus haut, s'il l'a "
-            "dite ; reprenez au "
-            "dernier checkpoint avec ckpt_path=."
+            "dite ; reprenez au dernier checkpoint avec ckpt_path=."
         )
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return wording.cannot_compile(type(error).__name__, str(error))
+        return cannot_compile(type(error).__name__, str(error))
     if restoring is None:
         return None
     first = (str(error).splitlines() or [""])[0][:120]

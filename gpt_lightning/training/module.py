@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from gpt_lightning import wording
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, BatchLoss
@@ -24,6 +23,7 @@ from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.running import Running, Seen, seed_everything
 from gpt_lightning.weights import StartingPoint
 from gpt_lightning.weights import format as form
+from gpt_lightning.wording import number
 
 LEAST_SCALE = 2.0**-10  # GradScaler part de 2**16, et divise par deux à chaque gradient infini
 
@@ -129,7 +129,7 @@ class GPTModule(lightning.LightningModule):
         self.guard.check()
         if not math.isfinite(loss):
             raise Diverged(
-                f"L'évaluation du pas {wording.number(self.trainer.global_step)} ne donne pas un nombre fini : "
+                f"L'évaluation du pas {number(self.trainer.global_step)} ne donne pas un nombre fini : "
                 "l'entraînement s'arrête, et rien n'en est gardé. Reprenez avec un taux plus bas (optim.lr=), ou "
                 "trainer.precision=32-true."
             )
@@ -201,8 +201,8 @@ class GPTModule(lightning.LightningModule):
             code = self.trainer.strategy.reduce(code, reduce_op="max")
         epoch, windows = self._order.place(self.seen.epoch, self.seen.windows)
         where = (
-            f"époque {wording.number(epoch + 1)}, fenêtres {wording.number(windows)} à "
-            f"{wording.number(windows + self._order.per_step - 1)} de son ordre"
+            f"époque {number(epoch + 1)}, fenêtres {number(windows)} à "
+            f"{number(windows + self._order.per_step - 1)} de son ordre"
         )
         self.guard.judge(optimizer, code, step=self.trainer.global_step + 1, where=where)
 

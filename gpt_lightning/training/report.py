@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning import wording
 from gpt_lightning.layout import SHOWN
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.classifier import GPTClassifier
@@ -19,6 +18,7 @@ from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights import StartingPoint
+from gpt_lightning.wording import duration, magnitude, number, parameters_of, percent
 
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 
@@ -52,7 +52,7 @@ def before(
         own = start.tokenizer is not None
         log.info(_start_line(start.source, cost.n_parameters(config), own))
     if run.ckpt_path:
-        log.info(f"Reprise    : {run.ckpt_path}, pas {wording.number(plan.done_steps)}")
+        log.info(f"Reprise    : {run.ckpt_path}, pas {number(plan.done_steps)}")
 
 
 def estimated_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
@@ -121,11 +121,10 @@ def _device_line(name: str, count: int, precision: str, compiled: bool) -> str:
 def _model_line(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     """La taille du modèle, ses FLOP par jeton, la mémoire estimée d'un processus (octets)."""
     return (
-        f"Modèle     : {wording.parameters_of(parameters)}, {wording.magnitude(flops, 'FLOP')} par jeton\n"
-        f"             mémoire estimée {wording.magnitude(sum(memory.values()), 'o')} par processus "
-        f"(poids et AdamW {wording.magnitude(memory['parameters'], 'o')}, activations "
-        f"{wording.magnitude(memory['activations'], 'o')}, "
-        f"logits {wording.magnitude(memory['logits'], 'o')})"
+        f"Modèle     : {parameters_of(parameters)}, {magnitude(flops, 'FLOP')} par jeton\n"
+        f"             mémoire estimée {magnitude(sum(memory.values()), 'o')} par processus "
+        f"(poids et AdamW {magnitude(memory['parameters'], 'o')}, activations "
+        f"{magnitude(memory['activations'], 'o')}, logits {magnitude(memory['logits'], 'o')})"
     )
 
 
@@ -135,9 +134,8 @@ def _learning_line(learned: int, whole: int, adapters: Any, memory: int, full: i
     if adapters is not None:
         what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"
     return (
-        f"Apprennent : {what}, {wording.parameters_of(learned)} sur {wording.magnitude(whole)} "
-        f"({wording.percent(learned / whole)})\n"
-        f"             poids et AdamW : {wording.magnitude(memory, 'o')} au lieu de {wording.magnitude(full, 'o')}"
+        f"Apprennent : {what}, {parameters_of(learned)} sur {magnitude(whole)} ({percent(learned / whole)})\n"
+        f"             poids et AdamW : {magnitude(memory, 'o')} au lieu de {magnitude(full, 'o')}"
     )
 
 
@@ -148,21 +146,20 @@ def _plan_line(
     if steps is None or epochs is None:
         length = "jusqu'à la limite de temps"
     else:
-        length = (
-            f"{wording.number(steps)} pas, {wording.number(epochs, 1)} époques, "
-            f"{wording.number(steps * tokens_per_step)} jetons"
-        )
-    batch = f"{wording.number(tokens_per_step)} jetons par pas"
+        length = f"{number(steps)} pas, {number(epochs, 1)} époques, {number(steps * tokens_per_step)} jetons"
+    batch = f"{number(tokens_per_step)} jetons par pas"
     if accumulate > 1:
         batch += f" ({accumulate} lots accumulés)"
-    time = "" if seconds is None else f"\n             environ {wording.duration(seconds)} au débit mesuré"
+    time = "" if seconds is None else f"\n             environ {duration(seconds)} au débit mesuré"
     return f"Plan       : {length} ; {batch}{time}"
 
 
 def _optimizer_line(name: str, lr: float, tokens_per_step: int) -> str:
     """L'optimiseur, son taux d'apprentissage au sommet, et le lot auquel il s'applique."""
     rate = f"{lr:.4g}".replace(".", ",")
-    return f"Optimiseur : {name}, taux d'apprentissage {rate} pour des pas de {wording.number(tokens_per_step)} jetons"
+    return (
+        f"Optimiseur : {name}, taux d'apprentissage {rate} pour des pas de {number(tokens_per_step)} jetons"
+    )
 
 
 def _end_table(
@@ -175,22 +172,22 @@ def _end_table(
     """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit, les commandes suivantes."""
     last, best = results["val/loss"], results["best"]
     best = last if best is None else best
-    lines = [("perte de validation", f"{wording.number(last, 4)} ; la meilleure {wording.number(best, 4)}")]
+    lines = [("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}")]
     if "val/accuracy" in results:
         lines.append(("exactitude", quality(results["val/accuracy"], results["val/f1"])))
         lines += results["baselines"]
     else:
-        lines.append(("perplexité", f"la meilleure {wording.number(math.exp(min(best, 700)), 1)}"))
+        lines.append(("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"))
     if "val/bits_per_byte" in results:
-        lines.append(("bits par octet", wording.number(results["val/bits_per_byte"], 3)))
-    lines += [("jetons", wording.number(results["tokens"])), ("durée", wording.duration(seconds))]
+        lines.append(("bits par octet", number(results["val/bits_per_byte"], 3)))
+    lines += [("jetons", number(results["tokens"])), ("durée", duration(seconds))]
     if "tokens_per_second" in results:
-        lines.append(("débit", f"{wording.number(results['tokens_per_second'])} jetons/s, à la fin"))
+        lines.append(("débit", f"{number(results['tokens_per_second'])} jetons/s, à la fin"))
     if "mfu" in results:
-        lines.append(("part de la crête", f"{wording.number(100 * results['mfu'], 1)} % (MFU)"))
+        lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
     if results["memory"] is not None:
-        lines += [("pic de mémoire", wording.magnitude(results["memory"], "o"))]
-    lines += [("place prise", wording.magnitude(results["disk"], "o")), ("fichiers", ", ".join(files))]
+        lines += [("pic de mémoire", magnitude(results["memory"], "o"))]
+    lines += [("place prise", magnitude(results["disk"], "o")), ("fichiers", ", ".join(files))]
     table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
     return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
         f"    {line}" for line in following
@@ -200,4 +197,4 @@ def _end_table(
 def _start_line(source: str, parameters: int, own_tokenizer: bool) -> str:
     """Les poids de départ, et le tokenizer qui va avec."""
     tokenizer = "avec son tokenizer" if own_tokenizer else "le tokenizer est celui de tokenizer="
-    return f"Départ     : {source}, {wording.parameters_of(parameters)}, {tokenizer}"
+    return f"Départ     : {source}, {parameters_of(parameters)}, {tokenizer}"

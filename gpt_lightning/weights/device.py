@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_lightning import wording
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, supported
@@ -17,6 +16,7 @@ from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.format import newest_of
 from gpt_lightning.weights.loading import load_described
+from gpt_lightning.wording import cannot_compile, duration
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 log = logging.getLogger("gpt_lightning")
@@ -73,8 +73,8 @@ def _compiled(model: GPTModel) -> GPTModel:
     try:
         compile_for_inference(model)
     except Exception as error:  # le compilateur C++ qui manque, un noyau que torch ne sait pas écrire
-        raise UserError(wording.cannot_compile(type(error).__name__, str(error))) from error
-    log.info(f"Compilé en {wording.duration(time.monotonic() - began)}.")
+        raise UserError(cannot_compile(type(error).__name__, str(error))) from error
+    log.info(f"Compilé en {duration(time.monotonic() - began)}.")
     return model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTConfig, GPTModel, cost
 from gpt_lightning.model.trainable import is_added
@@ -22,6 +22,7 @@ from gpt_lightning.tokenizers.chat import MARKS
 from gpt_lightning.tokenizers.template import jinja
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
+from gpt_lightning.wording import magnitude
 
 FORMATS = ("hf", "safetensors", "lora")
 ADAPTERS = "adapters.safetensors"
@@ -85,7 +86,7 @@ def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
 
 def _card(known: form.Description) -> str:
     """La carte du modèle : ce qu'il est, ce qu'il a lu, et sous quelle licence."""
-    parameters = wording.magnitude(cost.n_parameters(known.config))
+    parameters = magnitude(cost.n_parameters(known.config))
     corpus = known.corpus or "inconnu de ce fichier"
     adapted = ""
     if known.lora is not None:

@@ -10,12 +10,12 @@ import torch
 
 from gpt_lightning import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
+from gpt_lightning.model.cache import step_of
 from gpt_lightning.model.fast.inference import (
     BITS,
     JoinedAttention,
     compile_for_inference,
     for_inference,
-    step_of,
     supported,
 )
 from gpt_lightning.model.fast.quantized import QuantizedLinear

@@ -5,14 +5,12 @@ dans aucun fichier.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.cache import COMPILED, KVCache
 from gpt_lightning.model.fast.quantized import QuantizedLinear
 from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
 from gpt_lightning.model.init import Linear
@@ -95,14 +93,6 @@ def _other_linear(
 
 
 Step = Callable[[GPTModel, Tensor, KVCache], Tensor]
-# la passe compilée de chaque modèle. Elle reçoit le modèle sans le tenir : il s'en va quand plus personne ne s'en sert
-_COMPILED: WeakKeyDictionary[nn.Module, Step] = WeakKeyDictionary()
-
-
-def step_of(model: Any) -> Callable[[Tensor, KVCache], Tensor]:
-    """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, si `model` l'est."""
-    compiled = _COMPILED.get(model)
-    return model.next_logits if compiled is None else partial(compiled, model)
 
 
 @torch.inference_mode()
@@ -126,7 +116,7 @@ def compile_for_inference(model: GPTModel) -> GPTModel:
     )
     model.next_logits(first, cache)
     step(model, first, cache)
-    _COMPILED[model] = step
+    COMPILED[model] = step
     return model
 
 

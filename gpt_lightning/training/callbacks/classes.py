@@ -9,9 +9,10 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.durable import surviving
 from gpt_lightning.model.confusion import ClassReport
+from gpt_lightning.wording import class_table, number, percent
 
 FEW = 12  # étiquettes : au-delà, la table n'est dite qu'à la fin
 log = logging.getLogger("gpt_lightning")
@@ -35,7 +36,7 @@ class Confusion(Callback):
             return
         report = ClassReport(pl_module.counts)
         if said:
-            log.info(wording.class_table(report, pl_module.labels))
+            log.info(class_table(report, pl_module.labels))
         with surviving(self.folder):
             self.folder.mkdir(exist_ok=True)
             write(report, pl_module.labels, self.folder)
@@ -66,13 +67,13 @@ def draw(report: ClassReport, labels: Sequence[str], folder: Path) -> list[Path]
     axes.set_xticks(range(len(labels)), named, rotation=0 if len(labels) <= 4 else 45, ha="center")
     axes.set_yticks(range(len(labels)), named)
     axes.set(xlabel="étiquette donnée", ylabel="étiquette vraie")
-    axes.set_title(f"Matrice de confusion : {wording.percent(report.accuracy)} de justes")
+    axes.set_title(f"Matrice de confusion : {percent(report.accuracy)} de justes")
     if len(labels) <= 15:
         for row, several in enumerate(report.counts.tolist()):
             for column, count in enumerate(several):
                 color = "white" if shares[row, column] > 0.55 else "black"
-                share = wording.percent(float(shares[row, column]))
-                text = f"{wording.number(count)}\n{share}" if len(labels) <= 8 else wording.number(count)
+                share = percent(float(shares[row, column]))
+                text = f"{number(count)}\n{share}" if len(labels) <= 8 else number(count)
                 axes.text(column, row, text, ha="center", va="center", color=color)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1.0, decimals=0, symbol=" %"))
     bar.set_label("part des textes de la ligne")

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.durable import surviving
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
+from gpt_lightning.wording import tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +67,8 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
     below.set(xlabel="époques", ylabel="taux\nd'apprentissage", ylim=(0, None))
     for panel in (axes, below):
         panel.grid(alpha=0.3)
-        panel.xaxis.set_major_formatter(FuncFormatter(wording.tick))
-        panel.yaxis.set_major_formatter(FuncFormatter(wording.tick))
+        panel.xaxis.set_major_formatter(FuncFormatter(tick))
+        panel.yaxis.set_major_formatter(FuncFormatter(tick))
     folder.mkdir(exist_ok=True)
     durable.save_figure(figure, folder, "loss")
 

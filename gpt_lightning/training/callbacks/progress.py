@@ -9,7 +9,7 @@ import rich
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
-from gpt_lightning import wording
+from gpt_lightning.wording import duration, number, percent
 
 log = logging.getLogger("gpt_lightning")
 
@@ -92,20 +92,17 @@ def _speed(metrics: Mapping[str, float]) -> str:
     """La perte et le débit, pour la barre de progression ; vide avant la première mesure."""
     if "train/loss" not in metrics:
         return ""
-    return (
-        f"perte {wording.number(metrics['train/loss'], 3)} · {wording.number(metrics['tokens_per_second'])} "
-        "jetons/s"
-    )
+    return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
 
 
 def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
     """La ligne d'une évaluation : pas, pertes (nats par jeton), débit, temps restant (secondes)."""
-    line = f"pas {wording.number(step)}" + (f"/{wording.number(total)}" if total else "")
+    line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
-        line += f" | entraînement {wording.number(metrics['train/loss'], 3)}"
-    more = f"exactitude {wording.percent(metrics['val/accuracy'])}" if "val/accuracy" in metrics else ""
-    more = more or f"perplexité {wording.number(metrics['val/perplexity'], 1)}"
-    line += f" | validation {wording.number(metrics['val/loss'], 3)} ({more})"
+        line += f" | entraînement {number(metrics['train/loss'], 3)}"
+    more = f"exactitude {percent(metrics['val/accuracy'])}" if "val/accuracy" in metrics else ""
+    more = more or f"perplexité {number(metrics['val/perplexity'], 1)}"
+    line += f" | validation {number(metrics['val/loss'], 3)} ({more})"
     if "tokens_per_second" in metrics:
-        line += f" | {wording.number(metrics['tokens_per_second'])} jetons/s"
-    return line + (f" | reste {wording.duration(left)}" if left else "")
+        line += f" | {number(metrics['tokens_per_second'])} jetons/s"
+    return line + (f" | reste {duration(left)}" if left else "")

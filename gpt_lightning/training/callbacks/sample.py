@@ -6,11 +6,12 @@ from typing import Any
 
 from lightning import Callback
 
-from gpt_lightning import durable, wording
+from gpt_lightning import durable
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.classify import classified
 from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.wording import percent
 
 log = logging.getLogger("gpt_lightning")
 
@@ -97,4 +98,4 @@ class SampleText(Callback):
 def _classified(text: str, label: str, share: float) -> str:
     """Un texte, et l'étiquette que le modèle lui donne."""
     short = " ".join(text.split())
-    return f"{short if len(short) <= 100 else short[:99] + '…'}\n» {label} ({wording.percent(share)})"
+    return f"{short if len(short) <= 100 else short[:99] + '…'}\n» {label} ({percent(share)})"
