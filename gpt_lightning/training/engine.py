@@ -115,7 +115,7 @@ def follow(trainer: lightning.Trainer, plan: Plan, limited: Any = None, loggers:
 
     Dans une reprise, les journaux reprennent après les pas faits : ce qu'ils savent de plus tard est oublié.
     """
-    if limited is not None:
+    if limited is not None and not trainer.fast_dev_run:  # lui dit déjà combien de lots
         trainer.limit_train_batches = plan.steps_per_epoch * plan.accumulate
     for logger in loggers if plan.resumes else ():
         if hasattr(logger, "resume"):

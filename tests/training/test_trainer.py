@@ -49,6 +49,10 @@ def test_a_limited_epoch_and_an_interval_of_ones_own():
     trainer = build("trainer", given, logger=False, callbacks=[])
     engine.follow(trainer, PLAN, 0.5)
     assert trainer.limit_train_batches == 30 and trainer.val_check_interval == 7
+    given = engine.arguments(run(limit_train_batches=0.5, fast_dev_run=2), MACHINE, 3)
+    trainer = build("trainer", given, logger=False, callbacks=[])
+    engine.follow(trainer, PLAN, 0.5)
+    assert trainer.limit_train_batches == 2
 
 
 def test_what_the_trainer_forbids_is_left_out(tmp_path):
