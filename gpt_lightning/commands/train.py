@@ -54,7 +54,7 @@ def train(settings: dict[str, Any]) -> float:
     # dire ce qui sera fait, le faire, dire ce qui a été fait
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
-    engine.follow(trainer, planned, used.trainer["limit_train_batches"], loggers)
+    engine.follow(trainer, planned, used, loggers)
     with processes.children_run("train", used.values(), shared), signals.noted():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)

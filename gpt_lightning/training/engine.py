@@ -110,12 +110,13 @@ def equipment(
     }
 
 
-def follow(trainer: lightning.Trainer, plan: Plan, limited: Any = None, loggers: Iterable[Any] = ()) -> None:
-    """Donne le plan au Trainer : une époque `limited` (trainer.limit_train_batches) y fait des pas entiers.
+def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iterable[Any] = ()) -> None:
+    """Donne le plan au Trainer : une époque limitée (trainer.limit_train_batches) y fait des pas entiers.
 
     Dans une reprise, les journaux reprennent après les pas faits : ce qu'ils savent de plus tard est oublié.
     """
-    if limited is not None and not trainer.fast_dev_run:  # lui dit déjà combien de lots
+    # trainer.fast_dev_run dit déjà combien de lots
+    if run.trainer["limit_train_batches"] is not None and not run.trainer["fast_dev_run"]:
         trainer.limit_train_batches = plan.steps_per_epoch * plan.accumulate
     for logger in loggers if plan.resumes else ():
         if hasattr(logger, "resume"):

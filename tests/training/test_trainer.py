@@ -38,20 +38,20 @@ def run(**trainer) -> RunConfig:
 
 def test_the_trainer_follows_the_plan():
     trainer = build("trainer", engine.arguments(run(), MACHINE, 3), logger=False, callbacks=[])
-    engine.follow(trainer, PLAN)
+    engine.follow(trainer, PLAN, run())
     assert trainer.max_steps == -1 and trainer.max_epochs == -1 and trainer.accumulate_grad_batches == 3
     assert trainer.val_check_interval == 15 and trainer.world_size == MACHINE.world_size == 1
     assert trainer.limit_train_batches == 1.0
 
 
 def test_a_limited_epoch_and_an_interval_of_ones_own():
-    given = engine.arguments(run(limit_train_batches=0.5, val_check_interval=7), MACHINE, 3)
-    trainer = build("trainer", given, logger=False, callbacks=[])
-    engine.follow(trainer, PLAN, 0.5)
+    asked = run(limit_train_batches=0.5, val_check_interval=7)
+    trainer = build("trainer", engine.arguments(asked, MACHINE, 3), logger=False, callbacks=[])
+    engine.follow(trainer, PLAN, asked)
     assert trainer.limit_train_batches == 30 and trainer.val_check_interval == 7
-    given = engine.arguments(run(limit_train_batches=0.5, fast_dev_run=2), MACHINE, 3)
-    trainer = build("trainer", given, logger=False, callbacks=[])
-    engine.follow(trainer, PLAN, 0.5)
+    asked = run(limit_train_batches=0.5, fast_dev_run=2)
+    trainer = build("trainer", engine.arguments(asked, MACHINE, 3), logger=False, callbacks=[])
+    engine.follow(trainer, PLAN, asked)
     assert trainer.limit_train_batches == 2
 
 
