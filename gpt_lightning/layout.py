@@ -99,18 +99,18 @@ def find_checkpoints(
     prefer: str = "best",
     key: str = "ckpt_path",
     accepts: Callable[[Path], bool] = lambda run: True,
-    nothing: str = NO_RUN,
+    nothing: Callable[[], str] = lambda: NO_RUN,
 ) -> list[Path]:
     """Le fichier que `source`, la valeur de `key`, désigne, puis ceux qui le remplacent s'il est abîmé.
 
     None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) que `accepts`
-    retient ; `nothing` est ce qui est dit s'il n'y en a pas. Un dossier d'exécution : son checkpoint `prefer`, puis les
+    retient ; `nothing()` est dit s'il n'y en a pas. Un dossier d'exécution : son checkpoint `prefer`, puis les
     autres, du plus récent au plus ancien. Un fichier : lui seul. UserError sinon.
     """
     if source in (None, "best", "last"):
         run = newest_run(root, accepts)
         if run is None:
-            raise UserError(nothing)
+            raise UserError(nothing())
         return checkpoints_of(run, source or prefer)
     path = Path(os.path.expanduser(source))
     if path.parts[:1] and path.parts[0].startswith("~"):  # ./~ : un dossier, qu'on relira peut-être

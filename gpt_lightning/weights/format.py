@@ -138,9 +138,13 @@ def find_model(
     source: str | None, *, key: str = "ckpt_path", tasks: Sequence[str] = tuple(TASKS)
 ) -> list[Path]:
     """Comme `layout.find_checkpoints`, parmi les exécutions dont la tâche est une de `tasks`."""
-    task, nothing = TASKS[tasks[0]], layout.NO_RUN
-    if layout.newest_run() is not None:
-        nothing = f"Aucun modèle sous outputs/ ne sait {task.does} : lancez d'abord « {task.training} »."
+
+    def nothing() -> str:
+        task = TASKS[tasks[0]]
+        if layout.newest_run() is None:
+            return layout.NO_RUN
+        return f"Aucun modèle sous outputs/ ne sait {task.does} : lancez d'abord « {task.training} »."
+
     return layout.find_checkpoints(
         source, key=key, accepts=lambda run: task_of(run) in tasks, nothing=nothing
     )
