@@ -49,7 +49,7 @@ def one_process(corpus: Path) -> None:
 
 def built(corpus: Path, cache: Path):
     from gpt_lightning import tokenizers
-    from gpt_lightning.data.datamodule import SlidingWindowDataModule
+    from gpt_lightning.data.text import SlidingWindowDataModule
 
     data = SlidingWindowDataModule(
         tokenizer=tokenizers.gpt2(), path=str(corpus), cache_dir=str(cache), max_length=LENGTH, stride=LENGTH

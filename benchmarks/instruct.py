@@ -10,9 +10,9 @@ import statistics
 
 import numpy as np
 
-from gpt_lightning.data.answers import AnswerDataset, Row
-from gpt_lightning.data.corpus import fraction
-from gpt_lightning.data.definitions import DEFINE, definitions, well_formed
+from gpt_lightning.data.dictionary import DEFINE, definitions, well_formed
+from gpt_lightning.data.padded import AnswerDataset, Row
+from gpt_lightning.data.split import fraction
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.model.tasks import score_answers
 from gpt_lightning.tokenizers.template import Message, Template

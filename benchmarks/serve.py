@@ -28,8 +28,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from gpt_lightning import tokenizers
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.weights.device import native_bf16
 from gpt_lightning.weights.exporting import export
+from gpt_lightning.weights.inference import native_bf16
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "Il était une fois, dans un pays lointain, un roi qui avait trois filles et pas un sou vaillant, "

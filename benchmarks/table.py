@@ -21,7 +21,7 @@ import transformers
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import generate, overhead, race, train_step
-from gpt_lightning.weights.device import native_bf16
+from gpt_lightning.weights.inference import native_bf16
 
 NATIVE = native_bf16(torch.device("cpu"))
 US, NANO = "gpt_lightning", "à la façon de nanoGPT"

@@ -188,7 +188,7 @@ def test_light_modules_do_not_load_torch(module):
 
 
 def test_generation_does_not_load_lightning():
-    code = "import generate, gpt_lightning.weights, gpt_lightning.decoding, gpt_lightning.commands.dialogue"
+    code = "import generate, gpt_lightning.weights, gpt_lightning.decoding, gpt_lightning.commands.dialogue.generate"
     assert loaded(code, "lightning") == []
 
 

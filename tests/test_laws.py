@@ -12,9 +12,9 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 TASK_WORDS = {"text", "instruct", "classify"}
 # leurs paramètres sont les clés d'un fichier de conf/
 CONFIGURED = {
-    "data/datamodule.py:SlidingWindowDataModule.__init__",
-    "data/dialogues.py:ConversationDataModule.__init__",
-    "data/labelled.py:LabelledDataModule.__init__",
+    "data/text.py:SlidingWindowDataModule.__init__",
+    "data/instruct/module.py:ConversationDataModule.__init__",
+    "data/classify/module.py:LabelledDataModule.__init__",
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from gpt_lightning import cli
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, whole
 
 
@@ -19,7 +19,7 @@ def chat(settings: dict[str, Any]) -> None:
         raise UserError("prompt= est vide : il faut une question, ou rien pour dialoguer.")
     strategy = build("decoding", settings["decoding"])
 
-    from gpt_lightning.commands import conversation
+    from gpt_lightning.commands.dialogue import chat
     from gpt_lightning.model.tasks import ANSWERS, TEXT
     from gpt_lightning.weights import load_for_inference
 
@@ -27,14 +27,14 @@ def chat(settings: dict[str, Any]) -> None:
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=(ANSWERS.name, TEXT.name), base=settings["base_path"], **where
     )
-    start = conversation.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
-    speaker = conversation.Speaker(loaded)
+    start = chat.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
+    speaker = chat.Speaker(loaded)
     if settings["prompt"] is not None:
-        conversation.answer_once(speaker, settings["prompt"], start)
+        chat.answer_once(speaker, settings["prompt"], start)
     else:
-        conversation.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
+        chat.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
 
 
 def main() -> None:
     """La commande : compose conf/chat.yaml, puis appelle `chat`."""
-    cli.run(chat, "chat", rules=idle.RULES)
+    cli.run(chat, "chat", rules=ineffective.RULES)

@@ -5,7 +5,7 @@ from typing import Any
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
-from gpt_lightning.commands import idle, writing
+from gpt_lightning.commands import ineffective, prompts, results
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.wording import number, percent
 
@@ -13,10 +13,10 @@ from gpt_lightning.wording import number, percent
 def classify(settings: dict[str, Any]) -> None:
     """Écrit l'étiquette de chaque texte, et ce que le modèle donne à chacune : un texte sur stdout, ou des lignes."""
     whole("batch_size", settings["batch_size"])
-    writing.check_sources(settings)
-    writing.check_table(settings["output"])
-    texts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
-    if texts is None and not (one := writing.read_prompt(settings, "").strip()):
+    prompts.check_sources(settings)
+    results.check_table(settings["output"])
+    texts = prompts.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
+    if texts is None and not (one := prompts.read_prompt(settings, "").strip()):
         raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")
 
     from gpt_lightning.decoding.classify import classified
@@ -31,7 +31,7 @@ def classify(settings: dict[str, Any]) -> None:
     asked = [one] if texts is None else texts
     size, found = settings["batch_size"], []
     room = loaded.max_length or loaded.model.config.context_length
-    progress = console.Progress(writing.lines_done)
+    progress = console.Progress(results.lines_done)
     for start in range(0, len(asked), size):
         part = asked[start : start + size]
         found += classified(
@@ -44,7 +44,7 @@ def classify(settings: dict[str, Any]) -> None:
     if texts is None:
         print(_label_shares(loaded.labels, shares[0]))
     else:
-        writing.write_labels(texts, shares, loaded.labels, output=settings["output"])
+        results.write_labels(texts, shares, loaded.labels, output=settings["output"])
 
 
 def _label_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
@@ -66,4 +66,4 @@ def _cut_texts(count: int, length: int) -> str:
 
 def main() -> None:
     """La commande : compose conf/classify.yaml, puis appelle `classify`."""
-    cli.run(classify, "classify", rules=idle.RULES)
+    cli.run(classify, "classify", rules=ineffective.RULES)

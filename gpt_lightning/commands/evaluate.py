@@ -5,7 +5,7 @@ from typing import Any
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.wording import class_table, duration, number, percent
@@ -73,4 +73,4 @@ def _tokens_done(done: int, total: int, seconds: float) -> str:
 
 def main() -> None:
     """La commande : compose conf/evaluate.yaml, avec le corpus de l'exécution, puis appelle `evaluate`."""
-    cli.run(evaluate, "evaluate", inherits="data", rules=idle.RULES)
+    cli.run(evaluate, "evaluate", inherits="data", rules=ineffective.RULES)

@@ -6,16 +6,17 @@ from typing import Any
 from gpt_lightning import cli
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
-from gpt_lightning.commands import idle, writing
+from gpt_lightning.commands import ineffective, results
+from gpt_lightning.commands.prompts import check_prompts, read_prompt, read_prompts
 
 
 def generate(settings: dict[str, Any]) -> None:
     """Continue un texte, les lignes d'un fichier, ou un dialogue : les suites sur stdout, le reste sur stderr."""
-    writing.check(settings)
+    check_prompts(settings)
     strategy = build("decoding", settings["decoding"])
-    prompts = writing.read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
+    prompts = read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
 
-    from gpt_lightning.commands import dialogue
+    from gpt_lightning.commands.dialogue import generate as dialogue
     from gpt_lightning.decoding import TextStream
     from gpt_lightning.weights import load_for_inference
 
@@ -33,7 +34,7 @@ def generate(settings: dict[str, Any]) -> None:
         start = dialogue.Session(strategy, options["max_new_tokens"], options["seed"])
         dialogue.talk(start, continued, named=lambda name: build("decoding", group("decoding", name)))
     elif prompts is not None:
-        writing.write_lines(
+        results.write_lines(
             prompts,
             lambda batch, start: continued(batch, first_row=start * options["num_samples"]),
             output=settings["output"],
@@ -41,11 +42,11 @@ def generate(settings: dict[str, Any]) -> None:
             source=source,
         )
     else:
-        stream = continued([writing.read_prompt(settings, prompt)])
+        stream = continued([read_prompt(settings, prompt)])
         context = model.config.context_length
-        writing.write_text(stream, source=source, context=context, live=settings["stream"])
+        results.write_text(stream, source=source, context=context, live=settings["stream"])
 
 
 def main() -> None:
     """La commande : compose conf/generate.yaml, puis appelle `generate`."""
-    cli.run(generate, "generate", rules=idle.RULES)
+    cli.run(generate, "generate", rules=ineffective.RULES)

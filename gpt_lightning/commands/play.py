@@ -5,7 +5,7 @@ import webbrowser
 from typing import Any
 
 from gpt_lightning import cli
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.serve import serve
 
 
@@ -20,4 +20,4 @@ def play(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/play.yaml, qui est celle de serve, puis appelle `play`."""
-    cli.run(play, "play", rules=idle.RULES)
+    cli.run(play, "play", rules=ineffective.RULES)

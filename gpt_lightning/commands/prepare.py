@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning import cli
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.wording import number
 
@@ -41,4 +41,4 @@ def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> s
 
 def main() -> None:
     """La commande : compose conf/prepare.yaml, puis appelle `prepare`."""
-    cli.run(prepare, "prepare", rules=idle.RULES)
+    cli.run(prepare, "prepare", rules=ineffective.RULES)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import as_typed
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, number, whole
 
 if TYPE_CHECKING:
-    from gpt_lightning.serving.protocol import Model
-    from gpt_lightning.serving.showing import Shape
-    from gpt_lightning.weights.device import Inference
+    from gpt_lightning.serving.openai.request import Model
+    from gpt_lightning.serving.playground import Shape
+    from gpt_lightning.weights.inference import Inference
 
 KEY = "GPT_LIGHTNING_API_KEY"
 
@@ -74,11 +74,12 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
 def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tuple["Model", "Shape"]:
     """Ce qu'il faut savoir du modèle pour lire une demande, et ce que la page en dit ; `local` : chemins compris."""
     from gpt_lightning.model.cost import n_parameters
-    from gpt_lightning.serving import protocol, showing
+    from gpt_lightning.serving import playground
+    from gpt_lightning.serving.openai import request
     from gpt_lightning.tokenizers.template import Template
 
     config = loaded.model.config
-    known = protocol.Model(
+    known = request.Model(
         name=settings["name"],
         tokenizer=loaded.tokenizer,
         context=config.context_length,
@@ -86,7 +87,7 @@ def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tup
         template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
         created=int(time.time()),
     )
-    shape = showing.Shape(
+    shape = playground.Shape(
         config.n_layers,
         config.n_heads,
         config.vocab_size,
@@ -170,4 +171,4 @@ def _listening(address: str, source: str, name: str, chats: bool) -> str:
 
 def main() -> None:
     """La commande : compose conf/serve.yaml, puis appelle `serve`."""
-    cli.run(serve, "serve", rules=idle.RULES)
+    cli.run(serve, "serve", rules=ineffective.RULES)

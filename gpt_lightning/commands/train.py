@@ -7,7 +7,7 @@ from gpt_lightning import cli
 from gpt_lightning.cli import folders, processes, record, signals
 from gpt_lightning.cli.composition import as_saved
 from gpt_lightning.cli.targets import build, build_all, resolve
-from gpt_lightning.commands import idle
+from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.training.run_config import RunConfig
 
@@ -85,4 +85,4 @@ def is_the_same_run(asked: RunConfig) -> bool:
 
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True, rules=idle.RULES)
+    cli.run(train, "train", opens_run=True, rules=ineffective.RULES)

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
-    "ConversationDataModule": "gpt_lightning.data.dialogues",
-    "LabelledDataModule": "gpt_lightning.data.labelled",
-    "SlidingWindowDataModule": "gpt_lightning.data.datamodule",
+    "ConversationDataModule": "gpt_lightning.data.instruct.module",
+    "LabelledDataModule": "gpt_lightning.data.classify.module",
+    "SlidingWindowDataModule": "gpt_lightning.data.text",
     "SlidingWindowDataset": "gpt_lightning.data.windows",
     "TrainLoader": "gpt_lightning.data.loader",
     "WindowLoader": "gpt_lightning.data.loader",

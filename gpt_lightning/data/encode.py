@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from gpt_lightning import durable
-from gpt_lightning.data.files import BLOCK, Piece
+from gpt_lightning.data.reading import BLOCK, Piece
 from gpt_lightning.data.store import SHARD_TOKENS, VERSION, TokenStore
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import Tokenizer, from_state

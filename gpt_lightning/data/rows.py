@@ -8,10 +8,11 @@ from typing import Any
 
 import lightning
 
-from gpt_lightning.data.answers import AnswerDataset, AnswerOrder
 from gpt_lightning.data.base import Served, Statistics, check_sizes
-from gpt_lightning.data.corpus import LICENCES, fraction
-from gpt_lightning.data.files import Found, find_files
+from gpt_lightning.data.corpus import LICENCES
+from gpt_lightning.data.padded import AnswerDataset, AnswerOrder
+from gpt_lightning.data.reading import Found, find_files
+from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import from_state
 from gpt_lightning.wording import number

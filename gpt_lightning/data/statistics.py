@@ -9,7 +9,7 @@ import numpy as np
 from gpt_lightning import durable
 
 if TYPE_CHECKING:
-    from gpt_lightning.data.datamodule import SlidingWindowDataModule
+    from gpt_lightning.data.text import SlidingWindowDataModule
 
 CHUNK = 1 << 22
 

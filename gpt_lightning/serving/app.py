@@ -17,11 +17,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import fields, protocol, showing
-from gpt_lightning.serving.answer import Answer
-from gpt_lightning.serving.fields import Refused
+from gpt_lightning.serving import playground
+from gpt_lightning.serving.choice import Choice, Done, Piece
 from gpt_lightning.serving.guard import Guard, Rules
 from gpt_lightning.serving.metrics import Metrics
+from gpt_lightning.serving.openai import fields
+from gpt_lightning.serving.openai.fields import Refused
+from gpt_lightning.serving.openai.request import Model, Request, chat, completion, known_model
+from gpt_lightning.serving.openai.response import Answer
 from gpt_lightning.serving.replies import (
     HANDLERS,
     Counted,
@@ -29,7 +32,7 @@ from gpt_lightning.serving.replies import (
     file_route,
     flowing,
 )
-from gpt_lightning.serving.worker import Choice, Done, Job, Piece, Worker
+from gpt_lightning.serving.worker import Job, Worker
 
 T = TypeVar("T")
 ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
@@ -38,9 +41,7 @@ ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa 
 class Service:
     """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
 
-    def __init__(
-        self, known: protocol.Model, worker: Worker, shape: showing.Shape, *, seconds: float
-    ) -> None:
+    def __init__(self, known: Model, worker: Worker, shape: playground.Shape, *, seconds: float) -> None:
         self.known, self.worker, self.shape, self.seconds = known, worker, shape, seconds
         self.metrics = Metrics()
 
@@ -60,7 +61,7 @@ class Service:
             Route("/health", self.health),
             Route("/metrics", self.prometheus),
         ]
-        for name, content, kind in showing.page_files():
+        for name, content, kind in playground.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
             routes.append(Route(path, file_route(content, kind)))
         around = [Middleware(Counted, metrics=self.metrics)]
@@ -77,7 +78,7 @@ class Service:
         return JSONResponse({"object": "list", "data": [self.known.listed()]})
 
     async def model(self, request: HTTPRequest) -> Response:
-        protocol.known_model(request.path_params["name"], self.known)
+        known_model(request.path_params["name"], self.known)
         return JSONResponse(self.known.listed())
 
     async def prometheus(self, request: HTTPRequest) -> Response:
@@ -88,41 +89,41 @@ class Service:
         return Response(found, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def completions(self, request: HTTPRequest) -> Response:
-        return await self._answer(request, protocol.completion)
+        return await self._answer(request, completion)
 
     async def chat(self, request: HTTPRequest) -> Response:
-        return await self._answer(request, protocol.chat)
+        return await self._answer(request, chat)
 
     async def described(self, request: HTTPRequest) -> Response:
-        return JSONResponse(showing.described(self.known, self.shape))
+        return JSONResponse(playground.described(self.known, self.shape))
 
     async def next(self, request: HTTPRequest) -> Response:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
-        values, ids = await self._asked(request, showing.NEXT)
+        values, ids = await self._asked(request, playground.NEXT)
         fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
         kept, batch = ids[-self.known.context :], self.worker.batch
-        logits = await self._call(request, lambda: showing.next_logits(batch.model, kept, batch.device))
-        return await _aside(_rendered, showing.following, self.known, ids, logits, values)
+        logits = await self._call(request, lambda: playground.next_logits(batch.model, kept, batch.device))
+        return await _aside(_rendered, playground.following, self.known, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
-        values, ids = await self._asked(request, showing.SCORE, showing.WINDOWS)
+        values, ids = await self._asked(request, playground.SCORE, playground.WINDOWS)
         found = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
-        return await _aside(_rendered, showing.surprises, self.known, ids, found)
+        return await _aside(_rendered, playground.surprises, self.known, ids, found)
 
     async def tokens(self, request: HTTPRequest) -> Response:
         """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
-        _, ids = await self._asked(request, showing.TEXT, showing.WINDOWS)
-        return await _aside(_rendered, showing.opened, self.known, ids)
+        _, ids = await self._asked(request, playground.TEXT, playground.WINDOWS)
+        return await _aside(_rendered, playground.opened, self.known, ids)
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
-        values, ids = await self._asked(request, showing.ATTENTION)
-        kept, batch = ids[-min(showing.LOOKED, self.known.context) :], self.worker.batch
+        values, ids = await self._asked(request, playground.ATTENTION)
+        kept, batch = ids[-min(playground.LOOKED, self.known.context) :], self.worker.batch
         found = await self._call(
-            request, lambda: showing.looked(batch.model, kept, values["layer"], batch.device)
+            request, lambda: playground.looked(batch.model, kept, values["layer"], batch.device)
         )
-        known = showing.opened(self.known, kept) | {"unread": len(ids) - len(kept)}
+        known = playground.opened(self.known, kept) | {"unread": len(ids) - len(kept)}
         return JSONResponse(known | found)
 
     async def _asked(
@@ -132,7 +133,7 @@ class Service:
 
         def read(body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
             values = fields.read(body, known, {})
-            return values, showing.text_ids(self.known, values["text"])
+            return values, playground.text_ids(self.known, values["text"])
 
         values, ids = await _aside(_read, read, await request.body())
         if windows is not None and len(ids) > windows * self.known.context:
@@ -142,8 +143,8 @@ class Service:
 
     async def continued(self, request: HTTPRequest) -> Response:
         """Une suite en flux, chaque jeton avec ses candidats."""
-        values, ids = await self._asked(request, showing.CONTINUE)
-        choice = showing.continued(self.known, ids, values)
+        values, ids = await self._asked(request, playground.CONTINUE)
+        choice = playground.continued(self.known, ids, values)
         self.metrics.read(len(ids))
         source = self._written(request, [[choice]])
         first = await anext(source, None)
@@ -153,10 +154,10 @@ class Service:
         async def events() -> AsyncIterator[str]:
             length, said = first.length, first.text
             try:
-                yield event(showing.opened(self.known, ids))
-                yield event(showing.written(self.known, first, ""))
+                yield event(playground.opened(self.known, ids))
+                yield event(playground.written(self.known, first, ""))
                 async for piece in source:
-                    yield event(showing.written(self.known, piece, said))
+                    yield event(playground.written(self.known, piece, said))
                     length, said = piece.length, said + piece.text
             except Refused as refused:
                 yield event({"error": refused.error})
@@ -174,7 +175,7 @@ class Service:
                     return item.value
         raise Refused("La connexion est coupée.", status=400)
 
-    async def _answer(self, request: HTTPRequest, reader: Callable[..., protocol.Request]) -> Response:
+    async def _answer(self, request: HTTPRequest, reader: Callable[..., Request]) -> Response:
         asked = await _aside(_read, reader, await request.body(), self.known)
         measured: list[list[Scored]] = []
         if asked.echoed is not None and asked.top is not None:
@@ -191,7 +192,7 @@ class Service:
         first = await anext(source, None)  # un refus a encore son code HTTP
         return flowing(self._events(answer, first, source))
 
-    async def _pieces(self, request: HTTPRequest, asked: protocol.Request) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, request: HTTPRequest, asked: Request) -> AsyncGenerator[Piece, None]:
         """Ce qui s'écrit pour `asked`, à mesure. Refused si cela ne va pas jusqu'au bout."""
         if asked.max_tokens == 0:  # rien à écrire : echo, et des mesures
             for choice in asked.choices:

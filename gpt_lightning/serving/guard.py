@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_lightning.serving.fields import Refused
+from gpt_lightning.serving.openai.fields import Refused
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/", "/health")  # ce qui se voit sans clé, avec ce qui est sous /page/

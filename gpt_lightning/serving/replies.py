@@ -10,9 +10,9 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_lightning.serving.fields import Refused
 from gpt_lightning.serving.guard import refusal
 from gpt_lightning.serving.metrics import Metrics
+from gpt_lightning.serving.openai.fields import Refused
 from gpt_lightning.serving.worker import JOB_FAILED, log
 
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre

@@ -9,75 +9,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
-from gpt_lightning.decoding.logprobs import Scored
-from gpt_lightning.decoding.text import GrowingText
 from gpt_lightning.errors import UserError
-from gpt_lightning.serving.fields import Refused
+from gpt_lightning.serving.choice import Choice, Done
+from gpt_lightning.serving.openai.fields import Refused
 
 log = logging.getLogger("gpt_lightning")
 JOB_FAILED = "Le serveur n'a pas pu répondre : son journal dit pourquoi."
 IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
-
-
-class Shown(NamedTuple):
-    """Un jeton écrit et sa mesure, où commence son texte dans la suite, et ce que les filtres laissent à ses rivaux."""
-
-    scored: Scored
-    offset: int
-    kept: tuple[float, ...] = ()
-
-
-class Piece(NamedTuple):
-    """Ce qui vient de s'ajouter à la suite `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
-
-    `length` : les jetons de la suite, depuis son début.
-    """
-
-    rank: int
-    text: str
-    tokens: tuple[Shown, ...] = ()
-    reason: str | None = None
-    length: int = 0
-
-
-class Done(NamedTuple):
-    """Le travail est fini ; `value` est ce que rend celui qui n'écrit pas."""
-
-    value: Any = None
-
-
-class Choice:
-    """Une suite demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
-
-    def __init__(
-        self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()
-    ) -> None:
-        self.index, self.row, self.decode = index, row, decode
-        self._grown, self._fresh, self._length = GrowingText(decode, stop), "", 0
-        self._held: list[Shown] = []
-        row.until = self._until
-
-    def _until(self, token: int) -> bool:
-        self._fresh += self._grown.push(token)
-        return self._grown.stopped
-
-    def piece(self, written: Written) -> Piece | None:
-        """Ce que ce jeton ajoute ; None si rien n'en est encore sûr."""
-        final = written.reason is not None
-        if written.scored is not None and written.reason != "eos":
-            before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
-            self._held.append(Shown(written.scored, len(before), written.kept))
-        text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""
-        self._length += len(text)
-        if not text and not final:
-            return None
-        cut = self._length if written.reason == "stop" or not final else None
-        ready = [one for one in self._held if cut is None or one.offset < cut]
-        self._held = [] if final else self._held[len(ready) :]
-        return Piece(self.index, text, tuple(ready), written.reason, len(self.row.new))
 
 
 class Job:

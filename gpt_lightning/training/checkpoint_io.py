@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpt_lightning import durable
-from gpt_lightning.weights.files import check_names, read_torch
+from gpt_lightning.weights.untrusted import check_names, read_torch
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -61,7 +61,7 @@ def agree(adapters: "LoRAConfig | None", train_on: str | None) -> None:
 
 def refuse_settled_by_weights(typed: Iterable[str], start: "StartingPoint") -> None:
     """UserError sur une clé tapée (« clé=valeur ») que les poids de `init_from` règlent eux-mêmes."""
-    from gpt_lightning.weights.start import CHOSEN
+    from gpt_lightning.weights.starting_point import CHOSEN
 
     if start.source is None:
         return

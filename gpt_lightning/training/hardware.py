@@ -14,7 +14,7 @@ import torch
 from gpt_lightning import wording
 from gpt_lightning.errors import UserError, number
 from gpt_lightning.training.measures import processor, recall
-from gpt_lightning.weights.device import native_bf16
+from gpt_lightning.weights.inference import native_bf16
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
 PEAKS = (

@@ -19,7 +19,7 @@ import torch
 
 from gpt_lightning import durable
 from gpt_lightning.errors import UserError
-from gpt_lightning.weights.files import read_json
+from gpt_lightning.weights.untrusted import read_json
 
 NAME = "measures.json"
 MOST = 1 << 20  # octets ; une mesure en prend cent cinquante

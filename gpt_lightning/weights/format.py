@@ -20,7 +20,7 @@ from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, TEXT
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.tokenizers.template import TEMPLATES
-from gpt_lightning.weights.files import read_description, reading
+from gpt_lightning.weights.untrusted import read_description, reading
 
 VERSION = 1  # des poids : ils se chargent pour toujours
 TRAINING_VERSION = 4  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur

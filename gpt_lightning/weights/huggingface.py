@@ -198,7 +198,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """config.json et les tenseurs d'un dossier, fragments réunis. UserError s'il manque un fichier."""
     from safetensors.torch import load_file
 
-    from gpt_lightning.weights.files import read_json, read_torch, reading, regular
+    from gpt_lightning.weights.untrusted import read_json, read_torch, reading, regular
 
     values = read_json(folder / CONFIG)
     kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)  # les safetensors d'abord

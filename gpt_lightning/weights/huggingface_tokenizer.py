@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_lightning.tokenizers import ByteLevelTokenizer, Tokenizer, gpt2
-from gpt_lightning.weights.files import read_json, read_text
+from gpt_lightning.weights.untrusted import read_json, read_text
 
 JSON, VOCABULARY, MERGES, OPTIONS = "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"
 

@@ -17,7 +17,7 @@ from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights.files import Damaged, parse_json, read_json, read_torch, reading, regular
+from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
 HUB = "hf:"
 T = TypeVar("T")

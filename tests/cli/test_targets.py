@@ -50,7 +50,7 @@ def start(forks, tmp_path_factory):
         "gpt_lightning.durable.write_text",
         "gpt_lightning.durable.filling",
         "gpt_lightning.weights.load",
-        "gpt_lightning.weights.files.read_torch",
+        "gpt_lightning.weights.untrusted.read_torch",
         "gpt_lightning.weights.exporting.export",
         "gpt_lightning.commands.train.train",
         "gpt_lightning.training.checkpoint_io.DurableCheckpointIO",

@@ -12,25 +12,23 @@ import time
 
 import pytest
 
-from gpt_lightning.commands import conversation
+from gpt_lightning.commands.dialogue import chat
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
 from gpt_lightning.tokenizers.template import Message
-from gpt_lightning.weights.device import Inference
+from gpt_lightning.weights.inference import Inference
 from tests.conftest import ROOT
 
 
-def speaker(template: str = "texte", context: int = 200) -> conversation.Speaker:
+def speaker(template: str = "texte", context: int = 200) -> chat.Speaker:
     config = GPTConfig(vocab_size=257, context_length=context, emb_dim=16, n_heads=2, n_layers=1)
-    return conversation.Speaker(
-        Inference("un modèle", GPTModel(config).eval(), ByteTokenizer(), "", template)
-    )
+    return chat.Speaker(Inference("un modèle", GPTModel(config).eval(), ByteTokenizer(), "", template))
 
 
-def session(**options) -> conversation.Session:
-    return conversation.Session(Strategy(temperature=0), **{"max_new_tokens": 10, **options})
+def session(**options) -> chat.Session:
+    return chat.Session(Strategy(temperature=0), **{"max_new_tokens": 10, **options})
 
 
 def talk(turns: int, size: int = 20) -> list[Message]:
@@ -80,14 +78,14 @@ def test_a_base_model_continues_the_text():
     ],
 )
 def test_a_command_changes_a_setting(line, key, value):
-    found = conversation.changed(session(system="S"), line, session(), lambda name: Strategy())
+    found = chat.changed(session(system="S"), line, session(), lambda name: Strategy())
     assert {**vars(found), **vars(found.strategy)}[key] == value
 
 
 @pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -1", "/temperature 3"])
 def test_a_command_that_does_not_exist_says_what_does(line):
     with pytest.raises(UserError):
-        conversation.changed(session(), line, session(), lambda name: Strategy())
+        chat.changed(session(), line, session(), lambda name: Strategy())
 
 
 @pytest.fixture(scope="module")

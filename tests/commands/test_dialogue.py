@@ -6,8 +6,8 @@ import pytest
 
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
-from gpt_lightning.commands import dialogue
-from gpt_lightning.commands.dialogue import Session, changed
+from gpt_lightning.commands.dialogue import generate
+from gpt_lightning.commands.dialogue.generate import Session, changed
 from gpt_lightning.decoding import Strategy
 
 START = Session(Strategy(temperature=0.8, top_p=0.9), 50, None)
@@ -70,7 +70,7 @@ def test_a_session(monkeypatch, capsys):
         yield 0, " fin"
 
     monkeypatch.setattr(builtins, "input", read)
-    dialogue.talk(START, continued, named)
+    generate.talk(START, continued, named)
     seen = capsys.readouterr()
     assert seen.out == "Un mot\nDeux mot fin\n" and asked == [("Un", None), ("Deux", 2)]
     assert seen.err.count("/quitter") == 4 and "/zut" in seen.err and "seed=2" in seen.err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder, Row, pack
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Row, pack
 
 
 def dataset(n: int = 203, packed: int | None = None) -> AnswerDataset:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpt_lightning.data import ConversationDataModule
-from gpt_lightning.data.conversations import read_conversations
+from gpt_lightning.data.instruct.formats import read_conversations
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer, gpt2
 from gpt_lightning.tokenizers.template import Message
@@ -156,14 +156,15 @@ def test_the_same_question_is_always_on_the_same_side(tmp_path):
 
 
 def test_definitions_keep_the_words_that_pretraining_keeps():
-    from gpt_lightning.data.corpus import Source, split_by_hash
+    from gpt_lightning.data.corpus import Source
+    from gpt_lightning.data.split import split_by_hash
 
     read = Source(source="wiktionnaire", limit=400)
     held = {piece.key for piece in split_by_hash(read.pieces, 0.9)[1]()}
     data = ConversationDataModule(tokenizer=gpt2(), limit=400)
     found = {"train": set(), "val": set()}
     for one in data.read("definitions", None):
-        from gpt_lightning.data.corpus import fraction
+        from gpt_lightning.data.split import fraction
 
         found["train" if fraction(one.key, "split") < 0.9 else "val"].add(one.key)
     assert found["val"] and found["val"] <= held and not found["train"] & held

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt_lightning.data import corpus, files
+from gpt_lightning.data import corpus, reading, split
 from gpt_lightning.data.corpus import Source
-from gpt_lightning.data.files import Piece
+from gpt_lightning.data.reading import Piece
 from gpt_lightning.tokenizers import gpt2
 
 
@@ -36,8 +36,8 @@ def test_bom_and_line_endings_are_normalised(tmp_path):
 
 def test_invalid_byte_is_named_with_its_place(tmp_path):
     path = tmp_path / "latin.txt"
-    path.write_bytes(b"a" * (files.BLOCK + 3) + "é".encode("latin-1") + b"b")
-    with pytest.raises(ValueError, match=f"latin.txt.*position {files.BLOCK + 3}"):
+    path.write_bytes(b"a" * (reading.BLOCK + 3) + "é".encode("latin-1") + b"b")
+    with pytest.raises(ValueError, match=f"latin.txt.*position {reading.BLOCK + 3}"):
         read(path)
     assert "\ufffd" in "".join(p.text for p in read(path, errors="replace"))
 
@@ -54,26 +54,26 @@ def test_binary_file_is_refused(tmp_path):
 def test_missing_path_is_said(path, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=why):
-        files.find_files(path)
+        reading.find_files(path)
 
 
 def test_folder_without_text_is_said(tmp_path):
     with pytest.raises(ValueError, match="ne contient aucun fichier"):
-        files.find_files(str(tmp_path))
+        reading.find_files(str(tmp_path))
 
 
 def test_cutting_changes_no_token(monkeypatch):
-    monkeypatch.setattr(files, "BLOCK", 50)
+    monkeypatch.setattr(reading, "BLOCK", 50)
     text = "Le chat  dort.\n\nIl rêve, c'est tout ;  don't ask 123 456   ...\n" * 40
-    pieces = list(files.cut(text[i : i + 50] for i in range(0, len(text), 50)))
+    pieces = list(reading.cut(text[i : i + 50] for i in range(0, len(text), 50)))
     tokenizer = gpt2()
     assert len(pieces) > 10 and "".join(pieces) == text
     assert [i for p in pieces for i in tokenizer.encode(p)] == tokenizer.encode(text)
 
 
 def test_endless_line_is_cut_all_the_same(monkeypatch):
-    monkeypatch.setattr(files, "BLOCK", 10)
-    pieces = list(files.cut(["a" * 10] * 20))
+    monkeypatch.setattr(reading, "BLOCK", 10)
+    pieces = list(reading.cut(["a" * 10] * 20))
     assert len(pieces) == 5 and "".join(pieces) == "a" * 200
 
 
@@ -87,7 +87,7 @@ def test_paragraphs_are_kept_once_across_documents(monkeypatch):
 @pytest.mark.parametrize("at", range(0, 13))
 def test_split_shares_the_text_without_overlap(at):
     pieces = [Piece("abc", False), Piece("def", True), Piece("ghi", True), Piece("jkl", True)]
-    before, after = corpus.split_by_characters(lambda: iter(pieces), at)
+    before, after = split.split_by_characters(lambda: iter(pieces), at)
     assert "".join(p.text for p in before()) == "abcdefghijkl"[:at]
     assert "".join(p.text for p in after()) == "abcdefghijkl"[at:]
 
@@ -203,16 +203,16 @@ def test_a_limit_that_means_nothing_is_refused(limit):
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_split_by_hash_is_a_function_of_each_document(share):
     """Le même mot est toujours du même côté, quels que soient les autres et leur ordre."""
-    train, val = (list(part()) for part in corpus.split_by_hash(lambda: iter(DOCUMENTS), share))
+    train, val = (list(part()) for part in split.split_by_hash(lambda: iter(DOCUMENTS), share))
     assert sorted([*train, *val]) == sorted(DOCUMENTS) and abs(len(train) / 300 - share) < 0.1
     some = DOCUMENTS[::-3]
-    again, other = (list(part()) for part in corpus.split_by_hash(lambda: iter(some), share))
+    again, other = (list(part()) for part in split.split_by_hash(lambda: iter(some), share))
     assert set(again) == set(train) & set(some) and set(other) == set(val) & set(some)
 
 
 def test_a_document_in_several_pieces_stays_whole():
     pieces = [piece for i in range(40) for piece in (Piece(f"début {i}", False), Piece("suite", True))]
-    for part in corpus.split_by_hash(lambda: iter(pieces), 0.5):
+    for part in split.split_by_hash(lambda: iter(pieces), 0.5):
         found = list(part())
         assert [p.last for p in found] == [False, True] * (len(found) // 2) and found
 
@@ -222,7 +222,7 @@ def test_a_huge_single_line_is_read_in_pieces(tmp_path):
     path = tmp_path / "ligne.txt"
     path.write_text("mot " * (8 << 20) + "a" * (32 << 20), encoding="utf-8")
     sizes = [len(piece.text) for piece in Source(path=str(path)).pieces()]
-    assert sum(sizes) == 64 << 20 and max(sizes) <= 5 * files.BLOCK
+    assert sum(sizes) == 64 << 20 and max(sizes) <= 5 * reading.BLOCK
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpt_lightning.data.encode import open_or_build
-from gpt_lightning.data.files import Piece
+from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.store import TokenStore
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer

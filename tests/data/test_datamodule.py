@@ -1,7 +1,7 @@
 import pytest
 
 from gpt_lightning.data.base import opening
-from gpt_lightning.data.datamodule import SlidingWindowDataModule
+from gpt_lightning.data.text import SlidingWindowDataModule
 from gpt_lightning.tokenizers import SimpleTokenizerV1, SimpleTokenizerV2, gpt2
 
 TEXT = "Le chat dort. Le chien veille, et la nuit passe. "
@@ -222,9 +222,9 @@ def test_windows_may_stay_inside_documents(tmp_path):
 
 
 def test_several_processes_write_the_same_store(tmp_path, monkeypatch):
-    from gpt_lightning.data import encode, files
+    from gpt_lightning.data import encode, reading
 
-    monkeypatch.setattr(files, "BLOCK", 2000)
+    monkeypatch.setattr(reading, "BLOCK", 2000)
     monkeypatch.setattr(encode, "BLOCK", 2000)
     (tmp_path / "b.jsonl").write_text(
         "".join(f'{{"text": "ligne {i} {TEXT}"}}\n' for i in range(200)), encoding="utf-8"
@@ -245,7 +245,7 @@ def test_two_builders_at_once_both_end_well(tmp_path, text_file):
     import sys
 
     code = (
-        "import sys; from gpt_lightning.data.datamodule import SlidingWindowDataModule as M;"
+        "import sys; from gpt_lightning.data.text import SlidingWindowDataModule as M;"
         "from gpt_lightning.tokenizers import gpt2;"
         "d = M(tokenizer=gpt2(), path=sys.argv[1], cache_dir=sys.argv[2]); d.prepare();"
         "print(d.tokens('train')[:].sum())"

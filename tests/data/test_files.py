@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_lightning.data import files
-from gpt_lightning.data.files import find_files, read_files
+from gpt_lightning.data import reading
+from gpt_lightning.data.reading import find_files, read_files
 from gpt_lightning.errors import UserError
 
 TEXT = "Été 😀 ſ\n\tl’eau\u2028 fin 𝔘. " * 5
@@ -75,7 +75,7 @@ BOMS = {
 def test_a_text_is_the_same_in_any_encoding_and_blocks(tmp_path, monkeypatch, encoding, block):
     path = tmp_path / "texte.txt"
     path.write_bytes(BOMS[encoding] + TEXT.encode(encoding))
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(reading, "BLOCK", block)
     assert read(path) == TEXT
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gpt_lightning.data import LabelledDataModule
-from gpt_lightning.data.labels import aspirated_h, noun_definitions, read_labelled
+from gpt_lightning.data.classify.formats import read_labelled
+from gpt_lightning.data.dictionary import aspirated_h, noun_definitions
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gpt_lightning.weights.files import read_torch
+from gpt_lightning.weights.untrusted import read_torch
 from tests.conftest import ROOT, sentences
 from tests.resilience.runs import TINY, Runs, until
 

@@ -9,7 +9,7 @@ import pytest
 
 from gpt_lightning import durable
 from gpt_lightning.data.store import TokenStore
-from gpt_lightning.weights.files import read_torch
+from gpt_lightning.weights.untrusted import read_torch
 from tests.resilience.faults import Zygote
 from tests.resilience.runs import same_run
 

@@ -17,7 +17,8 @@ import torch
 from gpt_lightning import tokenizers
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.fast.inference import for_inference
-from gpt_lightning.serving import app, guard, protocol, server, showing, worker
+from gpt_lightning.serving import app, guard, playground, server, worker
+from gpt_lightning.serving.openai import request
 from gpt_lightning.tokenizers.template import Template
 
 CONTEXT = 128
@@ -87,9 +88,9 @@ class Live:
         self.gate = Gate(self.model)
         made = Template(template, tokenizer) if template else None
         context = self.model.config.context_length
-        known = protocol.Model("gpt_lightning", tokenizer, context, rows, made)
+        known = request.Model("gpt_lightning", tokenizer, context, rows, made)
         config = self.model.config
-        shape = showing.Shape(
+        shape = playground.Shape(
             config.n_layers,
             config.n_heads,
             config.vocab_size,

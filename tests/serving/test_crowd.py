@@ -15,8 +15,9 @@ import pytest
 from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.decoding.batching import Row
-from gpt_lightning.serving.fields import Refused
-from gpt_lightning.serving.worker import Choice, Job
+from gpt_lightning.serving.choice import Choice
+from gpt_lightning.serving.openai.fields import Refused
+from gpt_lightning.serving.worker import Job
 from tests.serving.live import CONTEXT, SOME, Live, until
 from tests.serving.test_protocol import STRATEGIES
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpt_lightning import tokenizers
 from gpt_lightning.serving import guard, server
-from gpt_lightning.serving.fields import Refused, parsed
+from gpt_lightning.serving.openai.fields import Refused, parsed
 from tests.serving.live import Live
 
 ROUTES = ("/v1/completions", "/v1/chat/completions", "/api/next", "/api/score")

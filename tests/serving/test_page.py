@@ -14,7 +14,7 @@ import torch
 
 from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy
-from gpt_lightning.serving import showing
+from gpt_lightning.serving import playground
 from tests.conftest import ROOT
 from tests.serving.live import SOME, Live, tiny, until
 from tests.serving.test_command import Served
@@ -534,7 +534,7 @@ def test_both_languages_say_everything():
 
 
 def test_the_page_holds_no_inline_script_nor_style_nor_address_of_elsewhere():
-    for path in showing.PAGE.iterdir():
+    for path in playground.PAGE.iterdir():
         text = path.read_text(encoding="utf-8")
         assert "innerHTML" not in text and "eval(" not in text and "document.write" not in text
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path.name

@@ -14,8 +14,9 @@ import torch
 from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.text import prompt_ids
-from gpt_lightning.serving import app, protocol
+from gpt_lightning.serving import app
 from gpt_lightning.serving.metrics import Metrics
+from gpt_lightning.serving.openai import request
 from tests.serving.live import CONTEXT, Live, gpt2_live, tiny, until
 
 ASK = {"model": "gpt_lightning", "prompt": "Le chat", "seed": 3, "max_tokens": 12}
@@ -467,9 +468,9 @@ def test_an_answer_that_is_blank_may_be_sent_back(live):
 def test_a_character_that_a_prompt_of_tokens_cuts_is_not_lost():
     """« Đ » est c4 90 : le départ finit au milieu, la suite le finit."""
     live = Live(tokenizers.ByteTokenizer())
-    decode = protocol.decoder(live.tokenizer, None, [97, 0xC4])
+    decode = request.decoder(live.tokenizer, None, [97, 0xC4])
     assert decode([0x90, 98]) == "Đb"
-    decode = protocol.decoder(live.tokenizer, None, list("�".encode()))
+    decode = request.decoder(live.tokenizer, None, list("�".encode()))
     assert decode([98]) == "b"
     live.sock.close()
 

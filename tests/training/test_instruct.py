@@ -8,7 +8,7 @@ import torch
 
 from gpt_lightning.cli import signals
 from gpt_lightning.data import ConversationDataModule
-from gpt_lightning.data.answers import AnswerDataset, AnswerLoader, AnswerOrder
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer, gpt2
 from gpt_lightning.training.callbacks import StopOnSignal

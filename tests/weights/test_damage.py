@@ -9,7 +9,7 @@ import torch
 from gpt_lightning import weights
 from gpt_lightning.cli.resume import resume_overrides
 from gpt_lightning.errors import UserError
-from gpt_lightning.weights.files import Damaged, read_torch
+from gpt_lightning.weights.untrusted import Damaged, read_torch
 from tests.conftest import ROOT
 
 RUN = ROOT / "tests" / "golden" / "releases" / "0.1.0"

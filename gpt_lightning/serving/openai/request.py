@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from gpt_lightning.decoding.batching import Row
 from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.serving.fields import (
+from gpt_lightning.serving.choice import Choice
+from gpt_lightning.serving.openai.fields import (
     COMMON,
     IDLE,
     Field,
@@ -23,7 +24,6 @@ from gpt_lightning.serving.fields import (
     read,
     strategy,
 )
-from gpt_lightning.serving.worker import Choice
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.template import Message, Template
 

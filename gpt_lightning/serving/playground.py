@@ -13,11 +13,11 @@ from gpt_lightning.decoding.logprobs import Scored, scored
 from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.errors import UserError
-from gpt_lightning.serving import fields, protocol
-from gpt_lightning.serving.answer import FINISH, added, token_text
-from gpt_lightning.serving.fields import Field, Refused
-from gpt_lightning.serving.protocol import Model
-from gpt_lightning.serving.worker import Choice, Piece
+from gpt_lightning.serving.choice import Choice, Piece
+from gpt_lightning.serving.openai import fields, request
+from gpt_lightning.serving.openai.fields import Field, Refused
+from gpt_lightning.serving.openai.request import Model
+from gpt_lightning.serving.openai.response import FINISH, added, token_text
 
 CANDIDATES = 10  # montrés pour un jeton écrit
 WINDOWS = 8  # contextes qu'un texte mesuré peut remplir
@@ -70,7 +70,7 @@ def text_ids(model: Model, value: Any) -> list[int]:
     try:
         if isinstance(value, str):
             return prompt_ids(model.tokenizer, value)
-        return protocol.token_ids("text", value, model.tokenizer)
+        return request.token_ids("text", value, model.tokenizer)
     except UserError as error:
         raise Refused(str(error), param="text", code="invalid_value") from None
 
@@ -135,7 +135,7 @@ def surprises(model: Model, ids: list[int], found: list[Scored]) -> dict[str, An
 
 def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice:
     """La suite à écrire pour une demande de la page, avec les candidats de chaque jeton."""
-    protocol.refuse_too_long(model, ids, values["max_tokens"], "text")
+    request.refuse_too_long(model, ids, values["max_tokens"], "text")
     row = Row(
         ids,
         fields.strategy(values),
@@ -148,7 +148,7 @@ def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice
     return Choice(
         0,
         row,
-        protocol.decoder(model.tokenizer, values["text"] if isinstance(values["text"], str) else None, ids),
+        request.decoder(model.tokenizer, values["text"] if isinstance(values["text"], str) else None, ids),
     )
 
 

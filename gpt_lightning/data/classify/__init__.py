@@ -1,0 +1,1 @@
+"""Classer des textes : lire des textes étiquetés (formats), en faire des lots (module)."""

@@ -1,0 +1,259 @@
+"""Le LightningDataModule des textes étiquetés : de fichiers de textes et d'étiquettes aux chargeurs.
+
+Légende des formes : B lot, T jetons du plus long texte du lot, N textes, E étiquettes.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt_lightning.data.base import Statistics
+from gpt_lightning.data.classify.formats import SUFFIXES, Labelled, read_labelled
+from gpt_lightning.data.dictionary import aspirated_h, noun_definitions
+from gpt_lightning.data.padded import AnswerDataset, Row
+from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
+from gpt_lightning.data.split import fraction
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.wording import number, percent
+
+OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
+
+
+def _root(path: Any) -> Path | None:
+    """Le dossier que `data.path` est, s'il en est un."""
+    found = Path(os.path.expanduser(path)) if isinstance(path, str) else None
+    return found if found is not None and found.is_dir() else None
+
+
+class LabelBatch(NamedTuple):
+    """Un lot. Le poids de chaque texte est celui de son étiquette dans la perte."""
+
+    ids: Tensor  # (B, T)
+    where: Tensor  # (B,) rangs, dans le lot mis à plat, des derniers jetons
+    wanted: Tensor  # (B,) les étiquettes, par leur rang
+    weights: Tensor  # (B,)
+
+
+class LabelDataset(AnswerDataset):
+    """Des textes encodés (T,) et leurs étiquettes, complétés à droite : le remplissage n'est pas vu."""
+
+    def __init__(self, texts: Sequence[np.ndarray], labels: Sequence[int], weights: np.ndarray) -> None:
+        # un jeton de plus : `AnswerDataset` compte ceux qu'un texte fait lire
+        last = [np.arange(len(ids) + 1) == len(ids) for ids in texts]
+        super().__init__([Row(np.append(ids, 0), one) for ids, one in zip(texts, last, strict=True)])
+        self.labels = np.array(labels, dtype=np.int64)  # (N,)
+        self.weights = weights.astype(np.float32)  # (E,)
+
+    def batch(self, indices: Sequence[int]) -> LabelBatch:  # type: ignore[override]
+        width = int(self.lengths[list(indices)].max())
+        ids = np.zeros((len(indices), width), dtype=np.int64)
+        for line, index in enumerate(indices):
+            ids[line, : self.lengths[index]] = self.rows[index].ids[:-1]
+        where = np.arange(len(indices)) * width + self.lengths[list(indices)] - 1
+        wanted = self.labels[list(indices)]
+        return LabelBatch(*map(torch.from_numpy, (ids, where, wanted, self.weights[wanted])))
+
+
+class LabelledDataModule(RowsDataModule):
+    """Lit des textes étiquetés et sert de quoi apprendre leur étiquette.
+
+    `source=None` : les fichiers de `path` s'il est donné, sinon les définitions de noms. Les étiquettes sont celles
+    des textes, triées ; ou `labels`, celles d'un modèle qui classe déjà, jamais renumérotées. Un texte plus long
+    que `max_length` est coupé à la fin.
+    """
+
+    task = "classify"
+    nouns = ("texte", "textes")
+    suffixes, what = SUFFIXES, "des textes étiquetés"
+    own, default = tuple(OWN), "noms"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | None,
+        source: str | None = None,
+        path: str | list[str] | None = None,
+        val_path: str | list[str] | None = None,
+        text_key: str = "text",
+        label_key: str = "label",
+        limit: int | None = None,
+        errors: str = "strict",
+        train_split: float = 0.9,
+        class_weights: str = "none",
+        max_length: int = 128,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        passes: int = 1,
+        eval_batches: int | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Callable[[int], None] = lambda characters: None,
+    ) -> None:
+        super().__init__()
+        options = RowOptions(
+            tokenizer=tokenizer,
+            source=source,
+            path=path,
+            val_path=val_path,
+            limit=limit,
+            errors=errors,
+            train_split=train_split,
+            max_length=max_length,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            passes=passes,
+            eval_batches=eval_batches,
+            seed=seed,
+            accumulate=accumulate,
+            progress=progress,
+        )
+        self.check(options)
+        for name, key in (("text_key", text_key), ("label_key", label_key)):
+            if not isinstance(key, str) or not key.strip():
+                raise UserError(f"data.{name} est vide : il faut le titre d'une colonne, ou une clé.")
+        if text_key == label_key:
+            raise UserError(f"data.text_key et data.label_key sont les mêmes : {text_key}.")
+        self.text_key, self.label_key = text_key, label_key
+        self.class_weights = choice("data.class_weights", class_weights, ("none", "auto"))
+        self.labels: tuple[str, ...] = ()
+
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit et encode tous les textes ; `labels` : celles d'un modèle qui classe déjà, jamais renumérotées.
+
+        UserError, qui nomme la ligne, si l'un ne se comprend pas.
+        """
+        self.tokenizer, self.labels = tokenizer or self.tokenizer, tuple(labels) or self.labels
+        self.texts = self.halves()  # {moitié : les textes étiquetés}
+        train, val = self.texts["train"], self.texts["val"]
+        known = bool(self.labels)
+        self.labels = self.labels or tuple(sorted({one.label for one in (*train, *val)}))
+        if len({one.label for one in train}) < 2:
+            raise UserError(
+                f"Tous les textes d'entraînement ont l'étiquette « {train[0].label} » : il en faut deux au moins."
+            )
+        for one in (*train, *val):
+            if one.label not in self.labels:
+                listed = ", ".join(self.labels[:8])
+                raise UserError(
+                    f"{one.where} : l'étiquette « {one.label} » n'est pas une de celles du modèle ({listed})."
+                )
+        learned = {one.label for one in train}
+        if (
+            not known
+            and self.val_path
+            and (unknown := next((v for v in val if v.label not in learned), None))
+        ):
+            raise UserError(
+                f"{unknown.where} : aucun texte d'entraînement n'a l'étiquette « {unknown.label} »."
+            )
+        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
+            self.tokenizer = self.tokenizer.fit(one.text for one in train)
+        counts = self.class_counts("train")
+        balanced = len(train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        self._cut = 0
+        # une évaluation compte chaque texte de la même façon
+        weights = {"train": balanced if self.class_weights == "auto" else np.ones(len(counts))}
+        self.store = {
+            split: self._encoded(several, weights.get(split, np.ones(len(counts))))
+            for split, several in self.texts.items()
+        }
+        content = [[split, [one[:2] for one in several]] for split, several in self.texts.items()]
+        self._digest = hashlib.sha256(json.dumps([content, self.labels]).encode()).hexdigest()
+        self.say_skipped()
+        self.statistics = Statistics(
+            documents=len(train) + len(val),
+            characters=sum(len(one.text) for one in (*train, *val)),
+            train_tokens=int(self.store["train"].lengths.sum()),
+            val_tokens=int(self.store["val"].lengths.sum()),
+            train_windows=len(train),
+            val_windows=len(val),
+            val_bytes=sum(len(one.text.encode()) for one in val),
+        )
+        return self.statistics
+
+    def read(self, source: str, path: Any) -> Iterator[Labelled]:
+        if source in OWN:
+            yield from OWN[source](self.limit)
+            return
+        skipped = self.skipped.append if self.errors == "skip" else None
+        files = self.files(path).files
+        rows: Iterator[Labelled] = (
+            row
+            for file in files
+            for row in read_labelled(file, self.text_key, self.label_key, skipped, _root(path))
+        )
+        everything = list(rows)
+        if (
+            self.limit is not None and len(everything) > self.limit
+        ):  # un fichier est souvent trié par étiquette
+            everything.sort(key=lambda row: fraction(row.text, "order"))
+            log.info(
+                f"Corpus     : {number(self.limit)} textes tirés parmi "
+                f"{number(len(everything))} (data.limit=null les lit tous)"
+            )
+        yield from everything[: self.limit]
+
+    def _encoded(self, several: Sequence[Labelled], weights: np.ndarray) -> LabelDataset:
+        """Les textes, coupés à la fenêtre ; combien l'ont été se dit dans `summary`."""
+        texts, characters = [], 0
+        for one in several:
+            characters += len(one.text)
+            self.progress(characters)
+            ids = self.tokenizer.encode(one.text)
+            self._cut += len(ids) > self.max_length
+            texts.append(np.array(ids[: self.max_length], dtype=np.int32))
+            if not len(texts[-1]):
+                raise UserError(f"{one.where} : ce tokenizer ne lit rien de « {one.text[:40]} ».")
+        return LabelDataset(texts, [self.labels.index(one.label) for one in several], weights)
+
+    def class_counts(self, split: str) -> np.ndarray:
+        """(E,) : combien de textes de cette moitié ont chaque étiquette."""
+        ranks = {label: rank for rank, label in enumerate(self.labels)}
+        return np.bincount([ranks[one.label] for one in self.texts[split]], minlength=len(ranks))
+
+    @property
+    def summary(self) -> str:
+        """Ce que le corpus contient, en une phrase."""
+        counts = dict(zip(self.labels, self.class_counts("train").tolist(), strict=True))
+        return _contents(self.statistics, self.name, counts, self._cut, self.max_length)
+
+    @property
+    def bytes_per_target(self) -> float:
+        """Octets de texte par texte classé, en validation."""
+        return self.statistics.val_bytes / self.statistics.val_windows
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu et appris."""
+        how = [self.max_length, self.train_split, self.class_weights]
+        known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+    def openings(self, count: int = 3) -> list[str]:
+        """`count` textes de validation, pour les exemples."""
+        return [one.text for one in self.texts["val"][:count]]
+
+
+def _contents(stats: Any, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
+    """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
+    most = sorted(counts.items(), key=lambda one: -one[1])
+    listed = ", ".join(f"{label} {percent(count / sum(counts.values()))}" for label, count in most[:6])
+    more = f" et {len(most) - 6} autres" if len(most) > 6 else ""
+    text = (
+        f"Corpus     : {name}, {number(stats.documents)} textes, {len(counts)} étiquettes ({listed}{more})\n"
+        f"             entraînement {number(stats.train_windows)} textes, "
+        f"{number(stats.train_tokens)} jetons ; validation {number(stats.val_windows)} textes"
+    )
+    if cut:
+        plural = "s" * (cut > 1)
+        text += f"\n             {number(cut)} texte{plural} coupé{plural} à data.max_length={length} jetons"
+    return text

@@ -1,0 +1,1 @@
+"""Affiner sur des consignes : lire des conversations (formats), en faire des lots (module)."""

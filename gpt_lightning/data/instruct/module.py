@@ -1,0 +1,199 @@
+"""Le LightningDataModule des conversations : de fichiers de questions et de réponses aux chargeurs."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from gpt_lightning.data.base import Statistics
+from gpt_lightning.data.instruct.formats import SUFFIXES, Conversation, read_conversations
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, Row, pack
+from gpt_lightning.data.rows import RowOptions, RowsDataModule
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
+from gpt_lightning.wording import number
+
+
+class ConversationDataModule(RowsDataModule):
+    """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
+
+    `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
+    longue que `max_length` est coupée après une réponse.
+    """
+
+    task = "instruct"
+    loader = AnswerLoader
+    nouns = ("conversation", "conversations")
+    suffixes, what = SUFFIXES, "des conversations"
+    own, default = ("definitions",), "definitions"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | None,
+        source: str | None = None,
+        path: str | list[str] | None = None,
+        val_path: str | list[str] | None = None,
+        limit: int | None = None,
+        errors: str = "strict",
+        train_split: float = 0.9,
+        template: str = "texte",
+        mask_prompt: bool = True,
+        packing: bool = False,
+        max_length: int = 256,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        passes: int = 1,
+        eval_batches: int | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Callable[[int], None] = lambda characters: None,
+    ) -> None:
+        super().__init__()
+        options = RowOptions(
+            tokenizer=tokenizer,
+            source=source,
+            path=path,
+            val_path=val_path,
+            limit=limit,
+            errors=errors,
+            train_split=train_split,
+            max_length=max_length,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            passes=passes,
+            eval_batches=eval_batches,
+            seed=seed,
+            accumulate=accumulate,
+            progress=progress,
+        )
+        self.check(options)
+        self.template_name = choice("data.template", template, TEMPLATES)
+        self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
+        self.packing = choice("data.packing", packing, (True, False))
+        self.template: Template
+
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
+        self.tokenizer = tokenizer or self.tokenizer
+        found = self.halves()
+        self._fit(found["train"])
+        self.template = template_for(self.template_name, self.tokenizer)
+        self.tokenizer = self.template.tokenizer
+        digest = hashlib.sha256()
+        self.store, self._sizes = {}, dict[str, int]()
+        for split, several in found.items():
+            self.store[split], self._sizes[split] = self._encoded(several)
+            digest.update(json.dumps([split, [one.messages for one in several]]).encode())
+        self._digest = digest.hexdigest()
+        self._questions = [one.messages[:-1] for one in found["val"]]
+        self.say_skipped()
+        train, val = self.store["train"], self.store["val"]
+        self.statistics = Statistics(
+            documents=len(found["train"]) + len(found["val"]),
+            characters=sum(
+                len(message.content) for part in found.values() for one in part for message in one.messages
+            ),
+            train_tokens=int(train.lengths.sum()),
+            val_tokens=int(val.lengths.sum()),
+            train_windows=len(train),
+            val_windows=len(val),
+            val_bytes=self._sizes["val"],
+        )
+        return self.statistics
+
+    def read(self, source: str, path: Any) -> Iterator[Conversation]:
+        if source == "definitions":
+            from gpt_lightning.data.dictionary import definitions
+
+            yield from definitions(self.limit)
+            return
+        skipped = self.skipped.append if self.errors == "skip" else None
+        rows = (row for file in self.files(path).files for row in read_conversations(file, skipped))
+        yield from islice(rows, self.limit)
+
+    def _fit(self, several: list[Conversation]) -> None:
+        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
+            from gpt_lightning.tokenizers.template import FINISHED, TITLES
+
+            titles = "\n\n".join([*TITLES.values(), FINISHED, *("user\n", "assistant\n", "system\n")])
+            texts = (message.content for one in several for message in one.messages)
+            self.tokenizer = self.tokenizer.fit([titles, *texts])
+
+    def _encoded(self, several: list[Conversation]) -> tuple[AnswerDataset, int]:
+        """Les lignes de ces conversations, et les octets de leurs réponses."""
+        rows, size, characters = [], 0, 0
+        for one in several:
+            characters += sum(len(message.content) for message in one.messages)
+            self.progress(characters)
+            kept = self._fitting(one)
+            if kept is None:
+                sentence = (
+                    f"{one.where} : la première question et sa réponse dépassent "
+                    f"data.max_length={self.max_length} jetons"
+                )
+                if self.errors == "strict" and self.source == "files":
+                    raise UserError(f"{sentence} (ou data.errors=skip).")
+                self.skipped.append(sentence)
+                continue
+            messages_kept, row = kept
+            rows.append(row)
+            answers = (
+                messages_kept if not self.mask_prompt else [m for m in messages_kept if m.role == "assistant"]
+            )
+            size += sum(len(message.content.encode()) for message in answers)
+        if not rows:
+            raise UserError(f"Aucune conversation ne tient en data.max_length={self.max_length} jetons.")
+        bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
+        return AnswerDataset(rows, bins), size
+
+    def _fitting(self, one: Conversation) -> tuple[list[Message], Row] | None:
+        """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse."""
+        kept = list(one.messages)
+        while kept:
+            if kept[-1].role == "assistant":
+                ids, mask = self.template.render(kept)
+                if len(ids) <= self.max_length + 1:
+                    learned = np.array(mask) if self.mask_prompt else np.ones(len(ids), dtype=bool)
+                    return kept, Row(np.array(ids, dtype=np.int32), learned)
+            kept.pop()
+        return None
+
+    @property
+    def summary(self) -> str:
+        """Ce que le corpus contient, en une phrase."""
+        assert self.store is not None
+        targets = int(self.store["train"].targets.sum())
+        return (
+            f"Corpus     : {self.name}, {number(self.statistics.documents)} "
+            f"conversation{'s' * (self.statistics.documents > 1)}, gabarit {self.template_name}\n"
+            f"             entraînement {number(self.statistics.train_tokens)} jetons, dont "
+            f"{number(targets)} à apprendre ; validation {number(self.statistics.val_tokens)} jetons"
+        )
+
+    @property
+    def bytes_per_target(self) -> float:
+        """Octets de texte par jeton appris, en validation."""
+        assert self.store is not None
+        return self.statistics.val_bytes / int(self.store["val"].targets.sum())
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu et appris."""
+        how = [self.template_name, self.mask_prompt, self.packing, self.max_length, self.train_split]
+        known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+    def answer_bytes(self, *splits: str) -> int:
+        """Les octets de texte appris dans ces moitiés."""
+        return sum(self._sizes[split] for split in splits)
+
+    def openings(self, count: int = 3) -> list[str]:
+        """Les questions de `count` conversations de validation, pour les réponses d'exemple."""
+        asked = [[one for one in several if one.role == "user"] for several in self._questions[:count]]
+        return [several[-1].content for several in asked]

@@ -1,0 +1,297 @@
+"""Le LightningDataModule : du texte aux chargeurs d'entraînement et de validation."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from gpt_lightning import durable
+from gpt_lightning.data import corpus, encode, store
+from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
+from gpt_lightning.data.loader import BatchOrder
+from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
+from gpt_lightning.data.windows import SlidingWindowDataset
+from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
+from gpt_lightning.wording import number
+
+SPLITS = ("characters", "documents", "hash")
+
+
+class SlidingWindowDataModule(Served, lightning.LightningDataModule):
+    """Prépare le corpus une fois, puis sert ses fenêtres.
+
+    `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
+    nouveau), construit ou retrouve la base de jetons, et rend les `Statistics`.
+    """
+
+    task, streams = "text", True
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | None,
+        source: str = "files",
+        path: str | list[str] | None = None,
+        jsonl_key: str = "text",
+        errors: str = "strict",
+        deduplicate: bool = False,
+        limit: int | str | None = None,
+        url: str | None = None,
+        sha256: str | None = None,
+        split: str = "characters",
+        train_split: float = 0.9,
+        val_path: str | list[str] | None = None,
+        cross_documents: bool = True,
+        max_length: int = 128,
+        stride: int | None = None,
+        shift: bool | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        passes: int = 3,
+        eval_batches: int | None = None,
+        cache_dir: str | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Callable[[int], None] = lambda characters: None,
+    ) -> None:
+        super().__init__()
+        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
+        choice("data.split", split, SPLITS)
+        self.shift = _shifted(shift, stride, max_length)
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
+        reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
+        self.source = corpus.Source(
+            source=source,
+            path=path,
+            url=url,
+            sha256=sha256,
+            cache_dir=self.cache_dir,
+            limit=limit,
+            **reading,
+        )
+        self.val_source = corpus.Source(path=val_path, **reading) if val_path else None
+        self.split, self.cross_documents = split, cross_documents
+        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare(), les poids de départ en ont un
+        self.report, self.progress = report, progress
+        self.train_split, self.max_length, self.stride = train_split, max_length, stride or max_length
+        self.batch_size, self.num_workers, self.seed, self.accumulate = (
+            batch_size,
+            num_workers,
+            seed,
+            accumulate,
+        )
+        self.eval_batches = eval_batches
+        self.store: store.TokenStore | None = None
+        self._whole_validation = eval_batches is None
+        self.statistics: Statistics
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        return [one for source in (self.source, self.val_source) if source for one in source.find()]
+
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
+
+        UserError si le texte est vide ou plus court qu'une fenêtre.
+        """
+        self.tokenizer = tokenizer or self.tokenizer
+        documents, characters, digest = measure(self.source)
+        if not characters:
+            raise UserError("Le corpus est vide : aucun caractère à lire.")
+        how: dict[str, Any] = {"by": self.split}
+        if self.val_source:
+            val_documents, _, val_digest = measure(self.val_source)
+            documents += val_documents
+            how = {"by": "val_path", "val_sha256": val_digest}
+            train, val = self.source.pieces, self.val_source.pieces
+        elif self.split == "characters":
+            how["at"] = int(self.train_split * characters)
+            train, val = split_by_characters(self.source.pieces, how["at"])
+        elif self.split == "hash":
+            how["share"] = self.train_split
+            train, val = split_by_hash(self.source.pieces, self.train_split)
+        else:
+            how["at"] = int(self.train_split * documents)
+            train, val = split_by_documents(self.source.pieces, how["at"])
+        self._fit(train, val)
+        identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
+        kind = self.tokenizer.state()["kind"]
+        name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
+        self.store = encode.open_or_build(
+            self.cache_dir,
+            name,
+            identity,
+            {"train": train, "val": val},
+            self.tokenizer,
+            report=self.report,
+            progress=self.progress,
+        )
+        self.statistics = self._statistics(documents)
+        return self.statistics
+
+    def prepared_state(self) -> dict[str, Any]:
+        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
+        return {
+            "folder": str(self._opened.folder.absolute()),
+            "tokenizer": self.tokenizer.state(),
+            "documents": self.statistics.documents,
+        }
+
+    def adopt(self, found: dict[str, Any], labels: Sequence[str] = ()) -> None:
+        """Comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
+        self.tokenizer = from_state(found["tokenizer"])
+        self.store = store.TokenStore.open(Path(found["folder"]))
+        self.statistics = self._statistics(found["documents"])
+
+    def _fit(self, train: Callable, val: Callable) -> None:
+        tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
+        if hasattr(tokenizer, "fit") and not tokenizer.vocab_size:
+            pieces = chain(train(), val()) if tokenizer.fit_on == "all" else train()
+            self.tokenizer = tokenizer.fit(piece.text for piece in pieces)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Un nom court pour le corpus : celui de la source, ou du fichier."""
+        path = self.source.path or self.source.url
+        first = path if isinstance(path, str) else path[0] if path else None
+        return Path(first).stem if first else self.source.source
+
+    @property
+    def credit(self) -> str:
+        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
+        licence = corpus.LICENCES.get(self.source.source)
+        return f"{self.name}, {licence}" if licence else self.name
+
+    @property
+    def summary(self) -> str:
+        """Ce que le corpus contient, en une phrase."""
+        return (
+            f"Corpus     : {self.name}, {number(self.statistics.documents)} "
+            f"document{'s' * (self.statistics.documents > 1)}, "
+            f"{number(self.statistics.characters)} caractères\n"
+            f"             entraînement {number(self.statistics.train_tokens)} jetons, "
+            f"{number(self.statistics.train_windows)} fenêtres ; "
+            f"validation {number(self.statistics.val_tokens)} jetons, "
+            f"{number(self.statistics.val_windows)} fenêtres"
+        )
+
+    @property
+    def bytes_per_target(self) -> float:
+        """Octets de texte par jeton prédit, en validation."""
+        return self.statistics.val_bytes / self.statistics.val_tokens
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
+        windows = [self.max_length, self.stride, self.cross_documents, self.shift]
+        content = [self._opened.meta[key] for key in ("source_sha256", "tokenizer", "split")]
+        known = json.dumps([content, windows], sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+    @property
+    def _opened(self) -> store.TokenStore:
+        assert self.store is not None, "prepare() ouvre la base"
+        return self.store
+
+    def _statistics(self, documents: int) -> Statistics:
+        splits = self._opened.meta["splits"]
+        windows = {split: len(self.dataset(split)) for split in splits}
+        for split, count in windows.items():
+            tokens = self._opened.n_tokens(split)
+            if count == 0:
+                which = "d'entraînement" if split == "train" else "de validation"
+                advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
+                raise UserError(
+                    f"Le texte {which} n'a que {tokens} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
+                    f"essayez {advice}."
+                )
+        return Statistics(
+            documents=documents,
+            characters=sum(split["characters"] for split in splits.values()),
+            train_tokens=self._opened.n_tokens("train"),
+            val_tokens=self._opened.n_tokens("val"),
+            train_windows=windows["train"],
+            val_windows=windows["val"],
+            val_bytes=splits["val"]["bytes"],
+        )
+
+    def dataset(self, split: str) -> SlidingWindowDataset:
+        """Les fenêtres de `split` (train ou val)."""
+        return SlidingWindowDataset(
+            self._opened.shards(split),
+            max_length=self.max_length,
+            stride=self.stride,
+            dtype=self._opened.dtype,
+            documents=None if self.cross_documents else self._opened.documents(split),
+        )
+
+    def tokens(self, *splits: str) -> store.Tokens:
+        """Tous les jetons de ces moitiés, à la suite : une tranche en est un tableau, le reste n'est pas lu."""
+        paths = [path for split in splits for path in self._opened.shards(split)]
+        return store.Tokens(paths, self._opened.dtype)
+
+    def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
+        """L'ordre des lots d'entraînement d'un processus. UserError si le corpus ne remplit pas un pas."""
+        n_windows = len(self.dataset("train"))
+        order = BatchOrder(
+            n_windows,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=world_size,
+            rank=rank,
+            accumulate=self.accumulate,
+            shift=self.stride if self.shift else 0,
+            length=self.max_length,
+        )
+        if not len(order):
+            per_step = self.batch_size * world_size * self.accumulate
+            raise UserError(
+                f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
+                f"data.batch_size={max(1, n_windows // (world_size * self.accumulate))} ou un pas plus court "
+                f"(data.stride)."
+            )
+        return order
+
+    def openings(self, count: int = 3) -> list[str]:
+        """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""
+        tokens, starts = self.tokens("val"), self._opened.documents("val")[:count]
+        texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
+        return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
+
+
+def _shifted(shift: Any, stride: Any, max_length: int) -> bool:
+    """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
+    recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
+    if stride is not None and whole("data.stride", stride) > max_length:
+        raise UserError(
+            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
+            "ou null pour avancer d'une fenêtre."
+        )
+    choice("data.shift", shift, (None, True, False))
+    apart = stride is None or stride == max_length
+    if shift and not apart:
+        raise UserError(
+            f"data.shift=true décale des fenêtres qui ne se recouvrent pas ; ici data.stride={stride} pour "
+            f"data.max_length={max_length} : retirez l'un des deux."
+        )
+    return apart if shift is None else shift
+
+
+def measure(source: corpus.Source) -> tuple[int, int, str]:
+    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
+    digest, documents, characters = hashlib.sha256(), 0, 0
+    for piece in source.pieces():
+        characters += len(piece.text)
+        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        if piece.last:
+            documents += 1
+            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
+    return documents, characters, digest.hexdigest()
