@@ -11,7 +11,7 @@ import statistics
 import numpy as np
 
 from gpt_lightning.data.dictionary import DEFINE, definitions, well_formed
-from gpt_lightning.data.padded import AnswerDataset, Row
+from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.model.tasks import score_answers
@@ -37,7 +37,7 @@ def loss(model, template: Template, pairs: list[tuple[str, str]]) -> float:
     for question, answer in pairs:
         ids, mask = template.render([Message("user", question), Message("assistant", answer)])
         size = model.config.context_length + 1
-        rows.append(Row(np.array(ids[:size]), np.array(mask[:size])))
+        rows.append(EncodedConversation(np.array(ids[:size]), np.array(mask[:size])))
     data = AnswerDataset(rows)
     return score_answers(model, [data.batch([index]) for index in range(len(data))], 1).loss
 

@@ -17,7 +17,7 @@ import torch
 
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.lora import LoRAConfig, adapt
-from gpt_lightning.model.trainable import learn_only, n_learned
+from gpt_lightning.model.trainable import learn_only, n_trainable
 
 KINDS = ("entier", "lora")
 
@@ -38,7 +38,7 @@ def stepper(kind: str, layers: int) -> tuple[Callable[[], None], int]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return step, n_learned(model)
+    return step, n_trainable(model)
 
 
 def peak(kind: str, layers: int) -> None:

@@ -20,7 +20,7 @@ from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.training.callbacks import Monitor, Progress
-from gpt_lightning.training.engine import arguments, chosen, prepare_process
+from gpt_lightning.training.engine import arguments, choose_callbacks, prepare_process
 from gpt_lightning.training.hardware import resolve
 from gpt_lightning.training.loggers import MetricsCSV
 from gpt_lightning.training.module import GPTModule
@@ -94,7 +94,7 @@ def measured(steps: int = 200, batch: int = 4) -> tuple[list[float], list[float]
             "trainer",
             arguments(run, resolve(VALUES), 1),
             logger=MetricsCSV(f"{folder}/metrics.csv"),
-            callbacks=chosen([Monitor(), Progress(), between], VALUES),
+            callbacks=choose_callbacks([Monitor(), Progress(), between], VALUES),
             default_root_dir=folder,
         )
         trainer.fit(GPTModule(model(), data=data, optim=ADAMW, plan=plan), data)

@@ -54,9 +54,9 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
         key, equal, value = argument.partition("=")
         _readable(key, value)
         if equal and key == "stop":
-            texts[key] = [*texts.get(key, []), unquoted(value)]
+            texts[key] = [*texts.get(key, []), unquote(value)]
         elif equal and key == "prompt":
-            texts[key] = unquoted(value)
+            texts[key] = unquote(value)
         elif equal and key == "output_dir" and sweep and "," in value:
             raise UserError(
                 "output_dir= est le dossier de tout le balayage : donnez-en un, chaque tâche y a le sien."
@@ -86,10 +86,10 @@ def _path(key: str, value: str, sweep: bool) -> str:
     if value[0] in "'\"":
         return value
     if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
-        parts = [unquoted(one.strip()) for one in value[1:-1].split(",")]
-        return "[" + ",".join(quoted(_expanded(key, part)) for part in parts) + "]"
+        parts = [unquote(one.strip()) for one in value[1:-1].split(",")]
+        return "[" + ",".join(quote(_expanded(key, part)) for part in parts) + "]"
     parts = value.split(",") if sweep and not Path(value).exists() else [value]
-    return ",".join(quoted(_expanded(key, part)) for part in parts)
+    return ",".join(quote(_expanded(key, part)) for part in parts)
 
 
 def _expanded(key: str, value: str) -> str:
@@ -102,11 +102,11 @@ def plainly(path: Path) -> str:
     return f"./{path}" if str(path).startswith("~") else str(path)
 
 
-def as_typed(key: str, path: Path) -> str:
+def shell_override(key: str, path: Path) -> str:
     """`key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
     value = plainly(path)
-    plain = unquoted(value) == value and value[0] != "["
-    return f"{key}={shlex.quote(value if plain else quoted(value))}"
+    plain = unquote(value) == value and value[0] != "["
+    return f"{key}={shlex.quote(value if plain else quote(value))}"
 
 
 def _is_override(argument: str) -> bool:
@@ -127,14 +127,14 @@ def value_of(key: str, overrides: list[str]) -> str | None:
     return re.sub(r"(\\*)\1\\\$\{", r"\1${", str(value))
 
 
-def unquoted(value: str) -> str:
+def unquote(value: str) -> str:
     """`value` sans les guillemets qui l'entourent en entier."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]:
         return value[1:-1]
     return value
 
 
-def quoted(value: str) -> str:
+def quote(value: str) -> str:
     """Une chaîne de la grammaire de Hydra qui vaut `value`, ni interpolée ni convertie."""
     escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
     return "'" + literally(escaped.replace("'", "\\'")) + "'"

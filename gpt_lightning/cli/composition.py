@@ -114,12 +114,12 @@ def _with_sources(found: Any, marked: Any) -> Any:
     return FromEnvironment.of(found, marked) if from_environment and found != marked else found
 
 
-def as_saved(values: Any) -> Any:
+def hide_environment(values: Any) -> Any:
     """Les valeurs telles qu'elles s'écrivent : ce qui vient de l'environnement n'y est que par son nom."""
     if isinstance(values, dict):
-        return {key: as_saved(value) for key, value in values.items()}
+        return {key: hide_environment(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        return [as_saved(value) for value in values]
+        return [hide_environment(value) for value in values]
     return values.source if isinstance(values, FromEnvironment) else values
 
 

@@ -93,7 +93,7 @@ class LogFile(logging.FileHandler):
 
 
 @contextmanager
-def written_to(path: Path) -> Iterator[None]:
+def log_to(path: Path) -> Iterator[None]:
     """Pendant ce bloc, écrit aussi le journal dans `path`, daté, à la suite de ce qu'il contient."""
     with durable.refusals(path):
         handler = LogFile(path, encoding="utf-8")

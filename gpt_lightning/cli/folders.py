@@ -24,7 +24,7 @@ from omegaconf import DictConfig, open_dict
 
 from gpt_lightning import durable, layout
 from gpt_lightning.cli import console, lock, signals
-from gpt_lightning.cli.arguments import Texts, as_typed, literally, plainly
+from gpt_lightning.cli.arguments import Texts, literally, plainly, shell_override
 from gpt_lightning.cli.composition import plain
 from gpt_lightning.cli.record import keep
 from gpt_lightning.errors import UserError
@@ -88,14 +88,14 @@ class RunFolders:
         else:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
-        with lock.held(folder):
+        with lock.hold(folder):
             for one in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES))):
                 durable.sweep(one, alone=True)  # d'un processus tué
             try:
                 settings = {**self._settings(cfg, folder), **texts}
                 if not resumed:  # une reprise n'écrit rien avant d'être acceptée
                     keep(folder, settings, settings)
-                with console.written_to(folder / LOG):
+                with console.log_to(folder / LOG):
                     yield settings
             except BaseException:
                 if not resumed and not layout.has_begun(folder):
@@ -161,7 +161,7 @@ def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None
         f"\nInterrompu par {signals.name_of(signum)} au pas {number(step)}.",
     )
     if last.exists():
-        again = f"{_script(command)} {as_typed('ckpt_path', folder)}"
+        again = f"{_script(command)} {shell_override('ckpt_path', folder)}"
         console.log.info(f"{said} Gardé : {last}. Pour continuer :\n    {again}")
     else:
         console.log.info(f"{said} Rien n'est gardé : callbacks.last est retiré.")
@@ -178,7 +178,7 @@ def _script(name: str) -> str:
 def following(folder: Path, command: str, *words: str) -> list[str]:
     """Les commandes à taper ensuite, prêtes à coller : `command` et ses mots, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
-    source = [] if newest else [as_typed("ckpt_path", folder)]
+    source = [] if newest else [shell_override("ckpt_path", folder)]
     logs = OUTPUTS if newest else folder
     return [
         " ".join([_script(command), *words, *source]),
@@ -193,7 +193,7 @@ def _clear(folder: Path) -> None:
     """
     if not (folder / RECORD).is_dir() or resumable_files(folder):
         return
-    with lock.held(folder):
+    with lock.hold(folder):
         for path in [*(folder / name for name in LEFT), *folder.glob("events.out.tfevents.*")]:
             if path.is_dir():
                 shutil.rmtree(path)

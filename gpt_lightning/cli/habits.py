@@ -74,7 +74,7 @@ OPTIONS |= {"--multirun", "-m", "--config-path", "-cp", "--config-name", "-cn", 
 OPTIONS |= {"--shell-completion"}
 
 
-def checked(argv: list[str], config_name: str) -> list[str]:
+def check_arguments(argv: list[str], config_name: str) -> list[str]:
     """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
 
     `--version` dit notre version, et finit.

@@ -21,7 +21,7 @@ _held: set[Path] = set()  # le noyau laisse un processus reprendre son propre ve
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> Iterator[None]:
     """Tient le verrou de `folder` pendant ce bloc. UserError si un autre entraînement le tient."""
     path = (folder / NAME).resolve()
     if path in _held:

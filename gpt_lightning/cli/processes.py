@@ -176,7 +176,7 @@ class SharedSettings:
 
 
 @contextmanager
-def shared_with(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+def share_settings(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Rend ce qui donne des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
     if where is None:
         yield lambda settings: None
@@ -208,7 +208,7 @@ def _address(where: Launcher) -> tuple[str, int]:
 _handed: Any = None  # dans un processus que Lightning a lancé, ce que le premier a préparé
 
 
-def handed_settings() -> dict[str, Any]:
+def receive_settings() -> dict[str, Any]:
     """Les réglages d'un processus que Lightning a lancé ; le fichier qui les portait est effacé."""
     global _handed
     path = Path(sys.argv[2])

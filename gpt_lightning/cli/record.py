@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from gpt_lightning import durable
 from gpt_lightning.cli import processes
-from gpt_lightning.cli.composition import as_saved
+from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import ENVIRONMENT, RECORD, SETTINGS
 
@@ -85,4 +85,4 @@ def keep(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
 
 def save_yaml(values: Any, path: Path) -> None:
     """Écrit des valeurs simples ; de l'environnement, le nom seulement."""
-    durable.write_text(path, yaml.safe_dump(as_saved(values), allow_unicode=True, sort_keys=False))
+    durable.write_text(path, yaml.safe_dump(hide_environment(values), allow_unicode=True, sort_keys=False))

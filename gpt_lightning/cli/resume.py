@@ -11,7 +11,7 @@ from typing import Any
 
 from gpt_lightning import layout
 from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import is_sweep, plainly, quoted, value_of
+from gpt_lightning.cli.arguments import is_sweep, plainly, quote, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.record import load_yaml
@@ -68,7 +68,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     typed = {one.partition("=")[0].lstrip("+") for one in overrides}
     old = _as_overrides(config_name, settings, record, typed)
     kept = [one for one in overrides if one.partition("=")[0] not in HERE]
-    where = [f"output_dir={quoted(plainly(run))}", f"ckpt_path={quoted(plainly(checkpoint))}"]
+    where = [f"output_dir={quote(plainly(run))}", f"ckpt_path={quote(plainly(checkpoint))}"]
     return [*old, *where, *kept]
 
 
@@ -124,7 +124,7 @@ def _as_overrides(
     """
     chosen = _choices(record, typed)
     before = settings.get("output_dir")
-    place = [f"output_dir={quoted(str(before))}"] if isinstance(before, str) else []
+    place = [f"output_dir={quote(str(before))}"] if isinstance(before, str) else []
     found: list[str] = []
     for deduced in (False, True):
         usual, raw = compose_resolved(config_name, *chosen, *found, *place)
@@ -220,9 +220,9 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         kept = re.split(r"(\$\{oc\.env:(?:[^${}]|\$\{oc\.env:[^${}]*\})*\})", value)
         if len(kept) > 1:
-            texts = [one.replace("'", "\\'") if n % 2 else quoted(one)[1:-1] for n, one in enumerate(kept)]
+            texts = [one.replace("'", "\\'") if n % 2 else quote(one)[1:-1] for n, one in enumerate(kept)]
             return "'" + "".join(texts) + "'"
-        return quoted(value)
+        return quote(value)
     if isinstance(value, list):
         return "[" + ",".join(map(literal, value)) + "]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

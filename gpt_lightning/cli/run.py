@@ -46,13 +46,13 @@ def run(
     with _exit_codes(config_name):
         if sys.argv[1:2] == [processes.CHILD]:
             processes.become_follower(os.environ["LOCAL_RANK"])
-            task(processes.handed_settings())
+            task(processes.receive_settings())
             return
         launcher = processes.launcher() if opens_run else None
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
             return
-        overrides, texts = take_free_text(habits.checked(sys.argv[1:], config_name))
+        overrides, texts = take_free_text(habits.check_arguments(sys.argv[1:], config_name))
         console.show_log(on_stdout=opens_run)
         typed = list(overrides)
         if opens_run:
@@ -123,7 +123,7 @@ def _lead(
     Dans un balayage, une tâche qui échoue n'arrête pas les autres : la commande finit sur 1.
     """
     failures: list[int] = []
-    with tempfile.TemporaryDirectory() as scratch, processes.shared_with(launcher) as share:
+    with tempfile.TemporaryDirectory() as scratch, processes.share_settings(launcher) as share:
         if is_sweep(overrides):
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides

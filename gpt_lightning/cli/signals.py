@@ -32,8 +32,8 @@ def listen() -> None:
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[None]:
-    """Pendant ce bloc, un signal est seulement noté, et `received` le rend.
+def note_signals() -> Iterator[None]:
+    """Pendant ce bloc, un signal est seulement noté, et `last_signal` le rend.
 
     Un second Ctrl-C sort aussitôt : le dernier checkpoint est entier.
     """
@@ -44,7 +44,7 @@ def noted() -> Iterator[None]:
         _State.noting = False
 
 
-def received() -> int:
+def last_signal() -> int:
     """Le signal noté, ou 0."""
     return _State.received
 

@@ -19,7 +19,7 @@ def chat(settings: dict[str, Any]) -> None:
         raise UserError("prompt= est vide : il faut une question, ou rien pour dialoguer.")
     strategy = build("decoding", settings["decoding"])
 
-    from gpt_lightning.commands.dialogue import chat
+    from gpt_lightning.commands.dialogue import chat as dialogue
     from gpt_lightning.model.tasks import ANSWERS, TEXT
     from gpt_lightning.weights import load_for_inference
 
@@ -27,12 +27,12 @@ def chat(settings: dict[str, Any]) -> None:
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=(ANSWERS.name, TEXT.name), base=settings["base_path"], **where
     )
-    start = chat.Session(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
-    speaker = chat.Speaker(loaded)
+    start = dialogue.ChatSession(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
+    speaker = dialogue.Speaker(loaded)
     if settings["prompt"] is not None:
-        chat.answer_once(speaker, settings["prompt"], start)
+        dialogue.answer_once(speaker, settings["prompt"], start)
     else:
-        chat.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
+        dialogue.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def classify(settings: dict[str, Any]) -> None:
     if texts is None and not (one := prompts.read_prompt(settings, "").strip()):
         raise UserError("Il manque le texte à classer : prompt=, prompt_file= ou prompts_file=.")
 
-    from gpt_lightning.decoding.classify import classified
+    from gpt_lightning.decoding.classify import classify
     from gpt_lightning.model.tasks import LABELS
     from gpt_lightning.weights import load_for_inference
 
@@ -31,10 +31,10 @@ def classify(settings: dict[str, Any]) -> None:
     asked = [one] if texts is None else texts
     size, found = settings["batch_size"], []
     room = loaded.max_length or loaded.model.config.context_length
-    progress = console.Progress(results.lines_done)
+    progress = console.Progress(results.progress_line)
     for start in range(0, len(asked), size):
         part = asked[start : start + size]
-        found += classified(
+        found += classify(
             loaded.model, loaded.tokenizer, part, batch_size=size, max_length=room, cut=cut.append
         )
         progress(len(found), len(asked))

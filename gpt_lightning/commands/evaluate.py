@@ -18,13 +18,13 @@ def evaluate(settings: dict[str, Any]) -> float:
     choice("split", settings["split"], SPLITS)
 
     from gpt_lightning.model.confusion import ClassReport
-    from gpt_lightning.model.tasks import TASKS, LabelScore, scored_by
+    from gpt_lightning.model.tasks import TASKS, LabelScore, compatible_tasks
     from gpt_lightning.weights import load_for_inference
 
     data = build_data(settings["data"])
     how = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=scored_by(data.task), base=settings["base_path"], **how
+        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **how
     )
     prepare_data(data, loaded.tokenizer, loaded.labels)
     if data.tokenizer.vocab_size > loaded.model.config.vocab_size:

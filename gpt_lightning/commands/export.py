@@ -16,9 +16,9 @@ def export(settings: dict[str, Any]) -> None:
 
     from gpt_lightning.model import cost
     from gpt_lightning.weights import exporting
-    from gpt_lightning.weights.loading import load_described
+    from gpt_lightning.weights.loading import load_and_describe
 
-    loaded = load_described(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
+    loaded = load_and_describe(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
     tokenizer, parameters = loaded.known.tokenizer, cost.n_parameters(loaded.model.config)
     files = exporting.export(
         loaded.model,

@@ -137,7 +137,7 @@ def _shown(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Seque
     for start in range(0, len(prompts), batch_size):
         yield start, prompts[start : start + batch_size]
         done, now = min(start + batch_size, len(prompts)), time.monotonic()
-        line = lines_done(done, len(prompts), now - began)
+        line = progress_line(done, len(prompts), now - began)
         if sys.stderr.isatty():
             print(f"\r\033[K{line}", end="\n" if done == len(prompts) else "", file=sys.stderr, flush=True)
         elif now - said > 5 or done == len(prompts):
@@ -166,7 +166,7 @@ def _likelihood(logprobs: Sequence[float]) -> str:
     return f"[log-probabilité moyenne {number(mean, 3)} nat par jeton, {number(sum(logprobs), 2)} en tout]"
 
 
-def lines_done(done: int, total: int, seconds: float) -> str:
+def progress_line(done: int, total: int, seconds: float) -> str:
     """Où en est un fichier de textes de départ."""
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
     return f"{number(done)} textes sur {number(total)}{left}"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import as_typed
+from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, number, whole
 
 if TYPE_CHECKING:
-    from gpt_lightning.serving.openai.request import Model
+    from gpt_lightning.serving.openai.request import ServedModel
     from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
 
@@ -34,7 +34,7 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
             "api_key_file=), ou dites "
             f"open=true si tout le monde peut s'en servir."
         )
-    sock = server.bound(settings["host"], settings["port"])  # avant d'attendre le modèle
+    sock = server.listen(settings["host"], settings["port"])  # avant d'attendre le modèle
 
     from gpt_lightning.serving import app, worker
     from gpt_lightning.weights import load_for_inference
@@ -71,7 +71,7 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
     thread.join(grace + 1)
 
 
-def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tuple["Model", "Shape"]:
+def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
     """Ce qu'il faut savoir du modèle pour lire une demande, et ce que la page en dit ; `local` : chemins compris."""
     from gpt_lightning.model.cost import n_parameters
     from gpt_lightning.serving import playground
@@ -79,7 +79,7 @@ def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tup
     from gpt_lightning.tokenizers.template import Template
 
     config = loaded.model.config
-    known = request.Model(
+    known = request.ServedModel(
         name=settings["name"],
         tokenizer=loaded.tokenizer,
         context=config.context_length,
@@ -100,9 +100,9 @@ def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tup
 
 def command(settings: dict[str, Any], source: str) -> str:
     """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
-    found = ["python generate.py", as_typed("ckpt_path", Path(source))]
+    found = ["python generate.py", shell_override("ckpt_path", Path(source))]
     if settings["base_path"] is not None:
-        found.append(as_typed("base_path", Path(settings["base_path"])))
+        found.append(shell_override("base_path", Path(settings["base_path"])))
     found += [
         f"{key}={settings[key]}"
         for key in ("n_heads", "device", "dtype")

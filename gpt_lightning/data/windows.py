@@ -102,7 +102,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
         return self.rows(indices), [len(batch) for batch in bundle]
 
-    def unpacked(self, message: tuple[Tensor, list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def unpack(self, message: tuple[Tensor, list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Les lots d'un message : (B, T), (B, T)."""
         rows, sizes = message
         return map(split_rows, rows.split(sizes))

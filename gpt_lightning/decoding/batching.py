@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.logprobs import Scored, scored
+from gpt_lightning.decoding.logprobs import Scored, score_tokens
 from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.uniforms import Uniforms
@@ -220,7 +220,7 @@ class Batch:
         traces: dict[int, Scored] = {}
         if asked:
             most = max(rows[rank].top or 0 for rank in asked)
-            measures = scored(logits[asked], [chosen[rank] for rank in asked], most)
+            measures = score_tokens(logits[asked], [chosen[rank] for rank in asked], most)
             traces = dict(zip(asked, measures, strict=True))
         shown = any(row.filtered for row in rows)
         after = strategy(logits, *reread).softmax(-1) if shown else None

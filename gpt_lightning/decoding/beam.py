@@ -84,7 +84,7 @@ def _best(
     """Les 2 F meilleures suites possibles de chaque texte : (ligne, jeton, somme), la meilleure d'abord."""
     (n_texts, width), size = scores.shape, logits.shape[-1]
     ids = reader.ids if strategy.rereads else None
-    log_probs = strategy.penalised(logits.float().log_softmax(-1), ids, reader.width)
+    log_probs = strategy.penalise(logits.float().log_softmax(-1), ids, reader.width)
     totals = (scores[..., None] + log_probs.view(n_texts, width, size)).flatten(1)  # (P, F V)
     best = totals.topk(min(2 * width, totals.shape[1]), dim=-1)
     return [

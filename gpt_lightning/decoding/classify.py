@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @torch.inference_mode()
-def classified(
+def classify(
     model: Any,
     tokenizer: Any,
     texts: Sequence[str],

@@ -21,7 +21,7 @@ class Scored(NamedTuple):
     top: tuple[tuple[int, float], ...] = ()
 
 
-def scored(logits: Tensor, ids: Sequence[int], top: int = 0) -> list[Scored]:
+def score_tokens(logits: Tensor, ids: Sequence[int], top: int = 0) -> list[Scored]:
     """La mesure de chaque jeton de `ids` d'après les logits de sa place : (T, V), T identifiants -> T mesures."""
     traces = logits.float().log_softmax(-1)
     own = traces.gather(1, torch.tensor(ids, device=logits.device)[:, None])  # (T, 1)
@@ -48,6 +48,6 @@ def score_text(model: Any, ids: Sequence[int], top: int = 0) -> list[Scored]:
         check_numbers(logits)
         fresh = len(found) - start  # le premier rang dont le jeton suivant n'est pas mesuré
         following = ids[start + fresh + 1 : start + len(window) + 1]
-        found += scored(logits[fresh : fresh + len(following)], following, top)
+        found += score_tokens(logits[fresh : fresh + len(following)], following, top)
         start = len(found) - context // 2
     return found

@@ -76,7 +76,7 @@ class Strategy:
     def _counts(self) -> bool:
         return (self.presence_penalty, self.frequency_penalty) != (0, 0)
 
-    def penalised(
+    def penalise(
         self, logits: Tensor, ids: Tensor | None = None, start: int | Tensor | None = None
     ) -> Tensor:
         """Les logits en float32, ce qui se répète pénalisé : (R, V), (R, T) avec -1 en remplissage -> (R, V).
@@ -102,7 +102,7 @@ class Strategy:
         self, logits: Tensor, ids: Tensor | None = None, start: int | Tensor | None = None
     ) -> Tensor:
         """Les logits filtrés, en float32 : (R, V), (R, T) -> (R, V). Greedy ne garde que le plus grand."""
-        logits = self.penalised(logits, ids, start)
+        logits = self.penalise(logits, ids, start)
         return filters.keep_top_k(logits, 1) if self.greedy else self._filtered(logits)
 
     def _filtered(self, logits: Tensor, everything: Tensor | None = None) -> Tensor:
@@ -131,7 +131,7 @@ class Strategy:
         même jeton quels que soient le lot et la machine. Rien n'attend le GPU : `check_numbers` juge les logits, dont
         un NaN donne ici n'importe quel jeton. `start` : voir `penalised`.
         """
-        logits = self.penalised(logits, ids, start)
+        logits = self.penalise(logits, ids, start)
         if self.greedy:
             return logits.argmax(-1)
         if self._keeps_the_first:

@@ -47,7 +47,7 @@ def compute(model: GPTModel, tokenizer: Tokenizer, prompt: str, *, layer: int) -
     ids = prompt_ids(tokenizer, prompt)[-model.config.context_length :]
     device = next(model.parameters()).device
     weights = model.attention(torch.tensor([ids], device=device), layer)[0].float().cpu()
-    return Attention([toy.in_figure(toy.shown(tokenizer, token)) for token in ids], layer, weights)
+    return Attention([toy.in_figure(toy.readable_token(tokenizer, token)) for token in ids], layer, weights)
 
 
 def render(attention: Attention, folder: Path) -> list[Path]:

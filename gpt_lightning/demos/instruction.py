@@ -29,7 +29,7 @@ def compute(template_name: str, tokenizer: Any, messages: list[Message]) -> Mask
     """Les jetons de `messages` dans le gabarit `template_name`. UserError si le tokenizer ne sait pas l'écrire."""
     template = template_for(template_name, tokenizer)
     ids, learned = template.render(messages)
-    return Masked(template_name, [toy.shown(template.tokenizer, index) for index in ids], learned)
+    return Masked(template_name, [toy.readable_token(template.tokenizer, index) for index in ids], learned)
 
 
 def render(masked: Masked, folder: Path) -> list[Path]:

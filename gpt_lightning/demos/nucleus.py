@@ -119,8 +119,10 @@ def _panels(
 ) -> dict[str, Survivors]:
     values = {key: settings[key] for key in ("k", "p", "min_p")}
     return {
-        toy.quoted(prompt): compute(
-            toy.next_token(model, tokenizer, prompt), lambda token: toy.shown(tokenizer, token), **values
+        toy.quote(prompt): compute(
+            toy.next_token(model, tokenizer, prompt),
+            lambda token: toy.readable_token(tokenizer, token),
+            **values,
         )
         for prompt in prompts
     }

@@ -31,7 +31,7 @@ beaucoup de jetons quand le modèle hésite et peu quand il est sûr, ce que ni 
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """Une stratégie : un de ses textes, et ses moyennes sur toutes les graines.
 
     `entropy` : nats laissés au tirage à chaque jeton ; `distinct_2` : paires de jetons différentes sur paires
@@ -56,7 +56,7 @@ def compute(
     seeds: int,
     length: int,
     progress: Callable[[str], None] = lambda name: None,
-) -> list[Row]:
+) -> list[Comparison]:
     """Une ligne par stratégie. Un faisceau, qui ne tire rien au sort, n'est calculé qu'une fois.
 
     `progress` reçoit le nom de chaque stratégie avant sa mesure.
@@ -77,7 +77,7 @@ def _measure(
     *,
     seeds: int,
     length: int,
-) -> Row:
+) -> Comparison:
     samples = 1 if strategy.num_beams > 1 else seeds
     began = time.perf_counter()
     stream = TextStream(
@@ -97,7 +97,7 @@ def _measure(
     pairs = [pair for row in rows for pair in zip(row.ids, row.ids[1:], strict=False)]
     logprobs = [value for row in rows for value in row.logprobs]
     entropies = [_entropy(model, tokenizer, prompt, row.ids, strategy) for row in stream.rows]
-    return Row(
+    return Comparison(
         name,
         stream.rows[0].text,
         sum(entropies) / len(entropies),
@@ -126,13 +126,13 @@ def _entropy(model: GPTModel, tokenizer: Tokenizer, prompt: str, new: list[int],
     return total / len(logits)
 
 
-def render(rows: list[Row], prompt: str, seeds: int) -> "Table":
+def render(rows: list[Comparison], prompt: str, seeds: int) -> "Table":
     """Une table rich : une stratégie par ligne."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    title = f"Une suite {toy.quoted(prompt)}, {seeds} graines ; nats par jeton"
+    title = f"Une suite {toy.quote(prompt)}, {seeds} graines ; nats par jeton"
     table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
     table.add_column("stratégie", style="bold")
     table.add_column("le texte de la première graine", ratio=1)

@@ -118,10 +118,12 @@ def demo(settings: dict) -> None:
     """Montre et dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
     model, tokenizer, prompt = toy.subject(settings)
     logits = toy.next_token(model, tokenizer, prompt)
-    words = {token: toy.shown(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()}
+    words = {
+        token: toy.readable_token(tokenizer, token) for token in logits.argsort(descending=True)[:9].tolist()
+    }
     panels = {
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
-        f"Le modèle, {toy.quoted(prompt)}": compute(logits, words),
+        f"Le modèle, {toy.quote(prompt)}": compute(logits, words),
     }
     toy.report([*(table(title, found) for title, found in panels.items()), LESSON], settings, "temperature")
     for path in render(panels, Path(settings["output_dir"])):

@@ -79,11 +79,11 @@ def demo(settings: dict) -> None:
     small = compute(toy.LOGITS, k=settings["k"])
     model, tokenizer, prompt = toy.subject(settings)
     steps = compute(toy.next_token(model, tokenizer, prompt), k=settings["k"])
-    title, most = f"Le jeton suivant {toy.quoted(prompt)}, les {settings['rows']} premiers", settings["rows"]
+    title, most = f"Le jeton suivant {toy.quote(prompt)}, les {settings['rows']} premiers", settings["rows"]
     left = 100 * float(steps.before[~steps.kept].sum())
     contents = [
         render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9),
-        render(steps, lambda token: toy.shown(tokenizer, token), title, most=most),
+        render(steps, lambda token: toy.readable_token(tokenizer, token), title, most=most),
         f"Les {number(int((~steps.kept).sum()))} jetons écartés pesaient ensemble {number(left, 1)} %.",
         LESSON,
     ]

@@ -31,7 +31,7 @@ def subject(settings: dict[str, Any]) -> "tuple[GPTModel, Tokenizer, str]":
     return model, tokenizer, opening if settings["prompt"] is None else settings["prompt"]
 
 
-def quoted(prompt: str) -> str:
+def quote(prompt: str) -> str:
     """Le texte de départ dans un titre ; vide, c'est un début de document."""
     return f"après « {prompt} »" if prompt else "au début d'un texte"
 
@@ -46,7 +46,7 @@ def next_token(model: "GPTModel", tokenizer: "Tokenizer", prompt: str) -> torch.
     return model.next_logits(torch.tensor([ids], device=device))[0].float().cpu()
 
 
-def shown(tokenizer: "Tokenizer", token: int) -> str:
+def readable_token(tokenizer: "Tokenizer", token: int) -> str:
     r"""Un jeton lisible : « · » est une espace, « ↵ » un retour à la ligne, \xe2 un octet sans son caractère."""
     try:
         text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")

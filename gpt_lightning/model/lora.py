@@ -98,13 +98,13 @@ def adapt(model: GPTModel, config: LoRAConfig) -> GPTModel:
 
     La tête n'en est jamais : elle est souvent l'embedding lui-même. UserError si un nom ne désigne aucune couche.
     """
-    for name, layer in list(chosen(model, config)):
+    for name, layer in list(target_layers(model, config)):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, LoRALinear(layer, config))
     return model
 
 
-def chosen(model: nn.Module, config: LoRAConfig) -> Iterator[tuple[str, nn.Linear]]:
+def target_layers(model: nn.Module, config: LoRAConfig) -> Iterator[tuple[str, nn.Linear]]:
     """Les couches, avec leur nom, que `config.modules` désigne par la fin de leur nom. UserError s'il n'y en a pas."""
     layers = {
         name: one
@@ -130,7 +130,7 @@ def is_adapter(name: str) -> bool:
     return name.endswith((f".{A}", f".{B}"))
 
 
-def merged(state: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]:
+def merge(state: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]:
     """Les tenseurs d'un modèle adapté, ses corrections ajoutées aux matrices : ceux d'un modèle ordinaire."""
     plain = {name: tensor for name, tensor in state.items() if not is_adapter(name)}
     for name in plain:
@@ -142,10 +142,10 @@ def merged(state: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]
     return plain
 
 
-def expected(config: GPTConfig, lora: LoRAConfig) -> dict[str, tuple[int, int]]:
+def adapter_shapes(config: GPTConfig, lora: LoRAConfig) -> dict[str, tuple[int, int]]:
     """Le nom et la forme de chaque adaptateur d'un modèle de cette configuration."""
     with torch.device("meta"):
-        layers = list(chosen(GPTModel(config, draw=False), lora))
+        layers = list(target_layers(GPTModel(config, draw=False), lora))
     shapes = {}
     for name, layer in layers:
         shapes[f"{name}.{A}"] = (lora.rank, layer.in_features)

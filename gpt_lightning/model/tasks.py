@@ -282,7 +282,7 @@ def starting_tasks(task: str) -> tuple[str, ...]:
     return WRITERS if TASKS[task].writes else tuple(TASKS)
 
 
-def scored_by(task: str) -> tuple[str, ...]:
+def compatible_tasks(task: str) -> tuple[str, ...]:
     """Les tâches des modèles qui s'évaluent sur les données de celle-ci : tout ce qui écrit prédit un texte."""
     return WRITERS if TASKS[task].writes else (task,)
 

@@ -40,7 +40,7 @@ def is_added(name: str) -> bool:
     return is_adapter(name) or "class_head." in name
 
 
-def n_learned(model: GPTModel) -> int:
+def n_trainable(model: GPTModel) -> int:
     """Combien de paramètres ont un gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 

@@ -18,12 +18,12 @@ from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import playground
-from gpt_lightning.serving.choice import Choice, Done, Piece
+from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.guard import Guard, Rules
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
 from gpt_lightning.serving.openai.fields import Refused
-from gpt_lightning.serving.openai.request import Model, Request, chat, completion, known_model
+from gpt_lightning.serving.openai.request import Request, ServedModel, chat, check_model, completion
 from gpt_lightning.serving.openai.response import Answer
 from gpt_lightning.serving.replies import (
     HANDLERS,
@@ -41,7 +41,9 @@ ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa 
 class Service:
     """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
 
-    def __init__(self, known: Model, worker: Worker, shape: playground.Shape, *, seconds: float) -> None:
+    def __init__(
+        self, known: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
+    ) -> None:
         self.known, self.worker, self.shape, self.seconds = known, worker, shape, seconds
         self.metrics = Metrics()
 
@@ -78,7 +80,7 @@ class Service:
         return JSONResponse({"object": "list", "data": [self.known.listed()]})
 
     async def model(self, request: HTTPRequest) -> Response:
-        known_model(request.path_params["name"], self.known)
+        check_model(request.path_params["name"], self.known)
         return JSONResponse(self.known.listed())
 
     async def prometheus(self, request: HTTPRequest) -> Response:
@@ -192,11 +194,11 @@ class Service:
         first = await anext(source, None)  # un refus a encore son code HTTP
         return flowing(self._events(answer, first, source))
 
-    async def _pieces(self, request: HTTPRequest, asked: Request) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, request: HTTPRequest, asked: Request) -> AsyncGenerator[Delta, None]:
         """Ce qui s'écrit pour `asked`, à mesure. Refused si cela ne va pas jusqu'au bout."""
         if asked.max_tokens == 0:  # rien à écrire : echo, et des mesures
             for choice in asked.choices:
-                yield Piece(choice.index, "", reason="length")
+                yield Delta(choice.index, "", reason="length")
             return
         async with contextlib.aclosing(self._written(request, asked.groups)) as written:
             async for piece in written:
@@ -204,7 +206,7 @@ class Service:
 
     async def _written(
         self, request: HTTPRequest, groups: Sequence[Sequence[Choice]]
-    ) -> AsyncGenerator[Piece, None]:
+    ) -> AsyncGenerator[Delta, None]:
         """Les morceaux de ces suites, à mesure."""
         began, first = time.monotonic(), True
         async with contextlib.aclosing(self._items(request, choices=groups)) as items:
@@ -212,7 +214,7 @@ class Service:
                 if first:
                     self.metrics.first_piece(time.monotonic() - began)
                     first = False
-                if isinstance(item, Piece):
+                if isinstance(item, Delta):
                     yield item
 
     async def _items(self, request: HTTPRequest, **what: Any) -> AsyncGenerator[Any, None]:
@@ -241,7 +243,7 @@ class Service:
             gone.cancel()
 
     async def _events(
-        self, answer: Answer, first: Piece | None, source: AsyncGenerator[Piece, None]
+        self, answer: Answer, first: Delta | None, source: AsyncGenerator[Delta, None]
     ) -> AsyncIterator[str]:
         """Les lignes d'un flux : un objet JSON par morceau, puis [DONE]."""
         try:
@@ -268,7 +270,7 @@ async def _aside(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _read(reader: Callable[..., T], body: bytes, *arguments: Any) -> T:
-    return reader(fields.parsed(body), *arguments)
+    return reader(fields.parse(body), *arguments)
 
 
 def _rendered(function: Callable[..., Any], *arguments: Any) -> Response:

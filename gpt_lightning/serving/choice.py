@@ -16,7 +16,7 @@ class Shown(NamedTuple):
     kept: tuple[float, ...] = ()
 
 
-class Piece(NamedTuple):
+class Delta(NamedTuple):
     """Ce qui vient de s'ajouter à la suite `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
 
     `length` : les jetons de la suite, depuis son début.
@@ -50,7 +50,7 @@ class Choice:
         self._fresh += self._grown.push(token)
         return self._grown.stopped
 
-    def piece(self, written: Written) -> Piece | None:
+    def piece(self, written: Written) -> Delta | None:
         """Ce que ce jeton ajoute ; None si rien n'en est encore sûr."""
         final = written.reason is not None
         if written.scored is not None and written.reason != "eos":
@@ -63,4 +63,4 @@ class Choice:
         cut = self._length if written.reason == "stop" or not final else None
         ready = [one for one in self._held if cut is None or one.offset < cut]
         self._held = [] if final else self._held[len(ready) :]
-        return Piece(self.index, text, tuple(ready), written.reason, len(self.row.new))
+        return Delta(self.index, text, tuple(ready), written.reason, len(self.row.new))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.batching import Row
-from gpt_lightning.decoding.logprobs import Scored, scored
+from gpt_lightning.decoding.logprobs import Scored, score_tokens
 from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.errors import UserError
-from gpt_lightning.serving.choice import Choice, Piece
+from gpt_lightning.serving.choice import Choice, Delta
 from gpt_lightning.serving.openai import fields, request
 from gpt_lightning.serving.openai.fields import Field, Refused
-from gpt_lightning.serving.openai.request import Model
+from gpt_lightning.serving.openai.request import ServedModel
 from gpt_lightning.serving.openai.response import FINISH, added, token_text
 
 CANDIDATES = 10  # montrés pour un jeton écrit
@@ -52,7 +52,7 @@ class Shape(NamedTuple):
     command: str = "python generate.py"
 
 
-def described(model: Model, shape: Shape) -> dict[str, Any]:
+def described(model: ServedModel, shape: Shape) -> dict[str, Any]:
     """Le modèle, tel que la page le présente."""
     eos = model.tokenizer.eos_id
     return {
@@ -65,7 +65,7 @@ def described(model: Model, shape: Shape) -> dict[str, Any]:
     }
 
 
-def text_ids(model: Model, value: Any) -> list[int]:
+def text_ids(model: ServedModel, value: Any) -> list[int]:
     """Les jetons d'un texte, ou d'une liste d'identifiants. Refused s'ils ne se lisent pas."""
     try:
         if isinstance(value, str):
@@ -75,7 +75,7 @@ def text_ids(model: Model, value: Any) -> list[int]:
         raise Refused(str(error), param="text", code="invalid_value") from None
 
 
-def token(model: Model, index: int) -> dict[str, Any]:
+def token(model: ServedModel, index: int) -> dict[str, Any]:
     """Un jeton : son identifiant, son texte, ses octets."""
     return {
         "id": index,
@@ -84,7 +84,7 @@ def token(model: Model, index: int) -> dict[str, Any]:
     }
 
 
-def opened(model: Model, ids: list[int]) -> dict[str, Any]:
+def opened(model: ServedModel, ids: list[int]) -> dict[str, Any]:
     """Les jetons d'un texte, et s'ils sont bien ceux que ce texte redonnerait."""
     text = model.tokenizer.decode(ids)
     try:
@@ -108,11 +108,13 @@ def next_logits(network: Any, ids: list[int], device: torch.device) -> Tensor:
     return found
 
 
-def following(model: Model, ids: list[int], logits: Tensor, values: Mapping[str, Any]) -> dict[str, Any]:
+def following(
+    model: ServedModel, ids: list[int], logits: Tensor, values: Mapping[str, Any]
+) -> dict[str, Any]:
     """Tous les logits, en base64, et les premiers candidats, avant et après les filtres."""
     kept = ids[-model.context :]
     filtered = fields.strategy(values)(logits, torch.tensor([kept]), len(kept))[0].softmax(-1)
-    rows = scored(logits, [int(logits.argmax())], values["candidates"])[0].top
+    rows = score_tokens(logits, [int(logits.argmax())], values["candidates"])[0].top
     candidates = [
         token(model, index)
         | {"logit": float(logits[0, index]), "logprob": trace, "filtered": float(filtered[index])}
@@ -123,7 +125,7 @@ def following(model: Model, ids: list[int], logits: Tensor, values: Mapping[str,
     return known | {"vocabulary": logits.shape[1], "candidates": candidates, "logits": raw}
 
 
-def surprises(model: Model, ids: list[int], found: list[Scored]) -> dict[str, Any]:
+def surprises(model: ServedModel, ids: list[int], found: list[Scored]) -> dict[str, Any]:
     """La mesure de chaque jeton d'un texte, et la perte moyenne, en nats."""
     tokens = [token(model, ids[0]) | {"logprob": None, "rank": None, "candidates": []}]
     for one in found:
@@ -133,7 +135,7 @@ def surprises(model: Model, ids: list[int], found: list[Scored]) -> dict[str, An
     return {"tokens": tokens, "loss": loss}
 
 
-def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice:
+def continued(model: ServedModel, ids: list[int], values: Mapping[str, Any]) -> Choice:
     """La suite à écrire pour une demande de la page, avec les candidats de chaque jeton."""
     request.refuse_too_long(model, ids, values["max_tokens"], "text")
     row = Row(
@@ -152,7 +154,7 @@ def continued(model: Model, ids: list[int], values: Mapping[str, Any]) -> Choice
     )
 
 
-def written(model: Model, piece: Piece, before: str) -> dict[str, Any]:
+def written(model: ServedModel, piece: Delta, before: str) -> dict[str, Any]:
     """Un morceau de cette suite, qui vient après `before` : ses jetons, ce que chacun ajoute, et leurs candidats."""
     tokens, whole = [], before + piece.text
     ends = [*(one.offset for one in piece.tokens[1:]), len(whole)]

@@ -21,7 +21,7 @@ HEADERS = 10.0  # secondes pour envoyer les en-têtes d'une demande
 CONNECTIONS = 1000  # ouvertes ensemble ; au-delà, 503
 
 
-def bound(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Une prise qui écoute `host`:`port`, et à laquelle personne ne répond encore.
 
     UserError si l'adresse ou le port n'est pas libre.

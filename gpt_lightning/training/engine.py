@@ -20,7 +20,7 @@ from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
-from gpt_lightning.weights.format import Progress
+from gpt_lightning.weights.format import TrainingProgress
 from gpt_lightning.wording import cannot_compile, number
 
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
@@ -56,7 +56,7 @@ def keep_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def compiled(wanted: Any, device: str, seconds: float | None = None) -> bool:
+def should_compile(wanted: Any, device: str, seconds: float | None = None) -> bool:
     """Faut-il compiler le modèle ? `auto` : sur CUDA, où il va deux fois plus vite, si l'entraînement (`seconds`
     estimées) dure assez pour payer l'attente ; sur CPU, il n'y gagne rien (benchmarks/NOTES.md)."""
     choice("compile", wanted, ("auto", True, False))
@@ -70,9 +70,9 @@ def decide(run: RunConfig, module: GPTModule, machine: Machine, seconds: float |
 
     `seconds` est la durée estimée de l'entraînement, None si rien ne la dit.
     """
-    wanted = compiled(run.compile, machine.device.type, seconds)
+    wanted = should_compile(run.compile, machine.device.type, seconds)
     module.compile_forward(wanted)
-    return run.decided(machine.precision, wanted)
+    return run.decide(machine.precision, wanted)
 
 
 def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def equipment(
     return {
         "default_root_dir": run.output_dir,
         "logger": loggers or False,
-        "callbacks": chosen(callbacks, run.trainer, received),
+        "callbacks": choose_callbacks(callbacks, run.trainer, received),
     }
 
 
@@ -129,7 +129,7 @@ def _plugins(given: Any) -> list[Any]:
     return plugins if has_io else [*plugins, DurableCheckpointIO()]
 
 
-def chosen(
+def choose_callbacks(
     callbacks: Iterable[lightning.Callback],
     values: Mapping[str, Any],
     received: Callable[[], int] = lambda: 0,
@@ -144,7 +144,7 @@ def chosen(
     return [*kept, StopOnSignal(received), Finish()]
 
 
-def nothing_left(done: Progress, callbacks: Iterable[lightning.Callback]) -> float:
+def nothing_left(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
     """L'entraînement repris a fait tous ses pas : le dit, et rend sa dernière perte de validation.
 
     Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.

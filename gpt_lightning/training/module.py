@@ -14,14 +14,14 @@ from gpt_lightning.model import GPTModel
 from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, BatchLoss
 from gpt_lightning.model.trainable import is_added
-from gpt_lightning.training import divergence, resume
+from gpt_lightning.training import divergence, restart
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.hardware import native_bf16
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.running import Running, Seen, seed_everything
-from gpt_lightning.weights import StartingPoint
+from gpt_lightning.weights import StartingPoint, format
 from gpt_lightning.weights import format as form
 from gpt_lightning.wording import number
 
@@ -226,9 +226,9 @@ class GPTModule(lightning.LightningModule):
             return self.seen.epoch + 1 - order.remaining(self.seen.windows) / len(order)
         return self.trainer.global_step / plan.steps_per_epoch  # trainer.limit_train_batches
 
-    def progress(self) -> form.Progress:
+    def progress(self) -> format.TrainingProgress:
         """Où en est l'entraînement ; tous les processus l'appellent ensemble."""
-        return form.Progress(
+        return format.TrainingProgress(
             step=self.trainer.global_step,
             corpus=self.data.identity,
             tokens_per_step=self.plan.tokens_per_step,
@@ -261,9 +261,9 @@ class GPTModule(lightning.LightningModule):
             **checkpoint["state_dict"],
         }  # la base, si elle est ailleurs
         self.metrics, self._resumed = dict(found.metrics), True
-        where = resume.restart(checkpoint, found, self.plan, self._order)
+        where = restart.restart(checkpoint, found, self.plan, self._order)
         self.seen.load(found, where, self.trainer.global_rank, self.trainer.world_size)
-        resume.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
+        restart.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         self.started = True
@@ -271,7 +271,7 @@ class GPTModule(lightning.LightningModule):
             return
         self._resumed = False
         for config in self.trainer.lr_scheduler_configs:
-            resume.apply_settings(self.trainer.optimizers[0], config.scheduler, self._fresh)
+            restart.apply_settings(self.trainer.optimizers[0], config.scheduler, self._fresh)
         if not self.seen.evaluated:  # celle que la fin de l'exécution a coupée
             self.trainer.validating = True
             self.trainer.fit_loop.epoch_loop.val_loop.run()

@@ -93,14 +93,14 @@ class MuonAdamW(torch.optim.AdamW):
             scale = group["lr"] * 0.2 * max(shape) ** 0.5  # la taille d'un pas d'AdamW
             decay = 1 - group["lr"] * group["weight_decay"]
             stacked = torch.stack(updates).to(self._dtype)
-            for p, update in zip(same, orthogonalised(stacked, group["ns_steps"]), strict=True):
+            for p, update in zip(same, orthogonalise(stacked, group["ns_steps"]), strict=True):
                 if void is None:
                     p.mul_(decay).add_(update.to(p.dtype), alpha=-scale)
                 else:
                     p.copy_(torch.where(void, p, (p * decay).add(update.to(p.dtype), alpha=-scale)))
 
 
-def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Rapproche de 1 toutes les valeurs singulières de chaque matrice (entre 0,7 et 1,2) : (N, A, B) -> (N, A, B).
 
     Itération de Newton-Schulz de degré 5, dans le type de `matrices` : le bf16 lui suffit.

@@ -7,7 +7,7 @@ from gpt_lightning.errors import UserError, whole
 from gpt_lightning.training.checks import check_validation
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
-from gpt_lightning.weights.format import Progress
+from gpt_lightning.weights.format import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def accumulation(run: RunConfig, world_size: int) -> int:
     )
 
 
-def plan_run(run: RunConfig, data: Any, world_size: int, done: Progress | None = None) -> Plan:
+def plan_run(run: RunConfig, data: Any, world_size: int, done: TrainingProgress | None = None) -> Plan:
     """Le plan de `run` sur `data`, un module de données prêt, à la suite de `done` si c'est une reprise.
 
     UserError s'il n'y a pas de quoi valider, s'il ne reste pas un pas, ou si la reprise n'est plus celle de ce corpus,
@@ -87,7 +87,7 @@ def plan_run(run: RunConfig, data: Any, world_size: int, done: Progress | None =
     return planned
 
 
-def is_over(plan: Plan, done: Progress) -> bool:
+def is_over(plan: Plan, done: TrainingProgress) -> bool:
     """Vrai si l'entraînement que l'on reprend a fait tous ses pas, et son évaluation."""
     return done.evaluated and plan.total_steps is not None and done.step >= plan.total_steps
 
@@ -98,7 +98,7 @@ def make_plan(
     batches_per_epoch: int,
     schedule: Schedule,
     *,
-    done: Progress | None = None,
+    done: TrainingProgress | None = None,
     left: int = 0,
     order: Any = None,
 ) -> Plan:
@@ -150,7 +150,7 @@ def make_plan(
     )
 
 
-def _steps_for(tokens: int, tokens_per_step: int, order: Any, done: Progress | None) -> int:
+def _steps_for(tokens: int, tokens_per_step: int, order: Any, done: TrainingProgress | None) -> int:
     """Le moins de pas qui lisent encore `tokens` jetons, à la suite de `done`."""
     if order is None:
         return -(-max(0, tokens) // tokens_per_step)
@@ -169,7 +169,7 @@ def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:
     return kept // accumulate * accumulate
 
 
-def refuse_another_corpus(progress: Progress, corpus: str) -> None:
+def refuse_another_corpus(progress: TrainingProgress, corpus: str) -> None:
     """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
     if corpus != progress.corpus:
         raise UserError(
@@ -179,7 +179,9 @@ def refuse_another_corpus(progress: Progress, corpus: str) -> None:
         )
 
 
-def refuse_another_size(progress: Progress, world_size: int, tokens_per_step: int, run: RunConfig) -> None:
+def refuse_another_size(
+    progress: TrainingProgress, world_size: int, tokens_per_step: int, run: RunConfig
+) -> None:
     """UserError si le nombre de processus a changé sans que le lot global soit donné."""
     asked = run.global_batch_tokens is not None or run.global_batch_size is not None
     if world_size != progress.world_size and not asked:

@@ -11,7 +11,7 @@ import lightning
 from gpt_lightning.layout import SHOWN
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_learned
+from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_trainable
 from gpt_lightning.training.baselines import baselines, quality
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
@@ -34,7 +34,7 @@ def before(
         length=run.length,
         precision=machine.precision,
         fused_attention=config.kernels == "fused" and (machine.device.type != "cpu" or config.drop_rate == 0),
-        learned=n_learned(module.model),
+        learned=n_trainable(module.model),
         head=not isinstance(module.model, GPTClassifier),
     )
     flops = flops_per_token(module.model, run.length)
@@ -45,7 +45,7 @@ def before(
         whole = sum(p.numel() for p in module.model.parameters())
         adapters = module.adapted.config if module.adapted else None
         full = cost.BYTES_PER_PARAMETER[machine.precision] * whole
-        log.info(_learning_line(n_learned(module.model), whole, adapters, memory["parameters"], full))
+        log.info(_learning_line(n_trainable(module.model), whole, adapters, memory["parameters"], full))
     log.info(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
     log.info(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
@@ -77,19 +77,19 @@ def after(
         "best": best_score(trainer),
         "tokens": module.seen.tokens,
         "memory": peak_memory(trainer.strategy.root_device),
-        "disk": taken(folder),
+        "disk": disk_usage(folder),
     }
-    log.info(_end_table(str(folder), results, seconds, written(folder), following))
+    log.info(_end_table(str(folder), results, seconds, written_files(folder), following))
     return module.metrics["val/loss"]
 
 
-def taken(folder: Path) -> int:
+def disk_usage(folder: Path) -> int:
     """La place que prend un dossier sur le disque, en octets ; un fichier à deux noms compte une fois."""
     found = [path.lstat() for path in folder.rglob("*") if path.is_file()]
     return sum({(one.st_dev, one.st_ino): one.st_size for one in found}.values())
 
 
-def written(folder: Path) -> list[str]:
+def written_files(folder: Path) -> list[str]:
     """Les fichiers d'un dossier d'exécution, tels qu'on les nomme à la fin."""
     found = []
     for name in SHOWN:

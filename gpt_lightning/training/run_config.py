@@ -223,7 +223,7 @@ class RunConfig:
         """Ce qui apprend : `train_on`, sinon les adaptateurs s'il y en a, sinon tout."""
         return self.train_on or ("all" if self.adapters is None else "lora")
 
-    def settled(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
+    def settle(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
         """Ces réglages une fois les poids de départ connus : leur origine, l'architecture, et le taux qui en dépend.
 
         Une reprise garde l'architecture demandée, que la suivante comparera. UserError si une clé tapée (`typed`,
@@ -259,7 +259,7 @@ class RunConfig:
                 given.setdefault(name, value)
         return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
 
-    def decided(self, precision: str, compile: bool) -> "RunConfig":
+    def decide(self, precision: str, compile: bool) -> "RunConfig":
         """Ces réglages, où ce qui était auto est décidé : la reprise, et les autres processus, le gardent."""
         return replace(self, compile=compile, trainer={**self.trainer, "precision": precision})
 
@@ -275,7 +275,7 @@ def useless() -> Iterator[Useless]:
             yield rule._replace(keys=tuple(f"{one.name}.{leaf}" if leaf else one.name for leaf in rule.keys))
 
 
-def followed() -> dict[str, str]:
+def followed_keys() -> dict[str, str]:
     """Ce qu'une reprise peut changer, une clé ou tout un groupe, et en quels mots : la commande l'emporte alors."""
     table: dict[str, str] = {}
     for one in _keys():
@@ -290,5 +290,5 @@ def followed() -> dict[str, str]:
 def follows(name: str) -> bool:
     """Vrai si une reprise peut changer la clé `name`."""
     fixed = {f"{one.name}.{leaf}" for one in _keys() for leaf in one.metadata["fixed"]}
-    parts, table = name.split("."), followed()
+    parts, table = name.split("."), followed_keys()
     return name not in fixed and any(".".join(parts[:n]) in table for n in range(1, len(parts) + 1))

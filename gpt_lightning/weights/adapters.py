@@ -41,7 +41,7 @@ def is_partial(state: Mapping[str, Tensor]) -> bool:
     return "tok_emb.weight" not in state and any(map(is_adapter, state))
 
 
-def completed(
+def complete(
     state: Mapping[str, Tensor],
     known: Description,
     path: Path,

@@ -45,7 +45,7 @@ class Description(NamedTuple):
     max_length: int | None = None  # jetons d'un texte classé, à l'entraînement : le reste n'est pas lu
 
 
-class Progress(NamedTuple):
+class TrainingProgress(NamedTuple):
     """Où en est un entraînement, en grandeurs qui ne dépendent ni du lot ni du nombre de processus."""
 
     step: int  # pas d'optimiseur faits
@@ -166,13 +166,13 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
 
 
-def write_progress(checkpoint: dict[str, Any], description: Description, progress: Progress) -> None:
+def write_progress(checkpoint: dict[str, Any], description: Description, progress: TrainingProgress) -> None:
     """Ajoute à un checkpoint de Lightning la description du modèle et où en est l'entraînement."""
     where = {**progress._asdict(), "metrics": dict(progress.metrics)}
     checkpoint[KEY] = {**describe(description), "training_version": TRAINING_VERSION, "progress": where}
 
 
-def read_progress(content: Any, path: str) -> Progress:
+def read_progress(content: Any, path: str) -> TrainingProgress:
     """Où en est un checkpoint que l'on peut reprendre. UserError, qui dit quoi faire, pour tout autre."""
     if not is_ours(content):
         raise UserError(
@@ -192,7 +192,7 @@ def read_progress(content: Any, path: str) -> Progress:
             f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
             f"pas ; init_from= part de ses poids."
         )
-    found = Progress(**content[KEY]["progress"])
+    found = TrainingProgress(**content[KEY]["progress"])
     for name in ("step", "tokens", "epoch", "windows", "tokens_per_step", "world_size"):
         whole(f"{path} : {name}", getattr(found, name), 0, 2**62)
     return found

@@ -11,11 +11,11 @@ import torch
 
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTModel
-from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, supported
+from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, is_supported
 from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.format import newest_of
-from gpt_lightning.weights.loading import load_described
+from gpt_lightning.weights.loading import load_and_describe
 from gpt_lightning.wording import cannot_compile, duration
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -50,7 +50,7 @@ def to_device(
         raise UserError(f"dtype={dtype} est pour le CPU : sur {kind}, dtype=bf16, ou device=cpu.")
     if dtype == "auto":
         dtype = "bf16" if kind == "cuda" and native_bf16(torch.device(device)) else "fp32"
-    while dtype in BITS and not supported(dtype):
+    while dtype in BITS and not is_supported(dtype):
         following = "int8" if dtype == "int4" else "fp32"
         log.warning(
             f"dtype={dtype} : ce torch n'en a pas le produit sur ce processeur ; dtype={following} est pris à sa place."
@@ -117,7 +117,7 @@ def load_for_inference(
     """
     if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
-    model, known, source, *_ = load_described(source, n_heads=n_heads, tasks=tasks, base=base)
+    model, known, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)
     if known.tokenizer is None:
         raise UserError(
             f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "

@@ -12,10 +12,10 @@ from torch import Tensor
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
-from gpt_lightning.model.lora import expected, is_adapter, merged
+from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
+from gpt_lightning.weights import adapters, format, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
@@ -53,11 +53,11 @@ def load(
     empreinte retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
-    found = load_described(source, n_heads=n_heads, key=key, base=base)
+    found = load_and_describe(source, n_heads=n_heads, key=key, base=base)
     return found.model, found.known.tokenizer
 
 
-def load_described(
+def load_and_describe(
     source: str | None = None,
     *,
     n_heads: int | None = None,
@@ -108,7 +108,7 @@ class Resumed(NamedTuple):
     """Ce qu'un checkpoint dit de son modèle, où il en est, et les tenseurs de sa base s'il ne les a pas."""
 
     known: form.Description
-    progress: form.Progress
+    progress: format.TrainingProgress
     base: dict[str, Tensor] | None = None
 
 
@@ -149,15 +149,15 @@ def _built(known: form.Description, state: dict[str, Tensor], path: Path, base: 
     if known.lora is None:
         return Loaded(build(known.config, state, path, len(known.labels)), known)
     if adapters.is_partial(state):
-        state = adapters.completed(state, known, path, base, lambda source: load(source)[0])
+        state = adapters.complete(state, known, path, base, lambda source: load(source)[0])
     elif base is not None:
         raise UserError(f"base_path= ne sert pas ici : {path} a ses adaptateurs et leur base.")
     given = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
-    wanted = expected(known.config, known.lora)
+    wanted = adapter_shapes(known.config, known.lora)
     if given != wanted:
         wrong = next(name for name in {**wanted, **given} if given.get(name) != wanted.get(name))
         raise Damaged(f"{path} : l'adaptateur {wrong} manque, est de trop, ou n'a pas la forme annoncée.")
-    plain = merged(state, known.lora)
+    plain = merge(state, known.lora)
     return Loaded(build(known.config, plain, path, len(known.labels)), known, adapted=dict(state))
 
 
@@ -235,17 +235,17 @@ def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int
         raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")
     with torch.device("meta"):
         model = GPTClassifier(config, n_labels, draw=False) if n_labels else GPTModel(config, draw=False)
-    expected = model.state_dict()
+    adapter_shapes = model.state_dict()
     if config.tie_weights and "tok_emb.weight" in state:
         state = {**state, "out_head.weight": state["tok_emb.weight"]}
-    for name, tensor in expected.items():
+    for name, tensor in adapter_shapes.items():
         if name not in state:
             raise UserError(f"{path} : il manque le tenseur {name}.")
         if state[name].shape != tensor.shape:
             raise UserError(
                 f"{path} : le tenseur {name} a la forme {tuple(state[name].shape)}, il faudrait {tuple(tensor.shape)}."
             )
-    model.load_state_dict({name: state[name] for name in expected}, assign=True)
+    model.load_state_dict({name: state[name] for name in adapter_shapes}, assign=True)
     if config.tie_weights:
         model.out_head.weight = model.tok_emb.weight
     return model.requires_grad_(True).eval()

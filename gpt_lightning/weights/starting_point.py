@@ -16,7 +16,7 @@ from gpt_lightning.model.trainable import is_added, learn_only
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.weights.adapters import fingerprint
 from gpt_lightning.weights.format import newest_of
-from gpt_lightning.weights.loading import Resumed, load_described
+from gpt_lightning.weights.loading import Resumed, load_and_describe
 
 CHOSEN = ("drop_rate", "kernels")  # ce que `model` règle même quand les poids disent le reste
 
@@ -111,7 +111,9 @@ def starting_point(
     if not source:
         return StartingPoint(dict(architecture))
     # « best » est celui d'aujourd'hui
-    model, known, source, *_ = load_described(source, key="init_from", tasks=starting_tasks(task), base=base)
+    model, known, source, *_ = load_and_describe(
+        source, key="init_from", tasks=starting_tasks(task), base=base
+    )
     return StartingPoint(
         {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict()), known.labels
     )

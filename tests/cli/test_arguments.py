@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gpt_lightning.cli.arguments import quoted, take_free_text, value_of
+from gpt_lightning.cli.arguments import quote, take_free_text, value_of
 from gpt_lightning.errors import UserError
 
 
@@ -48,7 +48,7 @@ def test_a_path_is_quoted_for_hydra(path):
 
 @given(st.text(st.sampled_from("a\\'\"${}x, :=[]~é\n#"), min_size=1))
 def test_any_text_comes_back_from_hydra_and_omegaconf(text):
-    override = f"data.path={quoted(text)}"
+    override = f"data.path={quote(text)}"
     assert OmegaConf.to_container(OmegaConf.create({"v": parsed(override)}), resolve=True)["v"] == text
     assert value_of("data.path", [override]) == text
 

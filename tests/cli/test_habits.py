@@ -59,9 +59,9 @@ def test_every_synonym_leads_to_a_key_that_exists():
 
 @pytest.mark.parametrize("argv", [["-m", "seed=1,2"], ["--cfg", "job"], ["-", "seed=1"], ["--help"]])
 def test_the_options_of_hydra_pass(argv):
-    assert habits.checked(argv, "train") == argv
+    assert habits.check_arguments(argv, "train") == argv
 
 
 def test_an_unknown_option_is_refused():
     with pytest.raises(UserError, match="sans tirets, data.batch_size="):
-        habits.checked(["--batch-size=3"], "train")
+        habits.check_arguments(["--batch-size=3"], "train")

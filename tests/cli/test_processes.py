@@ -83,7 +83,7 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
         assert files[0] != files[1] and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
         assert "secret" not in " ".join(commands[0])
         monkeypatch.setattr("sys.argv", ["train", processes.CHILD, str(files[0])])
-        assert processes.handed_settings() == settings and not files[0].exists()
+        assert processes.receive_settings() == settings and not files[0].exists()
         assert processes.once_per_machine(lambda: 0) == {"prêt": 1}
         processes._handed = None
     assert not files[1].exists()

@@ -76,14 +76,17 @@ def test_no_variable_is_sent_where_a_folder_says(run, tmp_path):
 def test_a_secret_is_hidden_wherever_it_goes(other, monkeypatch):
     from omegaconf import OmegaConf
 
-    from gpt_lightning.cli.composition import as_saved, plain
+    from gpt_lightning.cli.composition import hide_environment, plain
 
     monkeypatch.setenv("JETON_SECRET", SECRET)
     monkeypatch.setenv("LOT", "4")
     text = "a: http://h/?k=${b}\nb: ${oc.env:JETON_SECRET}\nc: ${oc.env:ABSENT,${oc.env:JETON_SECRET}}\n"
     found = plain(OmegaConf.create(text + other), resolve=True)
     assert found["a"] == f"http://h/?k={SECRET}" and found["c"] == SECRET
-    assert SECRET not in str(as_saved(found)) and as_saved(found)["a"] == "http://h/?k=${oc.env:JETON_SECRET}"
+    assert (
+        SECRET not in str(hide_environment(found))
+        and hide_environment(found)["a"] == "http://h/?k=${oc.env:JETON_SECRET}"
+    )
 
 
 def test_a_default_that_is_a_variable_is_read_again():

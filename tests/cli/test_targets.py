@@ -44,7 +44,7 @@ def start(forks, tmp_path_factory):
         "pytorch_lightning.Trainer",
         "gpt_lightning.cli.record.save_yaml",
         "gpt_lightning.cli.record.load_yaml",
-        "gpt_lightning.cli.lock.held",
+        "gpt_lightning.cli.lock.hold",
         "gpt_lightning.cli.processes.children_run",
         "gpt_lightning.cli.composition.FromEnvironment",
         "gpt_lightning.durable.write_text",

@@ -27,8 +27,8 @@ def speaker(template: str = "texte", context: int = 200) -> chat.Speaker:
     return chat.Speaker(Inference("un modèle", GPTModel(config).eval(), ByteTokenizer(), "", template))
 
 
-def session(**options) -> chat.Session:
-    return chat.Session(Strategy(temperature=0), **{"max_new_tokens": 10, **options})
+def session(**options) -> chat.ChatSession:
+    return chat.ChatSession(Strategy(temperature=0), **{"max_new_tokens": 10, **options})
 
 
 def talk(turns: int, size: int = 20) -> list[Message]:
@@ -78,14 +78,14 @@ def test_a_base_model_continues_the_text():
     ],
 )
 def test_a_command_changes_a_setting(line, key, value):
-    found = chat.changed(session(system="S"), line, session(), lambda name: Strategy())
+    found = chat.apply_command(session(system="S"), line, session(), lambda name: Strategy())
     assert {**vars(found), **vars(found.strategy)}[key] == value
 
 
 @pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -1", "/temperature 3"])
 def test_a_command_that_does_not_exist_says_what_does(line):
     with pytest.raises(UserError):
-        chat.changed(session(), line, session(), lambda name: Strategy())
+        chat.apply_command(session(), line, session(), lambda name: Strategy())
 
 
 @pytest.fixture(scope="module")

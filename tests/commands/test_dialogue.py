@@ -7,7 +7,7 @@ import pytest
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
 from gpt_lightning.commands.dialogue import generate
-from gpt_lightning.commands.dialogue.generate import Session, changed
+from gpt_lightning.commands.dialogue.generate import Session, apply_command
 from gpt_lightning.decoding import Strategy
 
 START = Session(Strategy(temperature=0.8, top_p=0.9), 50, None)
@@ -20,7 +20,7 @@ def named(name: str) -> Strategy:
 def after(*lines: str) -> Session:
     session = START
     for line in lines:
-        session = changed(session, line, START, named)
+        session = apply_command(session, line, START, named)
     return session
 
 
@@ -48,7 +48,7 @@ def test_commands_change_the_session():
 )
 def test_a_mistake_is_one_sentence_and_changes_nothing(line, words):
     with pytest.raises(ValueError, match=words):
-        changed(START, line, START, named)
+        apply_command(START, line, START, named)
 
 
 def test_a_session(monkeypatch, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Row, pack
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, EncodedConversation, pack
 
 
 def dataset(n: int = 203, packed: int | None = None) -> AnswerDataset:
@@ -13,7 +13,7 @@ def dataset(n: int = 203, packed: int | None = None) -> AnswerDataset:
     for length in draw.integers(4, 40, n):
         learned = draw.random(length) < 0.3
         learned[-1] = True
-        rows.append(Row(draw.integers(0, 90, length).astype(np.int32), learned))
+        rows.append(EncodedConversation(draw.integers(0, 90, length).astype(np.int32), learned))
     return AnswerDataset(rows, pack([len(row.ids) - 1 for row in rows], packed) if packed else None)
 
 

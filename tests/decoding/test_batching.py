@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpt_lightning.decoding import Strategy, batching, stream
 from gpt_lightning.decoding.batching import Arrival, Batch, Row
-from gpt_lightning.decoding.logprobs import score_text, scored
+from gpt_lightning.decoding.logprobs import score_text, score_tokens
 from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
@@ -257,5 +257,5 @@ def test_every_token_but_the_first_is_measured_once(length):
 
 
 def test_more_rivals_than_the_vocabulary_has_is_all_of_them():
-    (one,) = scored(torch.randn(1, 5), [2], 20)
+    (one,) = score_tokens(torch.randn(1, 5), [2], 20)
     assert len(one.top) == 5

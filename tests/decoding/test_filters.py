@@ -107,7 +107,7 @@ def test_repetition_penalty_lowers_what_was_written_and_nothing_else():
 @pytest.mark.parametrize("start, counted", [(None, [0, 1, 3]), (3, [0, 1, 1]), (5, [0, 0, 0])])
 def test_presence_and_frequency_count_what_was_written(start, counted):
     ids, logits = torch.tensor([[-1, 2, 2, 1, 2]]), torch.zeros(1, 3)
-    changed = decoding.Strategy(presence_penalty=1.5, frequency_penalty=0.25).penalised(logits, ids, start)
+    changed = decoding.Strategy(presence_penalty=1.5, frequency_penalty=0.25).penalise(logits, ids, start)
     assert changed.tolist() == [[-(1.5 * (n > 0) + 0.25 * n) for n in counted]]
 
 

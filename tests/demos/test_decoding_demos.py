@@ -66,7 +66,7 @@ def test_temperature_widens(model, tmp_path):
 
 def test_survivors_are_those_of_the_filters(model, tmp_path):
     logits = toy.next_token(model, TOKENIZER, "Un chat")
-    found = nucleus.compute(logits, lambda token: toy.shown(TOKENIZER, token), k=5, p=0.5, min_p=0.3)
+    found = nucleus.compute(logits, lambda token: toy.readable_token(TOKENIZER, token), k=5, p=0.5, min_p=0.3)
     by_k, by_p, by_min_p = found.kept.values()
     assert by_k.sum() == 5 and by_k[:5].all()
     assert found.probabilities[by_p].sum() <= 0.5 + found.probabilities[0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt_lightning import tokenizers, weights
-from gpt_lightning.decoding.classify import classified
+from gpt_lightning.decoding.classify import classify
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.model.classifier import GPTClassifier, labels_loss
@@ -26,9 +26,9 @@ def model(vocab_size: int = 257, n_labels: int = 3, **options) -> GPTClassifier:
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
 def test_company_and_padding_change_nothing(batch_size):
     one, tokenizer = model(), ByteTokenizer()
-    together = classified(one, tokenizer, TEXTS, batch_size=batch_size)
+    together = classify(one, tokenizer, TEXTS, batch_size=batch_size)
     for text, shares in zip(TEXTS, together, strict=True):
-        torch.testing.assert_close(shares, classified(one, tokenizer, [text])[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(shares, classify(one, tokenizer, [text])[0], atol=1e-6, rtol=1e-5)
         assert shares.sum().item() == pytest.approx(1, abs=1e-6)
 
 
@@ -45,9 +45,9 @@ def test_what_follows_the_last_token_is_not_seen():
 def test_a_text_longer_than_the_context_is_cut_at_its_end():
     cut = []
     long = "x" * 32 + "la fin n'est pas lue"
-    found = classified(model(), ByteTokenizer(), ["court", long], cut=cut.append)
+    found = classify(model(), ByteTokenizer(), ["court", long], cut=cut.append)
     assert cut == [1]
-    torch.testing.assert_close(found[1], classified(model(), ByteTokenizer(), ["x" * 32])[0])
+    torch.testing.assert_close(found[1], classify(model(), ByteTokenizer(), ["x" * 32])[0])
 
 
 @pytest.mark.parametrize("options", [{}, {"tie_weights": False}, {"qkv_bias": False}], ids=str)
@@ -97,8 +97,8 @@ def test_a_note_alone_is_no_classification(tmp_path):
 
 def test_a_text_is_cut_where_training_cut_it():
     row, text = ByteTokenizer(), "le début, puis tout le reste"
-    found = classified(model(), row, [text], max_length=9)[0]  # en octets
-    torch.testing.assert_close(found, classified(model(), row, ["le début"])[0], atol=0, rtol=0)
+    found = classify(model(), row, [text], max_length=9)[0]  # en octets
+    torch.testing.assert_close(found, classify(model(), row, ["le début"])[0], atol=0, rtol=0)
 
 
 def test_the_weights_of_a_loss_multiply_each_text():

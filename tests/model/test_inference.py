@@ -16,7 +16,7 @@ from gpt_lightning.model.fast.inference import (
     JoinedAttention,
     compile_for_inference,
     for_inference,
-    supported,
+    is_supported,
 )
 from gpt_lightning.model.fast.quantized import QuantizedLinear
 
@@ -86,7 +86,7 @@ def test_a_quantized_product_is_that_of_its_dequantized_matrix(bits, rows, width
 @pytest.mark.parametrize("dtype", BITS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_quantized_model_stays_close_and_keeps_its_embedding(dtype, options):
-    assert supported(dtype)
+    assert is_supported(dtype)
     plain = model(**options)
     found = for_inference(copy.deepcopy(plain), dtype)
     assert torch.equal(found.tok_emb.weight, plain.tok_emb.weight)

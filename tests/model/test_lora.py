@@ -7,8 +7,8 @@ import torch
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.lora import ALL, LoRAConfig, LoRALinear, adapt, is_adapter, merged
-from gpt_lightning.model.trainable import TRAINED, learn_only, n_learned
+from gpt_lightning.model.lora import ALL, LoRAConfig, LoRALinear, adapt, is_adapter, merge
+from gpt_lightning.model.trainable import TRAINED, learn_only, n_trainable
 
 SHAPE = {"vocab_size": 61, "context_length": 16, "emb_dim": 24, "n_heads": 2, "n_layers": 3}
 CONFIGS = [
@@ -53,7 +53,7 @@ def test_merged_equals_unmerged(values, options, ids):
     before = one(ids)
     assert (before - model(**options)(ids)).abs().max() > 1e-3
     plain = GPTModel(one.config, draw=False)
-    plain.load_state_dict(merged(one.state_dict(), config))
+    plain.load_state_dict(merge(one.state_dict(), config))
     torch.testing.assert_close(plain.eval()(ids), before, atol=1e-5, rtol=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_what_learns():
             with pytest.raises(UserError, match="train_on=head"):
                 learn_only(model(), what)
         else:
-            counts[what] = n_learned(learn_only(adapt(model(), LoRAConfig(rank=2)), what))
+            counts[what] = n_trainable(learn_only(adapt(model(), LoRAConfig(rank=2)), what))
     assert counts["lora"] == 3 * 2 * 2 * (24 + 24)
     assert counts["lora"] < counts["last_block"] < counts["all"]
 

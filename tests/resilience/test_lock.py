@@ -28,7 +28,7 @@ def holder(tmp_path):
 
 
 def test_a_live_run_is_named_and_refused(holder, tmp_path):
-    with pytest.raises(UserError, match=f"en cours.*{holder.pid}"), lock.held(tmp_path):
+    with pytest.raises(UserError, match=f"en cours.*{holder.pid}"), lock.hold(tmp_path):
         pass
 
 
@@ -36,30 +36,30 @@ def test_a_live_run_is_named_and_refused(holder, tmp_path):
 def test_the_lock_falls_with_its_process(holder, tmp_path, way):
     holder.kill() if way == "kill" else holder.stdin.close()
     holder.wait()
-    with lock.held(tmp_path):
+    with lock.hold(tmp_path):
         assert (tmp_path / lock.NAME).exists()
     assert not (tmp_path / lock.NAME).exists()
 
 
 def test_twice_in_one_process_is_refused(tmp_path):
-    with lock.held(tmp_path), pytest.raises(UserError, match="en cours"), lock.held(tmp_path):
+    with lock.hold(tmp_path), pytest.raises(UserError, match="en cours"), lock.hold(tmp_path):
         pass
 
 
 @pytest.mark.parametrize("content", ["", "{", "3", '{"pid": 1}', '{"pid": 999999999, "host": "ailleurs"}'])
 def test_what_a_dead_machine_left_is_taken_over(tmp_path, content):
     (tmp_path / lock.NAME).write_text(content)
-    with lock.held(tmp_path):
+    with lock.hold(tmp_path):
         pass
 
 
 def test_without_kernel_locks_the_file_says_who(holder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(UserError, match="en cours"), lock.held(tmp_path):
+    with pytest.raises(UserError, match="en cours"), lock.hold(tmp_path):
         pass
     holder.kill()
     holder.wait()
-    with lock.held(tmp_path):
+    with lock.hold(tmp_path):
         pass
 
 

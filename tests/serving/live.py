@@ -88,7 +88,7 @@ class Live:
         self.gate = Gate(self.model)
         made = Template(template, tokenizer) if template else None
         context = self.model.config.context_length
-        known = request.Model("gpt_lightning", tokenizer, context, rows, made)
+        known = request.ServedModel("gpt_lightning", tokenizer, context, rows, made)
         config = self.model.config
         shape = playground.Shape(
             config.n_layers,
@@ -102,7 +102,7 @@ class Live:
         self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
         self.grace = limits.pop("grace", 2.0)
         rules = guard.rules_for("127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits)
-        self.sock = server.bound("127.0.0.1", 0)
+        self.sock = server.listen("127.0.0.1", 0)
         self.server = server.build(self.service.app(rules), self.worker, grace=self.grace)
         self.port = self.sock.getsockname()[1]
         self.url = server.address_of(self.sock)

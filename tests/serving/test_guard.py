@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpt_lightning import tokenizers
 from gpt_lightning.serving import guard, server
-from gpt_lightning.serving.openai.fields import Refused, parsed
+from gpt_lightning.serving.openai.fields import Refused, parse
 from tests.serving.live import Live
 
 ROUTES = ("/v1/completions", "/v1/chat/completions", "/api/next", "/api/score")
@@ -158,7 +158,7 @@ def test_a_malformed_body_is_a_400_and_nothing_worse(route, body, live):
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_are_an_object_or_a_refusal(body):
     try:
-        assert isinstance(parsed(body), dict)
+        assert isinstance(parse(body), dict)
     except Refused as refused:
         assert refused.status == 400
 

@@ -99,7 +99,7 @@ def test_hugging_face_writes_the_same_conversation(name, tmp_path):
     from gpt_lightning.model import GPTConfig, GPTModel
     from gpt_lightning.weights.exporting import export
     from gpt_lightning.weights.format import Description
-    from gpt_lightning.weights.loading import load_described
+    from gpt_lightning.weights.loading import load_and_describe
 
     template = template_for(name, gpt2())
     config = GPTConfig(
@@ -116,6 +116,6 @@ def test_hugging_face_writes_the_same_conversation(name, tmp_path):
     asked = theirs(theirs.apply_chat_template(talk[:4], tokenize=False, add_generation_prompt=True))
     assert asked["input_ids"] == template.opening(ours[:4])
     assert theirs.eos_token_id == template.eos_id
-    again = load_described(str(tmp_path / "hf")).known
+    again = load_and_describe(str(tmp_path / "hf")).known
     assert (again.task, again.template) == ("instruct", name)
     assert fingerprint(again.tokenizer) == fingerprint(template.tokenizer)

@@ -15,7 +15,7 @@ from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.training.callbacks import StopOnSignal
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from gpt_lightning.weights.adapters import fingerprint
-from gpt_lightning.weights.loading import load_described
+from gpt_lightning.weights.loading import load_and_describe
 from tests.resilience.runs import read, same_run
 from tests.resilience.test_stops import run
 
@@ -189,7 +189,7 @@ def test_the_base_does_not_move_and_muon_leaves_the_adapters_to_adamw(base, adap
 
 
 def test_a_checkpoint_with_adapters_is_read_as_one_plain_model(base, adapted):
-    found = load_described(str(adapted))
+    found = load_and_describe(str(adapted))
     assert found.known.lora is not None and not any(map(is_adapter, found.model.state_dict()))
     ids = torch.randint(250, (1, 20))
     assert (found.model(ids) - weights.load(str(base))[0](ids)).abs().max() > 1e-4
@@ -206,9 +206,9 @@ def test_a_base_that_is_gone_is_said_without_turning_round(base, labelled, talks
     for name in ("a", "b"):
         more = ["trainer.max_steps=2", "callbacks.sample=null", "model.drop_rate=0.1"]
         run(tmp_path / "outputs" / name, *typed, *more, choices={"data": "instruct", "lora": "default"})
-    assert load_described("outputs/a").known.base_source.endswith("best.ckpt")
+    assert load_and_describe("outputs/a").known.base_source.endswith("best.ckpt")
     gone.rename(tmp_path / "outputs" / "déplacée")  # retrouvée par son empreinte, malgré un autre dropout
-    wanted = load_described("outputs/a").model.state_dict()
+    wanted = load_and_describe("outputs/a").model.state_dict()
     shutil.rmtree(tmp_path / "outputs" / "déplacée")
     calls = []
     original = weights.loading.load_described

@@ -10,7 +10,7 @@ from gpt_lightning.data import SlidingWindowDataModule
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
 from gpt_lightning.training.callbacks import Monitor, TrainLossEval
-from gpt_lightning.training.engine import arguments, chosen
+from gpt_lightning.training.engine import arguments, choose_callbacks
 from gpt_lightning.training.hardware import resolve
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.optim import OptimConfig
@@ -75,7 +75,7 @@ def trained(path, tmp_path, *, accumulate=1, callbacks=(), one=None, **schedule)
         "trainer",
         arguments(run, resolve(values), plan.accumulate),
         logger=memory,
-        callbacks=chosen([Monitor(), *callbacks], values),
+        callbacks=choose_callbacks([Monitor(), *callbacks], values),
     )
     optim = OptimConfig(lr=1e-3, arguments={"betas": [0.9, 0.95]}, schedule=Schedule(**schedule))
     module = GPTModule(one, data=data, optim=optim, plan=plan)

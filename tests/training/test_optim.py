@@ -95,15 +95,15 @@ def test_muon_follows_the_rule_of_torch_and_leaves_the_rest_to_adamw():
 
 
 def test_newton_schulz_brings_singular_values_near_one():
-    from gpt_lightning.training.muon import orthogonalised
+    from gpt_lightning.training.muon import orthogonalise
 
     matrices = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(2))
-    for found in (orthogonalised(matrices), orthogonalised(matrices.mT).mT):
+    for found in (orthogonalise(matrices), orthogonalise(matrices.mT).mT):
         values = torch.linalg.svdvals(found.float())
         assert values.min() > 0.6 and values.max() < 1.3
-    alone = torch.cat([orthogonalised(one[None]) for one in matrices])
-    torch.testing.assert_close(orthogonalised(matrices), alone, atol=1e-4, rtol=1e-3)
-    half = torch.linalg.svdvals(orthogonalised(matrices.bfloat16()).float())
+    alone = torch.cat([orthogonalise(one[None]) for one in matrices])
+    torch.testing.assert_close(orthogonalise(matrices), alone, atol=1e-4, rtol=1e-3)
+    half = torch.linalg.svdvals(orthogonalise(matrices.bfloat16()).float())
     assert half.min() > 0.6 and half.max() < 1.3
 
 

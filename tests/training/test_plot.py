@@ -1,14 +1,14 @@
 import pytest
 
-from gpt_lightning.training.callbacks.plot import draw, smoothed
+from gpt_lightning.training.callbacks.plot import draw, smooth
 
 
 def test_smoothing_keeps_a_constant_and_calms_noise():
-    assert smoothed([2.0] * 100) == pytest.approx([2.0] * 100)
+    assert smooth([2.0] * 100) == pytest.approx([2.0] * 100)
     noisy = [5 - 0.01 * i + (-1) ** i for i in range(200)]
-    calm = smoothed(noisy)
+    calm = smooth(noisy)
     assert max(abs(a - b) for a, b in zip(calm[40:], calm[41:], strict=False)) < 0.3
-    assert smoothed([3.0, 1.0]) == [3.0, 1.0]  # trop court pour être lissé
+    assert smooth([3.0, 1.0]) == [3.0, 1.0]  # trop court pour être lissé
 
 
 @pytest.mark.parametrize("n_rows", [3, 60])

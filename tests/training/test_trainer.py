@@ -27,9 +27,9 @@ MACHINE = hardware.resolve(VALUES)
     ],
 )
 def test_compiling(choice, device, seconds, answer):
-    assert engine.compiled(choice, device, seconds) is answer
+    assert engine.should_compile(choice, device, seconds) is answer
     with pytest.raises(UserError, match="compile="):
-        engine.compiled("oui", device)
+        engine.should_compile("oui", device)
 
 
 def run(**trainer) -> RunConfig:
@@ -58,5 +58,5 @@ def test_a_limited_epoch_and_an_interval_of_ones_own():
 def test_what_the_trainer_forbids_is_left_out(tmp_path):
     steps, bar = LastCheckpoint(dirpath=str(tmp_path), every=None), Progress()
     values = {**VALUES, "enable_checkpointing": False, "enable_progress_bar": False}
-    kept = engine.chosen([steps, bar], values)
+    kept = engine.choose_callbacks([steps, bar], values)
     assert steps not in kept and bar not in kept and len(kept) == 2

@@ -16,7 +16,7 @@ NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), 
 
 
 @dataclass(frozen=True)
-class Session(generate.Session):
+class ChatSession(generate.Session):
     """Les réglages d'une séance, et sa consigne."""
 
     system: str | None = None
@@ -30,7 +30,7 @@ class Speaker:
         self.template = Template(loaded.template, loaded.tokenizer) if loaded.template else None
         self.context = self.model.config.context_length
 
-    def reply(self, history: list[Message], session: Session) -> Iterator[str]:
+    def reply(self, history: list[Message], session: ChatSession) -> Iterator[str]:
         """Les bouts de la réponse à la dernière question de `history`, qui perd ses plus vieux tours si besoin.
 
         UserError si la question ne tient pas, seule, dans la fenêtre.
@@ -56,7 +56,7 @@ class Speaker:
         for _, text in stream:
             yield text
 
-    def _fitting(self, history: list[Message], session: Session) -> list[int]:
+    def _fitting(self, history: list[Message], session: ChatSession) -> list[int]:
         """Les jetons de la conversation ; `history` y perd ses plus vieux tours, avec leur réponse."""
         assert self.template is not None
         wanted = max(1, min(session.max_new_tokens, self.context // 4))  # la place laissée à la réponse
@@ -78,7 +78,7 @@ class Speaker:
         return ids
 
 
-def answer_once(speaker: Speaker, question: str, session: Session) -> None:
+def answer_once(speaker: Speaker, question: str, session: ChatSession) -> None:
     """Écrit la réponse à une question sur stdout, au fur et à mesure."""
     if speaker.template is None:
         print(_never_instructed(speaker.source), file=sys.stderr)
@@ -89,7 +89,7 @@ def answer_once(speaker: Speaker, question: str, session: Session) -> None:
         print(flush=True)
 
 
-def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> None:
+def talk(speaker: Speaker, start: ChatSession, named: Callable[[str], Strategy]) -> None:
     """Lit des questions jusqu'à /quitter ou la fin de l'entrée, et y répond."""
     print(_chat_help(speaker.source), file=sys.stderr)
     if speaker.template is None:
@@ -106,15 +106,17 @@ def talk(speaker: Speaker, start: Session, named: Callable[[str], Strategy]) -> 
             print("[nouvelle conversation]", file=sys.stderr)
         elif line.startswith("/"):
             try:
-                session = changed(session, line.strip(), start, named)
-                print(generate.described(session), file=sys.stderr)
+                session = apply_command(session, line.strip(), start, named)
+                print(generate.describe(session), file=sys.stderr)
             except UserError as error:
                 print(error, file=sys.stderr)
         elif line.strip():
             _answer(speaker, line, history, session)
 
 
-def changed(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
+def apply_command(
+    session: ChatSession, line: str, start: ChatSession, named: Callable[[str], Strategy]
+) -> ChatSession:
     """La séance après `/systeme texte` ou `/regler clé valeur`. UserError si la commande n'existe pas."""
     command, _, argument = line.partition(" ")
     if command in SYSTEM:
@@ -123,12 +125,12 @@ def changed(session: Session, line: str, start: Session, named: Callable[[str], 
         raise UserError(f"« {command} » n'existe pas : /aide donne les commandes.")
     if not argument.strip():
         raise UserError("« /regler » demande une clé et sa valeur : /regler temperature 0.7.")
-    found = generate.changed(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
-    assert isinstance(found, Session)
+    found = generate.apply_command(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
+    assert isinstance(found, ChatSession)
     return found
 
 
-def _answer(speaker: Speaker, question: str, history: list[Message], session: Session) -> None:
+def _answer(speaker: Speaker, question: str, history: list[Message], session: ChatSession) -> None:
     """Répond, et retient ce qui a été dit, même interrompu ; une question qui n'a pas de réponse est oubliée."""
     history.append(Message("user", question.strip()))
     said = ""

@@ -23,7 +23,7 @@ class Session:
     seed: int | None = None
 
 
-def changed(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
+def apply_command(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
     """La séance après la commande `line` ; `named` rend la stratégie d'un nom. UserError si elle n'existe pas."""
     command, _, argument = line[1:].partition(" ")
     if command == "reset":
@@ -71,11 +71,11 @@ def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[
             print(_dialogue_help(), file=sys.stderr)
         elif line.startswith("/"):
             try:
-                session = changed(session, line.strip(), start, named)
+                session = apply_command(session, line.strip(), start, named)
             except UserError as error:
                 print(error, file=sys.stderr)
             else:
-                print(described(session), file=sys.stderr)
+                print(describe(session), file=sys.stderr)
         else:
             _answer(line, session, continued)
 
@@ -92,7 +92,7 @@ def _answer(line: str, session: Session, continued: Callable[..., TextStream]) -
     print(flush=True)
 
 
-def described(session: Session) -> str:
+def describe(session: Session) -> str:
     """Les réglages d'une séance, en une ligne."""
     values = ", ".join(
         f"{key}={value}" for key, value in asdict(session.strategy).items() if value is not None

@@ -21,7 +21,7 @@ LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 1
 COLUMNS = ("text", "label")  # celles que l'on cherche, si rien n'est dit
 
 
-class Labelled(NamedTuple):
+class LabelledText(NamedTuple):
     """Un texte, son étiquette, et d'où il vient ; `key` dit de quelle moitié il est (la même clé, le même côté)."""
 
     text: str
@@ -36,7 +36,7 @@ def read_labelled(
     label_key: str,
     skipped: Callable[[str], None] | None = None,
     folder: Path | None = None,
-) -> Iterator[Labelled]:
+) -> Iterator[LabelledText]:
     """Les textes étiquetés de `path`, trouvé dans `folder`.
 
     `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
@@ -56,7 +56,7 @@ def read_labelled(
                 raise UserError(f"{sentence} (data.errors=skip laisse de telles lignes de côté).") from None
             skipped(sentence)
             continue
-        yield Labelled(text, label, where, text)
+        yield LabelledText(text, label, where, text)
 
 
 def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> Any:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.data.base import Statistics
-from gpt_lightning.data.classify.formats import SUFFIXES, Labelled, read_labelled
+from gpt_lightning.data.classify.formats import SUFFIXES, LabelledText, read_labelled
 from gpt_lightning.data.dictionary import aspirated_h, noun_definitions
-from gpt_lightning.data.padded import AnswerDataset, Row
+from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
 from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice
@@ -48,7 +48,9 @@ class LabelDataset(AnswerDataset):
     def __init__(self, texts: Sequence[np.ndarray], labels: Sequence[int], weights: np.ndarray) -> None:
         # un jeton de plus : `AnswerDataset` compte ceux qu'un texte fait lire
         last = [np.arange(len(ids) + 1) == len(ids) for ids in texts]
-        super().__init__([Row(np.append(ids, 0), one) for ids, one in zip(texts, last, strict=True)])
+        super().__init__(
+            [EncodedConversation(np.append(ids, 0), one) for ids, one in zip(texts, last, strict=True)]
+        )
         self.labels = np.array(labels, dtype=np.int64)  # (N,)
         self.weights = weights.astype(np.float32)  # (E,)
 
@@ -180,13 +182,13 @@ class LabelledDataModule(RowsDataModule):
         )
         return self.statistics
 
-    def read(self, source: str, path: Any) -> Iterator[Labelled]:
+    def read(self, source: str, path: Any) -> Iterator[LabelledText]:
         if source in OWN:
             yield from OWN[source](self.limit)
             return
         skipped = self.skipped.append if self.errors == "skip" else None
         files = self.files(path).files
-        rows: Iterator[Labelled] = (
+        rows: Iterator[LabelledText] = (
             row
             for file in files
             for row in read_labelled(file, self.text_key, self.label_key, skipped, _root(path))
@@ -202,7 +204,7 @@ class LabelledDataModule(RowsDataModule):
             )
         yield from everything[: self.limit]
 
-    def _encoded(self, several: Sequence[Labelled], weights: np.ndarray) -> LabelDataset:
+    def _encoded(self, several: Sequence[LabelledText], weights: np.ndarray) -> LabelDataset:
         """Les textes, coupés à la fenêtre ; combien l'ont été se dit dans `summary`."""
         texts, characters = [], 0
         for one in several:

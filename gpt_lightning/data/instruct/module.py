@@ -10,7 +10,7 @@ import numpy as np
 
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.instruct.formats import SUFFIXES, Conversation, read_conversations
-from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, Row, pack
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
@@ -152,7 +152,7 @@ class ConversationDataModule(RowsDataModule):
         bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
         return AnswerDataset(rows, bins), size
 
-    def _fitting(self, one: Conversation) -> tuple[list[Message], Row] | None:
+    def _fitting(self, one: Conversation) -> tuple[list[Message], EncodedConversation] | None:
         """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse."""
         kept = list(one.messages)
         while kept:
@@ -160,7 +160,7 @@ class ConversationDataModule(RowsDataModule):
                 ids, mask = self.template.render(kept)
                 if len(ids) <= self.max_length + 1:
                     learned = np.array(mask) if self.mask_prompt else np.ones(len(ids), dtype=bool)
-                    return kept, Row(np.array(ids, dtype=np.int32), learned)
+                    return kept, EncodedConversation(np.array(ids, dtype=np.int32), learned)
             kept.pop()
         return None
 

@@ -154,7 +154,7 @@ class CudaGraph:
             self._logits = self._step(model, self._ids, cache)
 
 
-def supported(dtype: str) -> bool:
+def is_supported(dtype: str) -> bool:
     """Vrai si ce torch sait multiplier des poids de ce type sur ce processeur."""
     try:
         layer = QuantizedLinear(torch.ones(16, 32), None, BITS[dtype])

@@ -42,7 +42,7 @@ class Field(NamedTuple):
     default: Any = None
 
 
-def parsed(body: bytes) -> dict[str, Any]:
+def parse(body: bytes) -> dict[str, Any]:
     """L'objet JSON d'un corps. Refused si ce n'en est pas un : UTF-8, JSON, nombres finis, profondeur raisonnable."""
     try:
         found = json.loads(body.decode("utf-8"), parse_constant=_no_constant)

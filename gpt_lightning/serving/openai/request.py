@@ -57,7 +57,7 @@ CHAT_IDLE = IDLE | {
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
-class Model(NamedTuple):
+class ServedModel(NamedTuple):
     """Ce qu'il faut savoir du modèle pour lire une demande : son nom, son tokenizer, ses limites, son gabarit."""
 
     name: str
@@ -78,7 +78,7 @@ class Request:
 
     id: str
     created: int
-    model: Model
+    model: ServedModel
     chat: bool
     groups: list[list[Choice]]
     prompts: list[list[int]]  # les jetons de chaque texte de départ
@@ -104,10 +104,10 @@ class Request:
         }
 
 
-def completion(body: Mapping[str, Any], model: Model) -> Request:
+def completion(body: Mapping[str, Any], model: ServedModel) -> Request:
     """Une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
     values = read(body, COMPLETION, COMPLETION_IDLE)
-    known_model(values["model"], model)
+    check_model(values["model"], model)
     prompts = _prompts(values["prompt"], values["n"], model)
     texts = [text for text, _ in prompts]
     decoders = [decoder(model.tokenizer, text, ids) for text, ids in prompts]
@@ -117,10 +117,10 @@ def completion(body: Mapping[str, Any], model: Model) -> Request:
     )
 
 
-def chat(body: Mapping[str, Any], model: Model) -> Request:
+def chat(body: Mapping[str, Any], model: ServedModel) -> Request:
     """Une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
     values = read(body, CHAT, CHAT_IDLE)
-    known_model(values["model"], model)
+    check_model(values["model"], model)
     if model.template is None:
         raise Refused(
             "Ce modèle n'a pas appris à répondre : /v1/completions continue un texte, et python train.py "
@@ -146,7 +146,7 @@ def chat(body: Mapping[str, Any], model: Model) -> Request:
 
 def _request(
     values: Mapping[str, Any],
-    model: Model,
+    model: ServedModel,
     prompts: list[list[int]],
     decoders: Sequence[Callable[[list[int]], str]],
     *,
@@ -184,7 +184,7 @@ def _request(
     )
 
 
-def refuse_too_long(model: Model, ids: Sequence[int], most: int, param: str) -> None:
+def refuse_too_long(model: ServedModel, ids: Sequence[int], most: int, param: str) -> None:
     """Refused, au nom du champ `param`, si `ids` et une suite de `most` jetons ne tiennent pas dans le contexte."""
     if len(ids) + (most > 0 and len(ids) == model.context) > model.context:
         raise Refused(
@@ -194,7 +194,7 @@ def refuse_too_long(model: Model, ids: Sequence[int], most: int, param: str) -> 
         )
 
 
-def known_model(name: str | None, model: Model) -> None:
+def check_model(name: str | None, model: ServedModel) -> None:
     """Refused (404) si ce n'est pas le nom du modèle servi ; aucun nom est le sien."""
     if name not in (None, model.name):
         raise Refused(
@@ -205,7 +205,7 @@ def known_model(name: str | None, model: Model) -> None:
         )
 
 
-def _prompts(value: Any, n: int, model: Model) -> list[tuple[str | None, list[int]]]:
+def _prompts(value: Any, n: int, model: ServedModel) -> list[tuple[str | None, list[int]]]:
     """Les textes de départ (None, s'il n'y a que des jetons) et leurs jetons ; `value` en est un, ou une liste."""
     if value is None:
         value = ""
@@ -219,7 +219,7 @@ def _prompts(value: Any, n: int, model: Model) -> list[tuple[str | None, list[in
     return [_prompt(one, model) for one in listed]
 
 
-def _prompt(value: Any, model: Model) -> tuple[str | None, list[int]]:
+def _prompt(value: Any, model: ServedModel) -> tuple[str | None, list[int]]:
     try:
         if isinstance(value, str):
             return value, prompt_ids(model.tokenizer, value)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpt_lightning.decoding.logprobs import Scored
-from gpt_lightning.serving.choice import Piece, Shown
+from gpt_lightning.serving.choice import Delta, Shown
 from gpt_lightning.serving.openai.request import Request
 from gpt_lightning.tokenizers import Tokenizer
 
@@ -33,7 +33,7 @@ def token_text(tokenizer: Tokenizer, index: int) -> str:
 
 
 class Answer:
-    """La réponse à une demande, faite des `Piece` de ses suites : d'un coup, ou morceau par morceau."""
+    """La réponse à une demande, faite des `Delta` de ses suites : d'un coup, ou morceau par morceau."""
 
     def __init__(self, request: Request, measured: Sequence[Sequence[Scored]] = ()) -> None:
         """`measured` : les mesures de chaque texte de départ que la réponse répète."""
@@ -42,7 +42,7 @@ class Answer:
         self._begun: set[int] = set()  # les suites dont le flux a déjà donné un morceau
         self._offsets: dict[int, list[int]] = {}
 
-    def opening(self, index: int) -> Piece | None:
+    def opening(self, index: int) -> Delta | None:
         """Ce qui précède la suite `index` dans la réponse : son texte de départ, avec `echo`."""
         one = self.request
         if one.echoed is None:
@@ -51,12 +51,12 @@ class Answer:
         ids = one.prompts[rank]
         text = self._echo(rank)
         if one.top is None:
-            return Piece(index, text)
+            return Delta(index, text)
         if rank not in self._offsets:  # les n suites d'un texte ont le même départ
             ends = itertools.accumulate(map(len, added(tokenizer, ids)), initial=0)
             self._offsets[rank] = [min(len(text), end) for end in itertools.islice(ends, len(ids))]
         first = Shown(Scored(ids[0], float("nan"), 0), 0)  # rien ne le précède : pas de mesure
-        return Piece(index, text, (first, *map(Shown, self.measured[rank], self._offsets[rank][1:])))
+        return Delta(index, text, (first, *map(Shown, self.measured[rank], self._offsets[rank][1:])))
 
     def _echo(self, rank: int) -> str:
         """Le texte de départ de rang `rank` ; de simples jetons sont décodés."""
@@ -65,7 +65,7 @@ class Answer:
         text = one.echoed[rank]
         return one.model.tokenizer.decode(one.prompts[rank]) if text is None else text
 
-    def part(self, piece: Piece, *, shift: int = 0) -> dict[str, Any]:
+    def part(self, piece: Delta, *, shift: int = 0) -> dict[str, Any]:
         """Un morceau de /v1/completions ; `shift` est la longueur de ce qui le précède dans sa suite."""
         return {
             "index": piece.rank,
@@ -122,10 +122,10 @@ class Answer:
             "choices": choices,
         }
 
-    def whole(self, pieces: Iterable[Piece]) -> dict[str, Any]:
+    def whole(self, pieces: Iterable[Delta]) -> dict[str, Any]:
         """La réponse entière, de tous ses morceaux."""
         request = self.request
-        texts: dict[int, list[Piece]] = {index: [] for index in self.counts}
+        texts: dict[int, list[Delta]] = {index: [] for index in self.counts}
         for piece in pieces:
             texts[piece.rank].append(piece)
             self.counts[piece.rank] = piece.length
@@ -133,7 +133,7 @@ class Answer:
         for index, several in texts.items():
             text, reason = "".join(one.text for one in several), several[-1].reason if several else None
             tokens = tuple(token for one in several for token in one.tokens)
-            joined = Piece(index, text, tokens, reason or "length")
+            joined = Delta(index, text, tokens, reason or "length")
             if request.chat:
                 message = {"role": "assistant", "content": text, "refusal": None}
                 made = {"index": index, "message": message, "logprobs": self.said(tokens)}
@@ -145,7 +145,7 @@ class Answer:
         found = self.envelope(choices, chunk=False)
         return found | {"usage": request.counted(sum(self.counts.values()))}
 
-    def chunks(self, piece: Piece) -> list[dict[str, Any]]:
+    def chunks(self, piece: Delta) -> list[dict[str, Any]]:
         """Les morceaux d'un flux que `piece` donne : ce qui précède la suite d'abord, la première fois."""
         index, first = piece.rank, piece.rank not in self._begun
         self._begun.add(index)

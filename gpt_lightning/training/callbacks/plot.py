@@ -76,10 +76,10 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
 def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:
     """La perte mesurée, pâle, et lissée ; celle en mode évaluation si elle est là."""
     x, raw = _in_epochs(curves["train/loss"], scale)
-    smooth = smoothed(raw)
+    smoothed = smooth(raw)
     if len(raw) > 10:
         axes.plot(x, raw, color="#56B4E9", alpha=0.5, linewidth=0.8, label="entraînement, mesurée")
-        axes.plot(x, smooth, color="#0072B2", linewidth=2, label="entraînement, lissée")
+        axes.plot(x, smoothed, color="#0072B2", linewidth=2, label="entraînement, lissée")
     else:
         axes.plot(x, raw, color="#0072B2", marker=".", label="entraînement")
     if curves["train/loss_eval"]:
@@ -87,7 +87,7 @@ def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:
         axes.plot(*points, color="#009E73", marker="s", markersize=4, label="entraînement, sans dropout")
 
 
-def smoothed(values: list[float]) -> list[float]:
+def smooth(values: list[float]) -> list[float]:
     """Une moyenne mobile exponentielle dont la mémoire est un vingtième de la courbe, sans biais de départ."""
     keep = 1 - 1 / max(1.0, len(values) / 20)
     total = weight = 0.0

@@ -8,7 +8,7 @@ from lightning import Callback
 
 from gpt_lightning import durable
 from gpt_lightning.decoding import Strategy, TextStream
-from gpt_lightning.decoding.classify import classified
+from gpt_lightning.decoding.classify import classify
 from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.wording import percent
@@ -54,7 +54,7 @@ class SampleText(Callback):
         pl_module.model.eval()
         if pl_module.labels:
             with trainer.precision_plugin.forward_context():
-                found = classified(pl_module.model, pl_module.tokenizer, self._prompts)
+                found = classify(pl_module.model, pl_module.tokenizer, self._prompts)
             pl_module.model.train(was_training)
             texts = []
             for prompt, shares in zip(self._prompts, found, strict=True):

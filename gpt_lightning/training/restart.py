@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import follows
-from gpt_lightning.weights.format import Progress
+from gpt_lightning.weights.format import TrainingProgress
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -36,7 +36,9 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
             raise UserError(_another_run(key, old, new))
 
 
-def restart(checkpoint: dict[str, Any], progress: Progress, plan: Plan, order: Any) -> tuple[int, int]:
+def restart(
+    checkpoint: dict[str, Any], progress: TrainingProgress, plan: Plan, order: Any
+) -> tuple[int, int]:
     """Réécrit les compteurs de Lightning dans `checkpoint` ; rend l'époque et les fenêtres lues d'où continuer.
 
     `order` est le `BatchOrder` d'aujourd'hui. Lightning compte les lots d'une époque et n'en sauve que l'état du
