@@ -211,9 +211,9 @@ def test_a_base_that_is_gone_is_said_without_turning_round(base, labelled, talks
     wanted = load_and_describe("outputs/a").model.state_dict()
     shutil.rmtree(tmp_path / "outputs" / "déplacée")
     calls = []
-    original = weights.loading.load_described
+    original = weights.loading.load_and_describe
     monkeypatch.setattr(
-        weights.loading, "load_described", lambda *a, **k: calls.append(a) or original(*a, **k)
+        weights.loading, "load_and_describe", lambda *a, **k: calls.append(a) or original(*a, **k)
     )
     with pytest.raises(UserError, match="n'est pas ici"):
         weights.load("outputs/a")
