@@ -129,7 +129,7 @@ class Strategy:
 
         Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
         même jeton quels que soient le lot et la machine. Rien n'attend le GPU : `check_numbers` juge les logits, dont
-        un NaN donne ici n'importe quel jeton. `start` : voir `penalised`.
+        un NaN donne ici n'importe quel jeton. `start` : voir `penalise`.
         """
         logits = self.penalise(logits, ids, start)
         if self.greedy:

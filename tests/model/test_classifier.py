@@ -65,7 +65,7 @@ def test_it_is_the_classifier_of_transformers(options, tmp_path):
     ids = [tokenizer.encode(text) for text in TEXTS]
     found = torch.cat([one.classify(torch.tensor([row]), torch.tensor([len(row) - 1])) for row in ids])
     assert (found - expected).abs().max() <= 1e-4
-    again = weights.loading.load_described(str(tmp_path / "hf"))
+    again = weights.loading.load_and_describe(str(tmp_path / "hf"))
     assert again.known.labels == labels and again.known.task == "classify"
     for name, tensor in again.model.state_dict().items():
         assert torch.equal(tensor, one.state_dict()[name]), name
@@ -79,7 +79,7 @@ def test_someone_else_s_classifier_is_read_with_its_labels(names, tmp_path):
     config = transformers.GPT2Config(**sizes, **labels)
     theirs = transformers.GPT2ForSequenceClassification(config).eval()
     theirs.save_pretrained(tmp_path / "leur")
-    model, known, *_ = weights.loading.load_described(str(tmp_path / "leur"))
+    model, known, *_ = weights.loading.load_and_describe(str(tmp_path / "leur"))
     assert known.task == "classify" and known.labels == (names or ("LABEL_0", "LABEL_1", "LABEL_2"))
     ids = torch.randint(257, (1, 20))
     with torch.no_grad():
