@@ -11,23 +11,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gpt_lightning"
 STDLIB = set(sys.stdlib_module_names) | {"pydoc_data"}
-GROUND = {"errors", "wording", "layout", "durable"}
+GROUND = {"errors", "wording", "layout", "durable", "typing"}
 # ce que chaque pièce voit du paquet, et des bibliothèques
 INSIDE = {
+    "typing": set(),
     "errors": set(),
     "wording": set(),
-    "layout": {"errors"},
-    "durable": {"errors", "wording"},
-    "tokenizers": {"tokenizers", "errors", "durable"},
+    "layout": {"errors", "typing"},
+    "durable": {"errors", "wording", "typing"},
+    "tokenizers": {"tokenizers", "errors", "durable", "typing"},
     "data": {"data", "tokenizers", *GROUND},
-    "model": {"model", "errors"},
-    "decoding": {"decoding", "model.cache", "errors"},
+    "model": {"model", "errors", "typing"},
+    "decoding": {"decoding", "model.cache", "errors", "typing"},
     "weights": {"weights", "model", "tokenizers", *GROUND},
     "training": {"training", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
     "serving": {"serving", "decoding", "tokenizers", *GROUND},
 }
 OUTSIDE = {
+    "typing": set(),
     "errors": set(),
     "wording": set(),
     "layout": set(),
@@ -49,6 +51,7 @@ LOOSE = {
     "wording.py",
     "layout.py",
     "durable.py",
+    "typing.py",
 }  # rien d'autre hors d'une pièce
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,7 @@
+"""Les types que plusieurs pièces se passent, et qui ne sont de personne."""
+
+from typing import Any, TypeAlias
+
+Settings: TypeAlias = dict[str, Any]  # la configuration d'une commande, ou d'un groupe, en valeurs simples
+JsonObject: TypeAlias = dict[str, Any]  # un objet JSON, lu ou à écrire
+State: TypeAlias = dict[str, Any]  # ce qu'un objet donne à sauver : nombres, textes, listes, tenseurs
