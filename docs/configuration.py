@@ -1,4 +1,4 @@
-"""Écrit docs/configuration.md d'après conf/ : `make docs`."""
+"""Écrire docs/configuration.md d'après conf/ : `make docs`."""
 
 import re
 import sys
@@ -10,13 +10,22 @@ from gpt_lightning.commands import COMMANDS
 
 PAGE = Path(__file__).with_name("configuration.md")
 GROUPS = ("model", "data", "tokenizer", "optim", "lora", "decoding", "trainer", "callbacks", "logger")
-BASE = {"model": "mini", "data": "text", "tokenizer": "trained", "optim": "adamw", "decoding": "greedy"}
+BASE = {"model": "mini", "data": "text", "tokenizer": "trained", "optim": "adamw", "decoding": "default"}
 BASE |= {
     "lora": "default",
     "trainer": "default",
     "callbacks": "default",
     "logger": "tensorboard",
 }  # le fichier complet de chaque groupe
+# les douze réglages que l'on change le plus : un groupe, ou une clé de train.yaml
+TWELVE = ("model", "data", "data.path", "tokenizer", "experiment", "init_from")
+TWELVE += ("ckpt_path", "output_dir", "data.batch_size", "optim.lr", "max_tokens", "trainer.devices")
+ABOUT = {
+    "model": "la taille et l'architecture",
+    "data": "le corpus, ou la tâche",
+    "tokenizer": "le vocabulaire",
+    "experiment": "une recette, qui change plusieurs groupes",
+}
 INTRODUCTION = """# La configuration
 
 <!-- Page écrite par « make docs » d'après les commentaires de conf/ : ne la changez pas à la main. -->
@@ -30,6 +39,12 @@ python train.py model=mini optim.lr=1e-3 data.max_length=64 data.stride=64
 python train.py experiment=original
 python train.py -m optim=adamw,muon seed=1,2
 ```
+
+## Les douze réglages que l'on change
+
+{twelve}
+
+## Comment lire cette page
 
 Dans chaque groupe, un fichier liste toutes les clés, et les autres en héritent : une table dit ce qu'ils changent.
 """
@@ -48,17 +63,17 @@ def comments(path: Path) -> dict[str, str]:
 
 
 def inherited(path: Path) -> dict[str, str]:
-    """Les commentaires d'un fichier à la racine de conf/, ou de conf/demos/, et de ceux dont il hérite."""
-    found: dict[str, str] = {}
+    """Les commentaires d'un fichier de conf/, et de ceux dont il hérite."""
+    sentences: dict[str, str] = {}
     for parent in parents(path):
-        found |= inherited(CONF / f"{parent}.yaml")
-    return found | {key: sentence for key, sentence in comments(path).items() if sentence}
+        sentences |= inherited(parent)
+    return sentences | {key: sentence for key, sentence in comments(path).items() if sentence}
 
 
-def parents(path: Path) -> list[str]:
-    """Les fichiers de la racine de conf/ dont celui-ci hérite."""
-    listed = re.findall(r"^  - /?(\w+)$", path.read_text(encoding="utf-8"), flags=re.M)
-    return [one for one in listed if one != "_self_"]
+def parents(path: Path) -> list[Path]:
+    """Les fichiers dont celui-ci hérite : « /nom » est à la racine de conf/, « nom » à côté de lui."""
+    listed = re.findall(r"^  - (/?)(\w+)(?:@_here_)?$", path.read_text(encoding="utf-8"), flags=re.M)
+    return [(CONF if root else path.parent) / f"{name}.yaml" for root, name in listed if name != "_self_"]
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,7 +131,7 @@ def group_section(group: str) -> list[str]:
     composed = {choice: flat(compose("train", f"{group}={choice}")[group]) for choice in choices(group)}
     said: dict[str, str] = {}
     for choice in (BASE[group], *choices(group)):
-        said = {**comments(CONF / group / f"{choice}.yaml"), **{k: v for k, v in said.items() if v}}
+        said = inherited(CONF / group / f"{choice}.yaml") | said
     base = composed[BASE[group]]
     keys = dict(base)
     for values in composed.values():
@@ -142,7 +157,7 @@ def command_section(config_name: str, title: str, typed: str) -> list[str]:
     used = [f"`{key}`" for key in values if key in GROUPS]
     groups = f", avec {'le groupe' if len(used) == 1 else 'les groupes'} {', '.join(used)}" if used else ""
     path = CONF / f"{config_name}.yaml"
-    parent = next((one for one in parents(path) if one in COMMANDS), None)
+    parent = next((one.stem for one in parents(path) if one.stem in COMMANDS), None)
     if parent is not None:  # seulement ce qui change
         groups += f", avec les clés de `{parent}`"
         own = {key: value for key, value in own.items() if key in comments(path)}
@@ -150,9 +165,36 @@ def command_section(config_name: str, title: str, typed: str) -> list[str]:
     return lines + table(own, inherited(path))
 
 
+def twelve() -> list[str]:
+    """La table des réglages que l'on change : la phrase de chacun est celle de conf/."""
+    values = flat(compose("train"))
+    sentences = inherited(CONF / "train.yaml")
+    lines = ["| Réglage | Habituel | Ce qu'il fait |", "|---|---|---|"]
+    for name in TWELVE:
+        group, _, key = name.partition(".")
+        if key:
+            sentence = inherited(CONF / group / f"{BASE[group]}.yaml")[key]
+            lines.append(row(name, values[name], sentence))
+        elif name in GROUPS or name == "experiment":
+            listed = ", ".join(f"`{choice}`" for choice in choices(name))
+            lines.append(f"| `{name}` | `{usual(name)}` | {ABOUT[name]} : {listed} |")
+        else:
+            lines.append(row(name, values[name], sentences[name]))
+    return lines
+
+
+def usual(group: str) -> str:
+    """Le choix d'un groupe dans train.yaml ; null s'il n'y en a pas."""
+    defaults = re.search(
+        rf"^  - {group}: (\S+)", (CONF / "train.yaml").read_text(encoding="utf-8"), flags=re.M
+    )
+    assert defaults is not None
+    return defaults[1].rstrip("}").rpartition(",")[2]
+
+
 def page() -> str:
     """Le contenu de docs/configuration.md."""
-    lines = [INTRODUCTION.rstrip()]
+    lines = [INTRODUCTION.rstrip().replace("{twelve}", "\n".join(twelve()))]
     for name in COMMANDS:
         script = name in ("train", "generate")
         typed = f"python {name}.py" if script else f"python -m gpt_lightning {name}"

@@ -106,7 +106,11 @@ def test_an_inherited_key_is_not_said_again(path):
     parents = [one for one in values.get("defaults", []) if isinstance(one, str) and one != "_self_"]
     if path.parent.name in ("demos", "experiment") or not parents:
         return
-    inherited = composed("train", f"{path.parent.name}={parents[0]}")[path.parent.name]
+    if parents[0].startswith("/"):  # un fichier de la racine, dans le groupe
+        shared = CONF / f"{parents[0][1:].removesuffix('@_here_')}.yaml"
+        inherited = yaml.safe_load(shared.read_text(encoding="utf-8"))
+    else:
+        inherited = composed("train", f"{path.parent.name}={parents[0]}")[path.parent.name]
     again = {k: v for k, v in values.items() if k in inherited and inherited[k] == v}
     assert not again
 
@@ -227,3 +231,26 @@ def test_a_key_of_inference_is_written_once(key):
     files = [path for path in (*CONF.glob("*.yaml"), *CONF.glob("demos/*.yaml")) if path.stem != "train"]
     found = [path.name for path in files if key in yaml.safe_load(path.read_text(encoding="utf-8"))]
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("choice", choices("model"))
+def test_a_model_chooses_no_corpus(choice):
+    """Celui de la commande du README vient de train.yaml ; un corpus nommé l'emporte, avant ou après le modèle."""
+    text = (CONF / "model" / f"{choice}.yaml").read_text(encoding="utf-8")
+    assert "/data" not in text
+    usual = "pydoc" if choice.startswith("gpt") else "wiktionnaire"
+    assert composed("train", f"model={choice}")["data"] == composed("train", f"data={usual}")["data"]
+    for typed in ([f"model={choice}", "data=verdict"], ["data=verdict", f"model={choice}"]):
+        assert composed("train", *typed)["data"] == composed("train", "data=verdict")["data"]
+    other = composed("train", f"model={choice}", "experiment=instruct")
+    assert other["data"] == composed("train", "data=instruct")["data"]
+
+
+def test_the_help_is_written_once():
+    holders = [path.name for path in CONF.rglob("*.yaml") if "template: |" in path.read_text(encoding="utf-8")]
+    assert holders == ["command.yaml"]
+
+
+def test_the_complete_file_of_decoding_is_the_default():
+    values = yaml.safe_load((CONF / "decoding" / "default.yaml").read_text(encoding="utf-8"))
+    assert "defaults" not in values and set(values) - {"_target_"} == {field.name for field in fields(Strategy)}

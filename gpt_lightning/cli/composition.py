@@ -21,6 +21,12 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
 
 
+# Dans une liste `defaults` : le choix qui va avec un modèle, ou celui des autres. Un modèle, lui, n'en impose aucun.
+OmegaConf.register_new_resolver(
+    "of_model", lambda model, choices, otherwise: choices.get(model, otherwise), replace=True
+)
+
+
 def choices(group: str) -> list[str]:
     """Les fichiers d'un groupe de conf/, sans leur suffixe ; aucun si ce groupe n'existe pas."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
