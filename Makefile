@@ -27,7 +27,7 @@ bench: .venv-bench/.pret ## Le tableau des mesures, à côté de nanoGPT, transf
 	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
-	for name in attention temperature nucleus schedule instruction lora; do \
+	for name in attention temperature nucleus schedule instruction lora cache windows steps batching; do \
 		$(BIN)/python -m gpt_lightning.demos.$$name output_dir=docs/images || exit 1; \
 	done
 

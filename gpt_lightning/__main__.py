@@ -6,16 +6,17 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from gpt_lightning.commands import COMMANDS
+from gpt_lightning.demos import DEMOS
 
 
 def command_list(commands: Mapping[str, str]) -> str:
     """Les commandes du projet, une par ligne."""
     lines = "\n".join(f"  {name:<10} {sentence}" for name, sentence in commands.items())
+    demos = "\n".join(f"  {name:<11} {sentence}" for name, sentence in DEMOS.items())
     return (
         f"python -m gpt_lightning <commande> clé=valeur ...\n\n{lines}\n\n"
-        f"L'aide de chacune : python -m gpt_lightning <commande> --help\n"
-        f"Les démonstrations : python -m gpt_lightning.demos.strategies\n"
-        f"  ou : top_k, temperature, attention, nucleus, schedule"
+        f"L'aide de chacune : python -m gpt_lightning <commande> --help\n\n"
+        f"Les démonstrations : python -m gpt_lightning.demos.<nom>\n\n{demos}"
     )
 
 

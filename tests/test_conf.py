@@ -192,13 +192,20 @@ def test_these_plans_are_those_of_the_first_version(typed, expected):
         assert found["max_epochs"] is None and settings["eval_every"] == 100
 
 
+def test_every_demo_is_listed():
+    from gpt_lightning import demos
+
+    modules = {
+        path.stem for path in (PACKAGE / "demos").glob("*.py") if "def main" in path.read_text("utf-8")
+    }
+    assert set(demos.DEMOS) == modules == set(choices("demos"))
+
+
 @pytest.mark.parametrize("demo", sorted(path.stem for path in (CONF / "demos").glob("*.yaml")))
 def test_every_demo_takes_the_same_keys(demo):
     keys = set(composed(f"demos/{demo}"))
     alike = (
-        {"output_dir"}
-        if demo in ("schedule", "instruction", "lora")
-        else {"ckpt_path", "output_dir", "prompt", "device"}
+        {"output_dir"} if demo not in DEMOS else {"ckpt_path", "output_dir", "prompt", "device"}
     )  # sans modèle
     assert alike <= keys
 
@@ -247,10 +254,14 @@ def test_a_model_chooses_no_corpus(choice):
 
 
 def test_the_help_is_written_once():
-    holders = [path.name for path in CONF.rglob("*.yaml") if "template: |" in path.read_text(encoding="utf-8")]
+    holders = [
+        path.name for path in CONF.rglob("*.yaml") if "template: |" in path.read_text(encoding="utf-8")
+    ]
     assert holders == ["command.yaml"]
 
 
 def test_the_complete_file_of_decoding_is_the_default():
     values = yaml.safe_load((CONF / "decoding" / "default.yaml").read_text(encoding="utf-8"))
-    assert "defaults" not in values and set(values) - {"_target_"} == {field.name for field in fields(Strategy)}
+    assert "defaults" not in values and set(values) - {"_target_"} == {
+        field.name for field in fields(Strategy)
+    }
