@@ -196,10 +196,29 @@ def test_prepare_says_what_conversations_hold(instructed, command):
     assert done.returncode == 0 and "160 conversations" in done.stdout, done.stderr
 
 
+HELD = """
+import threading
+
+from gpt_lightning.commands import chat
+from gpt_lightning.commands.dialogue import chat as dialogue
+
+
+def reply(speaker, history, session):
+    yield "une réponse qui"
+    threading.Event().wait()  # ne finit jamais d'elle-même
+
+
+dialogue.Speaker.reply = reply
+chat.main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="demande un pseudo-terminal")
-def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(instructed, cache):
+def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(instructed, cache, tmp_path):
     leader, follower = pty.openpty()
-    typed = [sys.executable, "-m", "gpt_lightning", "chat", "max_new_tokens=100000", "decoding.temperature=9"]
+    program = tmp_path / "chat_held.py"
+    program.write_text(HELD, encoding="utf-8")
+    typed = [sys.executable, str(program), "max_new_tokens=100"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen(
         typed,
@@ -227,8 +246,9 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_not_the_program(instructed, c
         until("» ")
         seen = b""
         os.write(leader, b"Quel animal miaule ?\n")
-        until("miaule ?")
+        until("une réponse qui")
         os.write(leader, b"\x03")
+        until("[réponse arrêtée]")
         until("» ")
         os.write(leader, b"/quitter\n")
         until("/quitter")
