@@ -163,3 +163,65 @@ def test_the_inference_keys_stand_once():
             key,
             holders,
         )
+
+
+# participes, en fin de nom ou devant une préposition : une fonction est un verbe, un nom, ou is_/has_
+IRREGULAR = set(
+    "kept held taken given written known told shown seen sent found built drawn grown heard said begun gone done made "
+    "lost met paid thrown chosen broken hidden bound left".split()
+)
+NOT_A_PARTICIPLE = {
+    "need",
+    "feed",
+    "seed",
+    "speed",
+    "embed",
+    "exceed",
+    "hidden",
+}  # hidden : le flux caché d'un modèle
+IMPOSED = {"named", "connection_made", "connection_lost", "data_received"}  # un `_target_` ; asyncio
+PREPOSITIONS = {"to", "by", "with", "from", "of", "in", "at", "on", "for", "as"}
+
+
+def is_participle(word: str) -> bool:
+    return word not in NOT_A_PARTICIPLE and (word in IRREGULAR or word.endswith("ed"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_function_is_not_named_by_a_participle(path):
+    guilty = []
+    for node in ast.walk(TREES[path]):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name in IMPOSED:
+            continue
+        words = [word for word in node.name.strip("_").split("_") if word]
+        if not words or words[0] in ("is", "has"):
+            continue
+        before_preposition = any(
+            is_participle(word) and after in PREPOSITIONS
+            for word, after in zip(words, words[1:], strict=False)
+        )
+        if is_participle(words[-1]) or before_preposition:
+            guilty.append(f"{node.name} (ligne {node.lineno})")
+    assert guilty == []
+
+
+EMPTY_WORDS = {"one", "found", "known", "kept", "whole"}  # des noms qui ne nomment rien
+
+
+def test_local_names_name_something():
+    uses = [
+        f"{named(path)}:{node.lineno}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id in EMPTY_WORDS)
+        or (isinstance(node, ast.arg) and node.arg in EMPTY_WORDS)
+    ]
+    assert len(uses) <= 60, uses
+
+
+def test_any_is_rare():
+    """`Any` hors des imports : ce que l'on ne sait pas nommer."""
+    uses = sum(
+        isinstance(node, ast.Name) and node.id == "Any" for tree in TREES.values() for node in ast.walk(tree)
+    )
+    assert uses < 150

@@ -56,7 +56,7 @@ def test_a_free_row_never_stays_empty_while_a_request_waits(rows, tmp_path):
         busy = sum(first <= instant < end for first, end in continuous.spans)
         waiting = any(first > instant for first, _ in continuous.spans)
         assert busy <= rows and (busy == rows or not waiting)
-    assert continuous.passes <= fixed.passes and continuous.filled >= fixed.filled
+    assert continuous.passes <= fixed.passes and continuous.occupancy >= fixed.occupancy
     drawn(batching.render(schedules, tmp_path), "batching")
 
 
