@@ -12,28 +12,31 @@ class Useless(NamedTuple):
     """Ces clés (d'un groupe, ou "" pour la clé elle-même) sont sans effet `when` les réglages le disent."""
 
     keys: tuple[str, ...]
-    when: Callable[[Settings], Any]
+    when: Callable[[Settings], object]
     advice: str
 
 
-def itself(when: Callable[[Settings], Any], advice: str) -> tuple[Useless, ...]:
-    """La clé même est sans effet `when` les réglages le disent."""
+def itself(when: Callable[[Settings], object], advice: str) -> tuple[Useless, ...]:
+    """La règle d'une clé qui est elle-même sans effet `when` les réglages le disent."""
     return (Useless(("",), when, advice),)
 
 
 def key(
-    judge: Callable[[str, Any], Any] | None = None,
+    judge: Callable[[str, Any], object] | None = None,
     *,
     follows: str | Mapping[str, str] = "",
     fixed: tuple[str, ...] = (),
     useless: Iterable[Useless] = (),
 ) -> Any:
-    """Un champ de RunConfig. `judge(nom, valeur)` refuse une valeur ; `follows` dit ce qu'une reprise y change : tout
-    (une phrase), ou ces clés du groupe ; `fixed` sont celles qu'elle n'y change pas."""
+    """Déclare un champ de RunConfig.
+
+    `judge(nom, valeur)` refuse une valeur ; `follows` dit ce qu'une reprise y change : tout (une phrase), ou ces clés
+    du groupe ; `fixed` sont celles qu'elle n'y change pas.
+    """
     return field(metadata={"judge": judge, "follows": follows, "fixed": fixed, "useless": tuple(useless)})
 
 
-def limited(settings: Settings) -> bool:
+def has_a_length(settings: Settings) -> bool:
     """Vrai si la longueur de l'entraînement est donnée autrement que par data.passes."""
     trainer = settings["trainer"]
     given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])
