@@ -47,7 +47,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 def refusal(path: Path | str, error: BaseException) -> str | None:
-    """La phrase de ce que le système a refusé d'écrire à `path` ; None si `error` est autre chose."""
+    """La phrase d'un système qui a refusé d'écrire `path` ; None si `error` est autre chose."""
     refused = system_error(error)
     if refused is None:
         return None
@@ -108,8 +108,7 @@ def save_figure(figure: Any, folder: Path, name: str) -> list[Path]:
 def filling(folder: Path) -> Iterator[Path]:
     """Donne un dossier voisin à remplir ; à la fin du bloc, ses fichiers sont dans `folder`, le plus grand en dernier.
 
-    WriteError si le système refuse ; rien de ce qui était déjà dans `folder` n'a alors changé, et s'il n'était pas là,
-    il n'y est toujours pas.
+    WriteError si le système refuse : `folder` est alors comme avant, ou toujours absent.
     """
     with refusals(folder):
         absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -172,7 +171,7 @@ def _host() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Vrai si ce processus de cette machine existe."""
+    """Vrai si un processus de cette machine a ce numéro."""
     if os.name == "nt":  # os.kill(pid, 0) y enverrait un Ctrl-C
         import ctypes
 

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class UserError(ValueError):
-    """Une faute de la personne : sa phrase, en français, dit quoi taper à la place.
+    """Une faute de la personne : sa phrase, en français, lui donne ce qu'il faut taper.
 
     Qui trouve la faute lève l'erreur. `cli/` n'en montre que la phrase ; toute autre erreur garde sa trace.
     """

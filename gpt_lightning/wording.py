@@ -77,7 +77,7 @@ def goes_on(why: str) -> str:
 
 
 def class_table(report: Any, labels: Sequence[str]) -> str:
-    """Une ligne par étiquette : précision, rappel, F1, et combien de textes l'ont."""
+    """La table d'une classification, une ligne par étiquette : précision, rappel, F1, et combien de textes l'ont."""
     width = max(len("étiquette"), *(min(len(label), 30) for label in labels))
     rows = [f"{'étiquette':<{width}}  précision  rappel     F1  textes"]
     for rank, label in enumerate(labels):

@@ -37,7 +37,7 @@ def prepare_process(run: RunConfig) -> None:
 
 
 def _quiet() -> None:
-    """Fait taire ce que Lightning dit à chaque fois et que nos messages disent déjà, en français."""
+    """Fait taire les messages que Lightning répète, et que les nôtres donnent déjà en français."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning)\.")
@@ -118,7 +118,7 @@ def equipment(
 def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iterable[Logger] = ()) -> None:
     """Donne le plan au Trainer : une époque limitée (trainer.limit_train_batches) y fait des pas entiers.
 
-    Dans une reprise, les journaux reprennent après les pas faits : ce qu'ils savent de plus tard est oublié.
+    Dans une reprise, les journaux reprennent après les pas faits, et oublient ce qui venait ensuite.
     """
     # trainer.fast_dev_run dit déjà combien de lots
     if run.trainer["limit_train_batches"] is not None and not run.trainer["fast_dev_run"]:
@@ -169,7 +169,7 @@ def fit(
 ) -> int:
     """Entraîne ; renvoie le signal qui a arrêté l'entraînement, 0 s'il est allé au bout.
 
-    Les signaux sont notés par cli/signals.py : ceux de Lightning 2.6 communiquent dans le signal, et s'y bloquent.
+    cli/signals.py note les signaux : les gestionnaires de Lightning 2.6 communiquent dans le signal, et s'y bloquent.
     UserError si un autre processus est mort.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

@@ -59,7 +59,7 @@ SMALL_FLOPS = 16_000_000
 
 
 class Launcher(Protocol):
-    """Ce que torchrun ou srun disent des processus qu'ils ont lancés."""
+    """Les processus que torchrun ou srun ont lancés."""
 
     @property
     def name(self) -> str: ...
@@ -127,7 +127,7 @@ def _device(accelerator: str) -> torch.device:
 
 
 def _count(devices: int | str | list[int], kind: str) -> int:
-    """Le nombre d'appareils d'une machine, dit comme Lightning le prend : 2, -1, auto, "0,1", [0, 1]."""
+    """Le nombre d'appareils d'une machine, écrit comme Lightning le prend : 2, -1, auto, "0,1", [0, 1]."""
     if isinstance(devices, list):
         return len(devices)
     text = str(devices).replace(" ", "").strip(",")
@@ -139,9 +139,9 @@ def _count(devices: int | str | list[int], kind: str) -> int:
 def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 768) -> str:
     """bf16-mixed si c'est là plus rapide que 32-true, qui ne perd rien.
 
-    Sur CPU, c'est mesuré, et retenu (measures.py) : le produit d'une couche cachée de cette largeur C, (tokens, C) x
-    (C, 4 C), dans les deux types. L'appareil pourrait savoir calculer en bf16 et n'y rien gagner. Un produit trop petit
-    ne se mesure pas.
+    Sur CPU, la fonction mesure le produit d'une couche cachée de cette largeur C, (tokens, C) x (C, 4 C), dans les deux
+    types, et retient la mesure (measures.py) : l'appareil pourrait savoir calculer en bf16 et n'y rien gagner. Un
+    produit trop petit ne se mesure pas.
     """
     if device.type != "cpu":
         return "bf16-mixed" if native_bf16(device) else "32-true"
@@ -183,8 +183,8 @@ def matmul_rate(device: torch.device, precision: str) -> float | None:
     """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s ; None sur un appareil dont on ne sait
     pas attendre la fin.
 
-    Sur CUDA, où il décide de compiler, il est mesuré une fois et retenu (measures.py) ; sur CPU, où il ne décide de
-    rien, il est mesuré à l'instant.
+    Sur CUDA, où il décide de compiler, il se mesure une fois et se retient (measures.py) ; sur CPU, où il ne décide de
+    rien, il se mesure à l'instant.
     """
     if device.type not in ("cpu", "cuda"):
         return None

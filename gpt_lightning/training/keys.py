@@ -17,7 +17,7 @@ class Useless(NamedTuple):
 
 
 def itself(when: Callable[[Settings], object], advice: str) -> tuple[Useless, ...]:
-    """La règle d'une clé qui est elle-même sans effet `when` les réglages le disent."""
+    """La règle d'une clé sans effet, elle et non une clé de son groupe, `when` les réglages le disent."""
     return (Useless(("",), when, advice),)
 
 
@@ -37,7 +37,7 @@ def key(
 
 
 def has_a_length(settings: Settings) -> bool:
-    """Vrai si la longueur de l'entraînement est donnée autrement que par data.passes."""
+    """Vrai si une autre clé que data.passes donne la longueur de l'entraînement."""
     trainer = settings["trainer"]
     given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])
     return trainer["max_steps"] != -1 or any(value is not None for value in given) or trainer["fast_dev_run"]
@@ -59,7 +59,7 @@ def classifies(settings: Settings) -> bool:
 
 
 def evaluates_by_lightning(settings: Settings) -> bool:
-    """Vrai si c'est Lightning qui dit quand évaluer."""
+    """Vrai si Lightning décide quand évaluer."""
     trainer = settings["trainer"]
     return trainer["val_check_interval"] is not None or trainer["check_val_every_n_epoch"] is not None
 

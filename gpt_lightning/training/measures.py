@@ -1,9 +1,9 @@
-"""Les mesures qui décident de quelque chose, retenues : la même commande sur la même machine décide pareil.
+"""Retenir les mesures qui décident de quelque chose : la même commande, sur la même machine, décide pareil.
 
 Une mesure dépend de la charge de l'instant ; ce qu'elle choisit (la précision, la compilation) change les nombres de
 l'entraînement. Elle se fait donc une fois, et reste dans un fichier JSON à côté des bases de jetons : un nombre par
-description de la mesure. Ce fichier n'est qu'un souvenir : absent, abîmé ou impossible à écrire, on mesure de
-nouveau, une fois par processus. L'effacer fait tout mesurer de nouveau.
+description de la mesure. Si ce fichier manque, est abîmé ou ne s'écrit pas, chaque processus mesure de nouveau,
+une fois. L'effacer fait tout mesurer de nouveau.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ class Measure(NamedTuple):
 def recall(what: str, measure: Callable[[], float], *, low: float, high: float) -> Measure:
     """La mesure que `what` décrit entièrement : celle du fichier, sinon `measure()`, qui y est alors retenue.
 
-    Hors de [low, high], une valeur lue n'est pas crue. Un autre processus peut avoir mesuré pendant ce temps : la
-    sienne, déjà écrite, est gardée. Rien ici n'échoue si le fichier se refuse.
+    Hors de [low, high], une valeur lue ne compte pas. Si un autre processus a mesuré pendant ce temps, sa mesure, déjà
+    écrite, l'emporte. Rien ici n'échoue si le fichier ne peut ni se lire ni s'écrire.
     """
     path = file()
 

@@ -105,7 +105,7 @@ class GPTModule(lightning.LightningModule):
         self._forward = torch.compile(self._forward, dynamic=self.task.varies or None)
 
     def loss_of(self, batch: object, *, counted: bool = False) -> BatchLoss:
-        """La perte d'un lot ; `counted` : une classification va dans la confusion de l'évaluation en cours."""
+        """La perte d'un lot ; avec `counted`, l'évaluation en cours compte les étiquettes données dans sa confusion."""
         loss = self.task.batch_loss(self._forward, batch, len(self.labels), counted=counted)
         if loss.counts is not None:
             self._confusion = loss.counts if self._confusion is None else self._confusion + loss.counts
@@ -280,6 +280,6 @@ class GPTModule(lightning.LightningModule):
             self.trainer.training = True
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Le hasard d'un lot ne dépend que de (graine, pas, lot du pas, processus) : une reprise tire le même."""
+        """Sème le hasard d'un lot d'après (graine, pas, lot du pas, processus) seuls : une reprise tire le même."""
         place = (self.trainer.global_step, batch_idx % self.plan.accumulate, self.trainer.global_rank)
         seed_everything(self.seed, *place)

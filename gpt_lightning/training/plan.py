@@ -44,7 +44,7 @@ class Plan:
 def accumulation(run: RunConfig, world_size: int) -> int:
     """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon le nombre donné.
 
-    UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
+    UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés donnent le lot.
     """
     data, given = run.data, run.trainer["accumulate_grad_batches"]
     windows = whole("data.batch_size", data["batch_size"]) * world_size
@@ -108,7 +108,7 @@ def make_plan(
     """Le plan de l'entraînement le plus court que les limites de `run` permettent.
 
     `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `remaining` lots restent de son
-    époque : ce qui est fait se compte en jetons et en fenêtres, quel que fût le lot.
+    époque : elle compte ce qui est fait en jetons et en fenêtres, quel que fût le lot.
     `order` est l'ordre des lots, qui sait combien de jetons chaque pas lit ; sans lui, chacun en lit autant.
     UserError s'il ne reste pas un pas, ou si `schedule` n'y tient pas.
     """

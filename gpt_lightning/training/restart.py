@@ -88,7 +88,7 @@ def apply_settings(optimizer: torch.optim.Optimizer, scheduler: object, fresh: l
 
 
 def _another_run(key: str, before: object, now: object) -> str:
-    """Un réglage qu'une reprise ne change pas."""
+    """La phrase qui refuse de changer ce réglage à la reprise."""
     old, new = ("null" if value is None else value for value in (before, now))
     return (
         f"Reprise refusée : {key} valait {old}, il vaut {new} ; ce serait un autre entraînement : retirez {key}=, "

@@ -1,7 +1,7 @@
 """Les réglages d'un entraînement : les lire une fois, les juger clé par clé, ne plus les changer.
 
-Chaque clé de train.yaml est ici un champ, et à côté d'elle ce que l'on peut en dire : les valeurs qu'elle prend, si une
-reprise peut la changer (et dans quels mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
+Chaque clé de train.yaml est ici un champ, avec les valeurs qu'elle prend, si une reprise peut la changer (et en quels
+mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
 la compilation, le taux d'apprentissage, l'origine des poids) donne une autre valeur : les réglages demandés et ceux qui
 ont servi sont deux objets. Ce fichier n'importe torch que dans ses fonctions : `--help` ne l'attend pas.
 """
@@ -173,7 +173,7 @@ class RunConfig:
 
     @classmethod
     def read(cls, settings: Settings, optimizer: type) -> "RunConfig":
-        """Les réglages de train.py, jugés ; rien n'est lu sur le disque. `optimizer` est la classe de `optim`.
+        """Juge les réglages de train.py, sans rien lire sur le disque. `optimizer` est la classe de `optim`.
 
         UserError si l'un est impossible, seul ou avec un autre.
         """
@@ -225,7 +225,7 @@ class RunConfig:
         return self.train_on or ("all" if self.adapters is None else "lora")
 
     def settle(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
-        """Ces réglages une fois les poids de départ connus : leur origine, l'architecture, et le taux qui en dépend.
+        """Complète ces réglages d'après les poids de départ : leur origine, l'architecture, et le taux qui en dépend.
 
         Une reprise garde l'architecture demandée, que la suivante comparera. UserError si une clé tapée (`typed`,
         « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre n'y tient pas.

@@ -31,7 +31,7 @@ def seed_everything(*numbers: int) -> None:
 
 
 class Running:
-    """Une moyenne pondérée tenue sur l'accélérateur : rien n'est lu avant `mean`."""
+    """Une moyenne pondérée qui reste sur l'accélérateur : rien n'est lu avant `mean`."""
 
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # (2,) : la somme pondérée, les poids

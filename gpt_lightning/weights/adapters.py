@@ -21,8 +21,8 @@ log = logging.getLogger("gpt_lightning")
 def fingerprint(state: Mapping[str, Tensor], config: GPTConfig) -> str:
     """L'empreinte des poids d'un modèle : leurs noms, leurs formes et leurs nombres en float32.
 
-    Le remplissage du vocabulaire, la tête si elle est l'embedding, des adaptateurs et une tête de classification n'en
-    sont pas : c'est l'empreinte de la base, où qu'elle soit écrite.
+    Elle ne compte ni le remplissage du vocabulaire, ni la tête si elle est l'embedding, ni des adaptateurs, ni une tête
+    de classification : c'est l'empreinte de la base, où qu'elle soit écrite.
     """
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -97,7 +97,7 @@ def _pad_vocabulary(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str,
 
 
 def _candidates(description: Description) -> Iterator[str]:
-    """Où chercher la base : d'où elle venait, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
+    """Les endroits où chercher la base : son origine, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
     if description.base_source:
         yield description.base_source
     if len(_looking) > 1:
@@ -106,7 +106,7 @@ def _candidates(description: Description) -> Iterator[str]:
 
 
 def _another_base(path: str, base: str, source: str, given: str, given_print: str) -> str:
-    """Des adaptateurs, et un modèle qui n'est pas celui sur lequel ils ont appris."""
+    """La phrase qui refuse un modèle sur lequel ces adaptateurs n'ont pas appris."""
     origin = f"{source}, " if source else ""
     return (
         f"{path} a été appris sur un autre modèle ({origin}empreinte {base}) que {given} (empreinte {given_print}) : "
@@ -115,7 +115,7 @@ def _another_base(path: str, base: str, source: str, given: str, given_print: st
 
 
 def _no_base(path: str, base: str, source: str) -> str:
-    """Des adaptateurs dont la base n'est pas ici."""
+    """La phrase qui refuse des adaptateurs dont la base n'est pas ici."""
     origin = f", qui venait de {source}" if source else ""
     return (
         f"{path} n'a que des adaptateurs, et leur base (empreinte {base}{origin}) n'est pas ici : donnez-la avec "

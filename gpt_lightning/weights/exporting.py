@@ -1,4 +1,4 @@
-"""Écrire des poids pour ailleurs : un dossier de Hugging Face, ou un fichier safetensors."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un fichier safetensors."""
 
 import json
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ def export(
 ) -> list[str]:
     """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; renvoie le nom des fichiers écrits.
 
-    `description` est ce que la source des poids dit d'elle, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
-    ajoutés ; `merge` : ses adaptateurs sont ajoutés aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
+    `description` est celle de la source des poids, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
+    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
 
     UserError si le format est inconnu, ne va pas à ce modèle ou à `merge`, si le dossier contient déjà un modèle, ou si
     le disque refuse ; il n'en reste alors rien.

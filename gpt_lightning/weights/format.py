@@ -124,7 +124,7 @@ def _choice(values: State, key: str, choices: tuple[str, ...], default: str, pat
 
 
 def task_of(run: Path) -> str:
-    """La tâche d'une exécution, d'après ce que son checkpoint dit de lui : ses tenseurs ne sont pas lus.
+    """La tâche d'une exécution, que son checkpoint nomme ; ses tenseurs ne sont pas lus.
 
     Si tous sont abîmés, celle de l'entraînement par défaut : qui les lira dira mieux pourquoi.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Finish(Callback):
     """Demande l'arrêt au dernier pas. Lightning évalue alors une dernière fois, d'où le texte et les checkpoints.
 
-    La dernière évaluation lit toute la validation. Si un autre callback a demandé l'arrêt, elle est refaite en entier.
+    La dernière évaluation lit toute la validation. Si un autre callback a demandé l'arrêt, elle recommence en entier.
     """
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:

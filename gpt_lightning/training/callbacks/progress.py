@@ -33,10 +33,10 @@ class Lines(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         done, total = trainer.global_step - self._first, pl_module.plan.total_steps
-        left = None
+        seconds_left = None
         if done and total is not None:
-            left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
-        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, left))
+            seconds_left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
+        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, seconds_left))
 
 
 class Progress(ProgressBar):
@@ -106,7 +106,9 @@ def _describe_speed(metrics: Mapping[str, float]) -> str:
     return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
 
 
-def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
+def _evaluation(
+    step: int, total: int | None, metrics: Mapping[str, float], seconds_left: float | None
+) -> str:
     """La ligne d'une évaluation : pas, pertes (nats par jeton), débit, temps restant (secondes)."""
     line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
@@ -116,4 +118,4 @@ def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left
     line += f" | validation {number(metrics['val/loss'], 3)} ({more})"
     if "tokens_per_second" in metrics:
         line += f" | {number(metrics['tokens_per_second'])} jetons/s"
-    return line + (f" | reste {duration(left)}" if left else "")
+    return line + (f" | reste {duration(seconds_left)}" if seconds_left else "")

@@ -1,4 +1,4 @@
-"""S'arrêter quand on le demande : entre deux pas, tous les processus au même, un checkpoint écrit."""
+"""S'arrêter quand on le demande : entre deux pas, tous les processus au même, après un checkpoint."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class StopOnSignal(Callback):
         self._every = self._log_every = 1
 
     def on_fit_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
-        """Lightning 2.6 demande à chaque lot si un processus doit s'arrêter, et attend l'appareil pour le savoir."""
+        """Retire à Lightning 2.6 ce qu'il fait à chaque lot : attendre l'appareil pour savoir s'il faut s'arrêter."""
         loop: Any = trainer.fit_loop.epoch_loop
         loop._broadcast_sigterm_tensor = lambda: None
         self._log_every = pl_module.log_every
@@ -72,9 +72,9 @@ class StopOnSignal(Callback):
             return 0
         now = time.perf_counter()
         pace, self._asked = (now - self._asked) / self._every, now
-        every = min(self._log_every, max(1, int(EVERY / max(pace, 1e-6))))
+        interval = min(self._log_every, max(1, int(EVERY / max(pace, 1e-6))))
         message = torch.tensor(
-            [self.received(), every if trainer.is_global_zero else 0], device=trainer.strategy.root_device
+            [self.received(), interval if trainer.is_global_zero else 0], device=trainer.strategy.root_device
         )
         torch.distributed.all_reduce(message, op=torch.distributed.ReduceOp.MAX)
         signum, self._every = message.tolist()

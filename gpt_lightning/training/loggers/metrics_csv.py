@@ -37,7 +37,7 @@ class MetricsCSV(Logger):
         return "csv"
 
     def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
-        """Les réglages sont dans config.yaml ; ce journal n'a que des mesures."""
+        """N'écrit rien : les réglages sont dans config.yaml, et ce journal n'a que des mesures."""
 
     @rank_zero_only
     def resume(self, step: int) -> None:

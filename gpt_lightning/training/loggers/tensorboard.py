@@ -14,7 +14,7 @@ from torch.utils.tensorboard import summary
 from gpt_lightning.durable import surviving
 
 FIRST = ("train/", "val/")
-SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qu'on dit différentes, puis l'alphabet
+SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qui portent `differs`, puis l'alphabet
 OTHERS = "voir aussi"  # vient après « train » et « val » dans l'ordre des groupes
 
 
