@@ -63,7 +63,7 @@ def cannot_write(path: str, code: int, reason: str) -> str:
         errno.EROFS: ("le disque est en lecture seule", "choisissez un autre dossier"),
         errno.EACCES: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
         errno.EPERM: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
-        errno.ENOENT: ("son dossier n'existe plus", "rendez-lui sa place, ou choisissez un autre dossier"),
+        errno.ENOENT: ("son dossier n'existe plus", "recréez-le, ou choisissez un autre dossier"),
         errno.ENOTDIR: ("un élément de ce chemin n'est pas un dossier", "choisissez un autre dossier"),
         errno.EISDIR: ("c'est un dossier", "choisissez un autre nom"),
         errno.EIO: ("le disque ne répond pas", "vérifiez-le, ou choisissez un autre dossier"),

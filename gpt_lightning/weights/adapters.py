@@ -97,7 +97,7 @@ def _pad_vocabulary(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str,
 
 
 def _candidates(description: Description) -> Iterator[str]:
-    """Les endroits où chercher la base : son origine, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
+    """Les endroits où chercher la base : son origine, puis les meilleurs modèles d'ici, le plus récent d'abord."""
     if description.base_source:
         yield description.base_source
     if len(_looking) > 1:
