@@ -36,7 +36,7 @@ def key(
     return field(metadata={"judge": judge, "follows": follows, "fixed": fixed, "useless": tuple(useless)})
 
 
-def has_a_length(settings: Settings) -> bool:
+def has_other_length(settings: Settings) -> bool:
     """Vrai si une autre clé que data.passes donne la longueur de l'entraînement."""
     trainer = settings["trainer"]
     given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])

@@ -46,7 +46,7 @@ class RunConfig:
             "sha256": "son empreinte",
             "errors": "la lecture des octets invalides, si le contenu n'en change pas",
         },
-        useless=[Useless(("passes",), keys.has_a_length, f"la longueur est déjà donnée par {LIMITS}")],
+        useless=[Useless(("passes",), keys.has_other_length, f"la longueur est déjà donnée par {LIMITS}")],
     )
     optim: Settings = key(
         follows="l'optimiseur : taux, decay, betas, plan du taux et sa longueur",

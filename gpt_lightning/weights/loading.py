@@ -119,7 +119,7 @@ def resumable(path: str, base: str | None = None) -> Resumed:
         progress = form.read_progress(content, path)
         description = form.read(content[form.KEY], Path(path))
         state = form.model_state(content)
-        loaded = _build_described(description, state, Path(path), base)
+        loaded = _assemble(description, state, Path(path), base)
         return Resumed(description, progress, loaded.adapted if adapters.is_partial(state) else None)
 
 
@@ -137,14 +137,14 @@ def _load_file(path: Path, n_heads: int | None, base: str | None) -> Loaded:
     content = read_torch(path)
     if form.is_ours(content):
         description = form.read(content[form.KEY], path)
-        return _build_described(description, form.model_state(content), path, base)
+        return _assemble(description, form.model_state(content), path, base)
     if original.is_original(content):
         return _load_original(path, original.state_of(content), n_heads)
     names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
     raise UserError(f"{path} : architecture inconnue (on y trouve {names[:120]}).")
 
 
-def _build_described(
+def _assemble(
     description: form.Description, state: dict[str, Tensor], path: Path, base: str | None
 ) -> Loaded:
     """Construit le modèle de ces tenseurs ; ajoute ses adaptateurs à ses matrices, ou à celles de sa base."""
@@ -173,7 +173,7 @@ def _load_safetensors(path: Path, base: str | None) -> Loaded:
         if form.KEY in metadata:
             description = form.read(parse_json(metadata[form.KEY], path), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _build_described(description, tensors, path, base)
+            return _assemble(description, tensors, path, base)
     return _load_folder(path.parent, base)
 
 
