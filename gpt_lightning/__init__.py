@@ -2,7 +2,7 @@
 
     >>> from gpt_lightning import GPTConfig, GPTModel, Strategy, generate, load
 
-Les noms publics sont chargés à la demande : importer le paquet ne charge pas torch.
+Un nom public se charge quand on s'en sert : importer le paquet ne charge pas torch.
 """
 
 from importlib import import_module

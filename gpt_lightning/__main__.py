@@ -1,4 +1,4 @@
-"""`python -m gpt_lightning` : la liste des commandes ; `python -m gpt_lightning evaluate ...` en lance une."""
+"""`python -m gpt_lightning` affiche la liste des commandes ; `python -m gpt_lightning evaluate ...` en lance une."""
 
 import difflib
 import importlib
@@ -21,7 +21,7 @@ def command_list(commands: Mapping[str, str]) -> str:
 
 
 def unknown_command(name: str, commands: Iterable[str]) -> str:
-    """Une commande qui n'existe pas, et la plus proche."""
+    """La phrase qui refuse une commande inconnue, et nomme la plus proche."""
     listed = list(commands)
     close = difflib.get_close_matches(name, listed, n=1)
     hint = f" : vouliez-vous dire {close[0]} ?" if close else "."
@@ -29,7 +29,7 @@ def unknown_command(name: str, commands: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Lance la commande demandée. Une faute de frappe reçoit une phrase, et le code de sortie 1."""
+    """Lance la commande demandée ; une faute de frappe sort avec le code 1, et une phrase."""
     name, *rest = sys.argv[1:] or [""]
     if name in ("", "-h", "--help"):
         print(command_list(COMMANDS))

@@ -1,4 +1,4 @@
-"""Écrire un fichier pour de bon : entier ou pas du tout, et sur le disque quand c'est dit.
+"""Écrire un fichier pour de bon : entier ou pas du tout, et sur le disque quand la fonction revient.
 
 Tout ce que le projet écrit et qui compte passe par ici. Un fichier s'écrit à côté de sa place, sous un nom à lui, va
 sur le disque, puis prend son nom d'un coup ; le dossier va sur le disque à son tour. Une coupure laisse donc l'ancien
@@ -23,7 +23,7 @@ from gpt_lightning.wording import cannot_write, goes_on
 
 log = logging.getLogger("gpt_lightning")
 _SCRATCH = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.brouillon")
-_said: set[Path] = set()  # ce qui ne s'écrit plus, et l'a déjà dit
+_reported: set[Path] = set()  # les fichiers que le disque refuse, et dont le journal a déjà parlé
 
 
 class WriteError(UserError):
@@ -47,7 +47,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 def refusal(path: Path | str, error: BaseException) -> str | None:
-    """La phrase de ce que le système a refusé d'écrire à `path` ; None si `error` est autre chose."""
+    """La phrase d'un système qui a refusé d'écrire `path` ; None si `error` est autre chose."""
     refused = system_error(error)
     if refused is None:
         return None
@@ -66,13 +66,13 @@ def system_error(error: BaseException) -> OSError | None:
         if isinstance(seen, UserError):
             return None
         seen = seen.__cause__ or seen.__context__
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(match[1]), os.strerror(int(match[1]))) if match else None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Un chemin voisin où écrire ; à la fin du bloc il est sur le disque et s'appelle `path`, d'un coup.
+    """Donne un chemin voisin où écrire ; à la fin du bloc il est sur le disque et s'appelle `path`, d'un coup.
 
     Le dossier doit exister. WriteError si le système refuse quoi que ce soit ; `path` est alors comme avant, et il ne
     reste rien à côté.
@@ -106,13 +106,12 @@ def save_figure(figure: Any, folder: Path, name: str) -> list[Path]:
 
 @contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Un dossier voisin à remplir ; à la fin du bloc, ses fichiers sont dans `folder`, le plus grand en dernier.
+    """Donne un dossier voisin à remplir ; à la fin du bloc, ses fichiers sont dans `folder`, le plus grand en dernier.
 
-    WriteError si le système refuse ; rien de ce qui était déjà dans `folder` n'a alors changé, et s'il n'était pas là,
-    il n'y est toujours pas.
+    WriteError si le système refuse : `folder` est alors comme avant, ou toujours absent.
     """
     with refusals(folder):
-        absent = [one for one in (folder, *folder.parents) if not one.exists()]
+        absent = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         beside, placed, done = scratch(folder), False, False
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -121,7 +120,7 @@ def filling(folder: Path) -> Iterator[Path]:
             for path in beside.iterdir():
                 sync(path)
             if folder.exists():
-                for path in sorted(beside.iterdir(), key=lambda one: one.stat().st_size):
+                for path in sorted(beside.iterdir(), key=lambda path: path.stat().st_size):
                     os.replace(path, folder / path.name)
             else:
                 os.replace(beside, folder)
@@ -131,9 +130,9 @@ def filling(folder: Path) -> Iterator[Path]:
             done = True
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-            for one in [] if done else absent:
+            for parent in [] if done else absent:
                 with contextlib.suppress(OSError):
-                    shutil.rmtree(one) if placed and one == folder else one.rmdir()
+                    shutil.rmtree(parent) if placed and parent == folder else parent.rmdir()
 
 
 def sync(path: Path) -> None:
@@ -161,8 +160,8 @@ def scratch(path: Path) -> Path:
 def sweep(folder: Path, *, alone: bool = False) -> None:
     """Retire de `folder` les brouillons des processus morts de cette machine ; tous, si l'appelant y est seul."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = _SCRATCH.fullmatch(path.name)
-        if found and (alone or (found[1] == _host() and not alive(int(found[2])))):
+        draft = _SCRATCH.fullmatch(path.name)
+        if draft and (alone or (draft[1] == _host() and not is_alive(int(draft[2])))):
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -171,8 +170,8 @@ def _host() -> str:
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
-def alive(pid: int) -> bool:
-    """Vrai si ce processus de cette machine existe."""
+def is_alive(pid: int) -> bool:
+    """Vrai si un processus de cette machine a ce numéro."""
     if os.name == "nt":  # os.kill(pid, 0) y enverrait un Ctrl-C
         import ctypes
 
@@ -189,13 +188,13 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def surviving(path: Path) -> Iterator[None]:
-    """Si le disque refuse d'écrire `path` dans ce bloc, le dit, une fois, et l'entraînement continue."""
+    """Si le disque refuse d'écrire `path` dans ce bloc, le journal le dit une fois, et l'entraînement continue."""
     try:
         with refusals(path):
             yield
     except WriteError as error:
-        if path not in _said:
-            _said.add(path)
+        if path not in _reported:
+            _reported.add(path)
             log.warning(goes_on(str(error)))
 
 

@@ -1,4 +1,4 @@
-"""Un dossier d'exécution : les noms de ses fichiers, et le retrouver sur le disque.
+"""Un dossier d'exécution : nommer ses fichiers, et le retrouver sur le disque.
 
 Ce fichier ne lit rien de ce qu'ils contiennent : la tâche d'un modèle est dans son checkpoint (weights/format.py).
 """
@@ -17,7 +17,7 @@ METRICS, LOG = "metrics.csv", "train.log"
 CHECKPOINTS, PLOTS, SAMPLES = "checkpoints", "plots", "samples"
 LAST, BEST = "last.ckpt", "best.ckpt"
 STEPS = "step_*.ckpt"
-# ce qu'une exécution laisse dans son dossier, et ce que la fin en montre
+# ce qu'une exécution laisse dans son dossier, et ce que la table de la fin en montre
 LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES)
 SHOWN = (CHECKPOINTS, PLOTS, SAMPLES, METRICS, SETTINGS, ENVIRONMENT)
 NO_RUN = "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
@@ -34,7 +34,7 @@ def last(run: Path) -> Path:
 
 
 def resumable_files(run: Path) -> list[Path]:
-    """Les checkpoints de quoi reprendre, le plus récent d'abord.
+    """Les checkpoints dont une exécution se reprend, le plus récent d'abord.
 
     best.ckpt, écrit avant le premier last.ckpt, n'a que les poids.
     """
@@ -74,11 +74,11 @@ def best_models(root: Path = OUTPUTS) -> list[Path]:
     return newest_first(list(root.glob(f"**/{CHECKPOINTS}/{BEST}")))
 
 
-def checkpoints_of(run: Path, wanted: str) -> list[Path]:
-    """Les checkpoints d'une exécution, celui qui est voulu (`best` ou `last`) d'abord. UserError si elle n'en a pas."""
+def checkpoints_of(run: Path, prefer: str) -> list[Path]:
+    """Les checkpoints d'une exécution, `prefer` (best ou last) d'abord. UserError si elle n'en a pas."""
     resumable, best = resumable_files(run), [run / CHECKPOINTS / BEST]
     paths = [
-        path for path in ([*best, *resumable] if wanted == "best" else [*resumable, *best]) if path.exists()
+        path for path in ([*best, *resumable] if prefer == "best" else [*resumable, *best]) if path.exists()
     ]
     if not paths:
         raise UserError(f"{run} n'a ni {CHECKPOINTS}/{BEST} ni {CHECKPOINTS}/{LAST}.")
@@ -101,10 +101,10 @@ def find_checkpoints(
     accepts: Callable[[Path], bool] = lambda run: True,
     nothing: Callable[[], str] = lambda: NO_RUN,
 ) -> list[Path]:
-    """Le fichier que `source`, la valeur de `key`, désigne, puis ceux qui le remplacent s'il est abîmé.
+    """Trouve le fichier que `source`, la valeur de `key`, désigne ; puis ceux qui le remplacent s'il est abîmé.
 
     None, `best` ou `last` : l'exécution la plus récente sous `root` (celle du checkpoint le plus récent) que `accepts`
-    retient ; `nothing()` est dit s'il n'y en a pas. Un dossier d'exécution : son checkpoint `prefer`, puis les
+    retient ; s'il n'y en a pas, UserError dit `nothing()`. Un dossier d'exécution : son checkpoint `prefer`, puis les
     autres, du plus récent au plus ancien. Un fichier : lui seul. UserError sinon.
     """
     if source in (None, "best", "last"):

@@ -1,4 +1,4 @@
-"""Les types que plusieurs pièces se passent, et qui ne sont de personne."""
+"""Les types que plusieurs pièces se passent, et qui n'appartiennent à aucune."""
 
 from typing import Any, TypeAlias
 

@@ -1,4 +1,7 @@
-"""Ce que deux pièces disent, et la forme française des nombres ; toute autre phrase est là où elle est dite."""
+"""Les phrases dont deux pièces se servent, et la forme française des nombres.
+
+Toute autre phrase est dans le fichier qui la dit.
+"""
 
 import errno
 from collections.abc import Sequence
@@ -53,14 +56,14 @@ def cannot_compile(name: str, why: str) -> str:
 
 
 def cannot_write(path: str, code: int, reason: str) -> str:
-    """Une écriture que le système refuse, et quoi faire."""
+    """Le système refuse une écriture : pourquoi, et quoi faire."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     why, advice = {
         **dict.fromkeys(full, ("le disque est plein", "libérez de la place, ou choisissez un autre dossier")),
         errno.EROFS: ("le disque est en lecture seule", "choisissez un autre dossier"),
         errno.EACCES: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
         errno.EPERM: ("accès refusé", "changez les droits du dossier, ou choisissez-en un autre"),
-        errno.ENOENT: ("son dossier n'existe plus", "rendez-lui sa place, ou choisissez un autre dossier"),
+        errno.ENOENT: ("son dossier n'existe plus", "recréez-le, ou choisissez un autre dossier"),
         errno.ENOTDIR: ("un élément de ce chemin n'est pas un dossier", "choisissez un autre dossier"),
         errno.EISDIR: ("c'est un dossier", "choisissez un autre nom"),
         errno.EIO: ("le disque ne répond pas", "vérifiez-le, ou choisissez un autre dossier"),
@@ -69,16 +72,18 @@ def cannot_write(path: str, code: int, reason: str) -> str:
 
 
 def goes_on(why: str) -> str:
-    """Ce qui ne s'écrit pas, et dont l'entraînement se passe."""
+    """L'entraînement se passe de ce qui ne s'écrit pas."""
     return f"{why} L'entraînement continue sans."
 
 
 def class_table(report: Any, labels: Sequence[str]) -> str:
-    """Une ligne par étiquette : précision, rappel, F1, et combien de textes l'ont."""
+    """La table d'une classification, une ligne par étiquette : précision, rappel, F1, et combien de textes l'ont."""
     width = max(len("étiquette"), *(min(len(label), 30) for label in labels))
     rows = [f"{'étiquette':<{width}}  précision  rappel     F1  textes"]
     for rank, label in enumerate(labels):
-        precision, recall, f1 = (float(one[rank]) for one in (report.precision, report.recall, report.f1))
+        precision, recall, f1 = (
+            float(measure[rank]) for measure in (report.precision, report.recall, report.f1)
+        )
         rows.append(
             f"{label[:30]:<{width}}  {number(precision, 3):>9}  {number(recall, 3):>6}  {number(f1, 3):>5}  "
             f"{number(int(report.counts[rank].sum())):>6}"

@@ -80,7 +80,7 @@ def _alive(owner: dict[str, Any] | None) -> bool:
     if not owner or owner.get("host") != socket.gethostname():
         return False
     try:
-        return durable.alive(int(owner["pid"]))
+        return durable.is_alive(int(owner["pid"]))
     except (ValueError, TypeError, KeyError):
         return False
 

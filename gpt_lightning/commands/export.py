@@ -19,13 +19,13 @@ def export(settings: dict[str, Any]) -> None:
     from gpt_lightning.weights.loading import load_and_describe
 
     loaded = load_and_describe(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
-    tokenizer, parameters = loaded.known.tokenizer, cost.n_parameters(loaded.model.config)
+    tokenizer, parameters = loaded.description.tokenizer, cost.n_parameters(loaded.model.config)
     files = exporting.export(
         loaded.model,
         tokenizer,
         Path(settings["to"]),
         settings["format"],
-        loaded.known,
+        loaded.description,
         adapted=loaded.adapted,
         merge=settings["merge"],
     )

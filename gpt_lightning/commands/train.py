@@ -48,7 +48,7 @@ def train(settings: dict[str, Any]) -> float:
     if done is not None and plan.is_over(planned, done):
         return engine.nothing_left(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
-    seconds = report.estimated_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
+    seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
     used = engine.decide(used, gpt, machine, seconds)
 
     # dire ce qui sera fait, le faire, dire ce qui a été fait

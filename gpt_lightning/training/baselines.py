@@ -1,4 +1,4 @@
-"""De quoi juger un classement : ce que donnent, sur les mêmes textes, deux méthodes sans réseau."""
+"""De quoi juger une classification : ce que donnent, sur les mêmes textes, deux méthodes sans réseau."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,28 +16,28 @@ def baselines(
 ) -> list[tuple[str, str]]:
     """(nom, ce qu'elle donne sur `val`) de chaque méthode ; train et val sont des couples (texte, étiquette)."""
     ranks = {label: rank for rank, label in enumerate(labels)}
-    known, wanted = (torch.tensor([ranks[label] for _, label in part]) for part in (train, val))
-    counts = torch.bincount(known, minlength=len(labels))
-    usual = most_frequent(counts, confusion(wanted, wanted, len(labels)))
-    found = [(f"toujours « {labels[int(counts.argmax())]} »", usual)]
-    several = len(set(known.tolist())) > 1
-    given = several and tfidf([text for text, _ in train], known.tolist(), [text for text, _ in val])
-    if given is False:
+    learned, expected = (torch.tensor([ranks[label] for _, label in part]) for part in (train, val))
+    counts = torch.bincount(learned, minlength=len(labels))
+    usual = most_frequent(counts, confusion(expected, expected, len(labels)))
+    reports = [(f"toujours « {labels[int(counts.argmax())]} »", usual)]
+    has_several = len(set(learned.tolist())) > 1
+    guesses = has_several and tfidf([text for text, _ in train], learned.tolist(), [text for text, _ in val])
+    if guesses is False:
         missing = [("TF-IDF et régression", "une seule étiquette à apprendre")]
-    elif given is None:
+    elif guesses is None:
         missing = [
             ("TF-IDF et régression", "demande scikit-learn : pip install -c constraints.txt -e '.[baseline]'")
         ]
     else:
-        report = ClassReport(confusion(wanted, torch.tensor(given), len(labels)))
-        found, missing = [*found, ("TF-IDF et régression", report)], []
-    return [(name, quality(one.accuracy, one.macro_f1)) for name, one in found] + missing
+        report = ClassReport(confusion(expected, torch.tensor(guesses), len(labels)))
+        reports, missing = [*reports, ("TF-IDF et régression", report)], []
+    return [(name, quality(report.accuracy, report.macro_f1)) for name, report in reports] + missing
 
 
-def tfidf(texts: Sequence[str], known: Sequence[int], others: Sequence[str]) -> list[int] | None:
-    """Les étiquettes qu'une régression logistique sur TF-IDF donne à `others` ; None sans scikit-learn.
+def tfidf(texts: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> list[int] | None:
+    """Les étiquettes qu'une régression logistique sur TF-IDF, qui apprend `labels`, donne à `others`.
 
-    Un ou deux mots de suite, ou de deux à cinq lettres si les textes sont très courts.
+    Elle lit un ou deux mots de suite, ou de deux à cinq lettres si les textes sont très courts. None sans scikit-learn.
     """
     try:
         from sklearn.exceptions import ConvergenceWarning
@@ -54,10 +54,10 @@ def tfidf(texts: Sequence[str], known: Sequence[int], others: Sequence[str]) -> 
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, known)
+        model.fit(features, labels)
     return model.predict(vectorizer.transform(others)).tolist()
 
 
 def quality(accuracy: float, f1: float) -> str:
-    """Ce qu'un classement vaut."""
+    """Ce que vaut une classification, en une phrase."""
     return f"{percent(accuracy)} ; F1 moyen {number(f1, 3)}"

@@ -1,7 +1,7 @@
-"""Ce qui se refuse : des valeurs simples, vérifiées avant de lire le corpus."""
+"""Refuser une valeur impossible avant de lire le corpus."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import UserError, choice, number, whole
 
@@ -13,37 +13,37 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
-def optional(name: str, value: Any) -> None:
+def optional(name: str, value: object) -> None:
     """UserError si `value`, quand elle est donnée, n'est pas un entier d'au moins 1."""
     if value is not None:
         whole(name, value)
 
 
-def boolean(name: str, value: Any) -> None:
+def boolean(name: str, value: object) -> None:
     """UserError si `value` n'est ni true ni false."""
     choice(name, value, (True, False))
 
 
-def compile(name: str, value: Any) -> None:
+def compile(name: str, value: object) -> None:
     """UserError si ce n'est ni auto, ni true, ni false."""
     choice(name, value, ("auto", True, False))
 
 
-def nan_policy(name: str, value: Any) -> None:
-    """UserError si un pas qui diverge ne peut pas devenir cela."""
+def nan_policy(name: str, value: object) -> None:
+    """UserError si ce n'est pas ce que l'on sait faire d'un pas qui diverge."""
     from gpt_lightning.training.divergence import POLICIES
 
     choice(name, value, POLICIES)
 
 
-def train_on(name: str, value: Any) -> None:
+def train_on(name: str, value: object) -> None:
     """UserError si ce n'est pas une part d'un modèle."""
     from gpt_lightning.model.trainable import TRAINED
 
     choice(name, value, (None, *TRAINED))
 
 
-def data(name: str, values: Mapping[str, Any]) -> None:
+def data(name: str, values: Mapping[str, object]) -> None:
     """UserError si la taille d'un lot est impossible ; le module de données juge le reste en se construisant."""
     for leaf in ("batch_size", "max_length"):
         whole(f"{name}.{leaf}", values[leaf])
@@ -65,7 +65,7 @@ def refuse_settled_by_weights(typed: Iterable[str], start: "StartingPoint") -> N
 
     if start.source is None:
         return
-    for key in (one.partition("=")[0].lstrip("+") for one in typed):
+    for key in (override.partition("=")[0].lstrip("+") for override in typed):
         group, _, leaf = key.partition(".")
         if group == "model" and leaf not in CHOSEN:
             free = " et ".join(f"model.{name}" for name in CHOSEN)
@@ -79,7 +79,7 @@ def refuse_settled_by_weights(typed: Iterable[str], start: "StartingPoint") -> N
             )
 
 
-def trainer(name: str, values: Mapping[str, Any]) -> None:
+def trainer(name: str, values: Mapping[str, object]) -> None:
     """UserError si une valeur du groupe `trainer` est impossible."""
     choice(f"{name}.accelerator", values["accelerator"], ACCELERATORS)
     choice(f"{name}.precision", values["precision"], PRECISIONS)
@@ -95,14 +95,14 @@ def trainer(name: str, values: Mapping[str, Any]) -> None:
     _check_devices(values["devices"])
 
 
-def _check_devices(devices: Any) -> None:
+def _check_devices(devices: object) -> None:
     wrong_number = isinstance(devices, bool) or (isinstance(devices, int) and (devices == 0 or devices < -1))
     text = devices.replace(",", "").replace(" ", "") if isinstance(devices, str) else "auto"
     if wrong_number or not (text in ("auto", "-1") or text.isdigit()):
         raise UserError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
 
 
-def check_window(max_length: Any, context_length: int) -> None:
+def check_window(max_length: object, context_length: int) -> None:
     """UserError si la fenêtre (jetons) dépasse le contexte du modèle."""
     if whole("data.max_length", max_length) > context_length:
         raise UserError(

@@ -6,7 +6,6 @@ lit au plus tard au prochain journal, à la prochaine évaluation ou au prochain
 """
 
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +31,7 @@ class DivergenceGuard:
         self._in_a_row = 0
         self.defers: bool | None = None  # lire plus tard ; None : sur un accélérateur seulement
 
-    def judge(self, optimizer: Any, code: Tensor, *, step: int, where: str) -> None:
+    def judge(self, optimizer: torch.optim.Optimizer, code: Tensor, *, step: int, where: str) -> None:
         """Annule le pas `step`, qui va être fait, si `code`, (), n'est pas nul : 1 la perte, 2 le gradient, 3 les deux.
 
         `where` dit ce qu'il a lu. Diverged s'il faut s'arrêter là.
@@ -40,7 +39,7 @@ class DivergenceGuard:
         self._pending.append((step, where, code))
         defers = code.device.type != "cpu" if self.defers is None else self.defers
         if defers and _can_void(optimizer):
-            optimizer.grad_scale, optimizer.found_inf = None, (code > 0).float()
+            vars(optimizer).update(grad_scale=None, found_inf=(code > 0).float())
         elif self.check():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -53,30 +52,29 @@ class DivergenceGuard:
         for (step, where, _), code in zip(pending, codes, strict=True):
             self._in_a_row = self._in_a_row + 1 if code else 0
             if code and (self.policy == "stop" or self._in_a_row > self.most):
-                raise Diverged(diverged(step, where, int(code), self._in_a_row))
+                raise Diverged(stop_sentence(step, where, int(code), self._in_a_row))
             if code:
-                log.warning(_skipped(step, where, int(code)))
+                log.warning(_skip_sentence(step, where, int(code)))
         return bool(codes and codes[-1])
 
 
-def _can_void(optimizer: Any) -> bool:
+def _can_void(optimizer: torch.optim.Optimizer) -> bool:
     """Vrai si cet optimiseur sait annuler un pas sans qu'on lise rien."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
     return isinstance(optimizer, torch.optim.AdamW) and fused
 
 
-def _skipped(step: int, where: str, code: int) -> str:
-    """Un pas qui a divergé, et qui est passé."""
+def _skip_sentence(step: int, where: str, code: int) -> str:
+    """Un pas a divergé, et l'entraînement le passe."""
     what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
     return f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé."
 
 
-def diverged(step: int, where: str, code: int, in_a_row: int) -> str:
+def stop_sentence(step: int, where: str, code: int, in_a_row: int) -> str:
     """Un pas a divergé, et l'entraînement s'arrête."""
     many = f" C'est le {number(in_a_row)}e de suite." if in_a_row > 1 else ""
     what = _WHAT[code] if code == 3 else f"{_WHAT[code]} pas"
     return (
-        f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé, "
-        "l'entraînement s'arrête, et rien "
-        f"n'en est gardé.{many} Reprenez avec un taux plus bas (optim.lr=), ou nan_policy=skip, qui passe ces pas."
+        f"Au pas {number(step)} ({where}), {what} un nombre fini : ce pas est annulé, l'entraînement s'arrête, et "
+        f"rien n'en est gardé.{many} Reprenez avec un taux plus bas (optim.lr=), ou nan_policy=skip, qui passe ces pas."
     )

@@ -1,4 +1,4 @@
-"""Tous les arrangements avec Lightning : ce que le Trainer reçoit, et les contournements, chacun avec sa raison."""
+"""Faire travailler Lightning : ce que le Trainer reçoit, et les contournements, chacun avec sa raison."""
 
 import ctypes
 import logging
@@ -6,10 +6,10 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.errors import UserError, choice
@@ -24,12 +24,12 @@ from gpt_lightning.weights.format import TrainingProgress
 from gpt_lightning.wording import cannot_compile, number
 
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
-COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte plus qu'elle ne rend
+COMPILING_PAYS = 180.0  # secondes : en deçà, la minute de compilation coûte plus qu'elle ne rapporte
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def prepare_process(run: RunConfig) -> None:
-    """Prépare ce processus (la graine, la mémoire, le silence de Lightning), et dit le dossier de l'exécution."""
+    """Prépare ce processus (la graine, la mémoire, le silence de Lightning), et nomme le dossier de l'exécution."""
     _quiet()
     keep_memory()
     lightning.seed_everything(run.seed, verbose=False)
@@ -37,7 +37,7 @@ def prepare_process(run: RunConfig) -> None:
 
 
 def _quiet() -> None:
-    """Fait taire ce que Lightning dit à chaque fois et que nos messages disent déjà, en français."""
+    """Fait taire les messages que Lightning répète, et que les nôtres donnent déjà en français."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|pytorch_lightning)\.")
@@ -47,7 +47,7 @@ def _quiet() -> None:
 
 
 def keep_memory() -> None:
-    """Demande à la glibc de garder la mémoire libérée : rendre puis reprendre les grands tampons à chaque pas coûte
+    """Demande à la glibc de garder la mémoire libérée : libérer puis redemander les grands tampons à chaque pas coûte
     de 10 à 25 % d'un pas sur CPU (benchmarks/RESULTS.md). Sans effet ailleurs que sous Linux."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -56,31 +56,33 @@ def keep_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def should_compile(wanted: Any, device: str, seconds: float | None = None) -> bool:
-    """Faut-il compiler le modèle ? `auto` : sur CUDA, où il va deux fois plus vite, si l'entraînement (`seconds`
+def should_compile(asked: bool | str, device: str, seconds: float | None = None) -> bool:
+    """Vrai s'il faut compiler le modèle. `auto` : sur CUDA, où il va deux fois plus vite, si l'entraînement (`seconds`
     estimées) dure assez pour payer l'attente ; sur CPU, il n'y gagne rien (benchmarks/NOTES.md)."""
-    choice("compile", wanted, ("auto", True, False))
-    if wanted != "auto":
-        return wanted
+    choice("compile", asked, ("auto", True, False))
+    if asked != "auto":
+        return bool(asked)
     return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
 
 
 def decide(run: RunConfig, module: GPTModule, machine: Machine, seconds: float | None) -> RunConfig:
-    """Les réglages, où la précision et la compilation sont décidées ; le modèle de `module` est compilé s'il le faut.
+    """Décide la précision et la compilation, et renvoie ces réglages ; compile le modèle de `module` s'il le faut.
 
-    `seconds` est la durée estimée de l'entraînement, None si rien ne la dit.
+    `seconds` est la durée estimée de l'entraînement, None si on ne la sait pas.
     """
-    wanted = should_compile(run.compile, machine.device.type, seconds)
-    module.compile_forward(wanted)
-    return run.decide(machine.precision, wanted)
+    compile = should_compile(run.compile, machine.device.type, seconds)
+    if compile:
+        module.compile_forward()
+    return run.decide(machine.precision, compile)
 
 
-def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, Any]:
+def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, object]:
     """Le nœud `trainer` de la configuration, accordé à la machine : ce que `lightning.Trainer` reçoit.
 
     Nos intervalles sont en pas d'optimiseur, ceux de Lightning en lots : un pas en lit `accumulate`. Le plan compte les
     pas et Finish arrête l'entraînement : Lightning n'a pas d'époque à compter. Le chargeur partage lui-même les
-    fenêtres. Tout est jugé avant que le corpus ne soit lu ; `follow` donne ensuite le plan au Trainer construit.
+    fenêtres. Le Trainer juge tout en se construisant, avant que le corpus ne soit lu ; `follow` lui donne ensuite le
+    plan.
     """
     values = run.trainer
     given = {
@@ -100,9 +102,12 @@ def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, An
 
 
 def equipment(
-    run: RunConfig, loggers: list[Any], callbacks: Iterable[lightning.Callback], received: Callable[[], int]
-) -> dict[str, Any]:
-    """Les objets que le Trainer reçoit en plus de ses réglages ; `received()` rend le signal reçu, ou 0."""
+    run: RunConfig,
+    loggers: list[Logger],
+    callbacks: Iterable[lightning.Callback],
+    received: Callable[[], int],
+) -> dict[str, object]:
+    """Les objets que le Trainer reçoit en plus de ses réglages ; `received()` donne le signal reçu, ou 0."""
     return {
         "default_root_dir": run.output_dir,
         "logger": loggers or False,
@@ -110,10 +115,10 @@ def equipment(
     }
 
 
-def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iterable[Any] = ()) -> None:
+def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iterable[Logger] = ()) -> None:
     """Donne le plan au Trainer : une époque limitée (trainer.limit_train_batches) y fait des pas entiers.
 
-    Dans une reprise, les journaux reprennent après les pas faits : ce qu'ils savent de plus tard est oublié.
+    Dans une reprise, les journaux reprennent après les pas faits, et oublient ce qui venait ensuite.
     """
     # trainer.fast_dev_run dit déjà combien de lots
     if run.trainer["limit_train_batches"] is not None and not run.trainer["fast_dev_run"]:
@@ -123,7 +128,7 @@ def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iter
             logger.resume(plan.done_steps)
 
 
-def _plugins(given: Any) -> list[Any]:
+def _plugins(given: object) -> list[object]:
     plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
     has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
     return plugins if has_io else [*plugins, DurableCheckpointIO()]
@@ -131,21 +136,21 @@ def _plugins(given: Any) -> list[Any]:
 
 def choose_callbacks(
     callbacks: Iterable[lightning.Callback],
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     received: Callable[[], int] = lambda: 0,
 ) -> list[lightning.Callback]:
     """Les callbacks demandés, moins ceux que le Trainer (`values`) interdit, plus ceux sans lesquels rien ne finit.
 
-    `received()` rend le signal reçu, ou 0.
+    `received()` donne le signal reçu, ou 0.
     """
     unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
     refused = tuple(kind for key, kind in unwanted.items() if not values[key])
-    kept = [one for one in callbacks if not isinstance(one, refused)]
-    return [*kept, StopOnSignal(received), Finish()]
+    allowed = [callback for callback in callbacks if not isinstance(callback, refused)]
+    return [*allowed, StopOnSignal(received), Finish()]
 
 
 def nothing_left(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
-    """L'entraînement repris a fait tous ses pas : le dit, et rend sa dernière perte de validation.
+    """L'entraînement repris a fait tous ses pas : le journal le dit ; renvoie sa dernière perte de validation.
 
     Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.
     """
@@ -159,10 +164,12 @@ def nothing_left(done: TrainingProgress, callbacks: Iterable[lightning.Callback]
     return done.metrics["val/loss"]
 
 
-def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | None) -> int:
-    """Entraîne ; rend le signal qui a arrêté l'entraînement, 0 s'il est allé au bout.
+def fit(
+    trainer: lightning.Trainer, module: GPTModule, data: lightning.LightningDataModule, ckpt_path: str | None
+) -> int:
+    """Entraîne ; renvoie le signal qui a arrêté l'entraînement, 0 s'il est allé au bout.
 
-    Les signaux sont notés par cli/signals.py : ceux de Lightning 2.6 communiquent dans le signal, et s'y bloquent.
+    cli/signals.py note les signaux : les gestionnaires de Lightning 2.6 communiquent dans le signal, et s'y bloquent.
     UserError si un autre processus est mort.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -177,21 +184,21 @@ def fit(trainer: lightning.Trainer, module: Any, data: Any, ckpt_path: str | Non
     except UserError:
         raise
     except Exception as error:
-        sentence = _explained(error, trainer, ckpt_path if not module.started else None)
+        sentence = _explain(error, trainer, ckpt_path if not module.started else None)
         if sentence is None:
             raise
         raise UserError(sentence) from error
     return 0
 
 
-def _explained(error: Exception, trainer: lightning.Trainer, restoring: str | None) -> str | None:
-    """La phrase d'une erreur qui n'est pas la nôtre : un autre processus est mort, le modèle ne se compile pas, ou
+def _explain(error: Exception, trainer: lightning.Trainer, restoring: str | None) -> str | None:
+    """Explique une erreur qui n'est pas la nôtre : un autre processus est mort, le modèle ne se compile pas, ou
     `restoring` ne se relit pas."""
     lost = r"gloo|NCCL|TCPStore|onnection (closed|reset)|process group"
     if trainer.world_size > 1 and isinstance(error, RuntimeError) and re.search(lost, str(error)):
         return (
-            "Un autre processus de cet entraînement s'est arrêté : sa fin est dite plus haut, s'il l'a "
-            "dite ; reprenez au dernier checkpoint avec ckpt_path=."
+            "Un autre processus de cet entraînement s'est arrêté : s'il a dit pourquoi, c'est plus haut ; "
+            "reprenez au dernier checkpoint avec ckpt_path=."
         )
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
         return cannot_compile(type(error).__name__, str(error))

@@ -5,15 +5,16 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from gpt_lightning import wording
 from gpt_lightning.errors import UserError, number
 from gpt_lightning.training.measures import processor, recall
+from gpt_lightning.typing import Settings
 from gpt_lightning.weights.inference import native_bf16
 
 # Crêtes bf16 denses (sans parcimonie) en TFLOP/s, d'après les fiches des fabricants. Le premier nom trouvé gagne.
@@ -58,7 +59,7 @@ SMALL_FLOPS = 16_000_000
 
 
 class Launcher(Protocol):
-    """Ce que torchrun ou srun disent des processus qu'ils ont lancés."""
+    """Les processus que torchrun ou srun ont lancés."""
 
     @property
     def name(self) -> str: ...
@@ -81,19 +82,19 @@ class Machine:
     precision: str
 
     def matmul_rate(self) -> float | None:
-        """Voir `matmul_rate`, sur cet appareil et dans cette précision."""
+        """Le débit d'un produit de matrices sur cet appareil, dans cette précision."""
         return matmul_rate(self.device, self.precision)
 
 
 def resolve(
-    values: Mapping[str, Any],
+    values: Settings,
     launcher: Launcher | None = None,
     automatic: Callable[[torch.device], str] | None = None,
 ) -> Machine:
     """La machine que `accelerator`, `devices`, `num_nodes` et `precision` de `trainer` désignent.
 
-    `automatic` est ce que `precision: auto` devient sur un appareil. Sous torchrun ou srun, c'est `launcher` qui dit
-    combien de processus il y a. UserError si la configuration en demande d'autres, ou un appareil qui n'est pas là.
+    `automatic` choisit ce que `precision: auto` devient sur un appareil. Sous torchrun ou srun, `launcher` dit combien
+    de processus il y a. UserError si la configuration en demande d'autres, ou un appareil qui n'est pas là.
     """
     device, devices, num_nodes = _device(values["accelerator"]), values["devices"], values["num_nodes"]
     if launcher is not None:
@@ -125,8 +126,8 @@ def _device(accelerator: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _count(devices: Any, kind: str) -> int:
-    """Le nombre d'appareils d'une machine, dit comme Lightning le prend : 2, -1, auto, "0,1", [0, 1]."""
+def _count(devices: int | str | list[int], kind: str) -> int:
+    """Le nombre d'appareils d'une machine, écrit comme Lightning le prend : 2, -1, auto, "0,1", [0, 1]."""
     if isinstance(devices, list):
         return len(devices)
     text = str(devices).replace(" ", "").strip(",")
@@ -138,9 +139,9 @@ def _count(devices: Any, kind: str) -> int:
 def automatic_precision(device: torch.device, tokens: int = 1024, width: int = 768) -> str:
     """bf16-mixed si c'est là plus rapide que 32-true, qui ne perd rien.
 
-    Sur CPU, c'est mesuré, et retenu (measures.py) : le produit d'une couche cachée de cette largeur C, (tokens, C) x
-    (C, 4 C), dans les deux types. L'appareil pourrait savoir calculer en bf16 et n'y rien gagner. Un produit trop petit
-    ne se mesure pas.
+    Sur CPU, la fonction mesure le produit d'une couche cachée de cette largeur C, (tokens, C) x (C, 4 C), dans les deux
+    types, et retient la mesure (measures.py) : l'appareil pourrait savoir calculer en bf16 et n'y rien gagner. Un
+    produit trop petit ne se mesure pas.
     """
     if device.type != "cpu":
         return "bf16-mixed" if native_bf16(device) else "32-true"
@@ -179,11 +180,11 @@ def _bf16_ratio(tokens: int, width: int) -> float:
 
 
 def matmul_rate(device: torch.device, precision: str) -> float | None:
-    """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s ; None sur un appareil qu'on ne sait pas
-    attendre.
+    """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s ; None sur un appareil dont on ne sait
+    pas attendre la fin.
 
-    Sur CUDA, où il décide de compiler, il est mesuré une fois et retenu (measures.py) ; sur CPU, où il ne décide de
-    rien, il est mesuré à l'instant.
+    Sur CUDA, où il décide de compiler, il se mesure une fois et se retient (measures.py) ; sur CPU, où il ne décide de
+    rien, il se mesure à l'instant.
     """
     if device.type not in ("cpu", "cuda"):
         return None
@@ -218,7 +219,7 @@ def peak_flops(device: torch.device, precision: str, given: float | None = None)
     if device.type != "cuda" or precision == "32-true":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak * 1e12 for known, peak in PEAKS if re.search(rf"\b{known}\b", name)), None)
+    return next((peak * 1e12 for card, peak in PEAKS if re.search(rf"\b{card}\b", name)), None)
 
 
 def peak_memory(device: torch.device) -> float | None:

@@ -12,29 +12,32 @@ class Useless(NamedTuple):
     """Ces clés (d'un groupe, ou "" pour la clé elle-même) sont sans effet `when` les réglages le disent."""
 
     keys: tuple[str, ...]
-    when: Callable[[Settings], Any]
+    when: Callable[[Settings], object]
     advice: str
 
 
-def itself(when: Callable[[Settings], Any], advice: str) -> tuple[Useless, ...]:
-    """La clé même est sans effet `when` les réglages le disent."""
+def itself(when: Callable[[Settings], object], advice: str) -> tuple[Useless, ...]:
+    """La règle d'une clé sans effet, elle et non une clé de son groupe, `when` les réglages le disent."""
     return (Useless(("",), when, advice),)
 
 
 def key(
-    judge: Callable[[str, Any], Any] | None = None,
+    judge: Callable[[str, Any], object] | None = None,
     *,
     follows: str | Mapping[str, str] = "",
     fixed: tuple[str, ...] = (),
     useless: Iterable[Useless] = (),
 ) -> Any:
-    """Un champ de RunConfig. `judge(nom, valeur)` refuse une valeur ; `follows` dit ce qu'une reprise y change : tout
-    (une phrase), ou ces clés du groupe ; `fixed` sont celles qu'elle n'y change pas."""
+    """Déclare un champ de RunConfig.
+
+    `judge(nom, valeur)` refuse une valeur ; `follows` dit ce qu'une reprise y change : tout (une phrase), ou ces clés
+    du groupe ; `fixed` sont celles qu'elle n'y change pas.
+    """
     return field(metadata={"judge": judge, "follows": follows, "fixed": fixed, "useless": tuple(useless)})
 
 
-def limited(settings: Settings) -> bool:
-    """Vrai si la longueur de l'entraînement est donnée autrement que par data.passes."""
+def has_other_length(settings: Settings) -> bool:
+    """Vrai si une autre clé que data.passes donne la longueur de l'entraînement."""
     trainer = settings["trainer"]
     given = (trainer["max_epochs"], trainer["max_time"], settings["max_tokens"])
     return trainer["max_steps"] != -1 or any(value is not None for value in given) or trainer["fast_dev_run"]
@@ -56,7 +59,7 @@ def classifies(settings: Settings) -> bool:
 
 
 def evaluates_by_lightning(settings: Settings) -> bool:
-    """Vrai si c'est Lightning qui dit quand évaluer."""
+    """Vrai si Lightning décide quand évaluer."""
     trainer = settings["trainer"]
     return trainer["val_check_interval"] is not None or trainer["check_val_every_n_epoch"] is not None
 

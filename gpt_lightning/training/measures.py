@@ -1,9 +1,9 @@
-"""Les mesures qui décident de quelque chose, retenues : la même commande sur la même machine décide pareil.
+"""Retenir les mesures qui décident de quelque chose : la même commande, sur la même machine, décide pareil.
 
 Une mesure dépend de la charge de l'instant ; ce qu'elle choisit (la précision, la compilation) change les nombres de
 l'entraînement. Elle se fait donc une fois, et reste dans un fichier JSON à côté des bases de jetons : un nombre par
-description de ce qui fut mesuré. Ce fichier n'est qu'un souvenir : absent, abîmé ou impossible à écrire, on mesure de
-nouveau, une fois par processus. L'effacer fait tout mesurer de nouveau.
+description de la mesure. Si ce fichier manque, est abîmé ou ne s'écrit pas, chaque processus mesure de nouveau,
+une fois. L'effacer fait tout mesurer de nouveau.
 """
 
 import contextlib
@@ -36,19 +36,19 @@ class Measure(NamedTuple):
 def recall(what: str, measure: Callable[[], float], *, low: float, high: float) -> Measure:
     """La mesure que `what` décrit entièrement : celle du fichier, sinon `measure()`, qui y est alors retenue.
 
-    Hors de [low, high], une valeur lue n'est pas crue. Un autre processus peut avoir mesuré pendant ce temps : la
-    sienne, déjà écrite, est gardée. Rien ici n'échoue si le fichier se refuse.
+    Hors de [low, high], une valeur lue ne compte pas. Si un autre processus a mesuré pendant ce temps, sa mesure, déjà
+    écrite, l'emporte. Rien ici n'échoue si le fichier ne peut ni se lire ni s'écrire.
     """
     path = file()
 
-    def known() -> float | None:
+    def reread() -> float | None:
         value = _read(path).get(what)
         return value if value is not None and low <= value <= high else None
 
-    value, mine = known(), (path, what)
+    value, mine = reread(), (path, what)
     if value is None and mine not in _here:
         _here[mine] = measure()
-        value = known()
+        value = reread()
     if value is not None:
         return Measure(value, path)
     _keep(path, what, _here[mine])
@@ -68,10 +68,12 @@ def _read(path: Path | None) -> dict[str, float]:
     try:
         if path is None or path.stat().st_size > MOST:
             return {}
-        found = read_json(path)
+        values = read_json(path)
     except (OSError, UserError):
         return {}
-    return {what: value for what, value in found.items() if isinstance(value, float) and math.isfinite(value)}
+    return {
+        what: value for what, value in values.items() if isinstance(value, float) and math.isfinite(value)
+    }
 
 
 def _keep(path: Path | None, what: str, value: float) -> None:
@@ -84,16 +86,16 @@ def _keep(path: Path | None, what: str, value: float) -> None:
 
 @lru_cache
 def processor() -> str:
-    """Le processeur, tel que la vitesse de ses produits en dépend : son nom, sa révision, ses instructions."""
+    """Le processeur, par ce dont la vitesse de ses produits dépend : son nom, sa révision, ses instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # ailleurs que sous Linux
         lines = []
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines:
         key, _, value = line.partition(":")
-        said.setdefault(key.strip(), value.strip())
-    known = [said[key] for key in ("model name", "cpu family", "model", "stepping") if key in said]
+        fields.setdefault(key.strip(), value.strip())
+    model = [fields[key] for key in ("model name", "cpu family", "model", "stepping") if key in fields]
     probes = {"AMX": "_is_amx_tile_supported", "AVX512-BF16": "_is_avx512_bf16_supported"}
     flags = [flag for flag, name in probes.items() if getattr(torch.cpu, name, lambda: False)()]
-    return " ".join([*(known or [platform.processor()]), torch.backends.cpu.get_cpu_capability(), *flags])
+    return " ".join([*(model or [platform.processor()]), torch.backends.cpu.get_cpu_capability(), *flags])

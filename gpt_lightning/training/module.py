@@ -15,13 +15,15 @@ from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, BatchLoss
 from gpt_lightning.model.trainable import is_added
 from gpt_lightning.training import divergence, restart
+from gpt_lightning.training.data import DataModule, Order
 from gpt_lightning.training.divergence import Diverged, DivergenceGuard
 from gpt_lightning.training.hardware import native_bf16
 from gpt_lightning.training.optim import OptimConfig, build_optimizer
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.running import Running, Seen, seed_everything
-from gpt_lightning.weights import StartingPoint, format
+from gpt_lightning.typing import State
+from gpt_lightning.weights import StartingPoint
 from gpt_lightning.weights import format as form
 from gpt_lightning.wording import number
 
@@ -40,7 +42,7 @@ class Adapted(NamedTuple):
 class GPTModule(lightning.LightningModule):
     """Entraîne un `GPTModel` sur `data`, un module de données préparé.
 
-    `metrics` garde les dernières valeurs connues ; les callbacks les lisent et les écrivent. `prompts` sont les débuts
+    `metrics` garde les dernières mesures ; les callbacks les lisent et les écrivent. `prompts` sont les débuts
     des textes d'exemple ; le checkpoint les garde.
     """
 
@@ -48,7 +50,7 @@ class GPTModule(lightning.LightningModule):
         self,
         model: GPTModel,
         *,
-        data: Any,
+        data: DataModule,
         optim: OptimConfig,
         plan: Plan,
         prompt: str | None = None,
@@ -76,9 +78,9 @@ class GPTModule(lightning.LightningModule):
 
     @classmethod
     def of(
-        cls, run: RunConfig, start: StartingPoint, data: Any, plan: Plan, typed: Sequence[str]
+        cls, run: RunConfig, start: StartingPoint, data: DataModule, plan: Plan, typed: Sequence[str]
     ) -> "GPTModule":
-        """Le module que `run` demande, sur le modèle de `start` ; `typed`, les surcharges que les journaux montrent."""
+        """Construit le module que `run` demande, sur le modèle de `start` ; `typed` : ce que la commande donne."""
         adapters = run.adapters
         model = start.build(
             data.tokenizer.vocab_size, n_labels=len(data.labels), lora=adapters, train_on=run.learns
@@ -97,25 +99,24 @@ class GPTModule(lightning.LightningModule):
             hyperparameters=run.hyperparameters(typed),
         )
 
-    def compile_forward(self, wanted: bool) -> None:
-        """Compile, si `wanted`, ce que chaque lot fait calculer au modèle."""
-        self.compiled = wanted
-        if wanted:
-            self._forward = torch.compile(self._forward, dynamic=self.task.varies or None)
+    def compile_forward(self) -> None:
+        """Compile ce que chaque lot fait calculer au modèle."""
+        self.compiled = True
+        self._forward = torch.compile(self._forward, dynamic=self.task.varies or None)
 
-    def loss_of(self, batch: Any, *, counted: bool = False) -> BatchLoss:
-        """La perte d'un lot ; `counted` : une classification va dans la confusion de l'évaluation en cours."""
+    def loss_of(self, batch: object, *, counted: bool = False) -> BatchLoss:
+        """La perte d'un lot ; avec `counted`, l'évaluation en cours compte les étiquettes données dans sa confusion."""
         loss = self.task.batch_loss(self._forward, batch, len(self.labels), counted=counted)
         if loss.counts is not None:
             self._confusion = loss.counts if self._confusion is None else self._confusion + loss.counts
         return loss
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
         loss = self.loss_of(batch)
         self.seen.add(loss.mean, loss.targets)
         return self.task.step_loss(loss, batch)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: object, batch_idx: int) -> None:
         loss = self.loss_of(batch, counted=True)
         self._val_losses.add(loss.mean, loss.targets)
 
@@ -125,7 +126,7 @@ class GPTModule(lightning.LightningModule):
         self.log("val/loss", self.metrics["val/loss"], logger=False)  # pour les callbacks qui surveillent
 
     def record_validation(self, loss: float) -> None:
-        """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit. Diverged sinon."""
+        """Garde et écrit la perte de validation (nats par jeton), et ce qui s'en déduit. Diverged si elle diverge."""
         self.guard.check()
         if not math.isfinite(loss):
             raise Diverged(
@@ -135,9 +136,9 @@ class GPTModule(lightning.LightningModule):
             )
         if self.task.labelled:
             self.counts, self._confusion = self._everyones_confusion(), None
-        found = {"val/loss": loss, **self.task.metrics(loss, self.bytes_per_token, self.counts)}
-        self.metrics |= found
-        self.write(found)
+        measured = {"val/loss": loss, **self.task.metrics(loss, self.bytes_per_token, self.counts)}
+        self.metrics |= measured
+        self.write(measured)
 
     def _everyones_confusion(self) -> Tensor:
         """La confusion (E, E) de l'évaluation qui finit, tous processus compris : l'un d'eux a pu ne rien lire."""
@@ -151,10 +152,10 @@ class GPTModule(lightning.LightningModule):
         """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""
         if not self.trainer.sanity_checking:
             for logger in self.trainer.loggers:
-                seen: dict[str, float] = {"tokens": self.seen.tokens}
+                counters: dict[str, float] = {"tokens": self.seen.tokens}
                 if self.template is not None:
-                    seen["targets"] = self.seen.targets
-                logger.log_metrics({**metrics, **seen}, step=self.trainer.global_step)
+                    counters["targets"] = self.seen.targets
+                logger.log_metrics({**metrics, **counters}, step=self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed
@@ -178,7 +179,7 @@ class GPTModule(lightning.LightningModule):
 
     def configure_gradient_clipping(
         self,
-        optimizer: Any,
+        optimizer: torch.optim.Optimizer,
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
@@ -191,7 +192,7 @@ class GPTModule(lightning.LightningModule):
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
         self._judge(optimizer)
 
-    def _judge(self, optimizer: Any) -> None:
+    def _judge(self, optimizer: torch.optim.Optimizer) -> None:
         """Annule ce pas si sa perte ou son gradient ne sont pas finis, sur quelque processus que ce soit."""
         code = self.seen.bad()
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
@@ -206,29 +207,33 @@ class GPTModule(lightning.LightningModule):
         )
         self.guard.judge(optimizer, code, step=self.trainer.global_step + 1, where=where)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.trainer.global_step % every == 0:
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        if self.trainer.global_step % self.log_every == 0:
             self.guard.check()
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None and scaler.get_scale() < LEAST_SCALE:  # il n'a trouvé que des infinis
-                raise Diverged(divergence.diverged(self.trainer.global_step, "16-mixed", 2, 1))
+                raise Diverged(divergence.stop_sentence(self.trainer.global_step, "16-mixed", 2, 1))
 
     @cached_property
-    def _order(self) -> Any:
+    def _order(self) -> Order:
         return self.data.order(world_size=self.trainer.world_size, rank=self.trainer.global_rank)
 
     @property
-    def epochs_seen(self) -> float:
+    def log_every(self) -> int:
+        """Les pas d'optimiseur entre deux lignes du journal."""
+        return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+    @property
+    def n_epochs(self) -> float:
         """Les époques faites, à virgule."""
         order, plan = self._order, self.plan
         if plan.steps_per_epoch * plan.accumulate == len(order):
             return self.seen.epoch + 1 - order.remaining(self.seen.windows) / len(order)
         return self.trainer.global_step / plan.steps_per_epoch  # trainer.limit_train_batches
 
-    def progress(self) -> format.TrainingProgress:
+    def progress(self) -> form.TrainingProgress:
         """Où en est l'entraînement ; tous les processus l'appellent ensemble."""
-        return format.TrainingProgress(
+        return form.TrainingProgress(
             step=self.trainer.global_step,
             corpus=self.data.identity,
             tokens_per_step=self.plan.tokens_per_step,
@@ -237,7 +242,7 @@ class GPTModule(lightning.LightningModule):
             **self.seen.state(self.trainer.strategy),
         )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: State) -> None:
         self.guard.check()
         name = self.template.name if self.template is not None else ""
         description = form.Description(
@@ -250,20 +255,17 @@ class GPTModule(lightning.LightningModule):
             description = description._replace(lora=config, base=base, base_source=source)
             if alone:
                 state = checkpoint["state_dict"]
-                kept = [name for name in state if is_added(name)]
-                checkpoint["state_dict"] = {name: state[name] for name in kept}
+                checkpoint["state_dict"] = {name: tensor for name, tensor in state.items() if is_added(name)}
         form.write_progress(checkpoint, description, self.progress())
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        found = form.read_progress(checkpoint, "ckpt_path")
-        checkpoint["state_dict"] = {
-            **self.state_dict(),
-            **checkpoint["state_dict"],
-        }  # la base, si elle est ailleurs
-        self.metrics, self._resumed = dict(found.metrics), True
-        where = restart.restart(checkpoint, found, self.plan, self._order)
-        self.seen.load(found, where, self.trainer.global_rank, self.trainer.world_size)
-        restart.forget_settings(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
+    def on_load_checkpoint(self, checkpoint: State) -> None:
+        progress = form.read_progress(checkpoint, "ckpt_path")
+        # la base, si elle est ailleurs
+        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
+        self.metrics, self._resumed = dict(progress.metrics), True
+        where = restart.restart(checkpoint, progress, self.plan, self._order)
+        self.seen.load(progress, where, self.trainer.global_rank, self.trainer.world_size)
+        restart.forget_settings(checkpoint, self.trainer.early_stopping_callbacks)
 
     def on_train_start(self) -> None:
         self.started = True
@@ -277,7 +279,7 @@ class GPTModule(lightning.LightningModule):
             self.trainer.fit_loop.epoch_loop.val_loop.run()
             self.trainer.training = True
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Le hasard d'un lot ne dépend que de (graine, pas, lot du pas, processus) : une reprise tire le même."""
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Sème le hasard d'un lot d'après (graine, pas, lot du pas, processus) seuls : une reprise tire le même."""
         place = (self.trainer.global_step, batch_idx % self.plan.accumulate, self.trainer.global_rank)
         seed_everything(self.seed, *place)

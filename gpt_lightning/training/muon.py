@@ -5,13 +5,14 @@ garder le taux d'apprentissage d'AdamW vient de Liu et al., « Muon is Scalable 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError, number, whole
 
+Group: TypeAlias = dict[str, Any]  # des paramètres, et les réglages que l'optimiseur leur applique
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # du polynôme qui amène les valeurs singulières près de 1
 
 
@@ -25,7 +26,7 @@ class MuonAdamW(torch.optim.AdamW):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Iterable[Group],
         *,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.95),
@@ -54,24 +55,23 @@ class MuonAdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        everything = self.param_groups
-        for group in everything:
+        groups = self.param_groups
+        for group in groups:
             if group.get("muon"):
-                self._muon(group)
-        self.param_groups = [group for group in everything if not group.get("muon")]
+                self._step_muon(group)
+        self.param_groups = [group for group in groups if not group.get("muon")]
         try:
             if self.param_groups:
                 super().step()
         finally:
-            self.param_groups = everything
+            self.param_groups = groups
         return loss
 
-    def _muon(self, group: dict) -> None:
+    def _step_muon(self, group: Group) -> None:
         parameters = [p for p in group["params"] if p.grad is not None]
-        found: Tensor | None = getattr(
-            self, "found_inf", None
-        )  # non nul : ce pas ne change rien, comme pour AdamW
-        void = None if found is None else found > 0
+        # non nul : ce pas ne change rien, comme pour AdamW
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        void = None if found_inf is None else found_inf > 0
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for p in parameters:
             state = self.state[p]
@@ -113,13 +113,12 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # norme spectrale au plus 1
     for _ in range(steps):
         gram = torch.bmm(x, x.mT)
-        x = torch.baddbmm(
-            x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a
-        )  # (a + b G + c G²) X
+        # (a + b G + c G²) X
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
-def _momentum(step: float, group: dict) -> float:
+def _momentum(step: float, group: Group) -> float:
     """Le moment du pas `step` (le premier est 1) : il monte en ligne droite pendant `momentum_warmup` pas."""
     done = min(1.0, step / group["momentum_warmup"]) if group["momentum_warmup"] else 1.0
     return group["momentum_start"] + done * (group["momentum"] - group["momentum_start"])

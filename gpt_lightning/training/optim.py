@@ -1,17 +1,17 @@
-"""L'optimiseur : sa classe, ses arguments, et quels paramètres il fait décroître."""
+"""L'optimiseur : sa classe, ses arguments, et les paramètres qu'il fait décroître."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gpt_lightning.errors import UserError, choice, number
 from gpt_lightning.model.lora import is_adapter
-from gpt_lightning.training.muon import MuonAdamW
+from gpt_lightning.training.muon import Group, MuonAdamW
 from gpt_lightning.training.schedule import Schedule
+from gpt_lightning.typing import Settings
 
 DECAYED = ("matrices", "all")
 ADAMW_LR_TIMES_WIDTH = 0.46
@@ -27,7 +27,7 @@ class OptimConfig:
     weight_decay: float = 0.1  # Loshchilov et Hutter, « Decoupled Weight Decay Regularization », 2019
     decayed: str = "matrices"  # matrices : ni biais ni normes | all : tous, comme l'original
     schedule: Schedule = field(default_factory=Schedule)
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # les autres arguments de `optimizer`
+    arguments: Mapping[str, object] = field(default_factory=dict)  # les autres arguments de `optimizer`
 
     def __post_init__(self) -> None:
         number("optim.lr", self.lr, above=0)
@@ -39,9 +39,10 @@ class OptimConfig:
         _construct(self, trial, fused=False)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], optimizer: type[torch.optim.Optimizer]) -> "OptimConfig":
-        """La configuration d'un dictionnaire : nos clés, et le reste pour `optimizer` (null : sa propre valeur)."""
-        shape = {one.name: values[one.name] for one in fields(Schedule) if one.name in values}
+    def from_dict(cls, values: Settings, optimizer: type[torch.optim.Optimizer]) -> "OptimConfig":
+        """Lit la configuration d'un dictionnaire : nos clés, et le reste pour `optimizer` (null : sa propre valeur)."""
+        names = {part.name for part in fields(Schedule)}
+        shape = {key: value for key, value in values.items() if key in names}
         ours = {key: values[key] for key in ("lr", "weight_decay", "decayed") if key in values}
         rest = {
             key: value
@@ -51,8 +52,8 @@ class OptimConfig:
         return cls(optimizer=optimizer, schedule=Schedule(**shape), arguments=rest, **ours)
 
 
-def resolve_lr(values: Mapping[str, Any], optimizer: type, width: int) -> dict[str, Any]:
-    """Les réglages de `optim`, où `lr: auto` est devenu un nombre : une règle de la largeur C du modèle.
+def resolve_lr(values: Settings, optimizer: type, width: int) -> Settings:
+    """Calcule `lr: auto` d'après la largeur C du modèle, et renvoie les réglages de `optim` avec ce nombre.
 
     AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 ; Brown et al., « Language Models are Few-Shot Learners »,
     2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé à 128 et 256 de large (benchmarks/RESULTS.md) ;
@@ -68,25 +69,28 @@ def resolve_lr(values: Mapping[str, Any], optimizer: type, width: int) -> dict[s
     return {**values, "lr": rules[optimizer]}
 
 
-def _check_arguments(optimizer: type, arguments: Mapping[str, Any]) -> None:
+def _check_arguments(optimizer: type, arguments: Mapping[str, object]) -> None:
     """UserError sur un argument que l'optimiseur ne prend pas."""
-    known = [name for name in inspect.signature(optimizer).parameters if name not in ("params", "half")]
+    accepted = [name for name in inspect.signature(optimizer).parameters if name not in ("params", "half")]
     for name in arguments:
-        if name not in known:
+        if name not in accepted:
             raise UserError(
-                f"optim.{name} : {optimizer.__name__} ne le connaît pas ; il prend {', '.join(known)}."
+                f"optim.{name} : {optimizer.__name__} ne le connaît pas ; il prend {', '.join(accepted)}."
             )
     if "betas" in arguments:
         betas = arguments["betas"]
-        pair = isinstance(betas, list | tuple) and len(betas) == 2
-        if not pair or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
+        if (
+            not isinstance(betas, list | tuple)
+            or len(betas) != 2
+            or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas)
+        ):
             raise UserError(f"optim.betas={betas!r} : il faut deux nombres de [0, 1), comme [0.9, 0.95].")
 
 
 def build_optimizer(
     model: nn.Module, config: OptimConfig, *, fused: bool = True, half: bool = False
 ) -> torch.optim.Optimizer:
-    """L'optimiseur des paramètres de `model`, par groupes : qui décroît, qui suit Muon.
+    """Construit l'optimiseur des paramètres de `model`, par groupes : qui décroît, qui suit Muon.
 
     `half` : Muon peut orthogonaliser en bf16, la précision de l'entraînement étant celle-là.
 
@@ -98,7 +102,7 @@ def build_optimizer(
 
 
 def _construct(
-    config: OptimConfig, groups: list[dict[str, Any]], fused: bool, half: bool = False
+    config: OptimConfig, groups: list[Group], fused: bool, half: bool = False
 ) -> torch.optim.Optimizer:
     build: Callable[..., torch.optim.Optimizer] = config.optimizer  # chaque classe a ses arguments
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in config.arguments.items()}
@@ -114,7 +118,7 @@ def _construct(
         raise UserError(f"{config.optimizer.__name__} refuse ces réglages de optim : {error}") from None
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[Group]:
     """Les paramètres à entraîner, par groupes : ceux que le weight decay réduit, les autres, les matrices de Muon."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     muon = issubclass(config.optimizer, MuonAdamW)

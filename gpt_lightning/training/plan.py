@@ -1,10 +1,10 @@
 """Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.training.checks import check_validation
+from gpt_lightning.training.data import DataModule, Order
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
 from gpt_lightning.weights.format import TrainingProgress
@@ -27,14 +27,14 @@ class Plan:
     @property
     def epochs(self) -> float | None:
         """Le nombre d'époques, à virgule."""
-        left = self._steps_left
-        return None if left is None else self.done_epochs + left / self.steps_per_epoch
+        steps = self._steps_left
+        return None if steps is None else self.done_epochs + steps / self.steps_per_epoch
 
     @property
     def total_tokens(self) -> int | None:
         """Le nombre de jetons lus en tout, tous processus compris."""
-        left = self._steps_left
-        return None if left is None else self.done_tokens + left * self.tokens_per_step
+        steps = self._steps_left
+        return None if steps is None else self.done_tokens + steps * self.tokens_per_step
 
     @property
     def _steps_left(self) -> int | None:
@@ -44,47 +44,50 @@ class Plan:
 def accumulation(run: RunConfig, world_size: int) -> int:
     """Lots par pas d'optimiseur : ce que le lot global (en jetons, ou en fenêtres) demande, sinon le nombre donné.
 
-    UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés le disent.
+    UserError si le quotient n'est pas entier, avec les deux valeurs voisines qui vont, ou si deux clés donnent le lot.
     """
     data, given = run.data, run.trainer["accumulate_grad_batches"]
-    one_batch = whole("data.batch_size", data["batch_size"]) * world_size
+    windows = whole("data.batch_size", data["batch_size"]) * world_size
     sizes = {
-        "global_batch_tokens": (run.global_batch_tokens, "jetons", one_batch * run.length),
-        "global_batch_size": (run.global_batch_size, "fenêtres", one_batch),
+        "global_batch_tokens": (run.global_batch_tokens, "jetons", windows * run.length),
+        "global_batch_size": (run.global_batch_size, "fenêtres", windows),
     }
-    asked = [name for name, (wanted, *_) in sizes.items() if wanted is not None]
+    asked = [name for name, (total, *_) in sizes.items() if total is not None]
     if not asked:
         return given
     if given != 1:
         asked.append("trainer.accumulate_grad_batches")
     if len(asked) > 1:
         raise UserError(f"{asked[0]} et {asked[1]} se contredisent : gardez-en un.")
-    wanted, unit, one = sizes[asked[0]]
-    assert wanted is not None
-    below = wanted // one
-    if below * one == wanted:
+    total, unit, per_batch = sizes[asked[0]]
+    assert total is not None
+    below = total // per_batch
+    if below * per_batch == total:
         return below
-    near = " ou ".join(str(n * one) for n in (below, below + 1) if n)
+    near = " ou ".join(str(n * per_batch) for n in (below, below + 1) if n)
     raise UserError(
-        f"{asked[0]}={wanted} n'est pas un multiple de {one} {unit} ({world_size} appareil{'s' * (world_size > 1)}, "
-        f"data.batch_size={data['batch_size']}, data.max_length={data['max_length']}) : essayez {near}."
+        f"{asked[0]}={total} n'est pas un multiple de {per_batch} {unit} "
+        f"({world_size} appareil{'s' * (world_size > 1)}, data.batch_size={data['batch_size']}, "
+        f"data.max_length={data['max_length']}) : essayez {near}."
     )
 
 
-def plan_run(run: RunConfig, data: Any, world_size: int, done: TrainingProgress | None = None) -> Plan:
-    """Le plan de `run` sur `data`, un module de données prêt, à la suite de `done` si c'est une reprise.
+def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingProgress | None = None) -> Plan:
+    """Le plan de `run` sur `data`, un module de données prêt, qui continue `done` si c'est une reprise.
 
     UserError s'il n'y a pas de quoi valider, s'il ne reste pas un pas, ou si la reprise n'est plus celle de ce corpus,
     ou de ce lot.
     """
     check_validation(data.statistics.val_windows, world_size)
     order = data.order(world_size=world_size)
-    left = len(order) if done is None else order.remaining(done.windows)
-    planned = make_plan(run, world_size, len(order), run.recipe.schedule, done=done, left=left, order=order)
+    remaining = len(order) if done is None else order.remaining(done.windows)
+    plan = make_plan(
+        run, world_size, len(order), run.recipe.schedule, done=done, remaining=remaining, order=order
+    )
     if done is not None:
         refuse_another_corpus(done, data.identity)
-        refuse_another_size(done, world_size, planned.tokens_per_step, run)
-    return planned
+        refuse_another_size(done, world_size, plan.tokens_per_step, run)
+    return plan
 
 
 def is_over(plan: Plan, done: TrainingProgress) -> bool:
@@ -99,13 +102,13 @@ def make_plan(
     schedule: Schedule,
     *,
     done: TrainingProgress | None = None,
-    left: int = 0,
-    order: Any = None,
+    remaining: int = 0,
+    order: Order | None = None,
 ) -> Plan:
-    """L'entraînement le plus court que les limites de `run` permettent.
+    """Le plan de l'entraînement le plus court que les limites de `run` permettent.
 
-    `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `left` lots restent de son
-    époque : ce qui est fait se compte en jetons et en fenêtres, quel que fût le lot.
+    `batches_per_epoch` compte les lots d'un processus. Une reprise part de `done`, et `remaining` lots restent de son
+    époque : elle compte ce qui est fait en jetons et en fenêtres, quel que fût le lot.
     `order` est l'ordre des lots, qui sait combien de jetons chaque pas lit ; sans lui, chacun en lit autant.
     UserError s'il ne reste pas un pas, ou si `schedule` n'y tient pas.
     """
@@ -117,11 +120,11 @@ def make_plan(
     max_epochs, max_steps = trainer["max_epochs"], trainer["max_steps"]
     if trainer["fast_dev_run"]:
         max_epochs, max_steps, max_tokens = None, int(trainer["fast_dev_run"]), None
-    batches = _limited(batches_per_epoch, trainer["limit_train_batches"], accumulate)
+    batches = _count_batches(batches_per_epoch, trainer["limit_train_batches"], accumulate)
     steps_per_epoch = batches // accumulate
     steps, tokens, epochs = (done.step, done.tokens, float(done.epoch)) if done else (0, 0, 0.0)
     if done is not None and batches == batches_per_epoch:
-        epochs += 1 - left / batches
+        epochs += 1 - remaining / batches
     elif done is not None:  # trainer.limit_train_batches : ses époques se comptent en pas
         epochs = steps / steps_per_epoch
 
@@ -150,32 +153,31 @@ def make_plan(
     )
 
 
-def _steps_for(tokens: int, tokens_per_step: int, order: Any, done: TrainingProgress | None) -> int:
-    """Le moins de pas qui lisent encore `tokens` jetons, à la suite de `done`."""
+def _steps_for(tokens: int, tokens_per_step: int, order: Order | None, done: TrainingProgress | None) -> int:
+    """Le moins de pas qui lisent encore `tokens` jetons après `done`."""
     if order is None:
         return -(-max(0, tokens) // tokens_per_step)
     return order.steps_for(tokens, *((done.epoch, done.windows) if done else (0, 0)))
 
 
-def _limited(n_batches: int, limit: int | float | None, accumulate: int) -> int:
+def _count_batches(n_batches: int, limit: int | float | None, accumulate: int) -> int:
     """Les lots d'une époque sous trainer.limit_train_batches (un nombre, ou une fraction), en pas entiers."""
     if limit is None:
         return n_batches
-    kept = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-    if kept < accumulate:
+    batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    if batches < accumulate:
         raise UserError(
-            f"trainer.limit_train_batches={limit} laisse {kept} lots, et un pas en lit {accumulate} : augmentez-le."
+            f"trainer.limit_train_batches={limit} laisse {batches} lots, et un pas en lit {accumulate} : augmentez-le."
         )
-    return kept // accumulate * accumulate
+    return batches // accumulate * accumulate
 
 
 def refuse_another_corpus(progress: TrainingProgress, corpus: str) -> None:
     """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
     if corpus != progress.corpus:
         raise UserError(
-            f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant "
-            f"{corpus}) : redonnez le texte "
-            f"d'origine (data.path=), ou partez des poids avec init_from=."
+            f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant {corpus}) : "
+            f"redonnez le texte d'origine (data.path=), ou partez des poids avec init_from=."
         )
 
 
@@ -186,7 +188,7 @@ def refuse_another_size(
     asked = run.global_batch_tokens is not None or run.global_batch_size is not None
     if world_size != progress.world_size and not asked:
         raise UserError(
-            f"Reprise refusée : {progress.world_size} processus lisaient {progress.tokens_per_step} "
-            f"jetons par pas, {world_size} en liraient "
-            f"{tokens_per_step} : ajoutez global_batch_tokens={progress.tokens_per_step} pour le même entraînement."
+            f"Reprise refusée : {progress.world_size} processus lisaient {progress.tokens_per_step} jetons par pas, "
+            f"{world_size} en liraient {tokens_per_step} : "
+            f"ajoutez global_batch_tokens={progress.tokens_per_step} pour le même entraînement."
         )

@@ -1,4 +1,4 @@
-"""Ce qui est dit avant et après un entraînement."""
+"""Ce que train.py affiche avant et après un entraînement."""
 
 import logging
 import math
@@ -11,8 +11,10 @@ import lightning
 from gpt_lightning.layout import SHOWN
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_trainable
 from gpt_lightning.training.baselines import baselines, quality
+from gpt_lightning.training.data import LabelledData
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
@@ -26,7 +28,7 @@ log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses
 def before(
     run: RunConfig, machine: Machine, module: GPTModule, start: StartingPoint, seconds: float | None
 ) -> None:
-    """Dit ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée estimée (secondes), point de départ."""
+    """Annonce ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée estimée (secondes), point de départ."""
     config, plan = module.model.config, module.plan
     memory = cost.training_memory(
         config,
@@ -42,10 +44,10 @@ def before(
     log.info(module.data.summary)
     log.info(_model_line(cost.n_parameters(config), flops, memory))
     if is_frozen(module.model):
-        whole = sum(p.numel() for p in module.model.parameters())
+        everything = sum(p.numel() for p in module.model.parameters())
         adapters = module.adapted.config if module.adapted else None
-        full = cost.BYTES_PER_PARAMETER[machine.precision] * whole
-        log.info(_learning_line(n_trainable(module.model), whole, adapters, memory["parameters"], full))
+        full = cost.BYTES_PER_PARAMETER[machine.precision] * everything
+        log.info(_learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full))
     log.info(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
     log.info(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
@@ -55,7 +57,7 @@ def before(
         log.info(f"Reprise    : {run.ckpt_path}, pas {number(plan.done_steps)}")
 
 
-def estimated_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
+def estimate_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
     """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
     if plan.total_tokens is None or rate is None:
         return None
@@ -65,47 +67,47 @@ def estimated_seconds(model: GPTModel, plan: Plan, length: int, rate: float | No
 def after(
     trainer: lightning.Trainer, module: GPTModule, folder: Path, seconds: float, following: Sequence[str]
 ) -> float:
-    """Dit la table de la fin (pertes, coût, fichiers, commandes à taper ensuite) ; rend la perte de validation."""
-    found = []
-    if module.labels and trainer.is_global_zero:
+    """Affiche la table de la fin (pertes, coût, fichiers, commandes suivantes), et renvoie la perte de validation."""
+    compared = []
+    if isinstance(module.data, LabelledData) and trainer.is_global_zero:
         log.info("Comparé à   : les mêmes textes, par des méthodes sans réseau...")
-        pairs = {split: [one[:2] for one in several] for split, several in module.data.texts.items()}
-        found = baselines(pairs["train"], pairs["val"], module.labels)
+        pairs = {split: [row[:2] for row in rows] for split, rows in module.data.texts.items()}
+        compared = baselines(pairs["train"], pairs["val"], module.labels)
     results = {
         **module.metrics,
-        "baselines": found,
+        "baselines": compared,
         "best": best_score(trainer),
         "tokens": module.seen.tokens,
         "memory": peak_memory(trainer.strategy.root_device),
         "disk": disk_usage(folder),
     }
-    log.info(_end_table(str(folder), results, seconds, written_files(folder), following))
+    log.info(_end_table(str(folder), results, seconds, list_files(folder), following))
     return module.metrics["val/loss"]
 
 
 def disk_usage(folder: Path) -> int:
     """La place que prend un dossier sur le disque, en octets ; un fichier à deux noms compte une fois."""
-    found = [path.lstat() for path in folder.rglob("*") if path.is_file()]
-    return sum({(one.st_dev, one.st_ino): one.st_size for one in found}.values())
+    files = [path.lstat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
 
 
-def written_files(folder: Path) -> list[str]:
-    """Les fichiers d'un dossier d'exécution, tels qu'on les nomme à la fin."""
-    found = []
+def list_files(folder: Path) -> list[str]:
+    """Les fichiers d'un dossier d'exécution, tels que la table de la fin les nomme."""
+    names = []
     for name in SHOWN:
         path = folder / name
-        inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+        inside = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
         if path.exists():
             few = inside if 0 < len(inside) <= 3 else []
-            found.append(f"{name}/{{{', '.join(few)}}}" if len(few) > 1 else f"{name}/" if inside else name)
-    return found
+            names.append(f"{name}/{{{', '.join(few)}}}" if len(few) > 1 else f"{name}/" if inside else name)
+    return names
 
 
 def best_score(trainer: lightning.Trainer) -> float | None:
     """La meilleure perte de validation que les checkpoints ont retenue."""
-    scores = [getattr(c, "best_model_score", None) for c in trainer.checkpoint_callbacks]
-    found = [float(score) for score in scores if score is not None and not math.isnan(float(score))]
-    return min(found, default=None)
+    scores = [getattr(callback, "best_model_score", None) for callback in trainer.checkpoint_callbacks]
+    losses = [float(score) for score in scores if score is not None]
+    return min((loss for loss in losses if not math.isnan(loss)), default=None)
 
 
 def _device_line(name: str, count: int, precision: str, compiled: bool) -> str:
@@ -128,13 +130,13 @@ def _model_line(parameters: int, flops: int, memory: Mapping[str, int]) -> str:
     )
 
 
-def _learning_line(learned: int, whole: int, adapters: Any, memory: int, full: int) -> str:
+def _learning_line(learned: int, everything: int, adapters: LoRAConfig | None, memory: int, full: int) -> str:
     """Ce qui apprend quand le reste est gelé : sa part des paramètres, sa mémoire, et celle du tout (octets)."""
     what = "seule une partie apprend"
     if adapters is not None:
         what = f"LoRA de rang {adapters.rank} sur {', '.join(adapters.modules)}"
     return (
-        f"Apprennent : {what}, {parameters_of(learned)} sur {magnitude(whole)} ({percent(learned / whole)})\n"
+        f"Apprennent : {what}, {parameters_of(learned)} sur {magnitude(everything)} ({percent(learned / everything)})\n"
         f"             poids et AdamW : {magnitude(memory, 'o')} au lieu de {magnitude(full, 'o')}"
     )
 
@@ -169,7 +171,7 @@ def _end_table(
     files: Sequence[str],
     following: Sequence[str],
 ) -> str:
-    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, ce qui est écrit, les commandes suivantes."""
+    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, les fichiers, les commandes suivantes."""
     last, best = results["val/loss"], results["best"]
     best = last if best is None else best
     lines = [("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}")]

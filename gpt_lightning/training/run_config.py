@@ -1,20 +1,21 @@
-"""Les réglages d'un entraînement : lus une fois, jugés clé par clé, gelés.
+"""Les réglages d'un entraînement : les lire une fois, les juger clé par clé, ne plus les changer.
 
-Chaque clé de train.yaml est ici un champ, et à côté d'elle ce que l'on peut en dire : les valeurs qu'elle prend, si une
-reprise peut la changer (et dans quels mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
-la compilation, le taux d'apprentissage, l'origine des poids) donne une autre valeur : ce qui a été demandé et ce qui a
-servi sont deux objets. Ce fichier n'importe torch que dans ses fonctions : `--help` ne l'attend pas.
+Chaque clé de train.yaml est ici un champ, avec les valeurs qu'elle prend, si une reprise peut la changer (et en quels
+mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
+la compilation, le taux d'apprentissage, l'origine des poids) donne une autre valeur : les réglages demandés et ceux qui
+ont servi sont deux objets. Ce fichier n'importe torch que dans ses fonctions : `--help` ne l'attend pas.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.training import checks, keys
-from gpt_lightning.training.keys import LIMITS, Settings, Useless, itself, key
+from gpt_lightning.training.keys import LIMITS, Useless, itself, key
+from gpt_lightning.typing import Settings
 
 if TYPE_CHECKING:
     from gpt_lightning.model.lora import LoRAConfig
@@ -28,10 +29,10 @@ RESUMING = "la reprise elle-même"
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Ce que train.yaml demande. `read` lit et juge ; `settled` et `decided` rendent ce qui a servi."""
+    """Ce que train.yaml demande. `read` lit et juge ; `settle` et `decide` donnent les réglages qui ont servi."""
 
-    tokenizer: Mapping[str, Any] = key()
-    data: Mapping[str, Any] = key(
+    tokenizer: Settings = key()
+    data: Settings = key(
         checks.data,
         follows={
             "batch_size": "le lot : la longueur est recomptée en jetons",
@@ -45,10 +46,10 @@ class RunConfig:
             "sha256": "son empreinte",
             "errors": "la lecture des octets invalides, si le contenu n'en change pas",
         },
-        useless=[Useless(("passes",), keys.limited, f"la longueur est déjà donnée par {LIMITS}")],
+        useless=[Useless(("passes",), keys.has_other_length, f"la longueur est déjà donnée par {LIMITS}")],
     )
-    optim: Mapping[str, Any] = key(
-        follows="l'optimiseur : taux, decay, betas, horaire et sa longueur",
+    optim: Settings = key(
+        follows="l'optimiseur : taux, decay, betas, plan du taux et sa longueur",
         fixed=("_target_",),
         useless=[
             Useless(
@@ -63,24 +64,24 @@ class RunConfig:
             ),
         ],
     )
-    model: Mapping[str, Any] = key(
+    model: Settings = key(
         follows={
             "drop_rate": "le dropout",
             "kernels": "les formules, écrites ou fusionnées : les mêmes nombres à l'arrondi près",
         }
     )
-    lora: Mapping[str, Any] = key(
+    lora: Settings = key(
         follows={"drop_rate": "celui des adaptateurs", "save": "ce que les checkpoints gardent"},
         useless=[Useless(("save",), keys.saves_nothing, NO_CHECKPOINT)],
     )
-    decoding: Mapping[str, Any] = key(
+    decoding: Settings = key(
         follows="le décodage des textes d'exemple",
         useless=[
             *itself(keys.classifies, WRITES_NOTHING),
             *itself(keys.samples_nothing, "elle sert à callbacks.sample, qui est retiré"),
         ],
     )
-    trainer: Mapping[str, Any] = key(
+    trainer: Settings = key(
         checks.trainer,
         follows="le Trainer : longueur, précision, écrêtage, appareils (le nombre de processus : voir plus bas)",
         useless=[
@@ -96,7 +97,7 @@ class RunConfig:
             ),
         ],
     )
-    callbacks: Mapping[str, Any] = key(
+    callbacks: Settings = key(
         follows="les callbacks : patience, textes d'exemple, checkpoints",
         useless=[
             Useless(
@@ -106,7 +107,7 @@ class RunConfig:
             )
         ],
     )
-    logger: Mapping[str, Any] = key(follows="les journaux")
+    logger: Settings = key(follows="les journaux")
     seed: int = key(partial(whole, least=0, most=2**32 - 1))
     ckpt_path: str | None = key(follows=RESUMING)
     resume: str | None = key(follows=RESUMING)
@@ -172,21 +173,21 @@ class RunConfig:
 
     @classmethod
     def read(cls, settings: Settings, optimizer: type) -> "RunConfig":
-        """Les réglages de train.py, jugés ; rien n'est lu sur le disque. `optimizer` est la classe de `optim`.
+        """Juge les réglages de train.py, sans rien lire sur le disque. `optimizer` est la classe de `optim`.
 
         UserError si l'un est impossible, seul ou avec un autre.
         """
-        run = cls(**{one.name: settings[one.name] for one in _keys()}, optimizer=optimizer)
+        run = cls(**{setting.name: settings[setting.name] for setting in _keys()}, optimizer=optimizer)
         run.recipe  # noqa: B018 : l'optimiseur juge ses réglages le premier
-        for one in _keys():
-            if one.metadata["judge"] is not None:
-                one.metadata["judge"](one.name, getattr(run, one.name))
+        for setting in _keys():
+            if setting.metadata["judge"] is not None:
+                setting.metadata["judge"](setting.name, getattr(run, setting.name))
         checks.agree(run.adapters, run.train_on)
         return run
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Settings:
         """Les réglages en valeurs simples, tels que config.yaml les garde."""
-        return {one.name: getattr(self, one.name) for one in _keys()}
+        return {setting.name: getattr(self, setting.name) for setting in _keys()}
 
     @property
     def folder(self) -> Path:
@@ -200,7 +201,7 @@ class RunConfig:
 
     @property
     def recipe(self) -> "OptimConfig":
-        """L'optimiseur et son horaire. UserError sur une valeur impossible."""
+        """L'optimiseur et son plan du taux. UserError sur une valeur impossible."""
         from gpt_lightning.model import GPTConfig
         from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
@@ -224,7 +225,7 @@ class RunConfig:
         return self.train_on or ("all" if self.adapters is None else "lora")
 
     def settle(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
-        """Ces réglages une fois les poids de départ connus : leur origine, l'architecture, et le taux qui en dépend.
+        """Complète ces réglages d'après les poids de départ : leur origine, l'architecture, et le taux qui en dépend.
 
         Une reprise garde l'architecture demandée, que la suivante comparera. UserError si une clé tapée (`typed`,
         « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre n'y tient pas.
@@ -248,47 +249,51 @@ class RunConfig:
     def hyperparameters(self, typed: Sequence[str]) -> dict[str, int | float | str]:
         """Ce qui distingue cet entraînement, {"optim.lr": 0.002 ...} : ce que la commande donne (`typed`,
         « clé=valeur ») d'abord, puis le plus parlant."""
-        given: dict[str, Any] = {}
-        for name in [*(one.partition("=")[0].lstrip("+") for one in typed), *keys.TELLING]:
+        given: Settings = {}
+        for name in [*(override.partition("=")[0].lstrip("+") for override in typed), *keys.TELLING]:
             group, _, leaf = name.partition(".")
             value = getattr(self, group, None)
             value = value if not leaf else (value or {}).get(leaf)
             if isinstance(value, Mapping) or (value is None and name in keys.TELLING):
-                value = next((one.partition("=")[2] for one in typed if one.startswith(f"{name}=")), None)
+                value = next((text.partition("=")[2] for text in typed if text.startswith(f"{name}=")), None)
             if value is not None:
                 given.setdefault(name, value)
-        return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
+        return {
+            name: value if isinstance(value, int | float | str) else str(value)
+            for name, value in given.items()
+        }
 
     def decide(self, precision: str, compile: bool) -> "RunConfig":
-        """Ces réglages, où ce qui était auto est décidé : la reprise, et les autres processus, le gardent."""
+        """Ces réglages, avec ce que `auto` est devenu : la reprise et les autres processus le gardent."""
         return replace(self, compile=compile, trainer={**self.trainer, "precision": precision})
 
 
-def _keys() -> Iterator[Any]:
-    return (one for one in fields(RunConfig) if "judge" in one.metadata)
+def _keys() -> Iterator[Field]:
+    return (setting for setting in fields(RunConfig) if "judge" in setting.metadata)
 
 
 def useless() -> Iterator[Useless]:
-    """Ce qui serait sans effet, les clés en entier : « data.passes », « keep_last »."""
-    for one in _keys():
-        for rule in one.metadata["useless"]:
-            yield rule._replace(keys=tuple(f"{one.name}.{leaf}" if leaf else one.name for leaf in rule.keys))
+    """Les clés qui seraient sans effet, en entier : « data.passes », « keep_last »."""
+    for setting in _keys():
+        for rule in setting.metadata["useless"]:
+            names = (f"{setting.name}.{leaf}" if leaf else setting.name for leaf in rule.keys)
+            yield rule._replace(keys=tuple(names))
 
 
 def followed_keys() -> dict[str, str]:
     """Ce qu'une reprise peut changer, une clé ou tout un groupe, et en quels mots : la commande l'emporte alors."""
     table: dict[str, str] = {}
-    for one in _keys():
-        what = one.metadata["follows"]
-        table |= (
-            {f"{one.name}.{leaf}": text for leaf, text in what.items()} if isinstance(what, Mapping) else {}
-        )
-        table |= {one.name: what} if isinstance(what, str) and what else {}
+    for setting in _keys():
+        what = setting.metadata["follows"]
+        if isinstance(what, Mapping):
+            table |= {f"{setting.name}.{leaf}": text for leaf, text in what.items()}
+        elif what:
+            table[setting.name] = what
     return table
 
 
 def follows(name: str) -> bool:
     """Vrai si une reprise peut changer la clé `name`."""
-    fixed = {f"{one.name}.{leaf}" for one in _keys() for leaf in one.metadata["fixed"]}
+    fixed = {f"{setting.name}.{leaf}" for setting in _keys() for leaf in setting.metadata["fixed"]}
     parts, table = name.split("."), followed_keys()
     return name not in fixed and any(".".join(parts[:n]) in table for n in range(1, len(parts) + 1))

@@ -1,13 +1,20 @@
-"""Ce que l'entraînement tient à jour sans rien attendre : une moyenne, ses compteurs, et le hasard de chaque lot."""
+"""Ce que l'entraînement tient à jour sans attendre l'appareil : une moyenne, ses compteurs, le hasard de chaque lot."""
 
 import hashlib
 import random
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from gpt_lightning.training.data import Order
+from gpt_lightning.typing import State
+from gpt_lightning.weights.format import TrainingProgress
+
+if TYPE_CHECKING:
+    from lightning.pytorch.strategies import Strategy
 
 
 def seed_everything(*numbers: int) -> None:
@@ -24,7 +31,7 @@ def seed_everything(*numbers: int) -> None:
 
 
 class Running:
-    """Une moyenne pondérée tenue sur l'accélérateur : rien n'est lu avant `mean`."""
+    """Une moyenne pondérée qui reste sur l'accélérateur : rien n'est lu avant `mean`."""
 
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # (2,) : la somme pondérée, les poids
@@ -37,13 +44,13 @@ class Running:
             part = torch.where(torch.isfinite(part[0]), part, torch.zeros_like(part))
         self._sums = part if self._sums is None else self._sums.to(part) + part
 
-    def mean(self, strategy: Any) -> float:
+    def mean(self, strategy: "Strategy") -> float:
         """La moyenne sur tous les processus ; repart de zéro. NaN si rien n'a été ajouté."""
         total = strategy.reduce(self._own(strategy), reduce_op="sum")
         self._sums = None
         return (total[0] / total[1]).item()
 
-    def state(self, strategy: Any) -> tuple[tuple[float, int], ...]:
+    def state(self, strategy: "Strategy") -> tuple[tuple[float, int], ...]:
         """(somme, poids) de chaque processus ; tous l'appellent ensemble."""
         everyone = strategy.all_gather(self._own(strategy)).reshape(-1, 2).tolist()
         return tuple((total, int(weight)) for total, weight in everyone)
@@ -54,12 +61,12 @@ class Running:
         total, weight = (sum(column) for column in zip(*own, strict=True)) if own else (0.0, 0)
         self._sums = torch.tensor([total, weight], dtype=torch.float64) if weight else None
 
-    def _own(self, strategy: Any) -> Tensor:
+    def _own(self, strategy: "Strategy") -> Tensor:
         own = torch.zeros(2, device=strategy.root_device, dtype=_widest(strategy))
         return own if self._sums is None else self._sums.to(own)
 
 
-def _widest(strategy: Any) -> torch.dtype:
+def _widest(strategy: "Strategy") -> torch.dtype:
     return torch.float32 if strategy.root_device.type == "mps" else torch.float64
 
 
@@ -89,14 +96,14 @@ class Seen:
         code, self._bad = self._bad, None
         return code
 
-    def step(self, order: Any) -> None:
+    def step(self, order: Order) -> None:
         """Compte un pas d'optimiseur ; `order` dit ce qu'il a lu, et d'où le suivant lira."""
         tokens, targets = order.step_tokens(self.epoch, self.windows)
         self.tokens, self.targets = self.tokens + tokens, self.targets + targets
         self.epoch, self.windows = order.place(self.epoch, self.windows + order.per_step)
 
-    def state(self, strategy: Any) -> dict[str, Any]:
-        """Les champs de `weights.format.Progress` qui sont ici ; tous les processus l'appellent ensemble."""
+    def state(self, strategy: "Strategy") -> State:
+        """Les champs de `weights.format.TrainingProgress` qui sont ici ; tous les processus l'appellent ensemble."""
         return {
             "tokens": self.tokens,
             "targets": self.targets,
@@ -106,8 +113,8 @@ class Seen:
             "loss_sums": self.losses.state(strategy),
         }
 
-    def load(self, progress: Any, where: tuple[int, int], rank: int, world_size: int) -> None:
-        """Reprend `progress`, un Progress ; `where` est l'époque et les fenêtres d'où lire."""
+    def load(self, progress: TrainingProgress, where: tuple[int, int], rank: int, world_size: int) -> None:
+        """Reprend `progress` ; `where` est l'époque et les fenêtres d'où lire."""
         self.tokens, self.evaluated = progress.tokens, progress.evaluated
         self.targets = progress.tokens if progress.targets is None else progress.targets
         self.epoch, self.windows = where

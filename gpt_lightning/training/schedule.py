@@ -67,11 +67,11 @@ class Schedule:
 def steps_of(amount: Length, total_steps: int, tokens_per_step: int, name: str = "warmup") -> int:
     """Une durée en pas d'optimiseur. UserError si elle ne se comprend pas."""
     if isinstance(amount, str):
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)tok(?:ens)?", amount.strip())
-        if not found:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)tok(?:ens)?", amount.strip())
+        if not match:
             raise UserError(
                 f'optim.{name}={amount} : il faut des pas (200), une fraction (0.1) ou des jetons ("2Mtok").'
             )
-        return math.ceil(float(found[1]) * PREFIXES[found[2]] / tokens_per_step)
+        return math.ceil(float(match[1]) * PREFIXES[match[2]] / tokens_per_step)
     number(f"optim.{name}", amount)
     return round(amount * total_steps) if amount < 1 else int(amount)

@@ -1,4 +1,4 @@
-"""Des adaptateurs sans leur base : l'empreinte d'un modèle, et retrouver celui sur lequel ils ont appris."""
+"""Des adaptateurs sans leur base : calculer l'empreinte d'un modèle, et retrouver celui sur lequel ils ont appris."""
 
 import hashlib
 import logging
@@ -21,8 +21,8 @@ log = logging.getLogger("gpt_lightning")
 def fingerprint(state: Mapping[str, Tensor], config: GPTConfig) -> str:
     """L'empreinte des poids d'un modèle : leurs noms, leurs formes et leurs nombres en float32.
 
-    Le remplissage du vocabulaire, la tête si elle est l'embedding, des adaptateurs et une tête de classement n'en sont
-    pas : c'est l'empreinte de la base, où qu'elle soit écrite.
+    Elle ne compte ni le remplissage du vocabulaire, ni la tête si elle est l'embedding, ni des adaptateurs, ni une tête
+    de classification : c'est l'empreinte de la base, où qu'elle soit écrite.
     """
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -43,48 +43,52 @@ def is_partial(state: Mapping[str, Tensor]) -> bool:
 
 def complete(
     state: Mapping[str, Tensor],
-    known: Description,
+    description: Description,
     path: Path,
     base: str | None,
     load: Callable[[str], GPTModel],
 ) -> dict[str, Tensor]:
-    """Les tenseurs de `state`, et ceux de sa base : celle que `base` désigne, ou celle qui a son empreinte.
+    """Ajoute à `state` les tenseurs de sa base : celle que `base` désigne, sinon celle dont l'empreinte est la bonne.
 
-    `load` lit un modèle. UserError si la base donnée n'est pas la sienne, ou si aucune ne l'est.
+    `load` lit un modèle. UserError si la base donnée n'est pas la sienne, ou si aucune d'ici ne l'est.
     """
     if base is not None:
-        found = load(base).state_dict()
-        other = fingerprint(found, known.config)
-        if other != known.base:
-            raise UserError(_another_base(str(path), known.base, known.base_source, base, other))
-        return {**_padded(found, known.config), **state}
+        given = load(base).state_dict()
+        given_print = fingerprint(given, description.config)
+        if given_print != description.base:
+            raise UserError(
+                _another_base(str(path), description.base, description.base_source, base, given_print)
+            )
+        return {**_pad_vocabulary(given, description.config), **state}
     if path not in _looking:  # la base d'une base se cherche, mais jamais deux fois la même
         _looking.append(path)
         try:
-            for source in _candidates(known):
-                one = _found(source, known, load)
-                if one is not None:
+            for source in _candidates(description):
+                candidate = _load_if_base(source, description, load)
+                if candidate is not None:
                     log.info(f"Base       : {source}, retrouvée par son empreinte")
-                    return {**_padded(one, known.config), **state}
+                    return {**_pad_vocabulary(candidate, description.config), **state}
         finally:
             _looking.remove(path)
-    raise UserError(_no_base(str(path), known.base, known.base_source))
+    raise UserError(_no_base(str(path), description.base, description.base_source))
 
 
 _looking: list[Path] = []  # les fichiers d'adaptateurs dont la base se cherche
 
 
-def _found(source: str, known: Description, load: Callable[[str], GPTModel]) -> Mapping[str, Tensor] | None:
-    """Les tenseurs de `source`, si elle est la base cherchée."""
+def _load_if_base(
+    source: str, description: Description, load: Callable[[str], GPTModel]
+) -> Mapping[str, Tensor] | None:
+    """Charge `source` ; ses tenseurs si elle est la base cherchée, sinon None."""
     try:
         state = load(source).state_dict()
     except UserError:  # parti, abîmé, ou sans réseau
         return None
-    return state if fingerprint(state, known.config) == known.base else None
+    return state if fingerprint(state, description.config) == description.base else None
 
 
-def _padded(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """`state`, dont le vocabulaire a le remplissage de `config` : des lignes nulles, qui ne sont jamais lues."""
+def _pad_vocabulary(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """Complète le vocabulaire de `state` avec le remplissage de `config` : des lignes nulles, que rien ne lit."""
     padded = dict(state)
     for name in ("tok_emb.weight", "out_head.weight"):
         rows = state[name][: config.vocab_size]
@@ -92,28 +96,28 @@ def _padded(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]
     return padded
 
 
-def _candidates(known: Description) -> Iterator[str]:
-    """Où chercher la base : d'où elle venait, puis les meilleurs modèles d'ici, du plus récent au plus ancien."""
-    if known.base_source:
-        yield known.base_source
+def _candidates(description: Description) -> Iterator[str]:
+    """Les endroits où chercher la base : son origine, puis les meilleurs modèles d'ici, le plus récent d'abord."""
+    if description.base_source:
+        yield description.base_source
     if len(_looking) > 1:
-        return  # d'un candidat, on ne suit que l'origine
+        return  # d'un candidat, seule l'origine se suit
     yield from map(str, layout.best_models())
 
 
-def _another_base(path: str, base: str, source: str, given: str, other: str) -> str:
-    """Des adaptateurs, et un modèle qui n'est pas celui sur lequel ils ont appris."""
-    came = f"{source}, " if source else ""
+def _another_base(path: str, base: str, source: str, given: str, given_print: str) -> str:
+    """La phrase qui refuse un modèle sur lequel ces adaptateurs n'ont pas appris."""
+    origin = f"{source}, " if source else ""
     return (
-        f"{path} a été appris sur un autre modèle ({came}empreinte {base}) que {given} (empreinte {other}) : donnez "
-        f"base_path= le sien."
+        f"{path} a été appris sur un autre modèle ({origin}empreinte {base}) que {given} (empreinte {given_print}) : "
+        f"donnez base_path= le sien."
     )
 
 
 def _no_base(path: str, base: str, source: str) -> str:
-    """Des adaptateurs dont la base n'est pas ici."""
-    came = f", qui venait de {source}" if source else ""
+    """La phrase qui refuse des adaptateurs dont la base n'est pas ici."""
+    origin = f", qui venait de {source}" if source else ""
     return (
-        f"{path} n'a que des adaptateurs, et leur base (empreinte {base}{came}) n'est pas ici : donnez-la avec "
+        f"{path} n'a que des adaptateurs, et leur base (empreinte {base}{origin}) n'est pas ici : donnez-la avec "
         f"base_path=."
     )

@@ -1,4 +1,4 @@
-"""Écrire des poids pour ailleurs : un dossier de Hugging Face, ou un fichier safetensors."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un fichier safetensors."""
 
 import json
 from collections.abc import Mapping
@@ -33,15 +33,15 @@ def export(
     tokenizer: Tokenizer | None,
     to: Path,
     kind: str,
-    known: form.Description | None = None,
+    description: form.Description | None = None,
     *,
     adapted: Mapping[str, Tensor] | None = None,
     merge: bool | None = None,
 ) -> list[str]:
-    """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; rend les fichiers écrits.
+    """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; renvoie le nom des fichiers écrits.
 
-    `known` est ce que la source des poids disait d'elle, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
-    ajoutés ; `merge` : ses adaptateurs sont ajoutés aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
+    `description` est celle de la source des poids, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
+    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
 
     UserError si le format est inconnu, ne va pas à ce modèle ou à `merge`, si le dossier contient déjà un modèle, ou si
     le disque refuse ; il n'en reste alors rien.
@@ -51,20 +51,20 @@ def export(
     _refuse_adapters(adapted is not None, kind, merge)
     if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
-    known = known or form.Description(model.config, tokenizer)
+    description = description or form.Description(model.config, tokenizer)
     apart = kind == "lora" or merge is False
     if not apart:
-        known = known._replace(lora=None, base="", base_source="")
+        description = description._replace(lora=None, base="", base_source="")
     tensors = adapted if apart and adapted is not None else model.state_dict()
     with durable.filling(to) as beside:  # tout, ou rien
         if kind == "hf":
-            written = _huggingface(model, known, beside)
+            names = _write_huggingface(model, description, beside)
         else:
-            written = _safetensors(tensors, known, beside, alone=kind == "lora")
-        if isinstance(known.tokenizer, TrainedTokenizer):
-            written += [path.name for path in known.tokenizer.save(beside)]
-        (beside / "README.md").write_text(_card(known), encoding="utf-8")
-    return [*written, "README.md"]
+            names = _write_safetensors(tensors, description, beside, alone=kind == "lora")
+        if isinstance(description.tokenizer, TrainedTokenizer):
+            names += [path.name for path in description.tokenizer.save(beside)]
+        (beside / "README.md").write_text(_card(description), encoding="utf-8")
+    return [*names, "README.md"]
 
 
 def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
@@ -84,52 +84,55 @@ def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
         )
 
 
-def _card(known: form.Description) -> str:
+def _card(description: form.Description) -> str:
     """La carte du modèle : ce qu'il est, ce qu'il a lu, et sous quelle licence."""
-    parameters = magnitude(cost.n_parameters(known.config))
-    corpus = known.corpus or "inconnu de ce fichier"
+    config, lora = description.config, description.lora
+    parameters = magnitude(cost.n_parameters(config))
+    corpus = description.corpus or "inconnu de ce fichier"
     adapted = ""
-    if known.lora is not None:
+    if lora is not None:
         adapted = (
-            f"Adaptateurs LoRA de rang {known.lora.rank} sur {', '.join(known.lora.modules)}, appris sur le modèle "
-            f"d'empreinte {known.base} ({known.base_source or 'origine inconnue'}).\n\n"
+            f"Adaptateurs LoRA de rang {lora.rank} sur {', '.join(lora.modules)}, appris sur le modèle "
+            f"d'empreinte {description.base} ({description.base_source or 'origine inconnue'}).\n\n"
         )
-    if known.labels:
-        adapted += f"Il classe un texte : {', '.join(known.labels)}.\n\n"
+    if description.labels:
+        adapted += f"Il classe un texte : {', '.join(description.labels)}.\n\n"
     return (
         f"# Un GPT de {parameters} de paramètres\n\n"
-        f"Écrit par gpt_lightning : {known.config.n_layers} couches, largeur {known.config.emb_dim}, contexte de "
-        f"{known.config.context_length} jetons, vocabulaire de {known.config.vocab_size}.\n\n"
+        f"Écrit par gpt_lightning : {config.n_layers} couches, largeur {config.emb_dim}, contexte de "
+        f"{config.context_length} jetons, vocabulaire de {config.vocab_size}.\n\n"
         f"{adapted}Corpus d'entraînement : {corpus}.\n"
     )
 
 
 def _tensors(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    kept = {name: tensor.contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     if config.tie_weights:
-        kept.pop("out_head.weight", None)  # la même matrice que tok_emb
-    return kept
+        tensors.pop("out_head.weight", None)  # la même matrice que tok_emb
+    return tensors
 
 
-def _safetensors(state: Mapping[str, Tensor], known: form.Description, to: Path, *, alone: bool) -> list[str]:
+def _write_safetensors(
+    state: Mapping[str, Tensor], description: form.Description, to: Path, *, alone: bool
+) -> list[str]:
     from safetensors.torch import save_file
 
-    tensors = _tensors(state, known.config)
+    tensors = _tensors(state, description.config)
     if alone:
-        tensors = {name: one for name, one in tensors.items() if is_added(name)}
+        tensors = {name: tensor for name, tensor in tensors.items() if is_added(name)}
     name = ADAPTERS if alone else huggingface.WEIGHTS
-    text = json.dumps(form.describe(known), ensure_ascii=False, indent=1)
+    text = json.dumps(form.describe(description), ensure_ascii=False, indent=1)
     save_file(tensors, to / name, metadata={form.KEY: text})
     (to / f"{form.KEY}.json").write_text(text, encoding="utf-8")
     return [name, f"{form.KEY}.json"]
 
 
-def _huggingface(model: GPTModel, known: form.Description, to: Path) -> list[str]:
+def _write_huggingface(model: GPTModel, description: form.Description, to: Path) -> list[str]:
     from safetensors.torch import save_file
 
-    tokenizer = known.tokenizer
-    config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, known.labels)
-    files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(known)}
+    tokenizer = description.tokenizer
+    config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, description.labels)
+    files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(description)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
     if merges := merges_of(tokenizer):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
@@ -137,10 +140,10 @@ def _huggingface(model: GPTModel, known: form.Description, to: Path) -> list[str
         marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
         if marks:
             special |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
-        if known.labels:
+        if description.labels:
             special["pad_token"] = special["eos_token"]
-        if known.template:
-            special["chat_template"] = jinja(known.template)
+        if description.template:
+            special["chat_template"] = jinja(description.template)
         texts |= huggingface_files(merges, marks) | {"tokenizer_config.json": json.dumps(special, indent=1)}
     state = huggingface.state_to(_tensors(model.state_dict(), model.config), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})

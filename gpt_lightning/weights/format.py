@@ -1,4 +1,4 @@
-"""Le format d'un checkpoint : le seul endroit qui connaît ses clés et sa version.
+"""Le format d'un checkpoint : ce fichier est le seul à connaître ses clés et sa version.
 
     {"gpt_lightning": {"format_version": 1, "model": {...}, "tokenizer": {...}, "progress": {...}},
      "state_dict": {"model.tok_emb.weight": ...}, ...}
@@ -9,7 +9,7 @@ Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la des
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, TEXT
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.tokenizers.template import TEMPLATES
+from gpt_lightning.typing import State
 from gpt_lightning.weights.untrusted import read_description, reading
 
 VERSION = 1  # des poids : ils se chargent pour toujours
@@ -61,59 +62,60 @@ class TrainingProgress(NamedTuple):
     targets: int | None = None  # jetons appris en tout ; None : tous ceux qui sont lus
 
 
-def describe(description: Description) -> dict[str, Any]:
+def describe(description: Description) -> State:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    one = description
-    state = one.tokenizer.state() if one.tokenizer else None
-    known = {"format_version": VERSION, "model": one.config.to_dict(), "tokenizer": state}
-    more: dict[str, Any] = {"prompts": list(one.prompts), "corpus": one.corpus}
-    if TASKS[one.task] is not TEXT:
-        more |= {"task": one.task, "template": one.template, "labels": list(one.labels)}
-    if one.lora is not None:
-        more |= {"lora": one.lora.to_dict(), "base": one.base, "base_source": one.base_source}
-    if one.max_length is not None:
-        more |= {"max_length": one.max_length}
-    return known | {key: value for key, value in more.items() if value}
+    config, tokenizer, prompts, corpus, task, template, labels, lora, base, base_source, length = description
+    state = tokenizer.state() if tokenizer else None
+    always = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
+    more: State = {"prompts": list(prompts), "corpus": corpus}
+    if TASKS[task] is not TEXT:
+        more |= {"task": task, "template": template, "labels": list(labels)}
+    if lora is not None:
+        more |= {"lora": lora.to_dict(), "base": base, "base_source": base_source}
+    if length is not None:
+        more |= {"max_length": length}
+    return always | {key: value for key, value in more.items() if value}
 
 
-def read(description: Any, path: Path) -> Description:
-    """La description que `describe` a écrite. UserError si elle est d'un autre format."""
-    version = description.get("format_version") if isinstance(description, dict) else None
+def read(content: object, path: Path) -> Description:
+    """Relit la description que `describe` a écrite. UserError si elle est d'un autre format."""
+    values: State = content if isinstance(content, dict) else {}
+    version = values.get("format_version")
     if isinstance(version, int) and version > VERSION:
         raise UserError(
             f"{path} est au format {version}, plus récent que ce programme, qui lit le {VERSION} : mettez-le à jour."
         )
     if version != VERSION:
         raise UserError(f"{path} est au format {version}, ce programme lit le {VERSION}.")
-    state, config = description["tokenizer"], GPTConfig.from_dict(description["model"])
+    state, config = values["tokenizer"], GPTConfig.from_dict(values["model"])
     tokenizer = from_state(state) if state else None
     if tokenizer is not None and not 0 < tokenizer.vocab_size <= config.vocab_size:
         raise UserError(
             f"{path} : son tokenizer a {tokenizer.vocab_size} identifiants, et son modèle {config.vocab_size}."
         )
-    task, labels = _known(description, "task", tuple(TASKS), TEXT.name, path), description.get("labels", ())
+    task, labels = _choice(values, "task", tuple(TASKS), TEXT.name, path), values.get("labels", ())
     if TASKS[task].labelled != bool(labels):
         raise UserError(f"{path} : {len(labels)} étiquettes pour la tâche {task}.")
-    lora, max_length = description.get("lora"), description.get("max_length")
+    lora, max_length = values.get("lora"), values.get("max_length")
     if max_length is not None:
         whole(f"{path} : max_length", max_length, 1, config.context_length)
     return Description(
         config,
         tokenizer,
-        tuple(map(str, description.get("prompts", ()))),
-        str(description.get("corpus", "")),
+        tuple(map(str, values.get("prompts", ()))),
+        str(values.get("corpus", "")),
         task,
-        _known(description, "template", ("", *TEMPLATES), "", path),
+        _choice(values, "template", ("", *TEMPLATES), "", path),
         tuple(map(str, labels)),
         LoRAConfig.from_dict(lora) if lora else None,
-        str(description.get("base", "")),
-        str(description.get("base_source", "")),
+        str(values.get("base", "")),
+        str(values.get("base_source", "")),
         max_length,
     )
 
 
-def _known(description: dict[str, Any], key: str, choices: tuple[str, ...], default: str, path: Path) -> str:
-    value = description.get(key, default)
+def _choice(values: State, key: str, choices: tuple[str, ...], default: str, path: Path) -> str:
+    value = values.get(key, default)
     if value not in choices:
         raise UserError(
             f"{path} : {key}={str(value)[:40]!r}, que ce programme ne connaît pas ; mettez-le à jour."
@@ -122,9 +124,9 @@ def _known(description: dict[str, Any], key: str, choices: tuple[str, ...], defa
 
 
 def task_of(run: Path) -> str:
-    """La tâche d'une exécution, d'après ce que son checkpoint dit de lui : ses tenseurs ne sont pas lus.
+    """La tâche d'une exécution, que son checkpoint nomme ; ses tenseurs ne sont pas lus.
 
-    Celle de l'entraînement par défaut s'ils sont tous abîmés : les lire dira mieux pourquoi.
+    Si tous sont abîmés, celle de l'entraînement par défaut : qui les lira dira mieux pourquoi.
     """
     for path in layout.checkpoints_of(run, "best"):
         with contextlib.suppress(UserError), reading(path):
@@ -155,25 +157,25 @@ def newest_of(*tasks: str) -> Path | None:
     return layout.newest_run(accepts=lambda run: task_of(run) in tasks)
 
 
-def is_ours(content: Any) -> bool:
+def is_ours(content: object) -> TypeGuard[State]:
     """Vrai pour le contenu d'un checkpoint du projet."""
     return isinstance(content, dict) and KEY in content
 
 
-def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+def model_state(checkpoint: State) -> dict[str, Tensor]:
     """Les tenseurs d'un checkpoint sous les noms du `GPTModel`."""
     state = checkpoint.get("state_dict", {})
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
 
 
-def write_progress(checkpoint: dict[str, Any], description: Description, progress: TrainingProgress) -> None:
+def write_progress(checkpoint: State, description: Description, progress: TrainingProgress) -> None:
     """Ajoute à un checkpoint de Lightning la description du modèle et où en est l'entraînement."""
     where = {**progress._asdict(), "metrics": dict(progress.metrics)}
     checkpoint[KEY] = {**describe(description), "training_version": TRAINING_VERSION, "progress": where}
 
 
-def read_progress(content: Any, path: str) -> TrainingProgress:
-    """Où en est un checkpoint que l'on peut reprendre. UserError, qui dit quoi faire, pour tout autre."""
+def read_progress(content: object, path: str) -> TrainingProgress:
+    """Lit où en est un checkpoint dont l'entraînement se reprend. UserError, qui dit quoi faire, sinon."""
     if not is_ours(content):
         raise UserError(
             f"{path} n'est pas un checkpoint de gpt_lightning : init_from= part des poids d'ailleurs."
@@ -192,7 +194,7 @@ def read_progress(content: Any, path: str) -> TrainingProgress:
             f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
             f"pas ; init_from= part de ses poids."
         )
-    found = TrainingProgress(**content[KEY]["progress"])
+    progress = TrainingProgress(**content[KEY]["progress"])
     for name in ("step", "tokens", "epoch", "windows", "tokens_per_step", "world_size"):
-        whole(f"{path} : {name}", getattr(found, name), 0, 2**62)
-    return found
+        whole(f"{path} : {name}", getattr(progress, name), 0, 2**62)
+    return progress

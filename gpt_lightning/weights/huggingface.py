@@ -5,13 +5,13 @@ Le dossier contient config.json et model.safetensors (ou son index, s'il est en 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
+from gpt_lightning.typing import JsonObject
 
 CONFIG, WEIGHTS, INDEX, PICKLED = (
     "config.json",
@@ -62,7 +62,7 @@ def names(config: GPTConfig) -> list[tuple[str, str, bool]]:
     return table
 
 
-def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
+def config_from(values: JsonObject, path: Path) -> GPTConfig:
     """La configuration de config.json. UserError si ce n'est pas un GPT-2 que ce modèle sait être."""
     if values.get("model_type") != "gpt2":
         raise UserError(
@@ -88,7 +88,7 @@ def config_from(values: dict[str, Any], path: Path) -> GPTConfig:
     )
 
 
-def config_to(config: GPTConfig, eos_id: int | None, labels: Sequence[str] = ()) -> dict[str, Any]:
+def config_to(config: GPTConfig, eos_id: int | None, labels: Sequence[str] = ()) -> JsonObject:
     """config.json de cette configuration ; avec des étiquettes, celui d'un GPT2ForSequenceClassification.
 
     UserError qui nomme ce que GPT-2 n'a pas.
@@ -131,13 +131,13 @@ def config_to(config: GPTConfig, eos_id: int | None, labels: Sequence[str] = ())
     }
 
 
-def labels_of(values: dict[str, Any], theirs: dict[str, Tensor], path: Path) -> tuple[str, ...]:
+def labels_of(values: JsonObject, theirs: dict[str, Tensor], path: Path) -> tuple[str, ...]:
     """Les étiquettes d'un GPT2ForSequenceClassification, dans l'ordre de ses lignes ; rien pour un autre modèle."""
     if "score.weight" not in theirs:
         return ()
-    count, named = len(theirs["score.weight"]), values.get("id2label")
-    named = {str(key): str(value) for key, value in named.items()} if isinstance(named, dict) else {}
-    labels = tuple(named.get(str(rank), f"LABEL_{rank}") for rank in range(count))
+    count, given = len(theirs["score.weight"]), values.get("id2label")
+    by_rank = {str(rank): str(label) for rank, label in given.items()} if isinstance(given, dict) else {}
+    labels = tuple(by_rank.get(str(rank), f"LABEL_{rank}") for rank in range(count))
     if count < 2 or len(set(labels)) < count:
         raise UserError(
             f"{path} : {count} notes par texte, nommées {', '.join(labels[:8])} : ce n'est pas classer."
@@ -146,7 +146,7 @@ def labels_of(values: dict[str, Any], theirs: dict[str, Tensor], path: Path) -> 
 
 
 def state_from(theirs: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """Les tenseurs de Hugging Face sous nos noms ; ce que `config` n'a pas (biais nuls) est laissé."""
+    """Met les tenseurs de Hugging Face sous nos noms ; laisse ce que `config` n'a pas (des biais nuls)."""
     theirs = {_with_prefix(name): tensor for name, tensor in theirs.items()}
     state = {
         ours: theirs[name].T.contiguous() if transposed else theirs[name]
@@ -171,7 +171,7 @@ def _with_prefix(name: str) -> str:
 
 
 def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """Nos tenseurs sous les noms de Hugging Face ; un biais absent devient des zéros, qui ne changent rien."""
+    """Met nos tenseurs sous les noms de Hugging Face ; un biais absent devient des zéros, qui ne changent rien."""
     size = config.emb_dim
     theirs = {}
     for ours, name, transposed in names(config):
@@ -194,23 +194,23 @@ def state_to(state: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     return theirs
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json et les tenseurs d'un dossier, fragments réunis. UserError s'il manque un fichier."""
+def read_folder(folder: Path) -> tuple[JsonObject, dict[str, Tensor]]:
+    """Lit config.json et les tenseurs d'un dossier, fragments réunis. UserError s'il manque un fichier."""
     from safetensors.torch import load_file
 
     from gpt_lightning.weights.untrusted import read_json, read_torch, reading, regular
 
     values = read_json(folder / CONFIG)
     kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)  # les safetensors d'abord
-    found = next((name for name in kinds if (folder / name).exists()), None)
-    if found is None:
+    weights = next((name for name in kinds if (folder / name).exists()), None)
+    if weights is None:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
-    shards = [found]
-    if found.endswith(".json"):
-        shards = sorted({str(one) for one in read_json(folder / found)["weight_map"].values()})
-        outside = next((one for one in shards if Path(one).name != one), None)
+    shards = [weights]
+    if weights.endswith(".json"):
+        shards = sorted({str(shard) for shard in read_json(folder / weights)["weight_map"].values()})
+        outside = next((shard for shard in shards if Path(shard).name != shard), None)
         if outside is not None:
-            raise UserError(f"{folder / found} nomme {outside}, hors de son dossier.")
+            raise UserError(f"{folder / weights} nomme {outside}, hors de son dossier.")
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         regular(folder / shard)
@@ -223,17 +223,20 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def download(name: str) -> Path:
-    """Le dossier local du modèle `name` du hub (organisation/modèle). UserError sans l'extra ou sans réseau."""
+    """Télécharge le modèle `name` (organisation/modèle) du hub, et renvoie son dossier.
+
+    UserError sans l'extra, ou sans réseau.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise UserError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
-    wanted = [CONFIG, "model*.safetensors", INDEX, *TOKENIZER_FILES]
+    patterns = [CONFIG, "model*.safetensors", INDEX, *TOKENIZER_FILES]
     try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, allow_patterns=patterns))
         if not any(folder.glob("model*.safetensors")):  # un vieux dépôt n'a que des .bin
-            folder = Path(snapshot_download(name, allow_patterns=[*wanted, "pytorch_model*.bin*"]))
+            folder = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin*"]))
         return folder
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Un modèle pour l'inférence : trouvé, chargé, mis sur un appareil dans une précision."""
+"""Un modèle pour l'inférence : le trouver, le charger, le mettre sur un appareil dans une précision."""
 
 import logging
 import time
@@ -25,12 +25,13 @@ log = logging.getLogger("gpt_lightning")
 def to_device(
     model: GPTModel, device: str = "auto", dtype: str = "auto", *, compile: bool = False
 ) -> GPTModel:
-    """Le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16, int8, int4), prêt à écrire.
+    """Met le modèle sur `device` (auto, cpu, cuda, mps), en `dtype` (auto, fp32, bf16, int8, int4), prêt à écrire.
 
-    `compile` : l'écriture d'un jeton devient un seul graphe ; la durée est dite.
+    `compile` : l'écriture d'un jeton devient un seul graphe, et le journal dit combien de temps cela a pris.
 
     `auto` prend le GPU s'il y en a un, et bf16 s'il le calcule (CUDA 8.0 et plus), fp32 sinon : il ne quantifie jamais.
-    int8 et int4 sont pour le CPU ; là où torch n'a pas ce noyau, le meilleur qui suit est pris, et dit.
+    int8 et int4 sont pour le CPU ; là où torch n'a pas ce noyau, le type suivant le remplace, et le
+    journal le dit.
     UserError si l'appareil n'est pas là, si le choix n'existe pas, ou si torch ne peut pas compiler.
     """
     choice("compile", compile, (True, False))
@@ -51,11 +52,11 @@ def to_device(
     if dtype == "auto":
         dtype = "bf16" if kind == "cuda" and native_bf16(torch.device(device)) else "fp32"
     while dtype in BITS and not is_supported(dtype):
-        following = "int8" if dtype == "int4" else "fp32"
+        fallback = "int8" if dtype == "int4" else "fp32"
         log.warning(
-            f"dtype={dtype} : ce torch n'en a pas le produit sur ce processeur ; dtype={following} est pris à sa place."
+            f"dtype={dtype} : ce torch n'en a pas le produit sur ce processeur ; dtype={fallback} est pris à sa place."
         )
-        dtype = following
+        dtype = fallback
     stored = dtype
     if dtype in BITS:
         stored = "bf16" if native_bf16(torch.device(device)) else "fp32"
@@ -64,10 +65,10 @@ def to_device(
                 f"dtype={dtype} : ce processeur n'a pas le bf16, ses produits y gagnent moins ; le texte est le même."
             )
     ready = for_inference(model.to(device, DTYPES[stored]), dtype, pack=not compile)
-    return _compiled(ready) if compile else ready
+    return _compile(ready) if compile else ready
 
 
-def _compiled(model: GPTModel) -> GPTModel:
+def _compile(model: GPTModel) -> GPTModel:
     log.info("compile=true : la compilation commence, une minute à peu près.")
     began = time.monotonic()
     try:
@@ -109,7 +110,7 @@ def load_for_inference(
     tasks: Sequence[str] = WRITERS,
     base: str | None = None,
 ) -> Inference:
-    """Ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
+    """Charge ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
     L'exécution la plus récente est celle de la première des `tasks` qui en a une.
 
@@ -117,16 +118,16 @@ def load_for_inference(
     """
     if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
-    model, known, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)
-    if known.tokenizer is None:
+    model, description, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)
+    if description.tokenizer is None:
         raise UserError(
             f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "
             f"vocab.json et merges.txt) à côté des poids, ou partez-en avec train.py init_from={source} tokenizer=gpt2."
         )
-    if (
-        known.tokenizer.vocab_size < model.config.vocab_size
-    ):  # ce que son tokenizer ne nomme pas ne s'écrit pas
-        model.config = replace(model.config, vocab_size=known.tokenizer.vocab_size)
-    prompt = known.prompts[0] if known.prompts else ""
+    # ce que son tokenizer ne nomme pas ne s'écrit pas
+    if description.tokenizer.vocab_size < model.config.vocab_size:
+        model.config = replace(model.config, vocab_size=description.tokenizer.vocab_size)
+    prompt = description.prompts[0] if description.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
-    return Inference(source, ready, known.tokenizer, prompt, known.template, known.labels, known.max_length)
+    template, labels, max_length = description.template, description.labels, description.max_length
+    return Inference(source, ready, description.tokenizer, prompt, template, labels, max_length)

@@ -1,4 +1,4 @@
-"""`load` : de n'importe quelle source de poids connue à un modèle et son tokenizer."""
+"""`load` : lire n'importe quelle source de poids connue, et en faire un modèle et son tokenizer."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.weights import adapters, format, huggingface, huggingface_tokenizer, original
+from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
     """
 
     model: GPTModel
-    known: form.Description
+    description: form.Description
     source: str = ""
     guessed: bool = False  # le nombre de têtes n'est pas dans le fichier
     adapted: dict[str, Tensor] | None = None
@@ -44,7 +44,7 @@ def load(
     key: str = "ckpt_path",
     base: str | None = None,
 ) -> tuple[GPTModel, Tokenizer | None]:
-    """Le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
+    """Charge le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier GPT-2 de Hugging Face, ou `hf:nom` ; le
@@ -53,8 +53,8 @@ def load(
     empreinte retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
-    found = load_and_describe(source, n_heads=n_heads, key=key, base=base)
-    return found.model, found.known.tokenizer
+    loaded = load_and_describe(source, n_heads=n_heads, key=key, base=base)
+    return loaded.model, loaded.description.tokenizer
 
 
 def load_and_describe(
@@ -67,30 +67,30 @@ def load_and_describe(
 ) -> Loaded:
     """Comme `load`, avec ce que la source dit du modèle, et laquelle a été lue.
 
-    Dans une exécution, un checkpoint abîmé est dit, et le plus récent qui ne l'est pas le remplace. UserError si la
-    tâche du modèle n'est pas une de `tasks`.
+    Dans une exécution, un checkpoint abîmé est signalé, et le plus récent qui ne l'est pas le remplace. UserError si
+    la tâche du modèle n'est pas une de `tasks`.
     """
     if source and source.startswith(HUB):
         folder = huggingface.download(source.removeprefix(HUB))
         with reading(folder):
-            found = _from_huggingface(folder)._replace(source=source)
+            loaded = _load_huggingface(folder)._replace(source=source)
     else:
         paths = form.find_model(source, key=key, tasks=tasks)
-        found = first_whole(paths, lambda path: _from_path(path, n_heads, base))
-    if found.known.task not in tasks:
-        task = TASKS[found.known.task]
+        loaded = first_whole(paths, lambda path: _load_path(path, n_heads, base))
+    if loaded.description.task not in tasks:
+        task = TASKS[loaded.description.task]
         raise UserError(
-            f"{found.source} sait {task.does} : sa commande est « {task.command} ckpt_path={found.source} »."
+            f"{loaded.source} sait {task.does} : sa commande est « {task.command} ckpt_path={loaded.source} »."
         )
-    if n_heads is not None and not found.guessed:
+    if n_heads is not None and not loaded.guessed:
         raise UserError("n_heads= ne sert qu'au gpt-model.pt du projet d'origine : ces poids disent le leur.")
-    if base is not None and found.known.lora is None:
-        raise UserError(f"base_path= ne sert qu'à des adaptateurs : {found.source} a tous ses poids.")
-    return found
+    if base is not None and loaded.description.lora is None:
+        raise UserError(f"base_path= ne sert qu'à des adaptateurs : {loaded.source} a tous ses poids.")
+    return loaded
 
 
 def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: bool = False) -> T:
-    """Ce que `read` rend du premier de `paths` qui n'est pas abîmé ; chacun de ceux qui le sont est dit.
+    """Lit, par `read`, le premier de `paths` qui n'est pas abîmé ; le journal nomme ceux qui le sont.
 
     Damaged s'ils le sont tous, ou dès le premier avec `strict`.
     """
@@ -107,78 +107,82 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: boo
 class Resumed(NamedTuple):
     """Ce qu'un checkpoint dit de son modèle, où il en est, et les tenseurs de sa base s'il ne les a pas."""
 
-    known: form.Description
-    progress: format.TrainingProgress
+    description: form.Description
+    progress: form.TrainingProgress
     base: dict[str, Tensor] | None = None
 
 
 def resumable(path: str, base: str | None = None) -> Resumed:
-    """Ce qu'il faut pour reprendre le checkpoint `path`, `base` comme pour `load`. UserError s'il ne le peut pas."""
+    """Lit ce qu'il faut pour reprendre le checkpoint `path`, `base` comme pour `load`. UserError si cela ne se peut."""
     with reading(Path(path)):
         content = read_torch(Path(path))
         progress = form.read_progress(content, path)
-        known = form.read(content[form.KEY], Path(path))
+        description = form.read(content[form.KEY], Path(path))
         state = form.model_state(content)
-        found = _built(known, state, Path(path), base)
-        return Resumed(known, progress, found.adapted if adapters.is_partial(state) else None)
+        loaded = _assemble(description, state, Path(path), base)
+        return Resumed(description, progress, loaded.adapted if adapters.is_partial(state) else None)
 
 
-def _from_path(path: Path, n_heads: int | None, base: str | None = None) -> Loaded:
+def _load_path(path: Path, n_heads: int | None, base: str | None = None) -> Loaded:
     with reading(path):
-        return _recognised(path, n_heads, base)._replace(source=str(path))
+        return _load_file(path, n_heads, base)._replace(source=str(path))
 
 
-def _recognised(path: Path, n_heads: int | None, base: str | None) -> Loaded:
+def _load_file(path: Path, n_heads: int | None, base: str | None) -> Loaded:
     if path.is_dir():
-        return _from_folder(path, base)
+        return _load_folder(path, base)
     regular(path)
     if path.suffix == ".safetensors":
-        return _from_safetensors(path, base)
+        return _load_safetensors(path, base)
     content = read_torch(path)
     if form.is_ours(content):
-        known = form.read(content[form.KEY], path)
-        return _built(known, form.model_state(content), path, base)
+        description = form.read(content[form.KEY], path)
+        return _assemble(description, form.model_state(content), path, base)
     if original.is_original(content):
-        return _from_original(path, original.state_of(content), n_heads)
-    seen = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-    raise UserError(f"{path} : architecture inconnue (on y trouve {seen[:120]}).")
+        return _load_original(path, original.state_of(content), n_heads)
+    names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
+    raise UserError(f"{path} : architecture inconnue (on y trouve {names[:120]}).")
 
 
-def _built(known: form.Description, state: dict[str, Tensor], path: Path, base: str | None) -> Loaded:
-    """Le modèle de ces tenseurs, sur sa base s'ils ne sont que des adaptateurs, que voici ajoutés aux matrices."""
-    if known.lora is None:
-        return Loaded(build(known.config, state, path, len(known.labels)), known)
+def _assemble(
+    description: form.Description, state: dict[str, Tensor], path: Path, base: str | None
+) -> Loaded:
+    """Construit le modèle de ces tenseurs ; ajoute ses adaptateurs à ses matrices, ou à celles de sa base."""
+    if description.lora is None:
+        return Loaded(build(description.config, state, path, len(description.labels)), description)
     if adapters.is_partial(state):
-        state = adapters.complete(state, known, path, base, lambda source: load(source)[0])
+        state = adapters.complete(state, description, path, base, lambda source: load(source)[0])
     elif base is not None:
         raise UserError(f"base_path= ne sert pas ici : {path} a ses adaptateurs et leur base.")
-    given = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
-    wanted = adapter_shapes(known.config, known.lora)
-    if given != wanted:
-        wrong = next(name for name in {**wanted, **given} if given.get(name) != wanted.get(name))
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
+    expected = adapter_shapes(description.config, description.lora)
+    if shapes != expected:
+        wrong = next(name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name))
         raise Damaged(f"{path} : l'adaptateur {wrong} manque, est de trop, ou n'a pas la forme annoncée.")
-    plain = merge(state, known.lora)
-    return Loaded(build(known.config, plain, path, len(known.labels)), known, adapted=dict(state))
+    plain = merge(state, description.lora)
+    return Loaded(
+        build(description.config, plain, path, len(description.labels)), description, adapted=dict(state)
+    )
 
 
-def _from_safetensors(path: Path, base: str | None) -> Loaded:
+def _load_safetensors(path: Path, base: str | None) -> Loaded:
     from safetensors import safe_open
 
     with reading(path), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if form.KEY in metadata:
-            known = form.read(parse_json(metadata[form.KEY], path), path)
+            description = form.read(parse_json(metadata[form.KEY], path), path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _built(known, tensors, path, base)
-    return _from_folder(path.parent, base)
+            return _assemble(description, tensors, path, base)
+    return _load_folder(path.parent, base)
 
 
-def _from_folder(folder: Path, base: str | None) -> Loaded:
+def _load_folder(folder: Path, base: str | None) -> Loaded:
     if (folder / huggingface.CONFIG).exists():
-        return _from_huggingface(folder)
+        return _load_huggingface(folder)
     ours = sorted(folder.glob("*.safetensors"))
     if len(ours) == 1 and _has_metadata(ours[0]):
-        return _from_safetensors(ours[0], base)
+        return _load_safetensors(ours[0], base)
     raise UserError(
         f"{folder} n'est ni une exécution (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "
         f"safetensors."
@@ -193,25 +197,25 @@ def _has_metadata(path: Path) -> bool:
         return form.KEY in (file.metadata() or {})
 
 
-def _from_huggingface(folder: Path) -> Loaded:
+def _load_huggingface(folder: Path) -> Loaded:
     values, tensors = huggingface.read_folder(folder)
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
     labels = huggingface.labels_of(values, tensors, folder)
-    known = form.Description(config, tokenizer, task=of_labels(labels), labels=labels)
-    ours = folder / f"{form.KEY}.json"
-    if ours.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
-        known = form.read(read_json(ours), ours)
-        known = known._replace(config=replace(known.config, vocab_padding=1))
+    description = form.Description(config, tokenizer, task=of_labels(labels), labels=labels)
+    own = folder / f"{form.KEY}.json"
+    if own.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
+        description = form.read(read_json(own), own)
+        description = description._replace(config=replace(description.config, vocab_padding=1))
     elif tokenizer is None:
         log.warning(
             f"{folder} : son tokenizer ne se lit pas, {why_not} ; les poids se chargent, le texte non."
         )
-    state = huggingface.state_from(tensors, known.config)
-    return Loaded(build(known.config, state, folder, len(known.labels)), known)
+    state = huggingface.state_from(tensors, description.config)
+    return Loaded(build(description.config, state, folder, len(description.labels)), description)
 
 
-def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
+def _load_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
         log.warning(
@@ -224,7 +228,7 @@ def _from_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
 
 
 def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int = 0) -> GPTModel:
-    """Un modèle fait de ces tenseurs, sans les copier ; avec des étiquettes, un modèle qui classe.
+    """Construit un modèle de ces tenseurs, sans les copier ; avec des étiquettes, un modèle qui classe.
 
     UserError qui nomme le tenseur absent ou mal formé.
     """
@@ -235,17 +239,17 @@ def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int
         raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")
     with torch.device("meta"):
         model = GPTClassifier(config, n_labels, draw=False) if n_labels else GPTModel(config, draw=False)
-    adapter_shapes = model.state_dict()
+    empty = model.state_dict()
     if config.tie_weights and "tok_emb.weight" in state:
         state = {**state, "out_head.weight": state["tok_emb.weight"]}
-    for name, tensor in adapter_shapes.items():
+    for name, tensor in empty.items():
         if name not in state:
             raise UserError(f"{path} : il manque le tenseur {name}.")
         if state[name].shape != tensor.shape:
             raise UserError(
                 f"{path} : le tenseur {name} a la forme {tuple(state[name].shape)}, il faudrait {tuple(tensor.shape)}."
             )
-    model.load_state_dict({name: state[name] for name in adapter_shapes}, assign=True)
+    model.load_state_dict({name: state[name] for name in empty}, assign=True)
     if config.tie_weights:
         model.out_head.weight = model.tok_emb.weight
     return model.requires_grad_(True).eval()

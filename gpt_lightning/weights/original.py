@@ -1,7 +1,6 @@
 """Les poids du projet d'origine : gpt-model.pt, dont les noms sont les nôtres."""
 
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -9,17 +8,17 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig
 
 
-def is_original(content: Any) -> bool:
+def is_original(content: object) -> bool:
     """Vrai pour {"model_state_dict": ...} ou un dictionnaire de tenseurs nu, aux noms du projet d'origine."""
     state = state_of(content)
-    return isinstance(state, dict) and "tok_emb.weight" in state and "pos_emb.weight" in state
+    return "tok_emb.weight" in state and "pos_emb.weight" in state
 
 
-def state_of(content: Any) -> dict[str, Tensor]:
-    """Les tenseurs, sans les masques d'attention, que notre modèle n'a pas."""
-    state = content.get("model_state_dict", content) if isinstance(content, dict) else content
+def state_of(content: object) -> dict[str, Tensor]:
+    """Les tenseurs, sans les masques d'attention, que notre modèle n'a pas ; aucun si `content` n'en a pas."""
+    state = content.get("model_state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        return state
+        return {}
     return {name: tensor for name, tensor in state.items() if not name.endswith("att.mask")}
 
 

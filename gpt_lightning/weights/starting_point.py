@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from gpt_lightning.model.lora import LoRAConfig, adapt
 from gpt_lightning.model.tasks import TEXT, starting_tasks
 from gpt_lightning.model.trainable import is_added, learn_only
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import Settings
 from gpt_lightning.weights.adapters import fingerprint
 from gpt_lightning.weights.format import newest_of
 from gpt_lightning.weights.loading import Resumed, load_and_describe
@@ -26,7 +26,7 @@ class StartingPoint:
     """L'architecture (clés de `model`), et si les poids viennent d'une source : leur tokenizer, leurs tenseurs, et les
     étiquettes d'un modèle qui classe."""
 
-    architecture: dict[str, Any]
+    architecture: Settings
     source: str | None = None
     tokenizer: Tokenizer | None = None
     state: dict[str, Tensor] | None = None
@@ -37,7 +37,7 @@ class StartingPoint:
     def build(
         self, n_ids: int, *, n_labels: int = 0, lora: LoRAConfig | None = None, train_on: str = "all"
     ) -> GPTModel:
-        """Le modèle de départ, pour un tokenizer de `n_ids` identifiants ; avec `n_labels`, il classe.
+        """Construit le modèle de départ, pour un tokenizer de `n_ids` identifiants ; avec `n_labels`, il classe.
 
         Ses adaptateurs sont ceux de `lora` ; seuls les paramètres de `train_on` apprendront. UserError si les
         adaptateurs n'ont rien à adapter.
@@ -53,7 +53,7 @@ class StartingPoint:
         config = GPTConfig.for_vocabulary(architecture, n_ids)
         model = GPTClassifier(config, n_labels) if n_labels else GPTModel(config)
         if self.state is not None:
-            state = _grown(self.state, given, model) if grown else dict(self.state)
+            state = _grow(self.state, given, model) if grown else dict(self.state)
             fresh = {name: tensor for name, tensor in model.state_dict().items() if name not in state}
             model.load_state_dict({**fresh, **state})
         if lora is not None:
@@ -67,22 +67,22 @@ class StartingPoint:
         return fingerprint(model.state_dict(), model.config), self.source or ""
 
 
-def _grown(state: Mapping[str, Tensor], known: int, model: GPTModel) -> dict[str, Tensor]:
-    """Les tenseurs de `state`, dont le vocabulaire de `known` identifiants grandit jusqu'à celui de `model`.
+def _grow(state: Mapping[str, Tensor], n_known: int, model: GPTModel) -> dict[str, Tensor]:
+    """Agrandit le vocabulaire de `state`, de `n_known` identifiants, jusqu'à celui de `model`.
 
     Un jeton nouveau part de la moyenne des autres : ni plus probable, ni plus étrange qu'un jeton quelconque.
     """
     rows = model.config.padded_vocab_size
     grown = dict(state)
     for name in ("tok_emb.weight", "out_head.weight"):
-        old = state[name][:known]
-        grown[name] = torch.cat((old, old.mean(0, keepdim=True).expand(rows - known, -1)))
+        old = state[name][:n_known]
+        grown[name] = torch.cat((old, old.mean(0, keepdim=True).expand(rows - n_known, -1)))
     return grown
 
 
 def starting_point(
     source: str | None,
-    architecture: Mapping[str, Any],
+    architecture: Mapping[str, object],
     resumed: Resumed | None = None,
     *,
     task: str = TEXT.name,
@@ -96,29 +96,33 @@ def starting_point(
     """
     chosen = {key: architecture[key] for key in CHOSEN}
     if resumed is not None:
-        known = resumed.known
+        description = resumed.description
         return StartingPoint(
-            {**known.config.to_dict(), **chosen},
-            tokenizer=known.tokenizer,
+            {**description.config.to_dict(), **chosen},
+            tokenizer=description.tokenizer,
             state=_base_of(resumed.base) if resumed.base else None,
-            labels=known.labels,
-            base=known.base,
-            base_source=known.base_source,
+            labels=description.labels,
+            base=description.base,
+            base_source=description.base_source,
         )
     if source == "auto":
-        found = newest_of(TEXT.name)
-        source = str(found) if found else None
+        run = newest_of(TEXT.name)
+        source = str(run) if run else None
     if not source:
         return StartingPoint(dict(architecture))
     # « best » est celui d'aujourd'hui
-    model, known, source, *_ = load_and_describe(
+    model, description, source, *_ = load_and_describe(
         source, key="init_from", tasks=starting_tasks(task), base=base
     )
     return StartingPoint(
-        {**model.config.to_dict(), **chosen}, source, known.tokenizer, dict(model.state_dict()), known.labels
+        {**model.config.to_dict(), **chosen},
+        source,
+        description.tokenizer,
+        dict(model.state_dict()),
+        description.labels,
     )
 
 
 def _base_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Les tenseurs d'un modèle adapté, moins ce que le checkpoint rendra."""
-    return {name: one for name, one in state.items() if not is_added(name)}
+    """Les tenseurs d'un modèle adapté, moins ceux que le checkpoint apporte."""
+    return {name: tensor for name, tensor in state.items() if not is_added(name)}

@@ -20,6 +20,7 @@ from typing import IO, Any
 import torch
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import JsonObject
 
 MOST_JSON = 256 << 20  # octets ; le tokenizer.json d'un vocabulaire de 250 000 jetons en fait vingt millions
 MOST_PICKLE = 64 << 20  # octets ; celui d'un checkpoint de 124 M de paramètres en fait cent mille
@@ -61,15 +62,15 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def read_torch(path: Path, *, mmap: bool = True) -> Any:
-    """Le contenu d'un fichier torch, vérifié en entier ; `mmap` projette les poids si son format le permet."""
+    """Lit un fichier torch, vérifié en entier ; `mmap` projette les poids si son format le permet."""
     with reading(path):
         regular(path)
         is_zip = verify(path)  # l'ancien format de torch ne se projette pas
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
 
 
-def read_description(path: Path) -> Any:
-    """Le contenu d'un checkpoint dont seul le pickle est vérifié : ses tenseurs, projetés, ne sont pas lus.
+def read_description(path: Path) -> object:
+    """Lit un checkpoint dont seul le pickle est vérifié : ses tenseurs, projetés, ne sont pas lus.
 
     None si ce n'est pas une archive de torch.
     """
@@ -98,11 +99,10 @@ def verify(path: Path) -> bool:
         size = os.fstat(file.fileno()).st_size
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            if any(one.compress_type != zipfile.ZIP_STORED or one.flag_bits & 1 for one in members):
+            if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
                 raise Damaged(f"{path} est une archive compressée : torch n'en écrit pas.")
-            if sum(one.file_size for one in members) > size or len({one.filename for one in members}) != len(
-                members
-            ):
+            names = {member.filename for member in members}
+            if sum(member.file_size for member in members) > size or len(names) != len(members):
                 raise Damaged(f"{path} est abîmé : il annonce plus qu'il ne contient.")
             if (wrong := archive.testzip()) is not None:
                 raise Damaged(f"{path} est abîmé : le contenu de {wrong} n'est plus celui qui a été écrit.")
@@ -117,11 +117,11 @@ def check_names(path: Path) -> None:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    for one in archive.infolist():
-        if one.filename.endswith("data.pkl"):
-            if one.file_size > MOST_PICKLE:
-                raise Damaged(f"{path} : {one.filename} est bien trop grand pour un checkpoint.")
-            _check_pickle(path, io.BytesIO(archive.read(one)))
+    for member in archive.infolist():
+        if member.filename.endswith("data.pkl"):
+            if member.file_size > MOST_PICKLE:
+                raise Damaged(f"{path} : {member.filename} est bien trop grand pour un checkpoint.")
+            _check_pickle(path, io.BytesIO(archive.read(member)))
 
 
 def _check_pickle(path: Path, file: IO[bytes]) -> None:
@@ -139,13 +139,13 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
 
 
 def regular(path: Path) -> None:
-    """UserError si `path` n'est pas un fichier ordinaire : un tube se lirait sans fin."""
+    """UserError si `path` n'est pas un fichier ordinaire : un pipe se lirait sans fin."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise Damaged(f"{path} n'est pas un fichier.")
 
 
 def read_text(path: Path) -> str:
-    """Le texte d'un petit fichier. UserError s'il manque, n'est pas de l'UTF-8, ou est bien trop grand."""
+    """Lit le texte d'un petit fichier. UserError s'il manque, n'est pas de l'UTF-8, ou est bien trop grand."""
     try:
         regular(path)
         if path.stat().st_size > MOST_JSON:
@@ -155,16 +155,16 @@ def read_text(path: Path) -> str:
         raise Damaged(f"{path} manque ou n'est pas du texte en UTF-8.") from None
 
 
-def parse_json(text: str, path: Path) -> Any:
-    """La valeur de ce JSON, lu dans `path`. UserError s'il n'en est pas, ou s'il s'emboîte sans fin."""
+def parse_json(text: str, path: Path) -> object:
+    """Lit ce texte JSON, qui vient de `path`. UserError si ce n'en est pas, ou s'il s'emboîte sans fin."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):  # d'un nombre de dix mille chiffres aussi
         raise Damaged(f"{path} manque ou n'est pas du JSON.") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Un objet JSON. UserError s'il manque ou n'en est pas un."""
+def read_json(path: Path) -> JsonObject:
+    """Lit un objet JSON. UserError si le fichier manque, ou n'en est pas un."""
     values = parse_json(read_text(path), path)
     if not isinstance(values, dict):
         raise Damaged(f"{path} n'est pas un objet JSON.")

@@ -66,7 +66,7 @@ def test_it_is_the_classifier_of_transformers(options, tmp_path):
     found = torch.cat([one.classify(torch.tensor([row]), torch.tensor([len(row) - 1])) for row in ids])
     assert (found - expected).abs().max() <= 1e-4
     again = weights.loading.load_and_describe(str(tmp_path / "hf"))
-    assert again.known.labels == labels and again.known.task == "classify"
+    assert again.description.labels == labels and again.description.task == "classify"
     for name, tensor in again.model.state_dict().items():
         assert torch.equal(tensor, one.state_dict()[name]), name
 

@@ -60,16 +60,16 @@ def entire(request, typed, tmp_path_factory):
 def test_a_stop_at_this_step_changes_nothing(entire, typed, step, tmp_path, monkeypatch):
     expected, case = entire
     monkeypatch.setattr(signals._State, "received", 0)
-    agreed = StopOnSignal._agreed
+    agreed = StopOnSignal._agree
 
     def stop(self, trainer, **options):
         signals._State.received = signal.SIGTERM if trainer.global_step == step else 0
         return agreed(self, trainer, **options)
 
-    monkeypatch.setattr(StopOnSignal, "_agreed", stop)
+    monkeypatch.setattr(StopOnSignal, "_agree", stop)
     folder = tmp_path / "course"
     with pytest.raises(signals.Interrupted):
         run(folder, *typed, *case)
-    monkeypatch.setattr(StopOnSignal, "_agreed", lambda self, trainer, **options: 0)
+    monkeypatch.setattr(StopOnSignal, "_agree", lambda self, trainer, **options: 0)
     run(folder)
     same_run(folder, expected)

@@ -116,6 +116,6 @@ def test_hugging_face_writes_the_same_conversation(name, tmp_path):
     asked = theirs(theirs.apply_chat_template(talk[:4], tokenize=False, add_generation_prompt=True))
     assert asked["input_ids"] == template.opening(ours[:4])
     assert theirs.eos_token_id == template.eos_id
-    again = load_and_describe(str(tmp_path / "hf")).known
+    again = load_and_describe(str(tmp_path / "hf")).description
     assert (again.task, again.template) == ("instruct", name)
     assert fingerprint(again.tokenizer) == fingerprint(template.tokenizer)

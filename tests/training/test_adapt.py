@@ -117,16 +117,16 @@ def test_stopped_and_resumed_it_ends_on_the_same_bits(case, base, labelled, talk
     choices |= {"data": {"instruct": "instruct", "classify": "labels"}.get(choices.get("experiment"), "text")}
     run(tmp_path / "entier", *typed, choices=choices)
     monkeypatch.setattr(signals._State, "received", 0)
-    agreed = StopOnSignal._agreed
+    agreed = StopOnSignal._agree
 
     def stop(self, trainer, **options):
         signals._State.received = signal.SIGTERM if trainer.global_step == 5 else 0
         return agreed(self, trainer, **options)
 
-    monkeypatch.setattr(StopOnSignal, "_agreed", stop)
+    monkeypatch.setattr(StopOnSignal, "_agree", stop)
     with pytest.raises(signals.Interrupted):
         run(tmp_path / "course", *typed, choices=choices)
-    monkeypatch.setattr(StopOnSignal, "_agreed", lambda self, trainer, **options: 0)
+    monkeypatch.setattr(StopOnSignal, "_agree", lambda self, trainer, **options: 0)
     run(tmp_path / "course", choices=choices)
     same_run(tmp_path / "course", tmp_path / "entier")
 
@@ -190,10 +190,10 @@ def test_the_base_does_not_move_and_muon_leaves_the_adapters_to_adamw(base, adap
 
 def test_a_checkpoint_with_adapters_is_read_as_one_plain_model(base, adapted):
     found = load_and_describe(str(adapted))
-    assert found.known.lora is not None and not any(map(is_adapter, found.model.state_dict()))
+    assert found.description.lora is not None and not any(map(is_adapter, found.model.state_dict()))
     ids = torch.randint(250, (1, 20))
     assert (found.model(ids) - weights.load(str(base))[0](ids)).abs().max() > 1e-4
-    known = found.known
+    known = found.description
     assert fingerprint(weights.load(str(base))[0].state_dict(), known.config) == known.base
 
 
@@ -206,7 +206,7 @@ def test_a_base_that_is_gone_is_said_without_turning_round(base, labelled, talks
     for name in ("a", "b"):
         more = ["trainer.max_steps=2", "callbacks.sample=null", "model.drop_rate=0.1"]
         run(tmp_path / "outputs" / name, *typed, *more, choices={"data": "instruct", "lora": "default"})
-    assert load_and_describe("outputs/a").known.base_source.endswith("best.ckpt")
+    assert load_and_describe("outputs/a").description.base_source.endswith("best.ckpt")
     gone.rename(tmp_path / "outputs" / "déplacée")  # retrouvée par son empreinte, malgré un autre dropout
     wanted = load_and_describe("outputs/a").model.state_dict()
     shutil.rmtree(tmp_path / "outputs" / "déplacée")

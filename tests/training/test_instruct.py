@@ -183,16 +183,16 @@ def test_stopped_and_resumed_it_ends_on_the_same_bits(case, step, talks, tmp_pat
     choices = {"model": "tiny", "data": "instruct", "tokenizer": "bytes", "experiment": "instruct"}
     run(tmp_path / "entier", *typed, choices=choices)
     monkeypatch.setattr(signals._State, "received", 0)
-    agreed = StopOnSignal._agreed
+    agreed = StopOnSignal._agree
 
     def stop(self, trainer, **options):
         signals._State.received = signal.SIGTERM if trainer.global_step == step else 0
         return agreed(self, trainer, **options)
 
-    monkeypatch.setattr(StopOnSignal, "_agreed", stop)
+    monkeypatch.setattr(StopOnSignal, "_agree", stop)
     with pytest.raises(signals.Interrupted):
         run(tmp_path / "course", *typed, choices=choices)
-    monkeypatch.setattr(StopOnSignal, "_agreed", lambda self, trainer, **options: 0)
+    monkeypatch.setattr(StopOnSignal, "_agree", lambda self, trainer, **options: 0)
     run(tmp_path / "course", choices=choices)
     same_run(tmp_path / "course", tmp_path / "entier")
 

@@ -5,13 +5,19 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.callbacks import Checkpoint
 
 from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.layout import BEST, LAST
+from gpt_lightning.typing import State
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from gpt_lightning.training.module import GPTModule
 
 
 class LastCheckpoint(Checkpoint):
@@ -29,7 +35,7 @@ class LastCheckpoint(Checkpoint):
         self.dirpath, self.every, self.keep = Path(dirpath), every, keep
         self._saved, self._due = 0, False
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         self._saved, self._due = trainer.global_step, False
         if trainer.is_global_zero:
             for path in self._steps():  # reprise d'un pas plus ancien : ce futur n'est plus le sien
@@ -37,26 +43,28 @@ class LastCheckpoint(Checkpoint):
                     path.unlink()
             self.prune()
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         self._due = self._due or not trainer.sanity_checking
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: "Trainer", pl_module: "GPTModule", batch: object, batch_idx: int
+    ) -> None:
         step, between = trainer.global_step, batch_idx % trainer.accumulate_grad_batches == 0
-        if between and step != self._saved and (self._due or self._numbered(step)):
+        if between and step != self._saved and (self._due or self._is_numbered(step)):
             began = time.perf_counter()
             self.save(trainer)
             pl_module.paused_seconds += time.perf_counter() - began
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if self._due or trainer.global_step != self._saved:
             self.save(trainer)
 
-    def save(self, trainer: Any) -> None:
+    def save(self, trainer: "Trainer") -> None:
         """Écrit last.ckpt maintenant ; tous les processus l'appellent ensemble, entre deux pas."""
         step, last = trainer.global_step, self.dirpath / LAST
         trainer.save_checkpoint(last)
         self._saved, self._due = step, False
-        if self._numbered(step) and trainer.is_global_zero:
+        if self._is_numbered(step) and trainer.is_global_zero:
             _link(last, self.dirpath / f"step_{step:07d}.ckpt")  # puis seulement, les plus anciens
             self.prune()
 
@@ -65,7 +73,7 @@ class LastCheckpoint(Checkpoint):
         for path in self._steps()[: -self.keep] if self.keep else []:
             path.unlink(missing_ok=True)
 
-    def _numbered(self, step: int) -> bool:
+    def _is_numbered(self, step: int) -> bool:
         return self.every is not None and step > 0 and step % self.every == 0
 
     def _steps(self) -> list[Path]:
@@ -84,33 +92,33 @@ class BestCheckpoint(Checkpoint):
     def state_key(self) -> str:
         return f"BestCheckpoint({self.monitor}, {self.mode})"
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if not trainer.sanity_checking:
             self.keep(trainer, pl_module)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if self.monitor in pl_module.metrics:
             self.keep(trainer, pl_module)
 
-    def keep(self, trainer: Any, pl_module: Any) -> None:
+    def keep(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         """Écrit best.ckpt si la dernière mesure est la meilleure."""
         if self.monitor not in pl_module.metrics:
-            known = ", ".join(sorted(pl_module.metrics))
-            raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {known}.")
+            metrics = ", ".join(sorted(pl_module.metrics))
+            raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {metrics}.")
         score, best = pl_module.metrics[self.monitor], self.best_model_score
         if math.isfinite(score) and (best is None or (score < best if self.mode == "min" else score > best)):
             self.best_model_score = score
             trainer.save_checkpoint(self.dirpath / BEST, weights_only=True)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"best_model_score": self.best_model_score}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         self.best_model_score = state_dict["best_model_score"]
 
 
 def _link(source: Path, target: Path) -> None:
-    """`target` est le même fichier que `source`, d'un coup et sans place de plus si le disque sait le faire."""
+    """Fait de `target` le même fichier que `source`, d'un coup, et sans place de plus si le disque sait le faire."""
     with durable.replacing(target) as beside:
         try:
             os.link(source, beside)

@@ -1,7 +1,7 @@
 """Dessiner les courbes de perte à la fin, à partir de metrics.csv."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning import Callback
 
@@ -11,7 +11,10 @@ from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from gpt_lightning.wording import tick
 
 if TYPE_CHECKING:
+    from lightning import Trainer
     from matplotlib.axes import Axes
+
+    from gpt_lightning.training.module import GPTModule
 
 
 class LossPlot(Callback):
@@ -20,14 +23,14 @@ class LossPlot(Callback):
     def __init__(self, *, metrics: str, folder: str) -> None:
         self.metrics, self.folder = Path(metrics), Path(folder)
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def teardown(self, trainer: "Trainer", pl_module: "GPTModule", stage: str) -> None:
         if stage == "fit":
             self._draw(trainer)
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: "Trainer", pl_module: "GPTModule", exception: BaseException) -> None:
         self._draw(trainer)
 
-    def _draw(self, trainer: Any) -> None:
+    def _draw(self, trainer: "Trainer") -> None:
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
@@ -37,7 +40,7 @@ class LossPlot(Callback):
 
 
 def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
-    """Les pertes (celle d'entraînement lissée), le minimum marqué, et le taux d'apprentissage dessous."""
+    """Dessine les pertes (celle d'entraînement lissée), leur minimum, et le taux d'apprentissage dessous."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, FuncFormatter
 
@@ -74,7 +77,7 @@ def draw(rows: dict[int, dict[str, float]], folder: Path) -> None:
 
 
 def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:
-    """La perte mesurée, pâle, et lissée ; celle en mode évaluation si elle est là."""
+    """Dessine la perte mesurée, pâle, et lissée ; celle en mode évaluation si elle est là."""
     x, raw = _in_epochs(curves["train/loss"], scale)
     smoothed = smooth(raw)
     if len(raw) > 10:
@@ -88,14 +91,14 @@ def _draw_training(axes: "Axes", curves: dict[str, list], scale: float) -> None:
 
 
 def smooth(values: list[float]) -> list[float]:
-    """Une moyenne mobile exponentielle dont la mémoire est un vingtième de la courbe, sans biais de départ."""
+    """Lisse par une moyenne mobile exponentielle, d'un vingtième de la courbe, sans biais de départ."""
     keep = 1 - 1 / max(1.0, len(values) / 20)
     total = weight = 0.0
-    smooth = []
+    means = []
     for value in values:
         total, weight = keep * total + value, keep * weight + 1
-        smooth.append(total / weight)
-    return smooth
+        means.append(total / weight)
+    return means
 
 
 def _in_epochs(points: list[tuple[float, float]], tokens_per_epoch: float) -> tuple[list[float], list[float]]:

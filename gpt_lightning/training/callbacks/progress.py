@@ -3,13 +3,19 @@
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import rich
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
 from gpt_lightning.wording import duration, number, percent
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+    from gpt_lightning.training.module import GPTModule
 
 log = logging.getLogger("gpt_lightning")
 
@@ -20,17 +26,17 @@ class Lines(Callback):
     def __init__(self) -> None:
         self._began, self._first = 0.0, 0
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         self._began, self._first = time.monotonic(), trainer.global_step
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         done, total = trainer.global_step - self._first, pl_module.plan.total_steps
-        left = None
+        seconds_left = None
         if done and total is not None:
-            left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
-        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, left))
+            seconds_left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
+        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, seconds_left))
 
 
 class Progress(ProgressBar):
@@ -49,7 +55,7 @@ class Progress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         super().on_train_start(trainer, pl_module)
         if not (self._enabled and trainer.is_global_zero and rich.get_console().is_terminal):
             return
@@ -68,18 +74,23 @@ class Progress(ProgressBar):
         self._bar.start()
 
     def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: "Trainer",
+        pl_module: "GPTModule",
+        outputs: "STEP_OUTPUT",
+        batch: object,
+        batch_idx: int,
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._bar is not None:
-            description = _speed(pl_module.metrics)
+            description = _describe_speed(pl_module.metrics)
             self._bar.update(self._task, completed=trainer.global_step, description=description)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         super().on_train_end(trainer, pl_module)
         self._stop()
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: "Trainer", pl_module: "GPTModule", exception: BaseException) -> None:
         self._stop()
 
     def _stop(self) -> None:
@@ -88,14 +99,16 @@ class Progress(ProgressBar):
             self._bar = None
 
 
-def _speed(metrics: Mapping[str, float]) -> str:
+def _describe_speed(metrics: Mapping[str, float]) -> str:
     """La perte et le débit, pour la barre de progression ; vide avant la première mesure."""
     if "train/loss" not in metrics:
         return ""
     return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
 
 
-def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left: float | None) -> str:
+def _evaluation(
+    step: int, total: int | None, metrics: Mapping[str, float], seconds_left: float | None
+) -> str:
     """La ligne d'une évaluation : pas, pertes (nats par jeton), débit, temps restant (secondes)."""
     line = f"pas {number(step)}" + (f"/{number(total)}" if total else "")
     if "train/loss" in metrics:
@@ -105,4 +118,4 @@ def _evaluation(step: int, total: int | None, metrics: Mapping[str, float], left
     line += f" | validation {number(metrics['val/loss'], 3)} ({more})"
     if "tokens_per_second" in metrics:
         line += f" | {number(metrics['tokens_per_second'])} jetons/s"
-    return line + (f" | reste {duration(left)}" if left else "")
+    return line + (f" | reste {duration(seconds_left)}" if seconds_left else "")

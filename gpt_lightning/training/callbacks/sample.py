@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
 
@@ -13,6 +13,11 @@ from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.wording import percent
 
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from gpt_lightning.training.module import GPTModule
+
 log = logging.getLogger("gpt_lightning")
 
 
@@ -20,23 +25,22 @@ class SampleText(Callback):
     """Continue chaque texte de `pl_module.prompts` de `max_new_tokens` jetons, toujours avec la même graine.
 
     Un modèle qui répond reçoit chaque texte comme une question, dans son gabarit ; un modèle qui classe donne à chacun
-    son étiquette. Les textes vont dans `folder`, dans
-    TensorBoard et à l'écran. Un texte que le tokenizer ne sait pas lire est dit, et remplacé par un début de document.
+    son étiquette. Les textes vont dans `folder`, dans TensorBoard et à l'écran. Si le tokenizer ne sait pas lire l'un
+    d'eux, le journal le dit, et le modèle commence un document.
     """
 
     def __init__(self, *, max_new_tokens: int, strategy: Strategy, folder: str, seed: int = 123) -> None:
         self.max_new_tokens = whole("callbacks.sample.max_new_tokens", max_new_tokens, 0)
-        self.strategy, self.folder, self.seed = (
-            strategy,
-            Path(folder),
-            whole("callbacks.sample.seed", seed, 0),
-        )
+        self.seed = whole("callbacks.sample.seed", seed, 0)
+        self.strategy, self.folder = strategy, Path(folder)
         self._prompts: list[str] = []
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._prompts = [self._readable(pl_module.tokenizer, prompt) for prompt in pl_module.prompts or ("",)]
+    def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
+        self._prompts = [
+            self._keep_readable(pl_module.tokenizer, prompt) for prompt in pl_module.prompts or ("",)
+        ]
 
-    def _readable(self, tokenizer: Any, prompt: str) -> str:
+    def _keep_readable(self, tokenizer: Any, prompt: str) -> str:
         try:
             tokenizer.encode(prompt)
         except UserError:  # un mot ou un caractère que ce tokenizer n'a pas
@@ -47,29 +51,29 @@ class SampleText(Callback):
             return ""
         return prompt
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         was_training = pl_module.model.training
         pl_module.model.eval()
         if pl_module.labels:
             with trainer.precision_plugin.forward_context():
-                found = classify(pl_module.model, pl_module.tokenizer, self._prompts)
+                shares = classify(pl_module.model, pl_module.tokenizer, self._prompts)
             pl_module.model.train(was_training)
             texts = []
-            for prompt, shares in zip(self._prompts, found, strict=True):
-                best = int(shares.argmax())
-                texts.append(_classified(prompt, pl_module.labels[best], float(shares[best])))
+            for prompt, row in zip(self._prompts, shares, strict=True):
+                best = int(row.argmax())
+                texts.append(_describe_label(prompt, pl_module.labels[best], float(row[best])))
             self._write(texts, trainer)
             return
-        template, asked = pl_module.template, {}
+        template, options = pl_module.template, {}
         if template is not None:
-            asked = {"ids": [template.asking(one) for one in self._prompts], "stop": template.stop}
+            options = {"ids": [template.asking(prompt) for prompt in self._prompts], "stop": template.stop}
         stream = TextStream(
             pl_module.model,
             pl_module.tokenizer,
             self._prompts,
-            **asked,
+            **options,
             strategy=self.strategy,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
@@ -81,7 +85,7 @@ class SampleText(Callback):
         between = "" if template is None else "\n» "
         self._write([row.prompt + between + row.text for row in stream.rows], trainer)
 
-    def _write(self, texts: list[str], trainer: Any) -> None:
+    def _write(self, texts: list[str], trainer: "Trainer") -> None:
         step = trainer.global_step
         content = "\n---\n".join(texts) + "\n"
         path = self.folder / f"step_{step:07d}.txt"
@@ -95,7 +99,7 @@ class SampleText(Callback):
                 logger.log_text("sample", content, step)
 
 
-def _classified(text: str, label: str, share: float) -> str:
+def _describe_label(text: str, label: str, share: float) -> str:
     """Un texte, et l'étiquette que le modèle lui donne."""
     short = " ".join(text.split())
     return f"{short if len(short) <= 100 else short[:99] + '…'}\n» {label} ({percent(share)})"

@@ -2,9 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
@@ -16,7 +15,7 @@ from gpt_lightning.durable import surviving
 class MetricsCSV(Logger):
     """Un journal Lightning dans `path`. Seule la dernière ligne, celle du pas courant, est jamais réécrite.
 
-    Chaque mesure est sur le disque aussitôt. À la reprise, les lignes d'après le pas repris sont oubliées.
+    Chaque mesure est sur le disque aussitôt. Une reprise oublie les lignes d'après le pas repris.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,17 +36,17 @@ class MetricsCSV(Logger):
     def version(self) -> str:
         return "csv"
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Les réglages sont dans config.yaml ; ce journal n'a que des mesures."""
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
+        """N'écrit rien : les réglages sont dans config.yaml, et ce journal n'a que des mesures."""
 
     @rank_zero_only
     def resume(self, step: int) -> None:
         """Relit les lignes déjà écrites, jusqu'à `step` compris, et efface les autres."""
         if self.path.exists():
-            kept = {row: values for row, values in read_metrics(self.path).items() if row <= step}
-            columns = list(dict.fromkeys(key for row in kept.values() for key in row))
+            rows = {at: row for at, row in read_metrics(self.path).items() if at <= step}
+            columns = list(dict.fromkeys(key for row in rows.values() for key in row))
             with surviving(self.path):
-                self._rewrite(columns, iter(sorted(kept.items())))
+                self._rewrite(columns, iter(sorted(rows.items())))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -61,9 +60,8 @@ class MetricsCSV(Logger):
             if new or self._torn or not self.path.exists():
                 self._rewrite([*self._columns, *new], self._with(self._step, self._row))
             else:
-                with open(
-                    self.path, "r+b"
-                ) as file:  # d'abord la ligne, puis ce qui dépasse : jamais sans elle
+                # d'abord la ligne, puis ce qui dépasse : jamais sans elle
+                with open(self.path, "r+b") as file:
                     file.seek(self._start)
                     file.write(_line(self._step, self._row, self._columns))
                     file.truncate()
@@ -71,7 +69,7 @@ class MetricsCSV(Logger):
 
     def _with(self, step: int, row: dict[str, float]) -> Iterator[tuple[int, dict[str, float]]]:
         past = _rows(self.path) if self.path.exists() else iter(())
-        yield from (one for one in past if one[0] != step)
+        yield from ((at, values) for at, values in past if at != step)
         yield step, row
 
     def _rewrite(self, columns: list[str], rows: Iterator[tuple[int, dict[str, float]]]) -> None:
@@ -100,7 +98,7 @@ def _columns(path: Path) -> list[str]:
         return next(csv.reader(file), ["step"])[1:]
 
 
-def _csv(values: list[Any]) -> bytes:
+def _csv(values: Sequence[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(values)
     return text.getvalue().encode("utf-8")

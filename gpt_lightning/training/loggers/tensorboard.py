@@ -1,6 +1,7 @@
 """TensorBoard : les pertes d'abord, sur une même courbe ; le reste derrière elles."""
 
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils.tensorboard import summary
 from gpt_lightning.durable import surviving
 
 FIRST = ("train/", "val/")
-SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qu'on dit différentes, puis l'alphabet
+SHOWN = 5  # colonnes que l'onglet HParams montre sans qu'on les coche : celles qui portent `differs`, puis l'alphabet
 OTHERS = "voir aussi"  # vient après « train » et « val » dans l'ordre des groupes
 
 
@@ -31,10 +32,10 @@ class TensorBoard(TensorBoardLogger):
         self._kwargs["purge_step"] = step + 1
 
     @rank_zero_only
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Écrit les mesures sous leur nom, ou dans le groupe OTHERS."""
-        named = {
-            key if key.startswith(FIRST) else f"{OTHERS}/{key}": value for key, value in dict(metrics).items()
+        scalars = {
+            key if key.startswith(FIRST) else f"{OTHERS}/{key}": value for key, value in metrics.items()
         }
         with self._surviving():
             if not self._has_layout:
@@ -42,10 +43,12 @@ class TensorBoard(TensorBoardLogger):
                 losses = ["Multiline", ["train/loss$", "val/loss$", "train/loss_eval"]]
                 layout = {"Pertes (nats par jeton)": {"entraînement et validation": losses}}
                 self.experiment.add_custom_scalars(layout)
-            super().log_metrics(named, step)
+            super().log_metrics(scalars, step)
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+    def log_hyperparams(
+        self, params: Any, metrics: Mapping[str, float] | None = None, step: int | None = None
+    ) -> None:
         """Garde les réglages et, quand `metrics` nomme des mesures déjà écrites, la ligne de HParams qui les montre."""
         with self._surviving():
             super().log_hyperparams(params)
@@ -71,7 +74,7 @@ class TensorBoard(TensorBoardLogger):
     def _surviving(self) -> AbstractContextManager[None]:
         return surviving(Path(self.log_dir))
 
-    def _write_row(self, params: Any, metrics: Any) -> None:
+    def _write_row(self, params: Any, metrics: Mapping[str, float]) -> None:
         # Lightning écrirait un point de plus, au pas 0, dans la courbe de chaque mesure
         experiment, start, end = summary.hparams(dict(params), dict(metrics))
         plugin = experiment.value[0].metadata.plugin_data
@@ -80,19 +83,19 @@ class TensorBoard(TensorBoardLogger):
             column.differs = True
         plugin.content = content.SerializeToString()
         writer = self.experiment._get_file_writer()
-        for one in (experiment, start, end):
-            writer.add_summary(one)
+        for record in (experiment, start, end):
+            writer.add_summary(record)
 
 
 def _silence_the_writer() -> None:
-    """L'erreur du fil qui écrit revient à l'écriture suivante, où elle est dite ; Python la montrerait aussi."""
-    shown = threading.excepthook
-    if getattr(shown, "silent", False):
+    """Cache l'erreur du fil qui écrit : elle revient à l'écriture suivante, qui la dit ; Python la montrerait aussi."""
+    show = threading.excepthook
+    if getattr(show, "silent", False):
         return
 
-    def hook(failed: Any) -> None:
+    def hook(failed: threading.ExceptHookArgs) -> None:
         if type(failed.thread).__name__ != "_AsyncWriterThread":
-            shown(failed)
+            show(failed)
 
     hook.silent = True  # type: ignore[attr-defined]
     threading.excepthook = hook
