@@ -77,7 +77,7 @@ OPTIONS |= {"--shell-completion"}
 def check_arguments(argv: list[str], config_name: str) -> list[str]:
     """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
 
-    `--version` dit notre version, et finit.
+    `--version` écrit notre version, et finit.
     """
     for argument in argv:
         if argument == "--version":
@@ -96,18 +96,18 @@ def check_arguments(argv: list[str], config_name: str) -> list[str]:
     return argv
 
 
-def for_key(key: str, known: list[str]) -> str | None:
+def for_key(key: str, keys: list[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
-    if key in SENTENCES and key not in known:
+    if key in SENTENCES and key not in keys:
         return SENTENCES[key]
-    ours = _ours(key, known)
+    ours = _ours(key, keys)
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 
 
-def _ours(key: str, known: list[str]) -> str | None:
+def _ours(key: str, keys: list[str]) -> str | None:
     """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
-    named = KEYS.get(key)
-    return named if named in known else next((one for one in known if one.endswith(f".{key}")), None)
+    ours = KEYS.get(key)
+    return ours if ours in keys else next((name for name in keys if name.endswith(f".{key}")), None)
 
 
 def for_choice(group: str, choice: str) -> str | None:

@@ -33,7 +33,7 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def note_signals() -> Iterator[None]:
-    """Pendant ce bloc, un signal est seulement noté, et `last_signal` le rend.
+    """Pendant ce bloc, un signal est seulement noté, et `last_signal` le donne.
 
     Un second Ctrl-C sort aussitôt : le dernier checkpoint est entier.
     """

@@ -37,4 +37,4 @@ def chat(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/chat.yaml, puis appelle `chat`."""
-    cli.run(chat, "chat", rules=ineffective.RULES)
+    cli.run(chat, "chat", ineffective=ineffective.TABLE)

@@ -31,7 +31,7 @@ def classify(settings: dict[str, Any]) -> None:
     asked = [one] if texts is None else texts
     size, found = settings["batch_size"], []
     room = loaded.max_length or loaded.model.config.context_length
-    progress = console.Progress(results.progress_line)
+    progress = console.ProgressLine(results.progress_line)
     for start in range(0, len(asked), size):
         part = asked[start : start + size]
         found += classify(
@@ -66,4 +66,4 @@ def _cut_texts(count: int, length: int) -> str:
 
 def main() -> None:
     """La commande : compose conf/classify.yaml, puis appelle `classify`."""
-    cli.run(classify, "classify", rules=ineffective.RULES)
+    cli.run(classify, "classify", ineffective=ineffective.TABLE)

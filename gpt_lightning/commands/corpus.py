@@ -20,7 +20,7 @@ def build_data(
         report=lambda path: console.log.info(
             f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {path}"
         ),
-        progress=console.Progress(_encoding),
+        progress=console.ProgressLine(_encoding),
         accumulate=accumulate,
     )
     if left_out := data.find():

@@ -33,7 +33,7 @@ def evaluate(settings: dict[str, Any]) -> float:
         )
     where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
-    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.Progress(_tokens_done))
+    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.ProgressLine(_tokens_done))
     if isinstance(score, LabelScore):
         print(_labels_result(loaded.source, where, score.loss, ClassReport(score.counts), data.labels))
     else:
@@ -73,4 +73,4 @@ def _tokens_done(done: int, total: int, seconds: float) -> str:
 
 def main() -> None:
     """La commande : compose conf/evaluate.yaml, avec le corpus de l'exécution, puis appelle `evaluate`."""
-    cli.run(evaluate, "evaluate", inherits="data", rules=ineffective.RULES)
+    cli.run(evaluate, "evaluate", inherits="data", ineffective=ineffective.TABLE)

@@ -49,4 +49,4 @@ def generate(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/generate.yaml, puis appelle `generate`."""
-    cli.run(generate, "generate", rules=ineffective.RULES)
+    cli.run(generate, "generate", ineffective=ineffective.TABLE)

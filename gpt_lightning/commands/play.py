@@ -20,4 +20,4 @@ def play(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """La commande : compose conf/play.yaml, qui est celle de serve, puis appelle `play`."""
-    cli.run(play, "play", rules=ineffective.RULES)
+    cli.run(play, "play", ineffective=ineffective.TABLE)

@@ -41,4 +41,4 @@ def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> s
 
 def main() -> None:
     """La commande : compose conf/prepare.yaml, puis appelle `prepare`."""
-    cli.run(prepare, "prepare", rules=ineffective.RULES)
+    cli.run(prepare, "prepare", ineffective=ineffective.TABLE)

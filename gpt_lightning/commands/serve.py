@@ -171,4 +171,4 @@ def _listening(address: str, source: str, name: str, chats: bool) -> str:
 
 def main() -> None:
     """La commande : compose conf/serve.yaml, puis appelle `serve`."""
-    cli.run(serve, "serve", rules=ineffective.RULES)
+    cli.run(serve, "serve", ineffective=ineffective.TABLE)

@@ -85,4 +85,4 @@ def is_the_same_run(asked: RunConfig) -> bool:
 
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True, rules=ineffective.RULES)
+    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE)
