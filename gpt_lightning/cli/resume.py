@@ -160,8 +160,8 @@ def _differences(
     for name, value in saved.items():
         inside = f"{key}.{name}" if key else str(name)
         here, source = usual.get(name), raw.get(name)
-        comes_from_another = isinstance(source, str) and "${" in source
-        if comes_from_another and (not deduced or "${output_dir}" in source):  # ce dossier-ci, et nul autre
+        formula = source if isinstance(source, str) and "${" in source else ""
+        if formula and (not deduced or "${output_dir}" in formula):  # ce dossier-ci, et nul autre
             continue
         if isinstance(value, dict) and isinstance(here, dict):
             yield from _differences(value, here, source if isinstance(source, dict) else {}, deduced, inside)

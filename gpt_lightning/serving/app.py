@@ -144,7 +144,7 @@ class Service:
         return values, ids
 
     async def continued(self, request: HTTPRequest) -> Response:
-        """Une suite en flux, chaque jeton avec ses candidats."""
+        """Une complétion en flux, chaque jeton avec ses candidats."""
         values, ids = await self._asked(request, playground.CONTINUE)
         choice = playground.continued(self.known, ids, values)
         self.metrics.read(len(ids))
@@ -207,7 +207,7 @@ class Service:
     async def _written(
         self, request: HTTPRequest, groups: Sequence[Sequence[Choice]]
     ) -> AsyncGenerator[Delta, None]:
-        """Les morceaux de ces suites, à mesure."""
+        """Les morceaux de ces complétions, à mesure."""
         began, first = time.monotonic(), True
         async with contextlib.aclosing(self._items(request, choices=groups)) as items:
             async for item in items:

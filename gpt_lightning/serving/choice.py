@@ -1,4 +1,4 @@
-"""Ce qui sort du fil du modèle : les morceaux d'une suite, ses jetons, et la fin d'un travail."""
+"""Ce qui sort du fil du modèle : les morceaux d'une complétion, ses jetons, et la fin d'un travail."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from gpt_lightning.decoding.text import GrowingText
 
 
 class Shown(NamedTuple):
-    """Un jeton écrit et sa mesure, où commence son texte dans la suite, et ce que les filtres laissent à ses rivaux."""
+    """Un jeton écrit, sa mesure, où son texte commence dans la complétion, et ce que les filtres laissent à ses rivaux."""
 
     scored: Scored
     offset: int
@@ -17,9 +17,9 @@ class Shown(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Ce qui vient de s'ajouter à la suite `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
+    """Ce qui vient de s'ajouter à la complétion `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
 
-    `length` : les jetons de la suite, depuis son début.
+    `length` : les jetons de la complétion, depuis son début.
     """
 
     rank: int
@@ -36,7 +36,7 @@ class Done(NamedTuple):
 
 
 class Choice:
-    """Une suite demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
+    """Une complétion demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
 
     def __init__(
         self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()

@@ -35,8 +35,8 @@ class Metrics:
         self.waited = counter("first_token_seconds_total", "Secondes d'attente du premier morceau.")
         self.firsts = counter("first_tokens_total", "Premiers morceaux.")
         self.queue = gauge("queue", "Demandes qui attendent.")
-        self.running = gauge("running", "Suites qui s'écrivent.")
-        self.rows = gauge("rows", "Suites qui peuvent s'écrire ensemble.")
+        self.running = gauge("running", "Complétions qui s'écrivent.")
+        self.rows = gauge("rows", "Complétions qui peuvent s'écrire ensemble.")
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Compte une réponse ; une route inconnue est « autre » : son nom vient de la demande."""
@@ -54,7 +54,7 @@ class Metrics:
         self.tokens.labels("prompt").inc(tokens)
 
     def wrote(self, tokens: int) -> None:
-        """Compte les jetons d'une suite."""
+        """Compte les jetons d'une complétion."""
         self.tokens.labels("completion").inc(tokens)
 
     def text(self, *, waiting: int, running: int, rows: int) -> str:

@@ -136,7 +136,7 @@ def surprises(model: ServedModel, ids: list[int], found: list[Scored]) -> dict[s
 
 
 def continued(model: ServedModel, ids: list[int], values: Mapping[str, Any]) -> Choice:
-    """La suite à écrire pour une demande de la page, avec les candidats de chaque jeton."""
+    """La complétion à écrire pour une demande de la page, avec les candidats de chaque jeton."""
     request.refuse_too_long(model, ids, values["max_tokens"], "text")
     row = Row(
         ids,
@@ -155,7 +155,7 @@ def continued(model: ServedModel, ids: list[int], values: Mapping[str, Any]) -> 
 
 
 def written(model: ServedModel, piece: Delta, before: str) -> dict[str, Any]:
-    """Un morceau de cette suite, qui vient après `before` : ses jetons, ce que chacun ajoute, et leurs candidats."""
+    """Un morceau de cette complétion, qui vient après `before` : ses jetons, ce que chacun ajoute, et leurs candidats."""
     tokens, whole = [], before + piece.text
     ends = [*(one.offset for one in piece.tokens[1:]), len(whole)]
     for (one, start, kept), end in zip(piece.tokens, ends, strict=False):

@@ -22,9 +22,9 @@ IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se pass
 
 
 class Job:
-    """Un travail : des suites à écrire (`choices`, par départ), ou une fonction à appeler entre deux jetons (`call`).
+    """Un travail : des complétions à écrire (`choices`, par départ), ou une fonction à appeler (`call`) entre deux jetons.
 
-    `deliver` reçoit des `Piece`, puis un `Done`, ou un `Refused`. `deadline` : l'instant où il est trop tard.
+    `deliver` reçoit des `Delta`, puis un `Done`, ou un `Refused`. `deadline` : l'instant où il est trop tard.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Worker:
 
     def _deliver(self, written: Written) -> None:
         job = self._owner.get(written.row)
-        if job is None:  # une autre de ses suites a échoué
+        if job is None:  # une autre de ses complétions a échoué
             return
         try:
             if written.error is not None:

@@ -297,7 +297,7 @@ def test_what_makes_no_sense_is_a_400_that_names_the_field(more, name, live):
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "morceaux"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": [1]}]}, "tool_calls"),
-        ({"messages": [{"role": "user", "content": "mot " * 400}]}, "suite comprise"),
+        ({"messages": [{"role": "user", "content": "mot " * 400}]}, "complétion comprise"),
         ({"top_logprobs": 2}, "logprobs=true"),
         ({"max_tokens": 2, "max_completion_tokens": 3}, "l'un des deux"),
         ({"tools": [{"type": "function"}]}, "tools"),

@@ -1,4 +1,4 @@
-"""Le protocole d'OpenAI : d'une demande à des suites à écrire ; `answer` en fait des réponses.
+"""Le protocole d'OpenAI : d'une demande à des complétions à écrire ; `answer` en fait des réponses.
 
 Source : la documentation de l'API d'OpenAI, routes /v1/completions et /v1/chat/completions.
 """
@@ -27,7 +27,7 @@ from gpt_lightning.serving.openai.fields import (
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.template import Message, Template
 
-CHOICES = 128  # suites d'une demande, toutes ensemble
+CHOICES = 128  # complétions d'une demande, toutes ensemble
 COMPLETION = COMMON | {
     "prompt": Field(anything),
     "max_tokens": Field(integer(0, 1 << 20), 16),
@@ -63,7 +63,7 @@ class ServedModel(NamedTuple):
     name: str
     tokenizer: Tokenizer
     context: int
-    rows: int  # suites qui s'écrivent ensemble, au plus
+    rows: int  # complétions qui s'écrivent ensemble, au plus
     template: Template | None = None
     created: int = 0
 
@@ -74,7 +74,7 @@ class ServedModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """Une demande lue : ses suites, par texte de départ, et la forme de sa réponse."""
+    """Une demande lue : ses complétions, par texte de départ, et la forme de sa réponse."""
 
     id: str
     created: int
@@ -87,11 +87,11 @@ class Request:
     usage: bool  # finir un flux par le compte des jetons
     top: int | None  # candidats montrés à chaque jeton ; None : aucune mesure
     max_tokens: int
-    echoed: list[str | None] | None = None  # les textes de départ, à rendre devant leur suite
+    echoed: list[str | None] | None = None  # les textes de départ, à rendre devant leur complétion
 
     @property
     def choices(self) -> list[Choice]:
-        """Toutes les suites, dans l'ordre de leurs rangs."""
+        """Toutes les complétions, dans l'ordre de leurs rangs."""
         return [one for group in self.groups for one in group]
 
     def counted(self, written: int) -> dict[str, int]:
@@ -156,7 +156,7 @@ def _request(
 ) -> Request:
     n, most = values["n"], values["max_tokens"]
     if n > model.rows:
-        raise Refused(f"n={n} : ce serveur écrit {model.rows} suites ensemble, au plus.", param="n")
+        raise Refused(f"n={n} : ce serveur écrit {model.rows} complétions ensemble, au plus.", param="n")
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
     how = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
@@ -185,10 +185,10 @@ def _request(
 
 
 def refuse_too_long(model: ServedModel, ids: Sequence[int], most: int, param: str) -> None:
-    """Refused, au nom du champ `param`, si `ids` et une suite de `most` jetons ne tiennent pas dans le contexte."""
+    """Refused, au nom du champ `param`, si `ids` et `most` jetons de plus ne tiennent pas dans le contexte."""
     if len(ids) + (most > 0 and len(ids) == model.context) > model.context:
         raise Refused(
-            f"{len(ids)} jetons, et ce modèle en lit {model.context}, suite comprise : raccourcissez le texte.",
+            f"{len(ids)} jetons, et ce modèle en lit {model.context}, complétion comprise : raccourcissez le texte.",
             param=param,
             code="context_length_exceeded",
         )
@@ -215,7 +215,9 @@ def _prompts(value: Any, n: int, model: ServedModel) -> list[tuple[str | None, l
     if not listed:
         raise Refused("prompt est une liste vide.", param="prompt")
     if len(listed) * n > CHOICES:  # avant de lire des textes par milliers
-        raise Refused(f"{len(listed)} textes et n={n} : une demande a {CHOICES} suites au plus.", param="n")
+        raise Refused(
+            f"{len(listed)} textes et n={n} : une demande a {CHOICES} complétions au plus.", param="n"
+        )
     return [_prompt(one, model) for one in listed]
 
 
@@ -238,7 +240,7 @@ def token_ids(name: str, value: Any, tokenizer: Tokenizer) -> list[int]:
 
 
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
-    """Ce qui décode la suite de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
+    """Ce qui décode la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
     return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
 
 

@@ -33,17 +33,17 @@ def token_text(tokenizer: Tokenizer, index: int) -> str:
 
 
 class Answer:
-    """La réponse à une demande, faite des `Delta` de ses suites : d'un coup, ou morceau par morceau."""
+    """La réponse à une demande, faite des `Delta` de ses complétions : d'un coup, ou morceau par morceau."""
 
     def __init__(self, request: Request, measured: Sequence[Sequence[Scored]] = ()) -> None:
         """`measured` : les mesures de chaque texte de départ que la réponse répète."""
         self.request, self.measured = request, measured
         self.counts = dict.fromkeys(range(len(request.choices)), 0)
-        self._begun: set[int] = set()  # les suites dont le flux a déjà donné un morceau
+        self._begun: set[int] = set()  # les complétions dont le flux a déjà donné un morceau
         self._offsets: dict[int, list[int]] = {}
 
     def opening(self, index: int) -> Delta | None:
-        """Ce qui précède la suite `index` dans la réponse : son texte de départ, avec `echo`."""
+        """Ce qui précède la complétion `index` dans la réponse : son texte de départ, avec `echo`."""
         one = self.request
         if one.echoed is None:
             return None
@@ -52,7 +52,7 @@ class Answer:
         text = self._echo(rank)
         if one.top is None:
             return Delta(index, text)
-        if rank not in self._offsets:  # les n suites d'un texte ont le même départ
+        if rank not in self._offsets:  # les n complétions d'un texte ont le même départ
             ends = itertools.accumulate(map(len, added(tokenizer, ids)), initial=0)
             self._offsets[rank] = [min(len(text), end) for end in itertools.islice(ends, len(ids))]
         first = Shown(Scored(ids[0], float("nan"), 0), 0)  # rien ne le précède : pas de mesure
@@ -66,7 +66,7 @@ class Answer:
         return one.model.tokenizer.decode(one.prompts[rank]) if text is None else text
 
     def part(self, piece: Delta, *, shift: int = 0) -> dict[str, Any]:
-        """Un morceau de /v1/completions ; `shift` est la longueur de ce qui le précède dans sa suite."""
+        """Un morceau de /v1/completions ; `shift` est la longueur de ce qui le précède dans sa complétion."""
         return {
             "index": piece.rank,
             "text": piece.text,
@@ -111,7 +111,7 @@ class Answer:
         return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
 
     def envelope(self, choices: list[dict[str, Any]], *, chunk: bool) -> dict[str, Any]:
-        """Ce qui entoure les suites d'une réponse, ou d'un morceau."""
+        """Ce qui entoure les complétions d'une réponse, ou d'un morceau."""
         one = self.request
         kind = "chat.completion" if one.chat else "text_completion"
         return {
@@ -146,7 +146,7 @@ class Answer:
         return found | {"usage": request.counted(sum(self.counts.values()))}
 
     def chunks(self, piece: Delta) -> list[dict[str, Any]]:
-        """Les morceaux d'un flux que `piece` donne : ce qui précède la suite d'abord, la première fois."""
+        """Les morceaux d'un flux que `piece` donne : ce qui précède la complétion d'abord, la première fois."""
         index, first = piece.rank, piece.rank not in self._begun
         self._begun.add(index)
         self.counts[index] = piece.length
@@ -166,7 +166,7 @@ class Answer:
         return [one | {"usage": None} for one in found] if self.request.usage else found
 
     def _shift(self, index: int) -> int:
-        """La longueur de ce qui précède la suite `index` dans la réponse."""
+        """La longueur de ce qui précède la complétion `index` dans la réponse."""
         return 0 if self.request.echoed is None else len(self._echo(index // self.request.n))
 
     def last_chunk(self) -> dict[str, Any] | None:
@@ -177,7 +177,7 @@ class Answer:
 
 
 def _after(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Deux morceaux d'une même suite, l'un après l'autre."""
+    """Deux morceaux d'une même complétion, l'un après l'autre."""
     traces = first["logprobs"], second["logprobs"]
     joined = {key: traces[0][key] + traces[1][key] for key in traces[0]} if traces[0] else None
     return second | {"text": first["text"] + second["text"], "logprobs": joined}
