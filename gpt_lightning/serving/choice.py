@@ -9,11 +9,11 @@ from gpt_lightning.decoding.text import GrowingText
 
 
 class Shown(NamedTuple):
-    """Un jeton écrit, sa mesure, où son texte commence dans la complétion, et ce que les filtres laissent à ses rivaux."""
+    """Un jeton écrit, sa mesure, la place de son texte dans la complétion, ce que les filtres laissent à ses rivaux."""
 
     scored: Scored
     offset: int
-    kept: tuple[float, ...] = ()
+    filtered: tuple[float, ...] = ()
 
 
 class Delta(NamedTuple):
@@ -30,20 +30,20 @@ class Delta(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Le travail est fini ; `value` est ce que rend celui qui n'écrit pas."""
+    """Le travail est fini ; `value` est ce que renvoie celui qui n'écrit pas."""
 
     value: Any = None
 
 
 class Choice:
-    """Une complétion demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
+    """Une complétion demandée : sa ligne du lot, et son texte, donné à mesure qu'il est sûr."""
 
     def __init__(
         self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()
     ) -> None:
         self.index, self.row, self.decode = index, row, decode
         self._grown, self._fresh, self._length = GrowingText(decode, stop), "", 0
-        self._held: list[Shown] = []
+        self._waiting: list[Shown] = []
         row.until = self._until
 
     def _until(self, token: int) -> bool:
@@ -55,12 +55,12 @@ class Choice:
         final = written.reason is not None
         if written.scored is not None and written.reason != "eos":
             before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
-            self._held.append(Shown(written.scored, len(before), written.kept))
+            self._waiting.append(Shown(written.scored, len(before), written.kept))
         text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""
         self._length += len(text)
         if not text and not final:
             return None
         cut = self._length if written.reason == "stop" or not final else None
-        ready = [one for one in self._held if cut is None or one.offset < cut]
-        self._held = [] if final else self._held[len(ready) :]
+        ready = [token for token in self._waiting if cut is None or token.offset < cut]
+        self._waiting = [] if final else self._waiting[len(ready) :]
         return Delta(self.index, text, tuple(ready), written.reason, len(self.row.new))

@@ -38,22 +38,22 @@ class Metrics:
         self.running = gauge("running", "Complétions qui s'écrivent.")
         self.rows = gauge("rows", "Complétions qui peuvent s'écrire ensemble.")
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def count_response(self, path: str, status: int, seconds: float) -> None:
         """Compte une réponse ; une route inconnue est « autre » : son nom vient de la demande."""
         route = path if path in KNOWN else "autre"
         self.requests.labels(route, status).inc()
         self.seconds.labels(route).inc(seconds)
 
-    def first_piece(self, seconds: float) -> None:
+    def count_first_piece(self, seconds: float) -> None:
         """Compte l'attente d'un premier morceau."""
         self.firsts.inc()
         self.waited.inc(seconds)
 
-    def read(self, tokens: int) -> None:
+    def count_prompt(self, tokens: int) -> None:
         """Compte les jetons d'un départ."""
         self.tokens.labels("prompt").inc(tokens)
 
-    def wrote(self, tokens: int) -> None:
+    def count_completion(self, tokens: int) -> None:
         """Compte les jetons d'une complétion."""
         self.tokens.labels("completion").inc(tokens)
 

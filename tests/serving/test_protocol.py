@@ -186,7 +186,7 @@ def test_half_a_character_is_bytes_and_never_shown():
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_conversation(stream, client, live):
     asked = {"model": "gpt_lightning", "messages": HELLO, "seed": 1, "max_completion_tokens": 15}
-    ids = live.service.known.template.opening([("user", HELLO[0]["content"])])
+    ids = live.service.model.template.opening([("user", HELLO[0]["content"])])
     (expected,) = alone(live, [""], ids=[ids], max_new_tokens=15, seed=1)
     if stream:
         chunks = list(
@@ -219,7 +219,7 @@ def test_the_messages_of_a_conversation_are_rendered_by_the_template(live):
     status, answer = live.ask("/v1/chat/completions", {"messages": talk, "max_tokens": 3})
     same = [("system", "Sois bref."), ("user", "Bonjour"), ("assistant", "Oui ?"), ("user", "Qui es-tu ?")]
     assert status == 200
-    assert answer["usage"]["prompt_tokens"] == len(live.service.known.template.opening(same))
+    assert answer["usage"]["prompt_tokens"] == len(live.service.model.template.opening(same))
 
 
 def test_a_model_that_never_learned_to_answer_says_so():
@@ -450,7 +450,7 @@ def test_every_figure_has_its_name_and_its_type():
 
 def test_two_services_do_not_count_together():
     one, other = Metrics(), Metrics()
-    one.read(12)
+    one.count_prompt(12)
     assert 'kind="prompt"} 12' in one.text(waiting=0, running=0, rows=1)
     assert "kind=" not in other.text(waiting=0, running=0, rows=1)
 
