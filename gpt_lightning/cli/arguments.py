@@ -98,12 +98,12 @@ def _expand_home(key: str, value: str) -> str:
 
 
 def literal_path(path: Path) -> str:
-    """Le chemin écrit de sorte que son « ~ » ne soit pas lu comme le dossier personnel."""
+    """Écrit un chemin de sorte que son « ~ » ne soit pas lu comme le dossier personnel."""
     return f"./{path}" if str(path).startswith("~") else str(path)
 
 
 def shell_override(key: str, path: Path) -> str:
-    """`key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
+    """La surcharge `key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
     value = literal_path(path)
     plain = unquote(value) == value and value[0] != "["
     return f"{key}={shlex.quote(value if plain else quote(value))}"
@@ -128,18 +128,18 @@ def value_of(key: str, overrides: list[str]) -> str | None:
 
 
 def unquote(value: str) -> str:
-    """`value` sans les guillemets qui l'entourent en entier."""
+    """Retire les guillemets qui entourent `value` en entier."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]:
         return value[1:-1]
     return value
 
 
 def quote(value: str) -> str:
-    """Une chaîne de la grammaire de Hydra qui vaut `value`, ni interpolée ni convertie."""
+    """Écrit `value` en chaîne de la grammaire de Hydra, ni interpolée ni convertie."""
     escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
     return "'" + escape_interpolations(escaped.replace("'", "\\'")) + "'"
 
 
 def escape_interpolations(value: str) -> str:
-    """Le texte, écrit de sorte qu'OmegaConf n'y voie pas d'interpolation."""
+    """Échappe un texte : OmegaConf n'y verra pas d'interpolation."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)

@@ -1,4 +1,4 @@
-"""conf/ : où il est, ce qu'un groupe propose, et une configuration composée sans la ligne de commande."""
+"""Trouver conf/ et les choix d'un groupe, et composer une configuration sans la ligne de commande."""
 
 import difflib
 import os
@@ -28,12 +28,12 @@ def choices(group: str) -> list[str]:
 
 
 def compose(config_name: str, *overrides: str) -> Settings:
-    """conf/<config_name>.yaml composé avec ces surcharges, en valeurs simples, les interpolations telles quelles."""
+    """Compose conf/<config_name>.yaml avec ces surcharges, en valeurs simples, sans résoudre les interpolations."""
     return plain(_compose(config_name, overrides))
 
 
 def compose_resolved(config_name: str, *overrides: str) -> tuple[Settings, Settings]:
-    """La même configuration deux fois : interpolations remplacées par leur valeur, puis telles quelles."""
+    """Compose la même configuration, d'abord résolue, puis avec ses interpolations telles quelles."""
     cfg = _compose(config_name, overrides)
     return plain(cfg, resolve=True), plain(cfg)
 
@@ -52,7 +52,7 @@ class FromEnvironment(str):
 
     @classmethod
     def of(cls, value: str, source: str) -> "FromEnvironment":
-        """`value`, qui s'écrit `source`."""
+        """Le texte `value`, qui s'écrit `source`."""
         text = cls(value)
         text.source = source
         return text
@@ -61,7 +61,7 @@ class FromEnvironment(str):
 def plain(cfg: DictConfig, *, resolve: bool = False) -> Settings:
     """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur.
 
-    UserError qui nomme la variable d'environnement absente.
+    UserError, qui nomme la variable d'environnement, s'il en manque une.
     """
     raw = cast(Settings, OmegaConf.to_container(cfg, resolve=False))
     if not resolve:
@@ -135,7 +135,7 @@ def group(name: str, choice: str) -> Settings:
 
 
 def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:
-    """Un choix qui n'existe pas dans un groupe, le plus proche, et tous les autres."""
+    """La phrase d'un choix qui n'existe pas : le plus proche, et tous les autres."""
     hint = f"vouliez-vous dire {group}={close[0]} ? " if close else ""
     return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
 

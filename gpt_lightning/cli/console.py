@@ -1,4 +1,4 @@
-"""Le journal à l'écran et dans un fichier, et l'avancement d'un long travail."""
+"""Écrire le journal à l'écran et dans un fichier, et afficher l'avancement d'un long travail."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ log = logging.getLogger("gpt_lightning")
 
 
 class RichHandler(logging.StreamHandler):
-    """Le message seul sur la sortie standard, d'accord avec la barre de progression."""
+    """Écrit le message seul sur la sortie standard, sans casser la barre de progression."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Écrit par la console de rich, qui sait où est la barre de progression."""
@@ -87,7 +87,7 @@ class LogFile(logging.FileHandler):
     _failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Dit la première erreur, sur l'erreur standard."""
+        """Affiche la première erreur, sur l'erreur standard."""
         why = durable.refusal(self.baseFilename, sys.exc_info()[1] or ValueError())
         if why is not None and not self._failed:
             self._failed = True
@@ -110,7 +110,7 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class ProgressLine:
-    """Dit où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
+    """Affiche où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
 
     def __init__(self, sentence: Callable[..., str], every: float = 5.0) -> None:
         self._sentence, self._every = sentence, every

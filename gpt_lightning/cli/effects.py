@@ -16,7 +16,7 @@ READ_A_PATH = ("files", "download", None)  # les sources qui lisent data.path
 
 
 class IneffectiveKeys(NamedTuple):
-    """Dans `commands`, ces clés sont sans effet `when` les réglages le disent ; `advice` dit quoi faire."""
+    """Des clés sans effet dans `commands` quand `when` est vrai des réglages ; `advice` dit quoi faire."""
 
     commands: tuple[str, ...]
     keys: tuple[str, ...]
@@ -38,13 +38,13 @@ def refuse_ineffective(
 
 
 def with_own_text(overrides: list[str], command: str) -> list[str]:
-    """`data.path=` sans `data=` veut dire `data=text`, sauf si l'expérience choisie lit déjà un fichier."""
+    """Ajoute `data=text` à `data.path=` sans `data=`, sauf si l'expérience choisie lit déjà un fichier."""
     typed = {override.partition("=")[0] for override in overrides}
     if "data.path" not in typed or typed & {"data", "data.source"}:
         return overrides
     experiment = [text for text in overrides if text.startswith("experiment=") and "," not in text]
     data = compose(command, *experiment).get("data")
-    if data is None or data["source"] in READ_A_PATH:  # sans corpus, la clé est inconnue, et sera dite
+    if data is None or data["source"] in READ_A_PATH:  # sans corpus, la clé est inconnue : Hydra la refuse
         return overrides
     console.log.info("Corpus     : data.path= sans data= : c'est data=text")
     return ["data=text", *overrides]

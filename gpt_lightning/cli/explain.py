@@ -25,14 +25,14 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # d
 
 
 def leave(error: Exception, config_name: str) -> NoReturn:
-    """Finit sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
+    """Finit la commande sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
     if not _explain_and_print(error, config_name):
         raise error
     sys.exit(1)
 
 
 def tell(error: Exception, config_name: str) -> None:
-    """Dit l'erreur, d'une phrase ou par sa trace, et laisse continuer."""
+    """Affiche l'erreur, d'une phrase ou par sa trace, et laisse continuer."""
     if not _explain_and_print(error, config_name):
         traceback.print_exception(error)
 
@@ -122,13 +122,13 @@ def refuse_unread_keys(keys: Iterable[str], config_name: str) -> None:
 
 
 def _unknown_key_sentence(key: str, close: Sequence[str]) -> str:
-    """Une clé qui n'existe pas, et les plus proches."""
+    """La phrase d'une clé qui n'existe pas, avec les plus proches."""
     hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
     return f"La clé « {key} » n'existe pas{hint}"
 
 
 def _os_error(filename: str, code: int, reason: str) -> str:
-    """Ce que le système refuse, en français pour les refus courants."""
+    """La phrase d'un refus du système, en français pour les plus courants."""
     reasons = {
         errno.ENOENT: "n'existe pas",
         errno.EACCES: "accès refusé",

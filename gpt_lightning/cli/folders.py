@@ -152,7 +152,7 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
 
 
 def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None:
-    """Si le signal `signum` a arrêté l'entraînement (0 : aucun), écrit ce qui est gardé, et comment continuer.
+    """Affiche ce qui est gardé et comment continuer, si le signal `signum` a arrêté l'entraînement (0 : aucun).
 
     Lève alors Interrupted : la commande finit sur le code du signal.
     """
@@ -169,7 +169,7 @@ def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None
 
 
 def _script(name: str) -> str:
-    """Comment lancer `name` : par son script à côté de celui qui tourne, ou par le paquet."""
+    """La commande qui lance `name` : son script, à côté de celui qui tourne, ou le paquet."""
     script = Path(sys.argv[0]).with_name(f"{name}.py")
     beside = Path(sys.argv[0]).suffix == ".py" and script.exists()
     return f"python {script}" if beside else f"python -m gpt_lightning {name}"
@@ -215,7 +215,7 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
 def _sweep_table(
     keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float | None]], folder: str
 ) -> str:
-    """Les tâches d'un balayage : leurs clés, leur perte de validation (nats par jeton), la meilleure marquée.
+    """La table d'un balayage : les clés de chaque tâche, sa perte de validation (nats par jeton), la meilleure.
 
     Une tâche sans perte a échoué.
     """

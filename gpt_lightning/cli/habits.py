@@ -1,4 +1,4 @@
-"""Ce que l'on tape par habitude d'autres outils, et ce qu'il faut taper ici : une phrase, jamais de trace."""
+"""Reconnaître ce que l'on tape par habitude d'autres outils, et dire ce qu'il faut taper ici."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ OPTIONS |= {"--shell-completion"}
 
 
 def check_arguments(argv: list[str], config_name: str) -> list[str]:
-    """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
+    """Vérifie que Hydra lit ces arguments, et les renvoie. UserError sur une option ou une suppression d'ailleurs.
 
     `--version` écrit notre version, et finit.
     """

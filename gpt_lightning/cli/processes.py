@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1  # prctl.h
 
 @dataclass(frozen=True)
 class Launcher:
-    """Ce que torchrun ou srun disent de ce processus et de ceux qu'ils ont lancés avec lui."""
+    """Le lanceur, torchrun ou srun, et la place de ce processus parmi ceux qu'il a lancés."""
 
     name: str
     rank: int
@@ -136,7 +136,7 @@ class SharedSettings:
             yield settings
 
     def hurry(self) -> None:
-        """La tâche a échoué ici : si c'est aussi le cas du premier processus, la suivante vient vite."""
+        """Réduit l'attente : la tâche a échoué ici ; si elle a échoué aussi dans le premier, la suivante vient vite."""
         self._store.set_timeout(FAREWELL)
 
     def once_per_machine(self, work: Callable[[], T]) -> T:
@@ -179,7 +179,7 @@ class SharedSettings:
 
 @contextmanager
 def share_settings(where: Launcher | None) -> Iterator[Callable[[Settings], None]]:
-    """De quoi donner des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
+    """Donne des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
     if where is None:
         yield lambda settings: None
         return
@@ -228,8 +228,10 @@ def once_per_machine(work: Callable[[], T]) -> T:
 
 
 def once(work: Callable[[], T]) -> T | None:
-    """Le résultat de `work` (des valeurs simples), exécuté par le premier processus ; None dans un enfant de Lightning,
-    qui reçoit des réglages où tout est décidé."""
+    """Le résultat de `work` (des valeurs simples), exécuté par le premier processus.
+
+    None dans un enfant de Lightning, qui reçoit des réglages où tout est décidé.
+    """
     if sys.argv[1:2] == [CHILD]:
         return None
     shared = SharedSettings.current
@@ -238,13 +240,13 @@ def once(work: Callable[[], T]) -> T | None:
 
 @contextmanager
 def children_run(command: str, settings: Settings, prepared: object) -> Iterator[None]:
-    """Pendant ce bloc, Lightning lance les autres processus sur `command` et ces réglages.
+    """Fait lancer à Lightning, pendant ce bloc, les autres processus sur `command` et ces réglages.
 
     Ils reçoivent `prepared`, ce que `once_per_machine` a renvoyé ici. Chacun lit et efface son fichier, que personne
     d'autre ne peut lire : un réglage venu de l'environnement peut être un secret.
 
-    Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
-    détruit et l'environnement remis, pour que la tâche suivante d'un balayage reparte de zéro.
+    La commande de Lightning rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de
+    processus est détruit et l'environnement remis, pour que la tâche suivante d'un balayage reparte de zéro.
     """
     from lightning.pytorch.strategies.launchers import subprocess_script
 

@@ -62,7 +62,7 @@ def record(folder: Path, asked: Settings, used: Settings) -> None:
         write_settings(folder, asked, used)
         try:
             machine = environment()
-        except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
+        except Exception as error:  # une machine mal connue n'arrête pas l'entraînement
             machine = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
         save_yaml(machine, folder / ENVIRONMENT)
 

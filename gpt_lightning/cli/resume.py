@@ -115,7 +115,7 @@ def _name_those_without_checkpoint(taken: Path) -> None:
 
 
 def _as_overrides(config_name: str, settings: Settings, record: Settings, typed: set[str]) -> list[str]:
-    """Les réglages d'une exécution, en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
+    """Écrit les réglages d'une exécution en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
 
     Deux fois : les valeurs simples d'abord, puis celles qui se déduisaient d'autres et ont été données à part.
     Un groupe que la commande choisit (`typed`) n'en vient pas.
@@ -153,7 +153,7 @@ def _choices(record: Settings, typed: set[str]) -> list[str]:
 def _differences(
     saved: Settings, usual: Settings, raw: Settings, deduced: bool, key: str = ""
 ) -> Iterator[tuple[str, object, bool]]:
-    """(clé, valeur, vrai si conf/ a cette clé) pour ce qui diffère entre `saved` et `usual`, celle de conf/ résolue.
+    """Les différences de `saved` avec `usual`, conf/ résolue : (clé, valeur, vrai si conf/ a cette clé).
 
     Une valeur qui se déduit d'une autre dans conf/ (`raw` a une interpolation) n'est donnée que si `deduced`.
     """

@@ -67,7 +67,7 @@ def run(
 
 @contextmanager
 def _exit_codes(config_name: str) -> Iterator[None]:
-    """Ce bloc finit sur un code honnête : une faute de la personne sur 1, un signal sur 128 et son numéro."""
+    """Finit ce bloc sur un code honnête : une faute de la personne sur 1, un signal sur 128 et son numéro."""
     try:
         yield
     except (signals.Interrupted, KeyboardInterrupt) as stopped:
@@ -84,7 +84,7 @@ def _exit_codes(config_name: str) -> Iterator[None]:
 def _refuse_ineffective_first(
     task: Task, typed: list[str], config_name: str, table: Iterable[effects.IneffectiveKeys]
 ) -> Task:
-    """`task`, qui refuse d'abord ce qui est tapé et ne changerait rien."""
+    """La tâche, qui refuse d'abord une clé tapée qui ne changerait rien."""
 
     def check_then_run(settings: Settings) -> float | None:
         effects.refuse_ineffective(typed, settings, config_name, table)

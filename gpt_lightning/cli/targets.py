@@ -1,4 +1,4 @@
-"""`_target_` : le seul endroit qui construit un objet nommé par une configuration, et la liste de ce qui est permis."""
+"""Construire l'objet qu'un `_target_` nomme, s'il est de la liste permise ; nul autre fichier ne le fait."""
 
 import importlib
 import inspect
@@ -74,7 +74,7 @@ def build_all(group: str, nodes: Mapping[str, object] | None) -> list[Any]:
 
 
 def _escape(node: Any) -> Any:
-    """`node`, dont les textes ne sont plus interpolés : ils l'ont déjà été, et l'un d'eux peut contenir « ${ »."""
+    """Échappe les textes de `node` : ils ont déjà été interpolés, et l'un d'eux peut contenir « ${ »."""
     if isinstance(node, str):
         # deux fois : Hydra résout la configuration, puis relit chaque valeur
         return escape_interpolations(escape_interpolations(str(node)))
@@ -155,7 +155,7 @@ def _check_keys(factory: Callable[..., object], target: str, given: list[str]) -
 
 @contextmanager
 def hydra_without_code() -> Iterator[None]:
-    """Pendant ce bloc, rien de ce qu'une configuration dit à Hydra de lui-même n'est exécuté.
+    """Empêche, pendant ce bloc, une configuration de faire exécuter autre chose par Hydra.
 
     Ses callbacks, ses journaux et son environnement construisent des objets, ou lancent des programmes : un fichier
     venu d'ailleurs (`--config-dir`) n'y touche pas, la commande oui, sauf aux callbacks et aux `_target_`. Hydra 1.3
@@ -193,7 +193,7 @@ def hydra_without_code() -> Iterator[None]:
 
 
 def _settings_of(cfg: DictConfig) -> Settings:
-    """Ce que la configuration dit à Hydra, moins ce qui est propre à une exécution."""
+    """Les réglages que la configuration donne à Hydra, moins ceux qui sont propres à une exécution."""
     settings = cast(Settings, OmegaConf.to_container(cfg.hydra, resolve=False))
     job = {f"job.{key}": settings["job"].get(key) for key in ("env_set", "env_copy", "chdir")}
     own = ("overrides", "runtime", "job", "mode")

@@ -63,7 +63,7 @@ def _skipped_files(files: Sequence[tuple[Path, str]]) -> str:
 
 
 def _encoding_progress(characters: int, seconds: float) -> str:
-    """Où en est l'écriture d'une base de jetons."""
+    """La phrase qui dit où en est l'écriture d'une base de jetons."""
     millions = characters / 1e6
     speed = number(millions / seconds, 1)
     return f"             {number(millions)} M de caractères encodés, {speed} M/s"

@@ -39,7 +39,7 @@ def evaluate(settings: Settings) -> float:
         )
     where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
-    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.ProgressLine(_progress))
+    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.ProgressLine(_progress_line))
     if isinstance(score, LabelScore):
         print(_labels_result(loaded.source, where, score.loss, ClassReport(score.counts), data.labels))
     else:
@@ -73,8 +73,8 @@ def _labels_result(
     )
 
 
-def _progress(done: int, total: int, seconds: float) -> str:
-    """Où en est une évaluation."""
+def _progress_line(done: int, total: int, seconds: float) -> str:
+    """La phrase qui dit où en est une évaluation."""
     left = duration(seconds / done * (total - done))
     return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
 

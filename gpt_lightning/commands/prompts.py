@@ -56,7 +56,7 @@ def read_prompt(settings: Settings, default: str) -> str:
 
 
 def read_prompts(path: str) -> list[str]:
-    """Un texte par ligne. UserError s'il n'y en a aucun."""
+    """Les textes d'un fichier, un par ligne. UserError s'il n'y en a aucun."""
     content = _without_last_newline(_read(path))
     if not content:
         raise UserError(f"prompts_file={path} est vide : il faut un texte par ligne.")

@@ -65,7 +65,7 @@ def write_lines(
     batch_size: int,
     source: str,
 ) -> None:
-    """Une ligne JSON par complétion : prompt, text (la complétion), tokens, reason, et logprobs si on les demande.
+    """Écrit une ligne JSON par complétion : prompt, text, tokens, reason, et logprobs si elles sont demandées.
 
     `continue_texts(textes, première ligne)` renvoie un TextStream. Chaque lot est écrit dès qu'il est fini : une
     interruption garde ce qui est fait.
@@ -86,7 +86,7 @@ def write_lines(
                 file.flush()
     finally:
         if output:
-            with contextlib.suppress(OSError):  # dit plus haut
+            with contextlib.suppress(OSError):  # la commande l'a déjà dit
                 file.close()
         seconds = time.monotonic() - began
         summary = _summary(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
@@ -96,7 +96,7 @@ def write_lines(
 def write_labels(
     texts: Sequence[str], shares: Sequence[Sequence[float]], labels: Sequence[str], *, output: str | None
 ) -> None:
-    """Une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
+    """Écrit une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
     kind = Path(output).suffix.lower() if output else ".tsv"
     lines = io.StringIO()
     table = csv.writer(lines, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
@@ -165,6 +165,6 @@ def _likelihood(logprobs: Sequence[float]) -> str:
 
 
 def progress_line(done: int, total: int, seconds: float) -> str:
-    """Où en est un fichier de textes de départ."""
+    """La phrase qui dit où en est un fichier de textes de départ."""
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
     return f"{number(done)} textes sur {number(total)}{left}"

@@ -22,7 +22,7 @@ KEY = "GPT_LIGHTNING_API_KEY"
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda address: None) -> None:
-    """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle. `on_ready` reçoit l'adresse."""
+    """Sert, jusqu'à Ctrl-C, le protocole d'OpenAI, et la page qui montre le modèle. `on_ready` reçoit l'adresse."""
     check(settings)
     key = api_key(settings)
 
@@ -73,7 +73,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
 
 
 def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
-    """Ce qu'il faut savoir du modèle pour lire une demande, et ce que la page en dit ; `local` : chemins compris."""
+    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
     from gpt_lightning.model.cost import n_parameters
     from gpt_lightning.serving import playground
     from gpt_lightning.serving.openai import request

@@ -1,4 +1,4 @@
-"""Ce qui sort du fil du modèle : les morceaux d'une complétion, ses jetons, et la fin d'un travail."""
+"""Les sorties du fil du modèle : les morceaux d'une complétion, ses jetons, et la fin d'un travail."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class Shown(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Ce qui vient de s'ajouter à la complétion `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
+    """L'ajout le plus récent à la complétion `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
 
     `length` : les jetons de la complétion, depuis son début.
     """
@@ -51,7 +51,7 @@ class Choice:
         return self._grown.stopped
 
     def piece(self, written: Written) -> Delta | None:
-        """Ce que ce jeton ajoute ; None si rien n'en est encore sûr."""
+        """Le morceau que ce jeton ajoute ; None si rien n'en est encore sûr."""
         final = written.reason is not None
         if written.scored is not None and written.reason != "eos":
             before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""

@@ -49,7 +49,7 @@ class Guard:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
             if scope["method"] == "POST":
-                receive = _again(await self._body(headers, receive), receive)
+                receive = _with_body(await self._body(headers, receive), receive)
         except Refused as refused:
             await refusal(refused)(scope, receive, send)
             return
@@ -103,7 +103,7 @@ class Guard:
         most = self.rules.max_body
         announced = headers.get("content-length", "0")
         if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
-            raise _too_long(most)
+            raise _size_refusal(most)
         try:
             async with asyncio.timeout(self.rules.body_seconds):
                 return await _read(receive, most)
@@ -116,7 +116,7 @@ class Guard:
 CLOSE = {"Connection": "close"}  # le reste du corps n'est pas lu : la connexion ne peut plus servir
 
 
-def _too_long(most: int) -> Refused:
+def _size_refusal(most: int) -> Refused:
     sentence = f"Le corps de la demande dépasse {most} octets (max_body_bytes)."
     return Refused(sentence, status=413, code="request_too_large", headers=CLOSE)
 
@@ -130,12 +130,12 @@ async def _read(receive: Receive, most: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise _too_long(most)
+            raise _size_refusal(most)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _with_body(body: bytes, receive: Receive) -> Receive:
     """Un `receive` qui donne ce corps, puis ce qui suit."""
     replayed = False
 

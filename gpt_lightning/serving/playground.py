@@ -1,4 +1,4 @@
-"""Ce que la page demande : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
+"""Répondre à la page : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
 
 import base64
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ TYPES = {
 
 
 class Shape(NamedTuple):
-    """Ce que la page dit du modèle : sa forme, un texte pour commencer, et le début de la commande qui l'ouvre."""
+    """La présentation du modèle : sa forme, un texte pour commencer, et le début de la commande qui l'ouvre."""
 
     layers: int
     heads: int

@@ -1,4 +1,4 @@
-"""Le serveur : uvicorn, des en-têtes qui doivent arriver à temps, et un arrêt qui finit ce qui s'écrit."""
+"""Faire tourner uvicorn, avec des en-têtes qui doivent arriver à temps et un arrêt qui finit ce qui s'écrit."""
 
 import asyncio
 import contextlib
@@ -98,14 +98,14 @@ class Server(uvicorn.Server):
         self._worker, self._grace, self._ready, self._stopping = worker, grace, ready, stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Écoute, puis le dit."""
+        """Écoute, puis appelle `ready`."""
         await super().startup(sockets)
         self.loop = asyncio.get_running_loop()
         self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Rien : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
+        """Ne prend aucun signal : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
         yield
 
     def abandon(self) -> None:

@@ -138,7 +138,7 @@ class Worker:
             job.deliver(error)
 
     def _admit(self) -> Job | None:
-        """Fait entrer ce qui a sa place ; renvoie celui qui est à appeler, et ne prend la place de personne.
+        """Fait entrer les travaux qui ont leur place ; renvoie celui qui est à appeler, et qui n'en prend pas.
 
         Un travail de plusieurs textes n'en fait entrer qu'un, puis repasse derrière les autres.
         """
@@ -186,7 +186,7 @@ class Worker:
                 job.deliver(Done())
 
     def _fail(self, error: Exception) -> None:
-        """Tout ce qui s'écrivait échoue : le modèle lui-même a failli."""
+        """Fait échouer tout ce qui s'écrivait : le modèle lui-même a failli."""
         failure = _failure(error)
         with self._changed:
             self.batch.clear()
@@ -195,7 +195,7 @@ class Worker:
 
 
 def _failure(error: Exception) -> Refused:
-    """Ce qu'un client apprend d'une faute du serveur ; le journal en sait plus."""
+    """Le refus qu'un client reçoit d'une faute du serveur ; le journal en dit plus."""
     if isinstance(error, UserError):
         return Refused(str(error), status=500, code="internal_error")
     log.error(JOB_FAILED, exc_info=error)

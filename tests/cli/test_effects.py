@@ -6,7 +6,7 @@ from gpt_lightning.cli import effects
 from gpt_lightning.cli.composition import choices, compose, known_keys
 from gpt_lightning.commands import ineffective
 
-IDLE = [
+INEFFECTIVE = [
     ("train", ["data=pydoc", "data.path=a.txt"], "data.path= .*data=text"),
     ("evaluate", ["data=wiktionnaire", "data.path=a.txt"], "data.path= .*data=text"),
     ("prepare", ["data=wiktionnaire", "data.path=a.txt"], "data.path= .*data=text"),
@@ -44,7 +44,7 @@ IDLE = [
 
 
 @pytest.mark.parametrize(
-    "command, typed, why", IDLE, ids=lambda one: " ".join(one) if isinstance(one, list) else ""
+    "command, typed, why", INEFFECTIVE, ids=lambda one: " ".join(one) if isinstance(one, list) else ""
 )
 def test_an_ineffective_key_is_refused_and_its_remedy_named(command, typed, why):
     with pytest.raises(ValueError, match=rf"^(?=.*= n'a pas d'effet ici : ).*{why}"):

@@ -312,7 +312,7 @@ def test_what_makes_no_sense_in_a_conversation(more, words, live):
 
 
 def test_what_asks_for_nothing_is_no_fault(live):
-    idle = {
+    neutral = {
         "suffix": None,
         "best_of": 1,
         "logit_bias": {},
@@ -321,11 +321,11 @@ def test_what_asks_for_nothing_is_no_fault(live):
         "n": None,
         "logprobs": None,
     }
-    assert live.completed(**ASK, **idle)["text"] == live.completed(**ASK)["text"]
+    assert live.completed(**ASK, **neutral)["text"] == live.completed(**ASK)["text"]
     more = {"stream_options": {"include_usage": None, "include_obfuscation": False}, "seed": -5}
     assert live.completed(**{**ASK, **more})["text"]
-    idle = {"tools": [], "response_format": {"type": "text"}, "store": False, "metadata": None}
-    assert live.ask("/v1/chat/completions", {"messages": HELLO, "max_tokens": 2, **idle})[0] == 200
+    neutral = {"tools": [], "response_format": {"type": "text"}, "store": False, "metadata": None}
+    assert live.ask("/v1/chat/completions", {"messages": HELLO, "max_tokens": 2, **neutral})[0] == 200
 
 
 def test_another_model_is_not_here(client):

@@ -1,4 +1,4 @@
-"""Le travail de chat : une conversation tenue dans la fenêtre du modèle, et ses commandes, qui commencent par « / »."""
+"""Tenir une conversation dans la fenêtre du modèle, et obéir à ses commandes, qui commencent par « / »."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -134,7 +134,7 @@ def apply_command(
 
 
 def _answer(speaker: Speaker, question: str, history: list[Message], session: ChatSession) -> None:
-    """Répond, et retient ce qui a été dit, même interrompu ; une question qui n'a pas de réponse est oubliée."""
+    """Répond, et retient la réponse, même interrompue ; oublie une question restée sans réponse."""
     history.append(Message("user", question.strip()))
     answer = ""
     try:
@@ -153,7 +153,7 @@ def _answer(speaker: Speaker, question: str, history: list[Message], session: Ch
 
 
 def _chat_help(source: str) -> str:
-    """Ce que l'on peut taper pendant une conversation."""
+    """L'aide d'une conversation."""
     return (
         f"[{source}]\n"
         "Une ligne est une question ; Ctrl-C arrête la réponse.\n"

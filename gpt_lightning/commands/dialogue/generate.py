@@ -26,7 +26,7 @@ class Session:
 def apply_command(
     session: Session, line: str, start: Session, find_strategy: Callable[[str], Strategy]
 ) -> Session:
-    """La séance après la commande `line` ; `find_strategy` la stratégie d'un nom. UserError si elle n'existe pas."""
+    """La séance après la commande `line` ; `find_strategy` trouve une stratégie. UserError si elle n'existe pas."""
     command, _, argument = line[1:].partition(" ")
     if command == "reset":
         return start
@@ -48,7 +48,7 @@ def apply_command(
 
 
 def lines() -> Iterator[str]:
-    """Les lignes tapées, jusqu'à la fin de l'entrée ; Ctrl-C devant l'invite n'est rien."""
+    """Les lignes tapées, jusqu'à la fin de l'entrée ; Ctrl-C devant l'invite est ignoré."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
     if isinstance(sys.stdin, io.TextIOWrapper):  # un octet invalide ne finit pas la séance

@@ -1,4 +1,4 @@
-"""Le corps d'une demande, champ par champ : ce qui se lit, ce qui ne se lit pas, et la phrase qui le dit.
+"""Lire le corps d'une demande, champ par champ, et refuser d'une phrase ce qui ne se lit pas.
 
 Les champs sont ceux de la documentation de l'API d'OpenAI ; ceux que ce serveur ajoute ont le nom de la `Strategy`.
 """
@@ -125,7 +125,7 @@ def real(least: float, most: float) -> Callable[[str, object], float]:
 
 
 def boolean(name: str, value: object) -> bool:
-    """true ou false."""
+    """Un booléen, true ou false."""
     return choice(name, value, (True, False))
 
 
@@ -156,7 +156,7 @@ def any_value(name: str, value: object) -> object:
 
 
 def stream_options(name: str, value: object) -> bool:
-    """Faut-il finir par le compte des jetons ?"""
+    """Vrai s'il faut finir par le compte des jetons."""
     if not isinstance(value, dict) or set(value) - {"include_usage", "include_obfuscation"}:
         raise UserError(f'{name} : il faut un objet, dont "include_usage" est la seule clé.')
     for key, option in value.items():

@@ -59,7 +59,7 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 
 
 class ServedModel(NamedTuple):
-    """Ce qu'il faut savoir du modèle pour lire une demande : son nom, son tokenizer, ses limites, son gabarit."""
+    """Le modèle, pour qui lit une demande : son nom, son tokenizer, ses limites, son gabarit."""
 
     name: str
     tokenizer: Tokenizer
@@ -106,7 +106,7 @@ class Request:
 
 
 def completion(body: JsonObject, model: ServedModel) -> Request:
-    """Une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
+    """Lit une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
     values = read(body, COMPLETION, COMPLETION_IGNORED)
     check_model(values["model"], model)
     prompts = _prompts(values["prompt"], values["n"], model)
@@ -118,7 +118,7 @@ def completion(body: JsonObject, model: ServedModel) -> Request:
 
 
 def chat(body: JsonObject, model: ServedModel) -> Request:
-    """Une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
+    """Lit une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
     values = read(body, CHAT, CHAT_IGNORED)
     check_model(values["model"], model)
     if model.template is None:
@@ -240,7 +240,7 @@ def token_ids(name: str, value: object, tokenizer: Tokenizer) -> list[int]:
 
 
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
-    """Ce qui décode la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
+    """Le décodeur de la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
     return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
 
 

@@ -1,4 +1,4 @@
-"""La réponse à une demande, dans la forme du protocole d'OpenAI : d'un coup, ou morceau par morceau."""
+"""Écrire la réponse à une demande dans la forme du protocole d'OpenAI, d'un coup ou morceau par morceau."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ TAIL = 16  # jetons qui suffisent à savoir ce qu'un de plus ajoute au texte
 
 
 def text_increments(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """Ce que chaque jeton ajoute au texte de ceux qui le précèdent ; rien, tant qu'un caractère n'est pas entier."""
+    """Le texte que chaque jeton ajoute à ceux qui le précèdent ; vide, tant qu'un caractère n'est pas entier."""
     decode, increments = tokenizer.decode, []
     for place in range(len(ids)):
         window = ids[max(0, place + 1 - TAIL) : place + 1]
@@ -43,7 +43,7 @@ class Answer:
         self._offsets: dict[int, list[int]] = {}
 
     def opening(self, index: int) -> Delta | None:
-        """Ce qui précède la complétion `index` dans la réponse : son texte de départ, avec `echo`."""
+        """Le morceau qui précède la complétion `index` dans la réponse : son texte de départ, avec `echo`."""
         request = self.request
         if request.echoed is None:
             return None
@@ -106,7 +106,7 @@ class Answer:
         return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
 
     def envelope(self, choices: list[JsonObject], *, chunk: bool) -> JsonObject:
-        """Ce qui entoure les complétions d'une réponse, ou d'un morceau."""
+        """L'enveloppe des complétions d'une réponse, ou d'un morceau."""
         request = self.request
         kind = "chat.completion" if request.chat else "text_completion"
         return {
@@ -136,7 +136,7 @@ class Answer:
                 continue
             before = self.opening(index)
             choice = self.completion_choice(joined, shift=self._shift(index))
-            choices.append(_after(self.completion_choice(before), choice) if before else choice)
+            choices.append(_join(self.completion_choice(before), choice) if before else choice)
         usage = request.token_usage(sum(self.counts.values()))
         return self.envelope(choices, chunk=False) | {"usage": usage}
 
@@ -176,8 +176,8 @@ class Answer:
         return self.envelope([], chunk=True) | {"usage": self.request.token_usage(sum(self.counts.values()))}
 
 
-def _after(first: JsonObject, second: JsonObject) -> JsonObject:
-    """Deux morceaux d'une même complétion, l'un après l'autre."""
+def _join(first: JsonObject, second: JsonObject) -> JsonObject:
+    """Joint deux morceaux d'une même complétion."""
     traces = first["logprobs"], second["logprobs"]
     joined = {key: traces[0][key] + traces[1][key] for key in traces[0]} if traces[0] else None
     return second | {"text": first["text"] + second["text"], "logprobs": joined}
