@@ -29,13 +29,13 @@ def choices(group: str) -> list[str]:
 
 def compose(config_name: str, *overrides: str) -> Settings:
     """Compose conf/<config_name>.yaml avec ces surcharges, en valeurs simples, sans résoudre les interpolations."""
-    return plain(_compose(config_name, overrides))
+    return to_plain(_compose(config_name, overrides))
 
 
 def compose_resolved(config_name: str, *overrides: str) -> tuple[Settings, Settings]:
     """Compose la même configuration, d'abord résolue, puis avec ses interpolations telles quelles."""
     cfg = _compose(config_name, overrides)
-    return plain(cfg, resolve=True), plain(cfg)
+    return to_plain(cfg, resolve=True), to_plain(cfg)
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -58,7 +58,7 @@ class FromEnvironment(str):
         return text
 
 
-def plain(cfg: DictConfig, *, resolve: bool = False) -> Settings:
+def to_plain(cfg: DictConfig, *, resolve: bool = False) -> Settings:
     """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur.
 
     UserError, qui nomme la variable d'environnement, s'il en manque une.
@@ -144,11 +144,11 @@ def known_keys(config_name: str) -> list[str]:
     """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
     cfg = compose(config_name)
     groups = [name for name in cfg if choices(str(name))]
-    return sorted({*_flat(cfg), *groups, "experiment"} if groups else {*_flat(cfg)})
+    return sorted({*_flatten(cfg), *groups, "experiment"} if groups else {*_flatten(cfg)})
 
 
-def _flat(content: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+def _flatten(content: Mapping[str, object], prefix: str = "") -> Iterator[str]:
     for key, value in content.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")

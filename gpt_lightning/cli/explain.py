@@ -103,10 +103,10 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
 
 def _unknown_key(key: str, config_name: str) -> str:
     sentence = habits.for_key(key, known_keys(config_name))
-    return sentence or _unknown_key_sentence(key, _closest(key, config_name))
+    return sentence or _unknown_key_sentence(key, _closest_keys(key, config_name))
 
 
-def _closest(key: str, config_name: str) -> list[str]:
+def _closest_keys(key: str, config_name: str) -> list[str]:
     keys = known_keys(config_name)
     last = key.rpartition(".")[2]
     by_last = [k for k in keys if k.rpartition(".")[2] == last]  # la bonne clé, sous un autre groupe

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, open_dict
 from gpt_lightning import durable, layout
 from gpt_lightning.cli import console, lock, signals
 from gpt_lightning.cli.arguments import Texts, escape_interpolations, literal_path, shell_override
-from gpt_lightning.cli.composition import plain
+from gpt_lightning.cli.composition import to_plain
 from gpt_lightning.cli.record import write_settings
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import (
@@ -112,7 +112,7 @@ class RunFolders:
                 pairs = zip(self._swept, self._values(), strict=True)
                 name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
                 cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
-        return plain(cfg, resolve=True)
+        return to_plain(cfg, resolve=True)
 
     def _reserve(self, output_dir: str | None) -> tuple[Path, list[Path]]:
         """Réserve un dossier à cette tâche seule ; renvoie aussi ceux qu'il a fallu créer."""
@@ -175,7 +175,7 @@ def _script(name: str) -> str:
     return f"python {script}" if beside else f"python -m gpt_lightning {name}"
 
 
-def following(folder: Path, command: str, *words: str) -> list[str]:
+def next_commands(folder: Path, command: str, *words: str) -> list[str]:
     """Les commandes à taper ensuite, prêtes à coller : `command` et ses mots, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
     source = [] if newest else [shell_override("ckpt_path", folder)]

@@ -91,7 +91,7 @@ def check_arguments(argv: list[str], config_name: str) -> list[str]:
         name = argument.partition("=")[0]
         if argument.startswith("-") and argument != "-" and name not in OPTIONS:
             key = name.lstrip("-").replace("-", "_")
-            ours = _ours(key, known_keys(config_name)) or key
+            ours = _our_key(key, known_keys(config_name)) or key
             raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
     return argv
 
@@ -100,11 +100,11 @@ def for_key(key: str, keys: list[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in keys:
         return SENTENCES[key]
-    ours = _ours(key, keys)
+    ours = _our_key(key, keys)
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 
 
-def _ours(key: str, keys: list[str]) -> str | None:
+def _our_key(key: str, keys: list[str]) -> str | None:
     """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
     ours = KEYS.get(key)
     return ours if ours in keys else next((name for name in keys if name.endswith(f".{key}")), None)

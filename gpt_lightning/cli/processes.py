@@ -239,7 +239,7 @@ def once(work: Callable[[], T]) -> T | None:
 
 
 @contextmanager
-def children_run(command: str, settings: Settings, prepared: object) -> Iterator[None]:
+def launch_children(command: str, settings: Settings, prepared: object) -> Iterator[None]:
     """Fait lancer à Lightning, pendant ce bloc, les autres processus sur `command` et ces réglages.
 
     Ils reçoivent `prepared`, ce que `once_per_machine` a renvoyé ici. Chacun lit et efface son fichier, que personne

@@ -141,8 +141,8 @@ def _as_overrides(config_name: str, settings: Settings, record: Settings, typed:
 
 def _choices(record: Settings, typed: set[str]) -> list[str]:
     try:
-        made = record["hydra"]["runtime"]["choices"]
-        pairs = [(group, made.get(group)) for group in GROUPS if group not in typed]
+        chosen = record["hydra"]["runtime"]["choices"]
+        pairs = [(group, chosen.get(group)) for group in GROUPS if group not in typed]
     except (KeyError, TypeError, AttributeError):
         raise UserError(
             "Reprise impossible : .hydra/hydra.yaml ne dit pas les choix de l'exécution."

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from gpt_lightning.cli import console, effects, habits, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
-from gpt_lightning.cli.composition import CONF, plain
+from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
@@ -157,7 +157,7 @@ def _job(
                 )
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
-                return task({**plain(cfg, resolve=True), **texts})
+                return task({**to_plain(cfg, resolve=True), **texts})
             with folders.open(cfg, texts) as settings:
                 share(settings)
                 result = task(settings)

@@ -57,7 +57,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
     if not _State.received:
         _State.received = signum
         with contextlib.suppress(OSError, ValueError, RuntimeError):
-            print(_stopping(name_of(signum)), file=sys.stderr, flush=True)
+            print(_stop_sentence(name_of(signum)), file=sys.stderr, flush=True)
 
 
 def name_of(signum: int) -> str:
@@ -65,7 +65,7 @@ def name_of(signum: int) -> str:
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
-def _stopping(signal: str) -> str:
+def _stop_sentence(signal: str) -> str:
     """La phrase d'un signal qui arrive pendant l'entraînement."""
     again = " (encore une fois pour sortir aussitôt)" if signal == "Ctrl-C" else ""
     return f"\n{signal} : le pas en cours se termine, puis l'entraînement est sauvé{again}."

@@ -27,9 +27,9 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.weights import load_for_inference
 
     data = build_data(settings["data"])
-    how = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    options = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **how
+        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **options
     )
     prepare_data(data, loaded.tokenizer, loaded.labels)
     if data.tokenizer.vocab_size > loaded.model.config.vocab_size:

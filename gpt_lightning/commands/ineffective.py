@@ -5,12 +5,6 @@ Ce qui est propre à train.py est déclaré dans training/run_config.py, à côt
 
 from gpt_lightning.cli.effects import READ_A_PATH, IneffectiveKeys
 from gpt_lightning.training.run_config import useless
-from gpt_lightning.typing import Settings
-
-
-def _unconditional(settings: Settings) -> bool:
-    return True
-
 
 _CORPUS = ("train", "evaluate", "prepare")
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -52,7 +46,7 @@ TABLE = (
         "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
     ),
     IneffectiveKeys(
-        ("evaluate", "prepare"), ("data.class_weights",), _unconditional, "elle ne sert qu'à train.py"
+        ("evaluate", "prepare"), ("data.class_weights",), lambda s: True, "elle ne sert qu'à train.py"
     ),
     IneffectiveKeys(
         ("classify",),
@@ -69,11 +63,11 @@ TABLE = (
     IneffectiveKeys(
         ("evaluate", "prepare"),
         ("data.passes", "data.shift", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
-        _unconditional,
+        lambda s: True,
         "elle ne sert qu'à train.py",
     ),
     IneffectiveKeys(
-        ("prepare",), ("data.batch_size",), _unconditional, "elle ne sert qu'à train.py et à evaluate"
+        ("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"
     ),
     IneffectiveKeys(
         ("train", "generate"),

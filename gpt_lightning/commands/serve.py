@@ -55,7 +55,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(_listening(address, loaded.source, model.name, bool(loaded.template)))
+        console.log.info(_ready_sentence(address, loaded.source, model.name, bool(loaded.template)))
         on_ready(address)
 
     http_server = server.build(
@@ -163,7 +163,7 @@ def api_key(settings: Settings) -> str | None:
     return key
 
 
-def _listening(address: str, source: str, name: str, chats: bool) -> str:
+def _ready_sentence(address: str, source: str, name: str, chats: bool) -> str:
     """La phrase qui dit que le serveur écoute, et où."""
     routes = "/v1/completions" + (" et /v1/chat/completions" if chats else "")
     return (

@@ -58,10 +58,10 @@ def train(settings: Settings) -> float:
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers)
-    with processes.children_run("train", used.values(), shared), signals.note_signals():
+    with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
-    following = folders.following(used.folder, *gpt.task.following)
+    following = folders.next_commands(used.folder, *gpt.task.following)
     return report.after(trainer, gpt, used.folder, time.monotonic() - began, following)
 
 

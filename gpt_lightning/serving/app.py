@@ -106,18 +106,18 @@ class Service:
         fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
         window, batch = ids[-self.model.context :], self.worker.batch
         logits = await self._call(request, lambda: playground.next_logits(batch.model, window, batch.device))
-        return await _in_other_thread(_to_json, playground.next_token, self.model, ids, logits, values)
+        return await _call_in_thread(_to_json, playground.next_token, self.model, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
         values, ids = await self._read_text(request, playground.SCORE, playground.WINDOWS)
         scores = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
-        return await _in_other_thread(_to_json, playground.surprises, self.model, ids, scores)
+        return await _call_in_thread(_to_json, playground.surprises, self.model, ids, scores)
 
     async def tokens(self, request: HTTPRequest) -> Response:
         """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
         _, ids = await self._read_text(request, playground.TEXT, playground.WINDOWS)
-        return await _in_other_thread(_to_json, playground.tokens_of, self.model, ids)
+        return await _call_in_thread(_to_json, playground.tokens_of, self.model, ids)
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
@@ -138,7 +138,7 @@ class Service:
             values = fields.read(body, accepted, {})
             return values, playground.text_ids(self.model, values["text"])
 
-        values, ids = await _in_other_thread(_read, read, await request.body())
+        values, ids = await _call_in_thread(_read, read, await request.body())
         if windows is not None and len(ids) > windows * self.model.context:
             most = windows * self.model.context
             raise Refused(f"{len(ids)} jetons : il en faut {most} au plus.", param="text")
@@ -179,7 +179,7 @@ class Service:
         raise Refused("La connexion est coupée.", status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., Request]) -> Response:
-        asked = await _in_other_thread(_read, reader, await request.body(), self.model)
+        asked = await _call_in_thread(_read, reader, await request.body(), self.model)
         scores: list[list[Scored]] = []
         if asked.echoed is not None and asked.top is not None:
             for ids in asked.prompts:
@@ -190,7 +190,7 @@ class Service:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
                 pieces = [piece async for piece in source]
             self.metrics.count_completion(sum(piece.length for piece in pieces if piece.reason))
-            return await _in_other_thread(_to_json, answer.body, pieces)
+            return await _call_in_thread(_to_json, answer.body, pieces)
         source = self._pieces(request, asked)
         first = await anext(source, None)  # un refus a encore son code HTTP
         return stream_response(self._events(answer, first, source))
@@ -271,7 +271,7 @@ class Service:
         yield "data: [DONE]\n\n"
 
 
-async def _in_other_thread(function: Callable[..., T], *arguments: object) -> T:
+async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
     """Appelle `function` dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
     return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
 

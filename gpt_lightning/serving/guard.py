@@ -49,7 +49,7 @@ class Guard:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
             if scope["method"] == "POST":
-                receive = _with_body(await self._body(headers, receive), receive)
+                receive = _prepend_body(await self._body(headers, receive), receive)
         except Refused as refused:
             await refusal(refused)(scope, receive, send)
             return
@@ -135,7 +135,7 @@ async def _read(receive: Receive, most: int) -> bytes:
             return b"".join(parts)
 
 
-def _with_body(body: bytes, receive: Receive) -> Receive:
+def _prepend_body(body: bytes, receive: Receive) -> Receive:
     """Un `receive` qui donne ce corps, puis ce qui suit."""
     replayed = False
 

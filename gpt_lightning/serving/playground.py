@@ -94,7 +94,7 @@ def tokens_of(model: ServedModel, ids: list[int]) -> JsonObject:
         same = False
     pairs = zip(ids, text_increments(model.tokenizer, ids), strict=True)
     return {
-        "tokens": [token(model, index) | {"text": more} for index, more in pairs],
+        "tokens": [token(model, index) | {"text": increment} for index, increment in pairs],
         "unread": 0,  # jetons du début que le modèle ne lit pas
         "text": text,
         "faithful": same,

@@ -159,11 +159,11 @@ def _request(
         raise Refused(f"n={n} : ce serveur écrit {model.rows} complétions ensemble, au plus.", param="n")
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
-    how = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
-    how["eos_id"] = model.tokenizer.eos_id
+    options = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
+    options["eos_id"] = model.tokenizer.eos_id
     groups = [
         [
-            Choice(rank, Row(ids, rank=rank, **how), decode, values["stop"])
+            Choice(rank, Row(ids, rank=rank, **options), decode, values["stop"])
             for rank in range(first * n, (first + 1) * n)
         ]
         for first, (ids, decode) in enumerate(zip(prompts, decoders, strict=True))
