@@ -1,4 +1,4 @@
-"""Le texte libre de la ligne de commande : ce que la grammaire de Hydra refuserait, ou lirait autrement."""
+"""Prendre le texte libre de la ligne de commande, que la grammaire de Hydra refuserait ou lirait autrement."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
         if argument == "-":
             argument = "prompt_file=-"
         key, equal, value = argument.partition("=")
-        _readable(key, value)
+        _check_utf8(key, value)
         if equal and key == "stop":
             texts[key] = [*texts.get(key, []), unquote(value)]
         elif equal and key == "prompt":
@@ -69,7 +69,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
     return sorted(overrides, key=_is_override), texts
 
 
-def _readable(key: str, value: str) -> None:
+def _check_utf8(key: str, value: str) -> None:
     """UserError si la ligne de commande n'est pas de l'UTF-8."""
     try:
         (key + value).encode("utf-8")
@@ -82,29 +82,29 @@ def _readable(key: str, value: str) -> None:
 
 
 def _path(key: str, value: str, sweep: bool) -> str:
-    """Une valeur de PATHS ou de NAMES dans la grammaire de Hydra : un texte, ou une liste."""
+    """Écrit une valeur de PATHS ou de NAMES dans la grammaire de Hydra : un texte, ou une liste."""
     if value[0] in "'\"":
         return value
     if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
-        parts = [unquote(one.strip()) for one in value[1:-1].split(",")]
-        return "[" + ",".join(quote(_expanded(key, part)) for part in parts) + "]"
+        parts = [unquote(part.strip()) for part in value[1:-1].split(",")]
+        return "[" + ",".join(quote(_expand_home(key, part)) for part in parts) + "]"
     parts = value.split(",") if sweep and not Path(value).exists() else [value]
-    return ",".join(quote(_expanded(key, part)) for part in parts)
+    return ",".join(quote(_expand_home(key, part)) for part in parts)
 
 
-def _expanded(key: str, value: str) -> str:
-    """Un chemin, son « ~ » remplacé par le dossier personnel."""
+def _expand_home(key: str, value: str) -> str:
+    """Remplace le « ~ » d'un chemin par le dossier personnel."""
     return os.path.expanduser(value) if key in PATHS else value
 
 
-def plainly(path: Path) -> str:
-    """Un chemin dont le « ~ » n'est pas le dossier personnel."""
+def literal_path(path: Path) -> str:
+    """Écrit un chemin de sorte que son « ~ » ne soit pas lu comme le dossier personnel."""
     return f"./{path}" if str(path).startswith("~") else str(path)
 
 
 def shell_override(key: str, path: Path) -> str:
-    """`key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
-    value = plainly(path)
+    """La surcharge `key=path` à coller dans un terminal : le shell, puis `take_free_text`, y relisent ce chemin."""
+    value = literal_path(path)
     plain = unquote(value) == value and value[0] != "["
     return f"{key}={shlex.quote(value if plain else quote(value))}"
 
@@ -120,7 +120,7 @@ def is_sweep(argv: list[str]) -> bool:
 
 def value_of(key: str, overrides: list[str]) -> str | None:
     """La dernière valeur donnée à `key`, telle que Hydra la lit ; None si elle n'est pas donnée, vide ou null."""
-    given = [one for one in overrides if one.startswith(f"{key}=")]
+    given = [override for override in overrides if override.startswith(f"{key}=")]
     if not given or given[-1] in (f"{key}=", f"{key}=null"):
         return None
     value = OverridesParser.create().parse_override(given[-1]).value()
@@ -128,18 +128,18 @@ def value_of(key: str, overrides: list[str]) -> str | None:
 
 
 def unquote(value: str) -> str:
-    """`value` sans les guillemets qui l'entourent en entier."""
+    """Retire les guillemets qui entourent `value` en entier."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]:
         return value[1:-1]
     return value
 
 
 def quote(value: str) -> str:
-    """Une chaîne de la grammaire de Hydra qui vaut `value`, ni interpolée ni convertie."""
+    """Écrit `value` en chaîne de la grammaire de Hydra, ni interpolée ni convertie."""
     escaped = re.sub(r"(\\*)(?='|\Z)", r"\1\1", value)  # une barre oblique ne compte que devant un guillemet
-    return "'" + literally(escaped.replace("'", "\\'")) + "'"
+    return "'" + escape_interpolations(escaped.replace("'", "\\'")) + "'"
 
 
-def literally(value: str) -> str:
-    """Un texte où OmegaConf ne verra pas d'interpolation."""
+def escape_interpolations(value: str) -> str:
+    """Échappe un texte : OmegaConf n'y verra pas d'interpolation."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)

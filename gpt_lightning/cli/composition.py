@@ -1,4 +1,4 @@
-"""conf/ : où il est, ce qu'un groupe propose, et une configuration composée sans la ligne de commande."""
+"""Trouver conf/ et les choix d'un groupe, et composer une configuration sans la ligne de commande."""
 
 import difflib
 import os
@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from omegaconf.resolvers import oc
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import Settings
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # à côté du paquet dans les sources ; dedans, une fois installé
@@ -32,21 +33,21 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
 
 
-def compose(config_name: str, *overrides: str) -> dict[str, Any]:
-    """conf/<config_name>.yaml composé avec ces surcharges, en valeurs simples, les interpolations telles quelles."""
-    return plain(_composed(config_name, overrides))
+def compose(config_name: str, *overrides: str) -> Settings:
+    """Compose conf/<config_name>.yaml avec ces surcharges, en valeurs simples, sans résoudre les interpolations."""
+    return to_plain(_compose(config_name, overrides))
 
 
-def compose_resolved(config_name: str, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """La même, ses interpolations remplacées par leur valeur ; puis telles quelles."""
-    cfg = _composed(config_name, overrides)
-    return plain(cfg, resolve=True), plain(cfg)
+def compose_resolved(config_name: str, *overrides: str) -> tuple[Settings, Settings]:
+    """Compose la même configuration, d'abord résolue, puis avec ses interpolations telles quelles."""
+    cfg = _compose(config_name, overrides)
+    return to_plain(cfg, resolve=True), to_plain(cfg)
 
 
-def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     ready = GlobalHydra.instance().is_initialized()
-    door = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
-    with door:
+    context = nullcontext() if ready else hydra.initialize_config_dir(str(CONF), version_base="1.3")
+    with context:
         return hydra.compose(config_name, list(overrides))
 
 
@@ -57,22 +58,22 @@ class FromEnvironment(str):
 
     @classmethod
     def of(cls, value: str, source: str) -> "FromEnvironment":
-        """`value`, qui s'écrit `source`."""
-        made = cls(value)
-        made.source = source
-        return made
+        """Le texte `value`, qui s'écrit `source`."""
+        text = cls(value)
+        text.source = source
+        return text
 
 
-def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+def to_plain(cfg: DictConfig, *, resolve: bool = False) -> Settings:
     """Une configuration en valeurs simples ; `resolve` remplace les interpolations par leur valeur.
 
-    UserError qui nomme la variable d'environnement absente.
+    UserError, qui nomme la variable d'environnement, s'il en manque une.
     """
-    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    raw = cast(Settings, OmegaConf.to_container(cfg, resolve=False))
     if not resolve:
         return raw
     try:
-        found = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        resolved = cast(Settings, OmegaConf.to_container(cfg, resolve=True))
     except InterpolationResolutionError as error:
         missing = re.search(r"Environment variable '(\w+)' not found", str(error))
         if missing is None:
@@ -82,42 +83,43 @@ def plain(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
             f"La variable d'environnement {name} manque : la configuration la lit (export {name}=...)."
         ) from None
     if "oc.env" not in str(raw):
-        return found
-    OmegaConf.register_new_resolver("oc.env", _marked, replace=True)
+        return resolved
+    OmegaConf.register_new_resolver("oc.env", _reference, replace=True)
     try:
         marked = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException:  # un nombre lu d'une variable : on reconnaît alors leurs valeurs
         names = set(re.findall(r"oc\.env:(\w+)", str(raw))) & set(os.environ)
-        marked = _hidden(found, {os.environ[name]: name for name in names if len(os.environ[name]) > 3})
+        marked = _hide(resolved, {os.environ[name]: name for name in names if len(os.environ[name]) > 3})
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
-    return cast(dict[str, Any], _with_sources(found, marked))
+    return cast(Settings, _with_sources(resolved, marked))
 
 
-def _hidden(value: Any, names: dict[str, str]) -> Any:
-    """`value`, où le contenu d'une variable est remplacé par son nom."""
+def _hide(value: object, names: dict[str, str]) -> object:
+    """Remplace, dans `value`, le contenu d'une variable par son nom."""
     if isinstance(value, dict):
-        return {key: _hidden(one, names) for key, one in value.items()}
+        return {key: _hide(child, names) for key, child in value.items()}
     if isinstance(value, list):
-        return [_hidden(one, names) for one in value]
+        return [_hide(child, names) for child in value]
     if isinstance(value, str):
         for content, name in names.items():
-            value = value.replace(content, _marked(name))
+            value = value.replace(content, _reference(name))
     return value
 
 
-def _marked(*arguments: Any) -> str:
-    """Ce que `oc.env` rend pour que l'on voie où sa valeur va."""
+def _reference(*arguments: object) -> str:
+    """L'interpolation elle-même, renvoyée à la place de `oc.env` pour voir où sa valeur va."""
     return "${oc.env:" + ",".join(map(str, arguments)) + "}"
 
 
-def _with_sources(found: Any, marked: Any) -> Any:
-    if isinstance(found, dict) and isinstance(marked, dict):
-        return {key: _with_sources(value, marked.get(key)) for key, value in found.items()}
-    if isinstance(found, list) and isinstance(marked, list):
-        return [_with_sources(*pair) for pair in zip(found, marked, strict=True)]
-    from_environment = isinstance(found, str) and isinstance(marked, str) and "${oc.env:" in marked
-    return FromEnvironment.of(found, marked) if from_environment and found != marked else found
+def _with_sources(resolved: object, marked: object) -> object:
+    if isinstance(resolved, dict) and isinstance(marked, dict):
+        return {key: _with_sources(value, marked.get(key)) for key, value in resolved.items()}
+    if isinstance(resolved, list) and isinstance(marked, list):
+        return [_with_sources(*pair) for pair in zip(resolved, marked, strict=True)]
+    if isinstance(resolved, str) and isinstance(marked, str) and "${oc.env:" in marked and resolved != marked:
+        return FromEnvironment.of(resolved, marked)
+    return resolved
 
 
 def hide_environment(values: Any) -> Any:
@@ -129,17 +131,17 @@ def hide_environment(values: Any) -> Any:
     return values.source if isinstance(values, FromEnvironment) else values
 
 
-def group(name: str, choice: str) -> dict[str, Any]:
+def group(name: str, choice: str) -> Settings:
     """Le contenu composé de conf/<name>/<choice>.yaml. UserError, avec les choix, s'il n'existe pas."""
-    known = choices(name)
-    if choice not in known:
-        close = difflib.get_close_matches(choice, known)
-        raise UserError(unknown_choice(name, choice, known, close))
+    listed = choices(name)
+    if choice not in listed:
+        close = difflib.get_close_matches(choice, listed)
+        raise UserError(unknown_choice(name, choice, listed, close))
     return compose("command", f"+{name}={choice}")[name]
 
 
 def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Sequence[str]) -> str:
-    """Un choix qui n'existe pas dans un groupe, le plus proche, et tous les autres."""
+    """La phrase d'un choix qui n'existe pas : le plus proche, et tous les autres."""
     hint = f"vouliez-vous dire {group}={close[0]} ? " if close else ""
     return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
 
@@ -148,11 +150,11 @@ def known_keys(config_name: str) -> list[str]:
     """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
     cfg = compose(config_name)
     groups = [name for name in cfg if choices(str(name))]
-    return sorted({*_flat(cfg), *groups, "experiment"} if groups else {*_flat(cfg)})
+    return sorted({*_flatten(cfg), *groups, "experiment"} if groups else {*_flatten(cfg)})
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _flatten(content: Mapping[str, object], prefix: str = "") -> Iterator[str]:
     for key, value in content.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Le journal à l'écran et dans un fichier, et l'avancement d'un long travail."""
+"""Écrire le journal à l'écran et dans un fichier, et afficher l'avancement d'un long travail."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from gpt_lightning import durable
 from gpt_lightning.wording import goes_on
@@ -18,10 +18,10 @@ log = logging.getLogger("gpt_lightning")
 
 
 class RichHandler(logging.StreamHandler):
-    """Le message seul sur la sortie standard, d'accord avec la barre de progression."""
+    """Écrit le message seul sur la sortie standard, sans casser la barre de progression."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Écrit par la console de rich, qui sait où est la barre."""
+        """Écrit par la console de rich, qui sait où est la barre de progression."""
         import rich
 
         console = rich.get_console()
@@ -29,8 +29,10 @@ class RichHandler(logging.StreamHandler):
 
 
 class Lasting(io.TextIOBase):
-    """Une sortie qui ne peut pas finir un entraînement : si plus personne ne la lit, ou si son disque est plein, ce qui
-    suit est perdu, et seulement cela."""
+    """Une sortie dont un échec n'arrête pas l'entraînement.
+
+    Si plus personne ne la lit, ou si son disque est plein, seul ce qui suit est perdu.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -44,7 +46,7 @@ class Lasting(io.TextIOBase):
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # buffer, name, mode ...
+    def __getattr__(self, name: str) -> object:  # buffer, name, mode ...
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
@@ -59,7 +61,7 @@ class Lasting(io.TextIOBase):
 
 
 def make_outputs_safe(*, lasting: bool) -> None:
-    """Les sorties remplacent ce que leur encodage n'a pas ; avec `lasting`, rien de ce qu'elles subissent n'arrête."""
+    """Règle les sorties : elles remplacent ce que leur encodage n'a pas ; `lasting` : leur échec n'arrête rien."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # fermée avant nous
@@ -80,12 +82,12 @@ def show_log(*, on_stdout: bool) -> None:
 
 
 class LogFile(logging.FileHandler):
-    """Un fichier de journal ; quand il ne s'écrit plus, il le dit une fois, et l'entraînement continue."""
+    """Un fichier de journal ; quand il ne s'écrit plus, la commande le dit une fois, et l'entraînement continue."""
 
     _failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Dit la première erreur, sur l'erreur standard."""
+        """Affiche la première erreur, sur l'erreur standard."""
         why = durable.refusal(self.baseFilename, sys.exc_info()[1] or ValueError())
         if why is not None and not self._failed:
             self._failed = True
@@ -107,8 +109,8 @@ def log_to(path: Path) -> Iterator[None]:
             handler.close()
 
 
-class Progress:
-    """Dit où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
+class ProgressLine:
+    """Affiche où en est un travail, toutes les `every` secondes : `sentence(*comptes, secondes écoulées)`."""
 
     def __init__(self, sentence: Callable[..., str], every: float = 5.0) -> None:
         self._sentence, self._every = sentence, every

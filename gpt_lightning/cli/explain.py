@@ -1,4 +1,4 @@
-"""Une erreur devient une phrase si c'est une faute de la personne ; toute autre garde sa trace."""
+"""Faire une phrase de l'erreur si c'est une faute de la personne ; toute autre garde sa trace."""
 
 import difflib
 import errno
@@ -25,20 +25,20 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # d
 
 
 def leave(error: Exception, config_name: str) -> NoReturn:
-    """Finit sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
-    if not _told(error, config_name):
+    """Finit la commande sur une phrase si c'est une faute de la personne ; sinon l'erreur continue, avec sa trace."""
+    if not _explain_and_print(error, config_name):
         raise error
     sys.exit(1)
 
 
 def tell(error: Exception, config_name: str) -> None:
-    """Dit l'erreur, d'une phrase ou par sa trace, et laisse continuer."""
-    if not _told(error, config_name):
+    """Affiche l'erreur, d'une phrase ou par sa trace, et laisse continuer."""
+    if not _explain_and_print(error, config_name):
         traceback.print_exception(error)
 
 
-def _told(error: Exception, config_name: str) -> bool:
-    """Vrai si l'erreur est une faute de la personne, et vient d'être dite."""
+def _explain_and_print(error: Exception, config_name: str) -> bool:
+    """Écrit la phrase de l'erreur ; faux si elle n'en a pas, faute du programme."""
     if type(error).__name__ == "SIGTERMException":  # de Lightning, qui sinon finirait sur zéro
         sys.exit(143)
     sentence = explain(error, config_name)
@@ -79,15 +79,15 @@ def explain(error: BaseException, config_name: str) -> str | None:
 def _explain_missing(error: MissingConfigException) -> str:
     missing = error.missing_cfg_file or ""
     group, _, choice = missing.rpartition("/")
-    known = choices(group) if group else []
-    if not known:
+    listed = choices(group) if group else []
+    if not listed:
         return f"La configuration {missing} n'existe pas dans {CONF}."
-    close = difflib.get_close_matches(choice, known)
-    return habits.for_choice(group, choice) or unknown_choice(group, choice, known, close)
+    close = difflib.get_close_matches(choice, listed)
+    return habits.for_choice(group, choice) or unknown_choice(group, choice, listed, close)
 
 
 def _explain_composition(error: BaseException, config_name: str) -> str:
-    """Une clé qui n'existe pas, ou une valeur que la configuration refuse."""
+    """La phrase d'une clé qui n'existe pas, ou d'une valeur que la configuration refuse."""
     text = str(error)
     chain: BaseException | None = error
     while chain is not None:
@@ -102,11 +102,11 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
 
 
 def _unknown_key(key: str, config_name: str) -> str:
-    known = habits.for_key(key, known_keys(config_name))
-    return known or _unknown_key_sentence(key, _closest(key, config_name))
+    sentence = habits.for_key(key, known_keys(config_name))
+    return sentence or _unknown_key_sentence(key, _closest_keys(key, config_name))
 
 
-def _closest(key: str, config_name: str) -> list[str]:
+def _closest_keys(key: str, config_name: str) -> list[str]:
     keys = known_keys(config_name)
     last = key.rpartition(".")[2]
     by_last = [k for k in keys if k.rpartition(".")[2] == last]  # la bonne clé, sous un autre groupe
@@ -115,21 +115,21 @@ def _closest(key: str, config_name: str) -> list[str]:
 
 def refuse_unread_keys(keys: Iterable[str], config_name: str) -> None:
     """UserError sur une clé du premier niveau ajoutée avec « + » : personne ne la lirait."""
-    known = {key.partition(".")[0] for key in known_keys(config_name)}
+    names = {key.partition(".")[0] for key in known_keys(config_name)}
     for key in keys:
-        if key not in known:
-            raise UserError(_unknown_key_sentence(key, difflib.get_close_matches(key, known)))
+        if key not in names:
+            raise UserError(_unknown_key_sentence(key, difflib.get_close_matches(key, names)))
 
 
 def _unknown_key_sentence(key: str, close: Sequence[str]) -> str:
-    """Une clé qui n'existe pas, et les plus proches."""
+    """La phrase d'une clé qui n'existe pas, avec les plus proches."""
     hint = f" : vouliez-vous dire {' ou '.join(close)} ?" if close else " ; « --cfg job » les montre toutes."
     return f"La clé « {key} » n'existe pas{hint}"
 
 
 def _os_error(filename: str, code: int, reason: str) -> str:
-    """Ce que le système refuse, en français pour les refus courants."""
-    known = {
+    """La phrase d'un refus du système, en français pour les plus courants."""
+    reasons = {
         errno.ENOENT: "n'existe pas",
         errno.EACCES: "accès refusé",
         errno.EPERM: "accès refusé",
@@ -139,4 +139,4 @@ def _os_error(filename: str, code: int, reason: str) -> str:
         errno.ENOSPC: "le disque est plein",
         errno.EROFS: "le disque est en lecture seule",
     }
-    return f"{filename} : {known.get(code, reason)}."
+    return f"{filename} : {reasons.get(code, reason)}."

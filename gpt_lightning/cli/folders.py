@@ -1,4 +1,4 @@
-"""Le dossier d'une exécution : créé par une seule, jamais celui d'une autre, et retiré si rien n'a commencé.
+"""Ouvrir le dossier d'une exécution, qui n'est jamais celui d'une autre, et le retirer si rien n'a commencé.
 
 Hydra n'écrit rien. Ce fichier seul crée outputs/<date>/<heure>/ (ou `output_dir=`), y écrit .hydra/ et config.yaml, et
 ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans celui du balayage.
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,9 +23,9 @@ from omegaconf import DictConfig, open_dict
 
 from gpt_lightning import durable, layout
 from gpt_lightning.cli import console, lock, signals
-from gpt_lightning.cli.arguments import Texts, literally, plainly, shell_override
-from gpt_lightning.cli.composition import plain
-from gpt_lightning.cli.record import keep
+from gpt_lightning.cli.arguments import Texts, escape_interpolations, literal_path, shell_override
+from gpt_lightning.cli.composition import to_plain
+from gpt_lightning.cli.record import write_settings
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import (
     CHECKPOINTS,
@@ -39,6 +38,7 @@ from gpt_lightning.layout import (
     SWEEP,
     resumable_files,
 )
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
 
@@ -51,7 +51,7 @@ class RunFolders:
         self._swept = swept_keys(overrides)
         self._results: list[tuple[int, list[str], float | None]] = []
 
-    def finished(self, result: Any) -> None:
+    def note_result(self, result: float | None) -> None:
         """Note le résultat de la tâche qui finit, si c'est une tâche de balayage ; None : elle a échoué."""
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
@@ -61,18 +61,20 @@ class RunFolders:
         """La table d'un balayage fini ; None si ce n'en est pas un, ou s'il n'en reste rien."""
         if self._sweep is None:
             return None
-        if not any(one.is_dir() for one in self._sweep.iterdir()):  # chaque tâche a échoué avant de commencer
+        if not any(
+            path.is_dir() for path in self._sweep.iterdir()
+        ):  # chaque tâche a échoué avant de commencer
             _remove(self._sweep, set(), self._sweep_created)
             return None
         return _sweep_table(self._swept, self._results, str(self._sweep))
 
     def _values(self) -> list[str]:
-        given = dict(one.split("=", 1) for one in HydraConfig.get().overrides.task if "=" in one)
+        given = dict(text.split("=", 1) for text in HydraConfig.get().overrides.task if "=" in text)
         return [given.get(key, "") for key in self._swept]
 
     @contextmanager
-    def opened(self, cfg: DictConfig, texts: Texts) -> Iterator[dict[str, Any]]:
-        """Réserve le dossier, y ouvre le journal, et rend les réglages résolus.
+    def open(self, cfg: DictConfig, texts: Texts) -> Iterator[Settings]:
+        """Réserve le dossier, y ouvre le journal, et donne les réglages résolus.
 
         Une reprise rouvre le dossier qu'elle continue. Si la tâche échoue avant ses premières mesures, il ne reste
         rien de ce qu'elle a écrit. UserError si `output_dir` est le dossier d'une autre exécution.
@@ -82,19 +84,19 @@ class RunFolders:
         if not resumed:
             if cfg.get("resume") and cfg.output_dir is not None:
                 _clear(Path(cfg.output_dir))
-            folder, created = self._reserved(cfg.output_dir)
+            folder, created = self._reserve(cfg.output_dir)
         elif cfg.output_dir is None:
             raise UserError("ckpt_path= se donne sur la ligne de commande, pas dans un fichier de conf/.")
         else:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
         with lock.hold(folder):
-            for one in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES))):
-                durable.sweep(one, alone=True)  # d'un processus tué
+            for place in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES))):
+                durable.sweep(place, alone=True)  # d'un processus tué
             try:
                 settings = {**self._settings(cfg, folder), **texts}
                 if not resumed:  # une reprise n'écrit rien avant d'être acceptée
-                    keep(folder, settings, settings)
+                    write_settings(folder, settings, settings)
                 with console.log_to(folder / LOG):
                     yield settings
             except BaseException:
@@ -102,18 +104,18 @@ class RunFolders:
                     _remove(folder, before, created)
                 raise
 
-    def _settings(self, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    def _settings(self, cfg: DictConfig, folder: Path) -> Settings:
         """Les réglages résolus de la tâche, dans `folder`."""
         with open_dict(cfg):
-            cfg.output_dir = literally(str(folder))
+            cfg.output_dir = escape_interpolations(str(folder))
             if self._sweep is not None and "run_name" in cfg and not cfg.run_name:
                 pairs = zip(self._swept, self._values(), strict=True)
                 name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
                 cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
-        return plain(cfg, resolve=True)
+        return to_plain(cfg, resolve=True)
 
-    def _reserved(self, output_dir: str | None) -> tuple[Path, list[Path]]:
-        """Un dossier à cette tâche seule, et ceux qu'il a fallu créer."""
+    def _reserve(self, output_dir: str | None) -> tuple[Path, list[Path]]:
+        """Réserve un dossier à cette tâche seule ; renvoie aussi ceux qu'il a fallu créer."""
         hydra, asked = HydraConfig.get(), None if output_dir is None else Path(output_dir)
         if hydra.mode != RunMode.MULTIRUN:
             return _claim(asked, RECORD)
@@ -125,17 +127,17 @@ class RunFolders:
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:
     """Les clés que ces surcharges font varier : celles qui ont plusieurs valeurs."""
-    typed = [one for one in overrides if "=" in one and not one.startswith(("-", "hydra."))]
+    typed = [text for text in overrides if "=" in text and not text.startswith(("-", "hydra."))]
     parsed = OverridesParser.create().parse_overrides(typed)
-    return [one.get_key_element() for one in parsed if one.is_sweep_override()]
+    return [override.get_key_element() for override in parsed if override.is_sweep_override()]
 
 
 def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
-    """Réserve `asked`, ou le premier nom libre de cette seconde, en y créant `mark` ; rend aussi les dossiers créés."""
+    """Réserve `asked`, ou le premier nom libre de cette seconde, en y créant `mark` ; renvoie les dossiers créés."""
     now = time.strftime("%Y-%m-%d/%H-%M-%S")
     names = (OUTPUTS / (now if n == 1 else f"{now}_{n}") for n in count(1))
     for folder in names if asked is None else [asked]:
-        created = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
+        created = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -150,39 +152,37 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
 
 
 def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None:
-    """Si le signal `signum` a arrêté l'entraînement (0 : aucun), dit ce qui est gardé, et comment continuer.
+    """Affiche ce qui est gardé et comment continuer, si le signal `signum` a arrêté l'entraînement (0 : aucun).
 
     Lève alors Interrupted : la commande finit sur le code du signal.
     """
     if not signum:
         return
-    last, said = (
-        layout.last(folder),
-        f"\nInterrompu par {signals.name_of(signum)} au pas {number(step)}.",
-    )
+    last = layout.last(folder)
+    stop = f"\nInterrompu par {signals.name_of(signum)} au pas {number(step)}."
     if last.exists():
         again = f"{_script(command)} {shell_override('ckpt_path', folder)}"
-        console.log.info(f"{said} Gardé : {last}. Pour continuer :\n    {again}")
+        console.log.info(f"{stop} Gardé : {last}. Pour continuer :\n    {again}")
     else:
-        console.log.info(f"{said} Rien n'est gardé : callbacks.last est retiré.")
+        console.log.info(f"{stop} Rien n'est gardé : callbacks.last est retiré.")
     raise signals.Interrupted(signum)
 
 
 def _script(name: str) -> str:
-    """Comment lancer `name` : par son script à côté de celui qui tourne, ou par le paquet."""
+    """La commande qui lance `name` : son script, à côté de celui qui tourne, ou le paquet."""
     script = Path(sys.argv[0]).with_name(f"{name}.py")
     beside = Path(sys.argv[0]).suffix == ".py" and script.exists()
     return f"python {script}" if beside else f"python -m gpt_lightning {name}"
 
 
-def following(folder: Path, command: str, *words: str) -> list[str]:
+def next_commands(folder: Path, command: str, *words: str) -> list[str]:
     """Les commandes à taper ensuite, prêtes à coller : `command` et ses mots, puis TensorBoard."""
     newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
     source = [] if newest else [shell_override("ckpt_path", folder)]
     logs = OUTPUTS if newest else folder
     return [
         " ".join([_script(command), *words, *source]),
-        f"tensorboard --logdir {shlex.quote(plainly(logs))}",
+        f"tensorboard --logdir {shlex.quote(literal_path(logs))}",
     ]
 
 
@@ -207,15 +207,15 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
         if path.name not in before:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for one in reversed(created):
+    for path in reversed(created):
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
-            one.rmdir()
+            path.rmdir()
 
 
 def _sweep_table(
     keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float | None]], folder: str
 ) -> str:
-    """Les tâches d'un balayage : leurs clés, leur perte de validation (nats par jeton), la meilleure marquée.
+    """La table d'un balayage : les clés de chaque tâche, sa perte de validation (nats par jeton), la meilleure.
 
     Une tâche sans perte a échoué.
     """

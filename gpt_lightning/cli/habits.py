@@ -1,4 +1,4 @@
-"""Ce que l'on tape par habitude d'autres outils, et ce qu'il faut taper ici : une phrase, jamais de trace."""
+"""Reconnaître ce que l'on tape par habitude d'autres outils, et dire ce qu'il faut taper ici."""
 
 from pathlib import Path
 
@@ -75,9 +75,9 @@ OPTIONS |= {"--shell-completion"}
 
 
 def check_arguments(argv: list[str], config_name: str) -> list[str]:
-    """Les arguments, s'ils sont de ceux que Hydra lit. UserError sur une option ou une suppression d'ailleurs.
+    """Vérifie que Hydra lit ces arguments, et les renvoie. UserError sur une option ou une suppression d'ailleurs.
 
-    `--version` dit notre version, et finit.
+    `--version` écrit notre version, et finit.
     """
     for argument in argv:
         if argument == "--version":
@@ -91,23 +91,23 @@ def check_arguments(argv: list[str], config_name: str) -> list[str]:
         name = argument.partition("=")[0]
         if argument.startswith("-") and argument != "-" and name not in OPTIONS:
             key = name.lstrip("-").replace("-", "_")
-            ours = _ours(key, known_keys(config_name)) or key
+            ours = _our_key(key, known_keys(config_name)) or key
             raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
     return argv
 
 
-def for_key(key: str, known: list[str]) -> str | None:
+def for_key(key: str, keys: list[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
-    if key in SENTENCES and key not in known:
+    if key in SENTENCES and key not in keys:
         return SENTENCES[key]
-    ours = _ours(key, known)
+    ours = _our_key(key, keys)
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 
 
-def _ours(key: str, known: list[str]) -> str | None:
+def _our_key(key: str, keys: list[str]) -> str | None:
     """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
-    named = KEYS.get(key)
-    return named if named in known else next((one for one in known if one.endswith(f".{key}")), None)
+    ours = KEYS.get(key)
+    return ours if ours in keys else next((name for name in keys if name.endswith(f".{key}")), None)
 
 
 def for_choice(group: str, choice: str) -> str | None:

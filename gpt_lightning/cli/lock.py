@@ -11,10 +11,11 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from gpt_lightning import durable
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import JsonObject
 
 NAME = ".lock"
 _held: set[Path] = set()  # le noyau laisse un processus reprendre son propre verrou
@@ -29,7 +30,7 @@ def hold(folder: Path) -> Iterator[None]:
     with durable.refusals(path):
         opened = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     with opened as file:
-        if not _taken(file) or not _named(file, path):
+        if not _acquire(file) or not _is_still_at(file, path):
             raise UserError(_run_is_alive(str(folder), _owner(file)))
         with durable.refusals(path):
             file.truncate(0)
@@ -44,39 +45,39 @@ def hold(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _taken(file: IO[str]) -> bool:
+def _acquire(file: IO[str]) -> bool:
     """Prend le verrou ; faux si un autre processus vivant l'a."""
     try:
         import fcntl
     except ImportError:  # Windows
-        return not _alive(_owner(file))
+        return not _is_alive(_owner(file))
     try:  # pas flock : un processus de lecture qui survit un instant le garderait
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # ce système de fichiers n'en a pas
-        return not _alive(_owner(file))
+        return not _is_alive(_owner(file))
     return True
 
 
-def _named(file: IO[str], path: Path) -> bool:
-    """Faux si le fichier ouvert n'est plus celui de ce nom : son détenteur vient de le rendre, un autre l'a repris."""
+def _is_still_at(file: IO[str], path: Path) -> bool:
+    """Faux si le fichier ouvert n'est plus à ce chemin : son détenteur vient de le retirer, un autre l'a repris."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _owner(file: IO[str]) -> dict[str, Any] | None:
+def _owner(file: IO[str]) -> JsonObject | None:
     file.seek(0)
     try:
-        found = json.loads(file.read())
+        owner = json.loads(file.read())
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return owner if isinstance(owner, dict) else None
 
 
-def _alive(owner: dict[str, Any] | None) -> bool:
+def _is_alive(owner: JsonObject | None) -> bool:
     if not owner or owner.get("host") != socket.gethostname():
         return False
     try:
@@ -86,6 +87,6 @@ def _alive(owner: dict[str, Any] | None) -> bool:
 
 
 def _run_is_alive(folder: str, owner: Mapping[str, object] | None) -> str:
-    """Un autre entraînement écrit dans ce dossier."""
+    """La phrase qui dit qu'un autre entraînement écrit dans ce dossier."""
     who = f" (processus {owner.get('pid')} de {owner.get('host')})" if owner else ""
     return f"{folder} est celui d'un entraînement en cours{who} : attendez sa fin, ou choisissez un autre output_dir=."

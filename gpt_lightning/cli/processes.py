@@ -1,4 +1,4 @@
-"""Les autres processus d'une exécution : ceux que Lightning lance, ceux de torchrun, ceux de SLURM.
+"""Faire travailler les autres processus d'une exécution : ceux que Lightning lance, ceux de torchrun, ceux de SLURM.
 
 Un seul lit la ligne de commande : le premier. Il compose la configuration et choisit le dossier ; les autres reçoivent
 ses réglages, par un fichier s'il les lance lui-même, par le réseau sinon.
@@ -18,21 +18,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import Settings
 
 CHILD = "--child"  # un processus que Lightning a lancé : le fichier des réglages suit
 CONNECTION = timedelta(minutes=5)  # le temps de se trouver
 PATIENCE = timedelta(days=30)  # entre deux tâches d'un balayage, il y a un entraînement
 FAREWELL = timedelta(seconds=30)  # délai laissé aux autres pour lire que tout est fini
 BRIEF = timedelta(seconds=5)  # le même, quand la tâche a échoué
+T = TypeVar("T")
 _PR_SET_PDEATHSIG = 1  # prctl.h
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """Ce que torchrun ou srun disent de ce processus et de ceux qu'ils ont lancés avec lui."""
+    """Le lanceur, torchrun ou srun, et la place de ce processus parmi ceux qu'il a lancés."""
 
     name: str
     rank: int
@@ -106,7 +108,7 @@ class SharedSettings:
         self._try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         SharedSettings.current = self
 
-    def send(self, settings: dict[str, Any] | None, farewell: timedelta = FAREWELL) -> None:
+    def send(self, settings: Settings | None, farewell: timedelta = FAREWELL) -> None:
         """Donne les réglages d'une tâche ; None : il n'y en aura plus, et l'on attend les autres `farewell` au plus."""
         # relancé, torchrun garde son magasin, où torch relirait les adresses des processus morts
         port = _free_port() if self._count or self._try != "0" else None
@@ -119,7 +121,7 @@ class SharedSettings:
             with contextlib.suppress(RuntimeError):
                 self._store.wait(others, farewell)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Settings]:
         """Les réglages des tâches, dès que le premier processus les donne."""
         while True:
             try:
@@ -134,10 +136,10 @@ class SharedSettings:
             yield settings
 
     def hurry(self) -> None:
-        """La tâche a échoué ici : si c'est aussi le cas du premier processus, la suivante vient vite."""
+        """Réduit l'attente : la tâche a échoué ici ; si elle a échoué aussi dans le premier, la suivante vient vite."""
         self._store.set_timeout(FAREWELL)
 
-    def once_per_machine(self, work: Callable[[], Any]) -> Any:
+    def once_per_machine(self, work: Callable[[], T]) -> T:
         """Le résultat de `work` (des valeurs simples), que seul le premier processus de chaque machine exécute.
 
         FailedElsewhere dans les autres s'il échoue : lui seul dit pourquoi.
@@ -145,12 +147,12 @@ class SharedSettings:
         key = f"{self._key()}/machine/{self._launcher.node}"
         return self._by_one(self._launcher.local_rank == 0, key, work)
 
-    def once(self, work: Callable[[], Any]) -> Any:
+    def once(self, work: Callable[[], T]) -> T:
         """Le même, que seul le premier processus de tous exécute."""
         self._shared += 1
         return self._by_one(self._launcher.rank == 0, f"{self._key()}/une fois/{self._shared}", work)
 
-    def _by_one(self, works: bool, key: str, work: Callable[[], Any]) -> Any:
+    def _by_one(self, works: bool, key: str, work: Callable[[], T]) -> T:
         """Le résultat de `work`, exécuté ici si `works`, ou lu sous `key` quand un autre processus l'y a mis."""
         if not works:
             done = json.loads(self._store.get(key))
@@ -176,8 +178,8 @@ class SharedSettings:
 
 
 @contextmanager
-def share_settings(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Rend ce qui donne des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
+def share_settings(where: Launcher | None) -> Iterator[Callable[[Settings], None]]:
+    """Donne des réglages aux autres processus du lanceur ; à la sortie, leur dit qu'il n'y en aura plus."""
     if where is None:
         yield lambda settings: None
         return
@@ -191,9 +193,9 @@ def share_settings(where: Launcher | None) -> Iterator[Callable[[dict[str, Any]]
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("", 0))
-        return one.getsockname()[1]
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return sock.getsockname()[1]
 
 
 def _address(where: Launcher) -> tuple[str, int]:
@@ -205,29 +207,31 @@ def _address(where: Launcher) -> tuple[str, int]:
     return slurm.main_address, slurm.main_port
 
 
-_handed: Any = None  # dans un processus que Lightning a lancé, ce que le premier a préparé
+_prepared: Any = None  # dans un processus que Lightning a lancé, ce que le premier a préparé
 
 
-def receive_settings() -> dict[str, Any]:
+def receive_settings() -> Settings:
     """Les réglages d'un processus que Lightning a lancé ; le fichier qui les portait est effacé."""
-    global _handed
+    global _prepared
     path = Path(sys.argv[2])
-    settings, _handed = json.loads(path.read_text(encoding="utf-8"))
+    settings, _prepared = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
     return settings
 
 
-def once_per_machine(work: Callable[[], Any]) -> Any:
+def once_per_machine(work: Callable[[], T]) -> T:
     """Le résultat de `work` (des valeurs simples), exécuté par un seul processus de cette machine."""
-    if _handed is not None:
-        return _handed
+    if _prepared is not None:
+        return _prepared
     shared = SharedSettings.current
     return work() if shared is None else shared.once_per_machine(work)
 
 
-def once(work: Callable[[], Any]) -> Any:
-    """Le résultat de `work` (des valeurs simples), exécuté par le premier processus ; None dans un enfant de Lightning,
-    qui reçoit des réglages où tout est décidé."""
+def once(work: Callable[[], T]) -> T | None:
+    """Le résultat de `work` (des valeurs simples), exécuté par le premier processus.
+
+    None dans un enfant de Lightning, qui reçoit des réglages où tout est décidé.
+    """
     if sys.argv[1:2] == [CHILD]:
         return None
     shared = SharedSettings.current
@@ -235,14 +239,14 @@ def once(work: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def children_run(command: str, settings: dict[str, Any], prepared: Any) -> Iterator[None]:
-    """Pendant ce bloc, Lightning lance les autres processus sur `command` et ces réglages.
+def launch_children(command: str, settings: Settings, prepared: object) -> Iterator[None]:
+    """Fait lancer à Lightning, pendant ce bloc, les autres processus sur `command` et ces réglages.
 
-    Ils reçoivent `prepared`, ce que `once_per_machine` a rendu ici. Chacun lit et efface son fichier, que personne
+    Ils reçoivent `prepared`, ce que `once_per_machine` a renvoyé ici. Chacun lit et efface son fichier, que personne
     d'autre ne peut lire : un réglage venu de l'environnement peut être un secret.
 
-    Sa commande à lui rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de processus est
-    détruit et l'environnement rendu, pour que la tâche suivante d'un balayage reparte de zéro.
+    La commande de Lightning rejouerait toute la ligne de commande, balayage compris. À la sortie, le groupe de
+    processus est détruit et l'environnement remis, pour que la tâche suivante d'un balayage reparte de zéro.
     """
     from lightning.pytorch.strategies.launchers import subprocess_script
 

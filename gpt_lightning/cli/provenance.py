@@ -6,9 +6,10 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from gpt_lightning.typing import Settings
 
 PACKAGES = (
     "torch",
@@ -22,8 +23,8 @@ PACKAGES = (
 )
 
 
-def environment() -> dict[str, Any]:
-    """Ce que environment.yaml garde, en valeurs simples."""
+def environment() -> Settings:
+    """Le contenu de environment.yaml, en valeurs simples."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "command": sys.orig_argv,  # telle que tapée : sys.argv est réécrit pour Hydra
@@ -45,7 +46,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> dict[str, str | bool] | None:
     """Le commit du projet et s'il a des changements ; None hors d'un dépôt ou sans git."""
     root = str(Path(__file__).resolve().parents[2])
 

@@ -1,4 +1,4 @@
-"""Ce que le dossier d'une exécution garde d'elle : ses réglages, demandés et employés, sa commande, sa machine."""
+"""Écrire et relire ce qu'une exécution garde d'elle : réglages demandés et employés, commande, machine."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from gpt_lightning.cli import processes
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import ENVIRONMENT, RECORD, SETTINGS
+from gpt_lightning.typing import Settings
 
 
 def typed_overrides() -> list[str]:
@@ -21,7 +22,7 @@ def typed_overrides() -> list[str]:
         return []
     # non résolues : « \${ » d'un chemin y reste un texte
     typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
-    return [one for one in typed if one.partition("=")[0] not in ("output_dir", "ckpt_path")]
+    return [text for text in typed if text.partition("=")[0] not in ("output_dir", "ckpt_path")]
 
 
 MOST_YAML = 1 << 20  # octets ; config.yaml en fait cinq mille
@@ -30,7 +31,7 @@ MOST_YAML = 1 << 20  # octets ; config.yaml en fait cinq mille
 class _PlainLoader(yaml.SafeLoader):
     """Des valeurs simples : ni objet de Python, ni alias, dont quelques lignes font des milliards de valeurs."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse un alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("un alias")
@@ -50,7 +51,7 @@ def load_yaml(path: Path) -> Any:
         raise UserError(f"{path} est abîmé, ou n'est pas celui d'une exécution ({why}).") from None
 
 
-def record(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
+def record(folder: Path, asked: Settings, used: Settings) -> None:
     """Écrit les réglages définitifs et l'environnement, depuis le premier processus seulement.
 
     `asked` est ce que la commande demande, `used` ce qui sert une fois tout décidé : config.yaml, qu'une reprise relit.
@@ -58,20 +59,20 @@ def record(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
     from gpt_lightning.cli.provenance import environment
 
     if processes.is_first():
-        keep(folder, asked, used)
+        write_settings(folder, asked, used)
         try:
-            found = environment()
-        except Exception as error:  # ce que la machine ne sait pas dire d'elle ne finit pas un entraînement
-            found = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
-        save_yaml(found, folder / ENVIRONMENT)
+            machine = environment()
+        except Exception as error:  # une machine mal connue n'arrête pas l'entraînement
+            machine = {"command": sys.orig_argv, "unknown": f"{type(error).__name__}: {error}"}
+        save_yaml(machine, folder / ENVIRONMENT)
 
 
-def saved_settings(folder: Path) -> dict[str, Any]:
+def saved_settings(folder: Path) -> Settings:
     """Les réglages qui ont servi à l'exécution de ce dossier ; vide si elle n'en a pas écrit."""
     return load_yaml(folder / SETTINGS) or {}
 
 
-def keep(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
+def write_settings(folder: Path, asked: Settings, used: Settings) -> None:
     """Écrit config.yaml (`used`), et .hydra/ (`asked`) dans le processus qui lit la commande."""
     save_yaml(used, folder / SETTINGS)
     if HydraConfig.initialized():
@@ -83,6 +84,6 @@ def keep(folder: Path, asked: dict[str, Any], used: dict[str, Any]) -> None:
         save_yaml(typed_overrides(), inside / "overrides.yaml")
 
 
-def save_yaml(values: Any, path: Path) -> None:
-    """Écrit des valeurs simples ; de l'environnement, le nom seulement."""
+def save_yaml(values: object, path: Path) -> None:
+    """Écrit des valeurs simples ; de ce qui vient de l'environnement, le nom seulement."""
     durable.write_text(path, yaml.safe_dump(hide_environment(values), allow_unicode=True, sort_keys=False))

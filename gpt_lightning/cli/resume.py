@@ -5,18 +5,18 @@ jamais rejouée, et aucun `_target_` n'en vient, sauf celui de l'optimiseur, que
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning import layout
 from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import is_sweep, plainly, quote, value_of
+from gpt_lightning.cli.arguments import is_sweep, literal_path, quote, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.record import load_yaml
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import OUTPUTS, RECORD, SETTINGS, find_checkpoint, resumable_files
+from gpt_lightning.typing import Settings
 
 GROUPS = (
     "tokenizer",
@@ -62,17 +62,17 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
             f"ckpt_path= continue l'exécution dans son dossier, {run} : retirez output_dir={asked}, "
             f"ou partez de ses poids avec init_from=."
         )
-    checkpoint = _first_whole(checkpoint, run, value_of("strict_resume", overrides))
+    checkpoint = _first_undamaged(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
-    typed = {one.partition("=")[0].lstrip("+") for one in overrides}
+    typed = {text.partition("=")[0].lstrip("+") for text in overrides}
     old = _as_overrides(config_name, settings, record, typed)
-    kept = [one for one in overrides if one.partition("=")[0] not in HERE]
-    where = [f"output_dir={quote(plainly(run))}", f"ckpt_path={quote(plainly(checkpoint))}"]
-    return [*old, *where, *kept]
+    rest = [text for text in overrides if text.partition("=")[0] not in HERE]
+    where = [f"output_dir={quote(literal_path(run))}", f"ckpt_path={quote(literal_path(checkpoint))}"]
+    return [*old, *where, *rest]
 
 
-def _first_whole(checkpoint: Path, run: Path, strict: str | None) -> Path:
+def _first_undamaged(checkpoint: Path, run: Path, strict: str | None) -> Path:
     """`checkpoint` s'il est entier, sinon le plus récent de `run` qui l'est. UserError s'il ne se reprend pas."""
     from gpt_lightning.weights.loading import first_whole, resumable
 
@@ -104,7 +104,7 @@ def _source(overrides: list[str]) -> str | None:
 
 
 def _name_those_without_checkpoint(taken: Path) -> None:
-    """Dit le dossier d'une exécution plus récente que `last` passe, faute d'un checkpoint."""
+    """Affiche le dossier d'une exécution plus récente que `last` passe, faute d'un checkpoint."""
     began = (taken / RECORD).stat().st_mtime_ns
     for record in sorted(OUTPUTS.glob(f"**/{RECORD}")):
         run = record.parent
@@ -114,10 +114,8 @@ def _name_those_without_checkpoint(taken: Path) -> None:
             )
 
 
-def _as_overrides(
-    config_name: str, settings: Mapping[str, Any], record: Mapping[str, Any], typed: set[str]
-) -> list[str]:
-    """Les réglages d'une exécution, en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
+def _as_overrides(config_name: str, settings: Settings, record: Settings, typed: set[str]) -> list[str]:
+    """Écrit les réglages d'une exécution en surcharges : ses choix de groupes, puis ce qui diffère de conf/.
 
     Deux fois : les valeurs simples d'abord, puis celles qui se déduisaient d'autres et ont été données à part.
     Un groupe que la commande choisit (`typed`) n'en vient pas.
@@ -125,26 +123,26 @@ def _as_overrides(
     chosen = _choices(record, typed)
     before = settings.get("output_dir")
     place = [f"output_dir={quote(str(before))}"] if isinstance(before, str) else []
-    found: list[str] = []
+    changed: list[str] = []
     for deduced in (False, True):
-        usual, raw = compose_resolved(config_name, *chosen, *found, *place)
-        for key, value, known in _changed(settings, usual, raw, deduced):
+        usual, raw = compose_resolved(config_name, *chosen, *changed, *place)
+        for key, value, is_ours in _differences(settings, usual, raw, deduced):
             if key.partition(".")[0] in (*HERE, *(typed & set(GROUPS))):
                 continue
-            if _kept(key, value, known):
-                found.append(f"{'' if known else '++'}{key}={literal(value)}")
-            elif deduced and not any(one == key or one.startswith(f"{key}.") for one in typed):
+            if _is_inherited(key, value, is_ours):
+                changed.append(f"{'' if is_ours else '++'}{key}={literal(value)}")
+            elif deduced and not any(f"{name}.".startswith(f"{key}.") for name in typed):
                 console.log.info(
                     f"{key} n'est pas repris de ce dossier : redonnez-le "
-                    f"({'' if known else '+'}{key}=...) si vous y tenez."
+                    f"({'' if is_ours else '+'}{key}=...) si vous y tenez."
                 )
-    return [*chosen, *(one for one in found if one.lstrip("+").partition("=")[0] not in typed)]
+    return [*chosen, *(text for text in changed if text.lstrip("+").partition("=")[0] not in typed)]
 
 
-def _choices(record: Mapping[str, Any], typed: set[str]) -> list[str]:
+def _choices(record: Settings, typed: set[str]) -> list[str]:
     try:
-        made = record["hydra"]["runtime"]["choices"]
-        pairs = [(group, made.get(group)) for group in GROUPS if group not in typed]
+        chosen = record["hydra"]["runtime"]["choices"]
+        pairs = [(group, chosen.get(group)) for group in GROUPS if group not in typed]
     except (KeyError, TypeError, AttributeError):
         raise UserError(
             "Reprise impossible : .hydra/hydra.yaml ne dit pas les choix de l'exécution."
@@ -152,35 +150,33 @@ def _choices(record: Mapping[str, Any], typed: set[str]) -> list[str]:
     return [f"{group}={name}" for group, name in pairs if name in choices(group)]
 
 
-def _changed(
-    saved: Any, usual: Any, raw: Any, deduced: bool, key: str = ""
-) -> Iterator[tuple[str, Any, bool]]:
-    """(clé, valeur, connue) pour ce qui diffère entre `saved` et `usual`, la configuration habituelle résolue.
+def _differences(
+    saved: Settings, usual: Settings, raw: Settings, deduced: bool, key: str = ""
+) -> Iterator[tuple[str, object, bool]]:
+    """Les différences de `saved` avec `usual`, conf/ résolue : (clé, valeur, vrai si conf/ a cette clé).
 
     Une valeur qui se déduit d'une autre dans conf/ (`raw` a une interpolation) n'est donnée que si `deduced`.
     """
     for name, value in saved.items():
         inside = f"{key}.{name}" if key else str(name)
         here, source = usual.get(name), raw.get(name)
-        known = name in usual
-        if isinstance(source, str) and "${" in source:
-            if not deduced or "${output_dir}" in source:  # ce dossier-ci, et nul autre
-                continue
-            source = {}
+        formula = source if isinstance(source, str) and "${" in source else ""
+        if formula and (not deduced or "${output_dir}" in formula):  # ce dossier-ci, et nul autre
+            continue
         if isinstance(value, dict) and isinstance(here, dict):
-            yield from _changed(value, here, source or {}, deduced, inside)
+            yield from _differences(value, here, source if isinstance(source, dict) else {}, deduced, inside)
         elif value != here:
-            yield inside, value, known
+            yield inside, value, name in usual
 
 
-def _kept(key: str, value: Any, known: bool) -> bool:
+def _is_inherited(key: str, value: object, is_ours: bool) -> bool:
     """Vrai si cette valeur d'un config.yaml est reprise."""
     group, leaf = key.partition(".")[0], key.rpartition(".")[2]
     if (leaf == "_target_" and group not in OPEN) or key in PLACES:
         return False
     if key == "data.url" and "${oc.env" in str(value):  # ce serait envoyer une variable où ce dossier le dit
         return False
-    return (known or group in OPEN) and not isinstance(value, dict) and bool(re.fullmatch(r"[\w.]+", key))
+    return (is_ours or group in OPEN) and not isinstance(value, dict) and bool(re.fullmatch(r"[\w.]+", key))
 
 
 def inherited_overrides(overrides: list[str], group: str) -> list[str]:
@@ -188,7 +184,7 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
 
     Rien si la commande choisit elle-même ce groupe, ou si les poids ne viennent pas d'une exécution.
     """
-    typed = {one.partition("=")[0] for one in overrides}
+    typed = {text.partition("=")[0] for text in overrides}
     source = value_of("ckpt_path", overrides)
     if group in typed or (source or "").startswith("hf:"):
         return overrides
@@ -202,7 +198,7 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
         return overrides
     if f"{group}.path" in typed and saved.get("source") not in READ_A_PATH:
         return overrides  # son corpus ne lit pas de fichier, et la commande en donne un
-    chosen = [one for one in _choices(record, set()) if one.startswith(f"{group}=")]
+    chosen = [choice for choice in _choices(record, set()) if choice.startswith(f"{group}=")]
     if not chosen:
         return overrides
     usual = compose(chosen[0].replace("=", "/", 1))[group]
@@ -210,17 +206,17 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
         f"{group}.{key}={literal(value)}"
         for key, value in saved.items()
         if key in usual and usual[key] != value and f"{group}.{key}" not in typed
-        if key != "seed" and not isinstance(value, dict) and _kept(f"{group}.{key}", value, True)
+        if key != "seed" and not isinstance(value, dict) and _is_inherited(f"{group}.{key}", value, True)
     ]
     return [*chosen, *changed, *overrides]
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """Une valeur simple dans la grammaire de Hydra ; « ${oc.env:X} » y reste la variable, lue de nouveau."""
     if isinstance(value, str):
-        kept = re.split(r"(\$\{oc\.env:(?:[^${}]|\$\{oc\.env:[^${}]*\})*\})", value)
-        if len(kept) > 1:
-            texts = [one.replace("'", "\\'") if n % 2 else quote(one)[1:-1] for n, one in enumerate(kept)]
+        parts = re.split(r"(\$\{oc\.env:(?:[^${}]|\$\{oc\.env:[^${}]*\})*\})", value)
+        if len(parts) > 1:
+            texts = [part.replace("'", "\\'") if n % 2 else quote(part)[1:-1] for n, part in enumerate(parts)]
             return "'" + "".join(texts) + "'"
         return quote(value)
     if isinstance(value, list):

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,13 +14,14 @@ from omegaconf import DictConfig
 
 from gpt_lightning.cli import console, effects, habits, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
-from gpt_lightning.cli.composition import CONF, plain
+from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
 from gpt_lightning.cli.targets import hydra_without_code
+from gpt_lightning.typing import Settings
 
-Task = Callable[[dict[str, Any]], Any]
+Task = Callable[[Settings], float | None]  # la perte, pour un balayage
 
 
 def run(
@@ -30,14 +30,14 @@ def run(
     *,
     opens_run: bool = False,
     inherits: str | None = None,
-    rules: Iterable[effects.Rule] = (),
+    ineffective: Iterable[effects.IneffectiveKeys] = (),
 ) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
     sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Une clé que `rules` dit sans effet est refusée. Une faute de la personne
-    donne une phrase sur stderr et le code 1.
+    désigne, sauf ce que la commande en dit. Une clé que `ineffective` dit sans effet est refusée. Une faute de la
+    personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -61,13 +61,13 @@ def run(
             overrides = inherited_overrides(overrides, inherits)
         if not (opens_run and value_of("ckpt_path", overrides)):  # une reprise garde son corpus
             overrides = effects.with_own_text(overrides, config_name)
-        task = _refusing_idle(task, [*typed, *texts], config_name, rules)
+        task = _refuse_ineffective_first(task, [*typed, *texts], config_name, ineffective)
         _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
 
 
 @contextmanager
 def _exit_codes(config_name: str) -> Iterator[None]:
-    """Ce bloc finit sur un code honnête : une faute de la personne sur 1, un signal sur 128 et son numéro."""
+    """Finit ce bloc sur un code honnête : une faute de la personne sur 1, un signal sur 128 et son numéro."""
     try:
         yield
     except (signals.Interrupted, KeyboardInterrupt) as stopped:
@@ -81,14 +81,16 @@ def _exit_codes(config_name: str) -> Iterator[None]:
         leave(error, config_name)
 
 
-def _refusing_idle(task: Task, typed: list[str], config_name: str, rules: Iterable[effects.Rule]) -> Task:
-    """`task`, qui refuse d'abord ce qui est tapé et ne changerait rien."""
+def _refuse_ineffective_first(
+    task: Task, typed: list[str], config_name: str, table: Iterable[effects.IneffectiveKeys]
+) -> Task:
+    """La tâche, qui refuse d'abord une clé tapée qui ne changerait rien."""
 
-    def checked(settings: dict[str, Any]) -> Any:
-        effects.refuse_idle(typed, settings, config_name, rules)
+    def check_then_run(settings: Settings) -> float | None:
+        effects.refuse_ineffective(typed, settings, config_name, table)
         return task(settings)
 
-    return checked
+    return check_then_run
 
 
 def _follow(task: Task, launcher: processes.Launcher, config_name: str) -> None:
@@ -142,10 +144,10 @@ def _job(
     config_name: str,
     texts: Texts,
     folders: RunFolders | None,
-    share: Callable[[dict[str, Any]], None],
+    share: Callable[[Settings], None],
     failures: list[int],
-) -> Callable[[DictConfig], Any]:
-    def job(cfg: DictConfig) -> Any:
+) -> Callable[[DictConfig], float | None]:
+    def job(cfg: DictConfig) -> float | None:
         hydra_job = HydraConfig.get()
         swept = hydra_job.mode == RunMode.MULTIRUN
         try:
@@ -155,11 +157,11 @@ def _job(
                 )
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
-                return task({**plain(cfg, resolve=True), **texts})
-            with folders.opened(cfg, texts) as settings:
+                return task({**to_plain(cfg, resolve=True), **texts})
+            with folders.open(cfg, texts) as settings:
                 share(settings)
                 result = task(settings)
-            folders.finished(result)
+            folders.note_result(result)
             return result
         except BrokenPipeError:
             raise
@@ -169,6 +171,7 @@ def _job(
             failures.append(hydra_job.job.num)
             tell(error, config_name)
             if folders is not None:
-                folders.finished(None)
+                folders.note_result(None)
+            return None
 
     return job

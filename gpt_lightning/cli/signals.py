@@ -24,7 +24,7 @@ class _State:
 
 
 def listen() -> None:
-    """À partir de maintenant, un signal lève `Interrupted`. Ceux qui étaient ignorés (nohup) le restent."""
+    """Fait lever `Interrupted` à chaque signal qui arrive. Ceux qui étaient ignorés (nohup) le restent."""
     for name in NAMES:
         signum = getattr(signal, name, None)
         if signum is not None and signal.getsignal(signum) not in (signal.SIG_IGN, None):
@@ -33,7 +33,7 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def note_signals() -> Iterator[None]:
-    """Pendant ce bloc, un signal est seulement noté, et `last_signal` le rend.
+    """Note seulement le signal qui arrive pendant ce bloc ; `last_signal` le donne.
 
     Un second Ctrl-C sort aussitôt : le dernier checkpoint est entier.
     """
@@ -57,7 +57,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
     if not _State.received:
         _State.received = signum
         with contextlib.suppress(OSError, ValueError, RuntimeError):
-            print(_stopping(name_of(signum)), file=sys.stderr, flush=True)
+            print(_stop_sentence(name_of(signum)), file=sys.stderr, flush=True)
 
 
 def name_of(signum: int) -> str:
@@ -65,7 +65,7 @@ def name_of(signum: int) -> str:
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
-def _stopping(signal: str) -> str:
-    """Un signal vient d'arriver pendant l'entraînement."""
+def _stop_sentence(signal: str) -> str:
+    """La phrase d'un signal qui arrive pendant l'entraînement."""
     again = " (encore une fois pour sortir aussitôt)" if signal == "Ctrl-C" else ""
     return f"\n{signal} : le pas en cours se termine, puis l'entraînement est sauvé{again}."

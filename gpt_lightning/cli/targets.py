@@ -1,4 +1,4 @@
-"""`_target_` : le seul endroit qui construit un objet nommé par une configuration, et la liste de ce qui est permis."""
+"""Construire l'objet qu'un `_target_` nomme, s'il est de la liste permise ; nul autre fichier ne le fait."""
 
 import importlib
 import inspect
@@ -10,9 +10,10 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
-from gpt_lightning.cli.arguments import literally
+from gpt_lightning.cli.arguments import escape_interpolations
 from gpt_lightning.cli.composition import CONF
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import Settings
 
 # ce que le paquet et Lightning définissent, et les optimiseurs de torch et de pytorch_optimizer
 PACKAGES = ("gpt_lightning.", "lightning.pytorch.", "lightning.fabric.", "pytorch_lightning.")
@@ -49,7 +50,7 @@ INSIDE = {
 SPECIAL = ("_target_", "_convert_", "_recursive_")  # ce que l'on peut dire à hydra.utils.instantiate
 
 
-def build(group: str, node: Any, **extra: Any) -> Any:
+def build(group: str, node: object, **extra: object) -> Any:
     """L'objet du groupe `group` que `node` décrit par `_target_`, enfants compris.
 
     UserError si une cible n'est pas permise, n'est pas de ce groupe, ou ne prend pas une de ses clés.
@@ -59,62 +60,61 @@ def build(group: str, node: Any, **extra: Any) -> Any:
     resolve(group, node["_target_"])
     _check(node, extra, BASES[group])
     try:
-        return hydra.utils.instantiate(_literally(node), **_literally(extra), _convert_="all")
+        return hydra.utils.instantiate(_escape(node), **_escape(extra), _convert_="all")
     except hydra.errors.InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | TypeError | ImportError) and not isinstance(cause, UserError):
-            raise UserError(_refused_settings(group, node["_target_"], str(cause))) from cause
+            raise UserError(_settings_refusal(group, node["_target_"], str(cause))) from cause
         raise cause from None
 
 
-def build_all(group: str, nodes: Mapping[str, Any] | None) -> list[Any]:
+def build_all(group: str, nodes: Mapping[str, object] | None) -> list[Any]:
     """Les objets d'un groupe dont chaque clé est un nœud ; un nœud null est retiré."""
     return [build(group, node) for node in (nodes or {}).values() if node is not None]
 
 
-def _literally(node: Any) -> Any:
-    """`node`, dont les textes ne sont plus interpolés : ils l'ont déjà été, et l'un d'eux peut contenir « ${ »."""
+def _escape(node: Any) -> Any:
+    """Échappe les textes de `node` : ils ont déjà été interpolés, et l'un d'eux peut contenir « ${ »."""
     if isinstance(node, str):
-        return literally(literally(str(node)))  # Hydra résout la configuration, puis relit chaque valeur
+        # deux fois : Hydra résout la configuration, puis relit chaque valeur
+        return escape_interpolations(escape_interpolations(str(node)))
     if isinstance(node, dict):
-        return {key: _literally(value) for key, value in node.items()}
-    return [_literally(one) for one in node] if isinstance(node, list) else node
+        return {key: _escape(value) for key, value in node.items()}
+    return [_escape(child) for child in node] if isinstance(node, list) else node
 
 
-def resolve(group: str, target: Any) -> Any:
+def resolve(group: str, target: object) -> Any:
     """La classe que `target` nomme. UserError si elle n'est pas permise, ou n'est pas de ce groupe."""
-    return _allowed(target, BASES[group])
+    return _resolve_among(target, BASES[group])
 
 
-def _allowed(target: Any, bases: Sequence[str]) -> Callable[..., Any]:
+def _resolve_among(target: object, bases: Sequence[str]) -> Callable[..., Any]:
     """L'objet que `target` nomme, d'un des types `bases` : c'est lui qui est jugé, pas le chemin qui y mène."""
-    parts = target.split(".") if isinstance(target, str) else []
-    if not str(target).startswith((*PACKAGES, *OPTIMIZERS, "lightning.")) or any(
-        one.startswith("__") for one in parts
-    ):
-        raise UserError(_refused_target(str(target)[:120]))
+    path = str(target)
+    if not path.startswith((*PACKAGES, *OPTIMIZERS, "lightning.")) or ".__" in path:
+        raise UserError(_target_refusal(path[:120]))
     try:
-        found = _find(target)
+        named = _find(path)
     except (ImportError, AttributeError):
         raise UserError(f"_target_: {target} n'existe pas.") from None
-    defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    defined = f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}"
     if not defined.startswith((*PACKAGES, *OPTIMIZERS)) or not (
-        inspect.isclass(found) or defined in FACTORIES
+        inspect.isclass(named) or defined in FACTORIES
     ):
-        raise UserError(_refused_target(target))
-    if not any(_is_a(found, defined, base) for base in bases):
-        wanted = " ou ".join(dict.fromkeys(base.rpartition(".")[2] for base in bases)) or "rien"
-        raise UserError(f"_target_: {target} est refusé ici : il faut un {wanted}.")
-    return found
+        raise UserError(_target_refusal(path))
+    if not any(_is_a(named, defined, base) for base in bases):
+        types = " ou ".join(dict.fromkeys(base.rpartition(".")[2] for base in bases)) or "rien"
+        raise UserError(f"_target_: {target} est refusé ici : il faut un {types}.")
+    return named
 
 
-def _is_a(found: Any, defined: str, base: str) -> bool:
-    """Vrai si `found`, défini en `defined`, est de ce type : une de ses classes, ou une fabrique pour un tokenizer."""
-    wanted = _find(base)
-    if getattr(wanted, "_is_protocol", False):  # Tokenizer : ce que notre dossier définit
-        return defined.startswith(TOKENIZERS) and (defined in FACTORIES or found is not wanted)
+def _is_a(named: object, defined: str, base: str) -> bool:
+    """Vrai si `named`, défini en `defined`, est de ce type : une de ses classes, ou une fabrique pour un tokenizer."""
+    kind = _find(base)
+    if getattr(kind, "_is_protocol", False):  # Tokenizer : ce que notre dossier définit
+        return defined.startswith(TOKENIZERS) and (defined in FACTORIES or named is not kind)
     packages = OPTIMIZERS if base == "torch.optim.Optimizer" else PACKAGES
-    return inspect.isclass(found) and issubclass(found, wanted) and defined.startswith(packages)
+    return inspect.isclass(named) and issubclass(named, kind) and defined.startswith(packages)
 
 
 def _find(path: str) -> Any:
@@ -122,7 +122,7 @@ def _find(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _check(node: Any, extra: dict[str, Any], bases: Sequence[str]) -> None:
+def _check(node: object, extra: Mapping[str, object], bases: Sequence[str]) -> None:
     """UserError sur une cible refusée ou une clé de trop, dans `node` et tout ce qu'il contient."""
     if isinstance(node, list | tuple):
         for child in node:
@@ -135,26 +135,27 @@ def _check(node: Any, extra: dict[str, Any], bases: Sequence[str]) -> None:
                     f"{special[0]} est refusé : un _target_ se construit, avec ses clés par leur nom."
                 )
             given = [key for key in (*node, *extra) if key not in SPECIAL]
-            _check_keys(_allowed(node["_target_"], bases), node["_target_"], given)
+            _check_keys(_resolve_among(node["_target_"], bases), node["_target_"], given)
         for name, child in node.items():
             _check(child, {}, INSIDE.get(str(name), ()))
 
 
-def _check_keys(found: Callable[..., Any], target: str, given: list[str]) -> None:
-    parameters = inspect.signature(found).parameters
-    kinds = {one.kind for one in parameters.values()}
+def _check_keys(factory: Callable[..., object], target: str, given: list[str]) -> None:
+    parameters = inspect.signature(factory).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
     unknown = [key for key in given if key not in parameters]
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         raise UserError(f"{target} ne connaît pas « {unknown[0]} » : ses clés sont {', '.join(parameters)}.")
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    for name, one in parameters.items():
-        if one.default is inspect.Parameter.empty and one.kind not in variable and name not in given:
+    for name, parameter in parameters.items():
+        required = parameter.default is inspect.Parameter.empty and parameter.kind not in variable
+        if required and name not in given:
             raise UserError(f"{target} : il manque « {name} ».")
 
 
 @contextmanager
 def hydra_without_code() -> Iterator[None]:
-    """Pendant ce bloc, rien de ce qu'une configuration dit à Hydra de lui-même n'est exécuté.
+    """Empêche, pendant ce bloc, une configuration de faire exécuter autre chose par Hydra.
 
     Ses callbacks, ses journaux et son environnement construisent des objets, ou lancent des programmes : un fichier
     venu d'ailleurs (`--config-dir`) n'y touche pas, la commande oui, sauf aux callbacks et aux `_target_`. Hydra 1.3
@@ -166,22 +167,22 @@ def hydra_without_code() -> Iterator[None]:
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **options: Any
     ) -> DictConfig:
         cfg = original(self, config_name, overrides, *args, **options)
-        typed = [one for one in overrides if one.lstrip("+~").startswith(("hydra.", "hydra/"))]
-        for one in typed:
-            key = one.partition("=")[0].lstrip("+~")
-            if "_target_" in one or key.startswith(("hydra.callbacks", "hydra/callbacks")):
-                raise UserError(_refused_hydra(key))
-        paths = {one.provider: one.path for one in self.config_search_path.get_path()}
+        typed = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        for text in typed:
+            key = text.partition("=")[0].lstrip("+~")
+            if "_target_" in text or key.startswith(("hydra.callbacks", "hydra/callbacks")):
+                raise UserError(_hydra_refusal(key))
+        paths = {entry.provider: entry.path for entry in self.config_search_path.get_path()}
         if paths.get("main") not in (None, str(CONF), f"file://{CONF}"):
             raise UserError(
                 "--config-path est refusé : conf/ est celle du projet ; --config-dir=mon_dossier y ajoute les vôtres."
             )
-        if "command-line" in paths or any("searchpath" in one for one in typed):
+        if "command-line" in paths or any("searchpath" in text for text in typed):
             here = _settings_of(cfg)
             usual = _settings_of(original(self, config_name, typed, *args, **options))
             changed = next((key for key in here if here[key] != usual.get(key)), None)
             if changed is not None:
-                raise UserError(_refused_hydra(f"hydra.{changed}"))
+                raise UserError(_hydra_refusal(f"hydra.{changed}"))
         return cfg
 
     ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
@@ -191,28 +192,28 @@ def hydra_without_code() -> Iterator[None]:
         ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]
 
 
-def _settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """Ce que la configuration dit à Hydra, moins ce qui est propre à une exécution."""
-    found = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
-    job = {f"job.{key}": found["job"].get(key) for key in ("env_set", "env_copy", "chdir")}
+def _settings_of(cfg: DictConfig) -> Settings:
+    """Les réglages que la configuration donne à Hydra, moins ceux qui sont propres à une exécution."""
+    settings = cast(Settings, OmegaConf.to_container(cfg.hydra, resolve=False))
+    job = {f"job.{key}": settings["job"].get(key) for key in ("env_set", "env_copy", "chdir")}
     own = ("overrides", "runtime", "job", "mode")
-    return {**{key: value for key, value in found.items() if key not in own}, **job}
+    return {**{key: value for key, value in settings.items() if key not in own}, **job}
 
 
-def _refused_target(target: str) -> str:
-    """Un `_target_` hors de la liste permise."""
+def _target_refusal(target: str) -> str:
+    """La phrase d'un `_target_` hors de la liste permise."""
     return (
         f"_target_: {target} est refusé : une configuration ne peut construire que des objets de "
         f"gpt_lightning, lightning et torch.optim."
     )
 
 
-def _refused_hydra(key: str) -> str:
-    """Un réglage de Hydra qui exécuterait autre chose que le projet."""
+def _hydra_refusal(key: str) -> str:
+    """La phrase d'un réglage de Hydra qui exécuterait autre chose que le projet."""
     return f"{key} est refusé : une configuration ne dit pas à Hydra quoi exécuter ; retirez cette clé."
 
 
-def _refused_settings(group: str, target: str, why: str) -> str:
-    """Un objet d'une bibliothèque qui refuse ses réglages, dans ses mots."""
+def _settings_refusal(group: str, target: str, why: str) -> str:
+    """La phrase d'un objet de bibliothèque qui refuse ses réglages, dans ses mots."""
     first = " ".join(why.split())[:200]
     return f"{target.rpartition('.')[2]} refuse ces réglages de {group} : {first.rstrip('.')}."

@@ -1,15 +1,14 @@
 """Converser : `python -m gpt_lightning chat ckpt_path=best`."""
 
-from typing import Any
-
 from gpt_lightning import cli
 from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
 from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.typing import Settings
 
 
-def chat(settings: dict[str, Any]) -> None:
+def chat(settings: Settings) -> None:
     """Répond à `prompt`, ou tient une conversation : les réponses sur stdout, le reste sur stderr."""
     whole("max_new_tokens", settings["max_new_tokens"])
     if settings["seed"] is not None:
@@ -32,9 +31,9 @@ def chat(settings: dict[str, Any]) -> None:
     if settings["prompt"] is not None:
         dialogue.answer_once(speaker, settings["prompt"], start)
     else:
-        dialogue.talk(speaker, start, named=lambda name: build("decoding", group("decoding", name)))
+        dialogue.talk(speaker, start, find_strategy=lambda name: build("decoding", group("decoding", name)))
 
 
 def main() -> None:
     """La commande : compose conf/chat.yaml, puis appelle `chat`."""
-    cli.run(chat, "chat", rules=ineffective.RULES)
+    cli.run(chat, "chat", ineffective=ineffective.TABLE)

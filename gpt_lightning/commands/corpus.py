@@ -1,54 +1,69 @@
-"""Le corpus d'une commande : construit d'après `data`, puis lu et encodé si besoin, son avancement dit."""
+"""Construire le corpus d'une commande d'après `data`, le lire et l'encoder ; l'avancement s'affiche."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
+from gpt_lightning.typing import State
 from gpt_lightning.wording import number
+
+if TYPE_CHECKING:
+    from gpt_lightning.data.classify.module import LabelledDataModule
+    from gpt_lightning.data.instruct.module import ConversationDataModule
+    from gpt_lightning.data.text import SlidingWindowDataModule
+    from gpt_lightning.tokenizers import Tokenizer
+
+DataModule: TypeAlias = "SlidingWindowDataModule | ConversationDataModule | LabelledDataModule"
 
 
 def build_data(
-    node: Mapping[str, Any], tokenizer: Mapping[str, Any] | None = None, *, accumulate: int = 1
-) -> Any:
+    node: Mapping[str, object], tokenizer: Mapping[str, object] | None = None, *, accumulate: int = 1
+) -> DataModule:
     """Le module de données de `node`, et son tokenizer s'il y en a un : vérifiés, rien n'est lu."""
-    data = build(
+    data: DataModule = build(
         "data",
         node,
         tokenizer=None if tokenizer is None else build("tokenizer", tokenizer),
         report=lambda path: console.log.info(
             f"Base       : le texte, le tokenizer ou le découpage est nouveau, les jetons sont écrits dans {path}"
         ),
-        progress=console.Progress(_encoding),
+        progress=console.ProgressLine(_encoding_progress),
         accumulate=accumulate,
     )
-    if left_out := data.find():
-        console.log.info(_left_out(left_out))
+    if skipped := data.find():
+        console.log.info(_skipped_files(skipped))
     return data
 
 
-def prepare_data(data: Any, tokenizer: Any = None, labels: Sequence[str] = ()) -> dict[str, Any]:
+def prepare_data(data: DataModule, tokenizer: "Tokenizer | None" = None, labels: Sequence[str] = ()) -> State:
     """Lit et encode le corpus : `data` est prêt à servir. `tokenizer` et `labels` sont ceux des poids de départ.
 
-    Un seul processus par machine le fait ; rend ce que les autres reçoivent, en valeurs simples.
+    Un seul processus par machine le fait ; renvoie ce que les autres reçoivent, en valeurs simples.
     """
-    shared = processes.once_per_machine(lambda: data.prepare(tokenizer, labels) and data.prepared_state())
+
+    def prepare() -> State:
+        data.prepare(tokenizer, labels)
+        return data.prepared_state()
+
+    shared = processes.once_per_machine(prepare)
     if data.store is None:
         data.adopt(shared, labels)
     return shared
 
 
-def _left_out(files: Sequence[tuple[Any, str]]) -> str:
-    """Les fichiers d'un dossier qui ne sont pas lus, comptés par raison, et le premier."""
-    counted = Counter(reason for _, reason in files).most_common()
-    listed = ", ".join(f"{reason} × {n}" for reason, n in counted)
+def _skipped_files(files: Sequence[tuple[Path, str]]) -> str:
+    """La phrase des fichiers d'un dossier qui ne sont pas lus, comptés par raison, et le premier."""
+    counts = Counter(reason for _, reason in files).most_common()
+    listed = ", ".join(f"{reason} × {n}" for reason, n in counts)
     plural = "s" * (len(files) > 1)
     return f"Corpus     : {number(len(files))} laissé{plural} de côté ({listed}), dont {files[0][0]}"
 
 
-def _encoding(characters: int, seconds: float) -> str:
-    """Où en est l'écriture d'une base de jetons."""
+def _encoding_progress(characters: int, seconds: float) -> str:
+    """La phrase qui dit où en est l'écriture d'une base de jetons."""
     millions = characters / 1e6
     speed = number(millions / seconds, 1)
     return f"             {number(millions)} M de caractères encodés, {speed} M/s"

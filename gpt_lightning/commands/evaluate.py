@@ -1,20 +1,25 @@
 """Mesurer un modèle : `python -m gpt_lightning evaluate ckpt_path=best data=text data.path=texte.txt`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.errors import UserError, choice
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import class_table, duration, number, percent
+
+if TYPE_CHECKING:
+    from gpt_lightning.model.confusion import ClassReport
+    from gpt_lightning.model.tasks import Score
 
 SPLITS = ("val", "train", "all")
 
 
-def evaluate(settings: dict[str, Any]) -> float:
-    """Écrit la perte, la perplexité et les bits par octet du modèle de `ckpt_path` sur `data` ; rend la perte."""
+def evaluate(settings: Settings) -> float:
+    """Écrit la perte, la perplexité et les bits par octet du modèle de `ckpt_path` sur `data` ; renvoie la perte."""
     choice("split", settings["split"], SPLITS)
 
     from gpt_lightning.model.confusion import ClassReport
@@ -22,18 +27,19 @@ def evaluate(settings: dict[str, Any]) -> float:
     from gpt_lightning.weights import load_for_inference
 
     data = build_data(settings["data"])
-    how = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    options = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **how
+        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **options
     )
     prepare_data(data, loaded.tokenizer, loaded.labels)
     if data.tokenizer.vocab_size > loaded.model.config.vocab_size:
+        template = getattr(data, "template_name", "")  # d'un module de conversations
         raise UserError(
-            f"{loaded.source} n'a pas les jetons du gabarit {data.template_name} : essayez data.template=texte."
+            f"{loaded.source} n'a pas les jetons du gabarit {template} : essayez data.template=texte."
         )
     where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
-    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.Progress(_tokens_done))
+    score = TASKS[data.task].evaluate(loaded.model, data, splits, console.ProgressLine(_progress_line))
     if isinstance(score, LabelScore):
         print(_labels_result(loaded.source, where, score.loss, ClassReport(score.counts), data.labels))
     else:
@@ -41,7 +47,7 @@ def evaluate(settings: dict[str, Any]) -> float:
     return score.loss
 
 
-def _text_result(source: str, corpus: str, score: Any) -> str:
+def _text_result(source: str, corpus: str, score: "Score") -> str:
     """Le résultat d'une évaluation."""
     return (
         f"Modèle           {source}\n"
@@ -53,8 +59,10 @@ def _text_result(source: str, corpus: str, score: Any) -> str:
     )
 
 
-def _labels_result(source: str, corpus: str, loss: float, report: Any, labels: Sequence[str]) -> str:
-    """Le résultat d'une évaluation de classement."""
+def _labels_result(
+    source: str, corpus: str, loss: float, report: "ClassReport", labels: Sequence[str]
+) -> str:
+    """Le résultat de l'évaluation d'une classification."""
     return (
         f"Modèle           {source}\n"
         f"Corpus           {corpus}\n"
@@ -65,12 +73,12 @@ def _labels_result(source: str, corpus: str, loss: float, report: Any, labels: S
     )
 
 
-def _tokens_done(done: int, total: int, seconds: float) -> str:
-    """Où en est une évaluation."""
+def _progress_line(done: int, total: int, seconds: float) -> str:
+    """La phrase qui dit où en est une évaluation."""
     left = duration(seconds / done * (total - done))
     return f"{number(done)} jetons sur {number(total)}, {number(done / seconds)} jetons/s, reste {left}"
 
 
 def main() -> None:
     """La commande : compose conf/evaluate.yaml, avec le corpus de l'exécution, puis appelle `evaluate`."""
-    cli.run(evaluate, "evaluate", inherits="data", rules=ineffective.RULES)
+    cli.run(evaluate, "evaluate", inherits="data", ineffective=ineffective.TABLE)

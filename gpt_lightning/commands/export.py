@@ -1,15 +1,15 @@
 """Emporter des poids : `python -m gpt_lightning export ckpt_path=best format=hf to=mon_modele`."""
 
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import parameters_of
 
 
-def export(settings: dict[str, Any]) -> None:
+def export(settings: Settings) -> None:
     """Écrit le modèle de `ckpt_path` dans le dossier `to`, au format `format`."""
     if not settings["to"]:
         raise UserError("Il manque le dossier à écrire : to=mon_modele.")

@@ -8,10 +8,11 @@ from gpt_lightning.cli.composition import group
 from gpt_lightning.cli.targets import build
 from gpt_lightning.commands import ineffective, results
 from gpt_lightning.commands.prompts import check_prompts, read_prompt, read_prompts
+from gpt_lightning.typing import Settings
 
 
-def generate(settings: dict[str, Any]) -> None:
-    """Continue un texte, les lignes d'un fichier, ou un dialogue : les suites sur stdout, le reste sur stderr."""
+def generate(settings: Settings) -> None:
+    """Continue un texte, les lignes d'un fichier, ou un dialogue : les complétions sur stdout, le reste sur stderr."""
     check_prompts(settings)
     strategy = build("decoding", settings["decoding"])
     prompts = read_prompts(settings["prompts_file"]) if settings["prompts_file"] else None
@@ -27,26 +28,28 @@ def generate(settings: dict[str, Any]) -> None:
     options = {key: settings[key] for key in ("max_new_tokens", "num_samples", "seed", "logprobs")}
     options |= {"strategy": strategy, "stop": settings["stop"] or ()}
 
-    def continued(texts: Sequence[str], **changed: Any) -> TextStream:
+    def continue_texts(texts: Sequence[str], **changed: Any) -> TextStream:
         return TextStream(model, tokenizer, texts, **{**options, **changed})
 
     if settings["interactive"]:
         start = dialogue.Session(strategy, options["max_new_tokens"], options["seed"])
-        dialogue.talk(start, continued, named=lambda name: build("decoding", group("decoding", name)))
+        dialogue.talk(
+            start, continue_texts, find_strategy=lambda name: build("decoding", group("decoding", name))
+        )
     elif prompts is not None:
         results.write_lines(
             prompts,
-            lambda batch, start: continued(batch, first_row=start * options["num_samples"]),
+            lambda batch, start: continue_texts(batch, first_row=start * options["num_samples"]),
             output=settings["output"],
             batch_size=settings["batch_size"],
             source=source,
         )
     else:
-        stream = continued([read_prompt(settings, prompt)])
+        stream = continue_texts([read_prompt(settings, prompt)])
         context = model.config.context_length
         results.write_text(stream, source=source, context=context, live=settings["stream"])
 
 
 def main() -> None:
     """La commande : compose conf/generate.yaml, puis appelle `generate`."""
-    cli.run(generate, "generate", rules=ineffective.RULES)
+    cli.run(generate, "generate", ineffective=ineffective.TABLE)

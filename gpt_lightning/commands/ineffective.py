@@ -1,99 +1,100 @@
-"""Ce qui peut être tapé sans effet dans chaque commande, et ce qu'il faut taper : une ligne par cas.
+"""Les clés qui seraient sans effet dans chaque commande, et ce qu'il faut taper à la place : un cas par ligne.
 
 Ce qui est propre à train.py est déclaré dans training/run_config.py, à côté de la clé.
 """
 
-from gpt_lightning.cli.effects import READ_A_PATH, Rule, Settings
+from gpt_lightning.cli.effects import READ_A_PATH, IneffectiveKeys
 from gpt_lightning.training.run_config import useless
-
-
-def _always(settings: Settings) -> bool:
-    return True
-
 
 _CORPUS = ("train", "evaluate", "prepare")
 LOCAL = ("127.0.0.1", "localhost", "::1")
-RULES = (
-    Rule(
+TABLE = (
+    IneffectiveKeys(
         _CORPUS,
         ("data.path",),
         lambda s: s["data"]["source"] not in READ_A_PATH,
         "ce corpus ne lit pas de fichier : data=text en lit un",
     ),
-    Rule(
+    IneffectiveKeys(
         _CORPUS,
         ("data.url", "data.sha256"),
         lambda s: s["data"]["source"] != "download",
         "seul data.source=download télécharge",
     ),
-    Rule(
+    IneffectiveKeys(
         _CORPUS,
         ("data.url", "data.sha256"),
         lambda s: s["data"]["path"],
         "data.path= est lu à la place : gardez l'un des deux",
     ),
-    Rule(
+    IneffectiveKeys(
         _CORPUS,
         ("data.jsonl_key", "data.errors"),
         lambda s: s["data"]["source"] not in READ_A_PATH and not s["data"]["val_path"],
         "ce corpus ne lit pas de fichier",
     ),
-    Rule(
+    IneffectiveKeys(
         _CORPUS,
         ("data.train_split", "data.split"),
         lambda s: s["data"]["val_path"],
         "data.val_path= est la validation : gardez l'un des deux",
     ),
-    Rule(
+    IneffectiveKeys(
         ("train", "evaluate", "prepare"),
         ("data.text_key", "data.label_key", "data.errors"),
         lambda s: "label_key" in s["data"] and not s["data"]["path"] and not s["data"]["val_path"],
         "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
     ),
-    Rule(("evaluate", "prepare"), ("data.class_weights",), _always, "elle ne sert qu'à train.py"),
-    Rule(
+    IneffectiveKeys(
+        ("evaluate", "prepare"), ("data.class_weights",), lambda s: True, "elle ne sert qu'à train.py"
+    ),
+    IneffectiveKeys(
         ("classify",),
         ("output", "batch_size"),
         lambda s: s["prompts_file"] is None,
         "elle sert à prompts_file=",
     ),
-    Rule(
+    IneffectiveKeys(
         ("serve", "play"),
         ("open",),
         lambda s: s["host"] in LOCAL,
         "ce serveur n'écoute que cette machine : donnez aussi host=",
     ),
-    Rule(
+    IneffectiveKeys(
         ("evaluate", "prepare"),
         ("data.passes", "data.shift", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
-        _always,
+        lambda s: True,
         "elle ne sert qu'à train.py",
     ),
-    Rule(("prepare",), ("data.batch_size",), _always, "elle ne sert qu'à train.py et à evaluate"),
-    Rule(
+    IneffectiveKeys(
+        ("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"
+    ),
+    IneffectiveKeys(
         ("train", "generate"),
         ("decoding.top_k", "decoding.top_p", "decoding.min_p", "decoding.typical_p"),
         lambda s: s["decoding"]["temperature"] == 0,
         "avec decoding.temperature=0 le plus probable gagne toujours : decoding=nucleus tire au sort",
     ),
-    Rule(
+    IneffectiveKeys(
         ("train", "generate"),
         ("decoding.length_penalty",),
         lambda s: s["decoding"]["num_beams"] == 1,
         "elle compare des faisceaux : decoding=beam",
     ),
-    Rule(
+    IneffectiveKeys(
         ("generate",),
         ("batch_size", "output"),
         lambda s: s["prompts_file"] is None,
         "elle sert aux textes de prompts_file=",
     ),
-    Rule(
+    IneffectiveKeys(
         ("generate",),
         ("stream",),
         lambda s: s["prompts_file"] is not None or s["interactive"],
         "seul un texte s'écrit au fur et à mesure",
     ),
-    Rule(("generate",), ("logprobs",), lambda s: s["interactive"], "le dialogue ne les montre pas"),
-    *(Rule(("train",), *rule) for rule in useless()),
+    IneffectiveKeys(
+        ("generate",), ("logprobs",), lambda s: s["interactive"], "le dialogue ne les montre pas"
+    ),
+    *(IneffectiveKeys(("train",), *case) for case in useless()),
 )

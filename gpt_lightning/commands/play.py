@@ -2,22 +2,24 @@
 
 import threading
 import webbrowser
-from typing import Any
 
 from gpt_lightning import cli
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.serve import serve
+from gpt_lightning.typing import Settings
 
 
-def play(settings: dict[str, Any]) -> None:
+def play(settings: Settings) -> None:
     """Sert le modèle, et ouvre la page dès qu'elle répond."""
     # à part : un navigateur de terminal ne rend la main qu'une fois fermé
     serve(
         settings,
-        opened=lambda address: threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start(),
+        on_ready=lambda address: threading.Thread(
+            target=webbrowser.open, args=(address,), daemon=True
+        ).start(),
     )
 
 
 def main() -> None:
     """La commande : compose conf/play.yaml, qui est celle de serve, puis appelle `play`."""
-    cli.run(play, "play", rules=ineffective.RULES)
+    cli.run(play, "play", ineffective=ineffective.TABLE)

@@ -1,31 +1,37 @@
 """Encoder un corpus d'avance : `python -m gpt_lightning prepare data=text data.path=mon_texte.txt`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
+if TYPE_CHECKING:
+    from gpt_lightning.data.statistics import Contents
+    from gpt_lightning.tokenizers import Tokenizer
 
-def prepare(settings: dict[str, Any]) -> None:
+
+def prepare(settings: Settings) -> None:
     """Construit la base de jetons de `data` avec `tokenizer`, et montre ce qu'elle contient."""
     from gpt_lightning.data import statistics
+    from gpt_lightning.data.text import SlidingWindowDataModule
 
     data = build_data(settings["data"], settings["tokenizer"])
     prepare_data(data)
     print(data.summary)
-    if not data.streams:
+    if not isinstance(data, SlidingWindowDataModule):
         return
-    found = statistics.compute(data)
-    print(_tokens(found, data.statistics.characters, data.tokenizer))
+    contents = statistics.compute(data)
+    print(_tokens(contents, data.statistics.characters, data.tokenizer))
     if settings["output_dir"]:
-        for path in statistics.render(found, Path(settings["output_dir"])):
+        for path in statistics.render(contents, Path(settings["output_dir"])):
             print(path)
 
 
-def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> str:
+def _tokens(contents: "Contents", characters: int, tokenizer: "Tokenizer", most: int = 10) -> str:
     """Les jetons d'une base : combien par caractère, et les plus fréquents."""
     total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
     frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
@@ -41,4 +47,4 @@ def _tokens(contents: Any, characters: int, tokenizer: Any, most: int = 10) -> s
 
 def main() -> None:
     """La commande : compose conf/prepare.yaml, puis appelle `prepare`."""
-    cli.run(prepare, "prepare", rules=ineffective.RULES)
+    cli.run(prepare, "prepare", ineffective=ineffective.TABLE)

@@ -1,21 +1,19 @@
-"""D'où viennent les textes de départ : prompt=, prompt_file=, l'entrée standard, un fichier de plusieurs textes."""
+"""Lire les textes de départ : prompt=, prompt_file=, l'entrée standard, un fichier de plusieurs textes."""
 
 import os
 import select
 import stat
 import sys
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.typing import Settings
 
 SEPARATOR = "---"
-
-
 SOURCES = ("prompt", "prompt_file", "prompts_file")
 
 
-def check_sources(settings: dict[str, Any]) -> None:
+def check_sources(settings: Settings) -> None:
     """UserError si les textes de départ, ou le fichier à écrire, ne vont pas ensemble."""
     given = [key for key in SOURCES if settings[key] is not None]
     if len(given) > 1 or (given and settings.get("interactive")):
@@ -23,7 +21,7 @@ def check_sources(settings: dict[str, Any]) -> None:
         raise UserError(f"{both[0]}= et {both[1]}= ne vont pas ensemble : gardez l'un des deux.")
     if settings["output"] is not None and settings["prompts_file"] is None:
         raise UserError(
-            "output= reçoit les suites de prompts_file= ; pour un seul texte, redirigez : ... > fichier."
+            "output= reçoit les complétions de prompts_file= ; pour un seul texte, redirigez : ... > fichier."
         )
     if settings["output"] is not None and Path(settings["output"]).exists():
         raise UserError(f"output={settings['output']} existe déjà : rien n'est écrasé, donnez un autre nom.")
@@ -31,11 +29,11 @@ def check_sources(settings: dict[str, Any]) -> None:
         raise UserError(f"Le dossier de output={settings['output']} n'existe pas : créez-le d'abord.")
 
 
-def check_prompts(settings: dict[str, Any]) -> None:
+def check_prompts(settings: Settings) -> None:
     """UserError sur ce qui ne va pas ensemble, avant de charger quoi que ce soit."""
     check_sources(settings)
     if settings["interactive"] and settings["num_samples"] != 1:
-        raise UserError("interactive=true ne montre qu'une suite à la fois : retirez num_samples.")
+        raise UserError("interactive=true ne montre qu'une complétion à la fois : retirez num_samples.")
     if "" in (settings["stop"] or ()):
         raise UserError("stop= est vide : il faut le texte devant lequel s'arrêter.")
     for key in ("batch_size", "num_samples"):
@@ -47,18 +45,18 @@ def check_prompts(settings: dict[str, Any]) -> None:
         choice(key, settings[key], (True, False))
 
 
-def read_prompt(settings: dict[str, Any], default: str) -> str:
+def read_prompt(settings: Settings, default: str) -> str:
     """Le texte à continuer : prompt=, prompt_file=, ce qui est envoyé sur l'entrée standard, sinon `default`.
 
     Le retour à la ligne qui finit un fichier n'est pas du texte.
     """
-    given = _given_prompt(settings)
+    prompt = _find_prompt(settings)
     nothing = settings["prompt"] is None and settings["prompt_file"] is None
-    return given or (default if nothing else "")
+    return prompt or (default if nothing else "")
 
 
 def read_prompts(path: str) -> list[str]:
-    """Un texte par ligne. UserError s'il n'y en a aucun."""
+    """Les textes d'un fichier, un par ligne. UserError s'il n'y en a aucun."""
     content = _without_last_newline(_read(path))
     if not content:
         raise UserError(f"prompts_file={path} est vide : il faut un texte par ligne.")
@@ -80,7 +78,8 @@ def _without_last_newline(text: str) -> str:
     return text.removesuffix("\n")
 
 
-def _may_be_piped() -> bool:
+def _is_piped() -> bool:
+    """Vrai si l'entrée standard est un pipe ou un fichier."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, UserError):  # fermée
@@ -89,18 +88,18 @@ def _may_be_piped() -> bool:
 
 
 def _stdin_has_text() -> bool:
-    """Un tuyau que personne ne remplit ne doit pas bloquer : on l'attend une seconde."""
+    """Vrai si l'entrée standard a du texte ; un pipe que personne ne remplit est attendu une seconde."""
     if sys.platform == "win32":
         return True
     return bool(select.select([sys.stdin], [], [], 1.0)[0])
 
 
-def _given_prompt(settings: dict[str, Any]) -> str:
+def _find_prompt(settings: Settings) -> str:
     if settings["prompt"] is not None:
         return settings["prompt"]
     if settings["prompt_file"] is not None:
         return _without_last_newline(_read(settings["prompt_file"]))
-    if not _may_be_piped():
+    if not _is_piped():
         return ""
     if not _stdin_has_text():
         print(

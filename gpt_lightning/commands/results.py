@@ -1,4 +1,4 @@
-"""Écrire ce que le modèle a produit : des suites sur stdout ou dans un .jsonl, des étiquettes dans une table."""
+"""Écrire ce que le modèle a produit : des complétions sur stdout ou dans un .jsonl, des étiquettes dans une table."""
 
 import contextlib
 import csv
@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from gpt_lightning import durable
-from gpt_lightning.commands.prompts import (
-    SEPARATOR,
-)
+from gpt_lightning.commands.prompts import SEPARATOR
 from gpt_lightning.errors import UserError
 from gpt_lightning.wording import duration, number
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -> None:
-    """Écrit chaque texte et sa suite sur stdout, séparés par « --- », le premier au fur et à mesure si `live`.
+    """Écrit chaque texte et sa complétion sur stdout, séparés par « --- », le premier au fur et à mesure si `live`.
 
     Le résumé va sur stderr, même si l'on interrompt.
     """
@@ -61,23 +59,23 @@ def write_text(stream: "TextStream", *, source: str, context: int, live: bool) -
 
 def write_lines(
     prompts: Sequence[str],
-    continued: "Callable[[Sequence[str], int], TextStream]",
+    continue_texts: "Callable[[Sequence[str], int], TextStream]",
     *,
     output: str | None,
     batch_size: int,
     source: str,
 ) -> None:
-    """Une ligne JSON par suite : prompt, text (la suite), tokens, reason, et logprobs si elles sont demandées.
+    """Écrit une ligne JSON par complétion : prompt, text, tokens, reason, et logprobs si elles sont demandées.
 
-    `continued(textes, première ligne)` rend un TextStream. Chaque lot est écrit dès qu'il est fini : une
+    `continue_texts(textes, première ligne)` renvoie un TextStream. Chaque lot est écrit dès qu'il est fini : une
     interruption garde ce qui est fait.
     """
     began, tokens, reasons = time.monotonic(), 0, []
     with durable.refusals(Path(output)) if output else contextlib.nullcontext():
         file = open(output, "x", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
     try:
-        for start, batch in _shown(prompts, batch_size):
-            stream = continued(batch, start)
+        for start, batch in _batches(prompts, batch_size):
+            stream = continue_texts(batch, start)
             for _ in stream:
                 pass
             with durable.refusals(Path(output)) if output else contextlib.nullcontext():
@@ -88,7 +86,7 @@ def write_lines(
                 file.flush()
     finally:
         if output:
-            with contextlib.suppress(OSError):  # dit plus haut
+            with contextlib.suppress(OSError):  # la commande l'a déjà dit
                 file.close()
         seconds = time.monotonic() - began
         summary = _summary(source, reasons=reasons, tokens=tokens, seconds=seconds, first=None)
@@ -98,20 +96,20 @@ def write_lines(
 def write_labels(
     texts: Sequence[str], shares: Sequence[Sequence[float]], labels: Sequence[str], *, output: str | None
 ) -> None:
-    """Une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
+    """Écrit une ligne par texte : son étiquette, sa probabilité, le texte ; en csv, en tsv, ou en jsonl avec toutes."""
     kind = Path(output).suffix.lower() if output else ".tsv"
     lines = io.StringIO()
     table = csv.writer(lines, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
     if kind != ".jsonl":
         table.writerow(("label", "probability", "text"))
-    for text, several in zip(texts, shares, strict=True):
-        best = max(range(len(labels)), key=lambda rank: several[rank])
+    for text, probabilities in zip(texts, shares, strict=True):
+        best = max(range(len(labels)), key=lambda rank: probabilities[rank])
         if kind == ".jsonl":
-            every = {label: round(share, 4) for label, share in zip(labels, several, strict=True)}
-            record = {"text": text, "label": labels[best], "probabilities": every}
+            rounded = {label: round(share, 4) for label, share in zip(labels, probabilities, strict=True)}
+            record = {"text": text, "label": labels[best], "probabilities": rounded}
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
         else:
-            table.writerow((labels[best], f"{several[best]:.4f}", text))
+            table.writerow((labels[best], f"{probabilities[best]:.4f}", text))
     if output:
         durable.write_text(Path(output), lines.getvalue())
     else:
@@ -131,27 +129,27 @@ def _write_record(file: IO[str], row: "Continuation") -> None:
     file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _shown(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Sequence[str]]]:
-    """Les lots, avec leur rang ; l'avancement est dit sur stderr (une ligne réécrite sur un terminal)."""
-    began = said = time.monotonic()
+def _batches(prompts: Sequence[str], batch_size: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Les lots, avec leur rang ; l'avancement s'affiche sur stderr (une ligne réécrite sur un terminal)."""
+    began = shown = time.monotonic()
     for start in range(0, len(prompts), batch_size):
         yield start, prompts[start : start + batch_size]
         done, now = min(start + batch_size, len(prompts)), time.monotonic()
         line = progress_line(done, len(prompts), now - began)
         if sys.stderr.isatty():
             print(f"\r\033[K{line}", end="\n" if done == len(prompts) else "", file=sys.stderr, flush=True)
-        elif now - said > 5 or done == len(prompts):
-            said = now
+        elif now - shown > 5 or done == len(prompts):
+            shown = now
             print(line, file=sys.stderr)
 
 
 def _summary(
     source: str, *, reasons: Sequence[str | None], tokens: int, seconds: float, first: float | None
 ) -> str:
-    """Le résumé d'une génération ; une raison None est une suite interrompue."""
+    """Le résumé d'une génération ; une raison None est une complétion interrompue."""
     why = {"eos": "fin de texte", "stop": "texte d'arrêt", "length": "longueur atteinte", None: "interrompu"}
-    counted = {reason: list(reasons).count(reason) for reason in reasons}
-    ends = ", ".join(why[r] if len(reasons) == 1 else f"{why[r]} × {n}" for r, n in counted.items())
+    counts = {reason: list(reasons).count(reason) for reason in reasons}
+    ends = ", ".join(why[r] if len(reasons) == 1 else f"{why[r]} × {n}" for r, n in counts.items())
     parts = [source, f"{number(tokens)} jetons"]
     if seconds:
         parts.append(f"{number(tokens / seconds, 1)} jetons/s")
@@ -167,6 +165,6 @@ def _likelihood(logprobs: Sequence[float]) -> str:
 
 
 def progress_line(done: int, total: int, seconds: float) -> str:
-    """Où en est un fichier de textes de départ."""
+    """La phrase qui dit où en est un fichier de textes de départ."""
     left = f", reste {duration(seconds / done * (total - done))}" if done and done < total else ""
     return f"{number(done)} textes sur {number(total)}{left}"

@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console
 from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.typing import Settings
 
 if TYPE_CHECKING:
     from gpt_lightning.serving.openai.request import ServedModel
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 KEY = "GPT_LIGHTNING_API_KEY"
 
 
-def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda address: None) -> None:
-    """Écoute, jusqu'à Ctrl-C : le protocole d'OpenAI, et la page qui montre le modèle. `opened` reçoit l'adresse."""
+def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda address: None) -> None:
+    """Sert, jusqu'à Ctrl-C, le protocole d'OpenAI, et la page qui montre le modèle. `on_ready` reçoit l'adresse."""
     check(settings)
     key = api_key(settings)
 
@@ -41,10 +42,10 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
 
     where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **where)
-    known, shape = described(settings, loaded, local)
+    model, shape = describe_model(settings, loaded, local)
     thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
-    service = app.Service(known, thread, shape, seconds=settings["request_timeout"])
-    rules = guard.rules_for(
+    service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
+    rules = guard.access_rules(
         settings["host"],
         settings["hosts"],
         settings["cors"] or (),
@@ -54,10 +55,10 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(_listening(address, loaded.source, known.name, bool(loaded.template)))
-        opened(address)
+        console.log.info(_ready_sentence(address, loaded.source, model.name, bool(loaded.template)))
+        on_ready(address)
 
-    made = server.build(
+    http_server = server.build(
         service.app(rules),
         thread,
         grace=grace,
@@ -67,19 +68,19 @@ def serve(settings: dict[str, Any], *, opened: Callable[[str], object] = lambda 
         ),
     )
     thread.start()
-    server.serve(made, sock)
+    server.serve(http_server, sock)
     thread.join(grace + 1)
 
 
-def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
-    """Ce qu'il faut savoir du modèle pour lire une demande, et ce que la page en dit ; `local` : chemins compris."""
+def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
+    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
     from gpt_lightning.model.cost import n_parameters
     from gpt_lightning.serving import playground
     from gpt_lightning.serving.openai import request
     from gpt_lightning.tokenizers.template import Template
 
     config = loaded.model.config
-    known = request.ServedModel(
+    model = request.ServedModel(
         name=settings["name"],
         tokenizer=loaded.tokenizer,
         context=config.context_length,
@@ -95,23 +96,23 @@ def described(settings: dict[str, Any], loaded: "Inference", local: bool) -> tup
         loaded.prompt,
         command(settings, loaded.source) if local else "python generate.py",
     )
-    return known, shape
+    return model, shape
 
 
-def command(settings: dict[str, Any], source: str) -> str:
+def command(settings: Settings, source: str) -> str:
     """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
-    found = ["python generate.py", shell_override("ckpt_path", Path(source))]
+    words = ["python generate.py", shell_override("ckpt_path", Path(source))]
     if settings["base_path"] is not None:
-        found.append(shell_override("base_path", Path(settings["base_path"])))
-    found += [
+        words.append(shell_override("base_path", Path(settings["base_path"])))
+    words += [
         f"{key}={settings[key]}"
         for key in ("n_heads", "device", "dtype")
         if settings[key] not in (None, "auto")
     ]
-    return " ".join(found)
+    return " ".join(words)
 
 
-def check(settings: dict[str, Any]) -> None:
+def check(settings: Settings) -> None:
     """UserError sur un réglage qui n'a pas de sens."""
     whole("port", settings["port"], 0, 65535)
     for name in ("max_batch_size", "max_queue", "max_body_bytes"):
@@ -124,22 +125,24 @@ def check(settings: dict[str, Any]) -> None:
             raise UserError(f"{name}= est vide.")
     for name in ("hosts", "cors"):
         value = settings[name]
-        if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(text, str) for text in value)
+        ):
             raise UserError(f"{name}={value} : il faut une liste, {name}=[...].")
     for page in settings["cors"] or ():
         if not page.startswith(("http://", "https://")) or "*" in page:
             raise UserError(f"cors={page} : il faut l'adresse de chaque page, cors=[https://exemple.fr].")
 
 
-def api_key(settings: dict[str, Any]) -> str | None:
+def api_key(settings: Settings) -> str | None:
     """La clé que chaque demande doit donner : celle de l'environnement, d'un fichier, ou de la ligne de commande.
 
     UserError si le fichier ne se lit pas, ou si la clé n'en est pas une.
     """
-    found = os.environ.get(KEY)
+    key = os.environ.get(KEY)
     if settings["api_key_file"] is not None:
         try:
-            found = Path(settings["api_key_file"]).read_text(encoding="utf-8")
+            key = Path(settings["api_key_file"]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"api_key_file={settings['api_key_file']} ne se lit pas ({type(error).__name__})."
@@ -149,19 +152,19 @@ def api_key(settings: dict[str, Any]) -> str | None:
             f"api_key= se voit dans la liste des processus et l'historique du terminal : préférez {KEY} ou "
             f"api_key_file=."
         )
-        found = str(settings["api_key"])
-    if found is None:
+        key = str(settings["api_key"])
+    if key is None:
         return None
-    found = found.strip()
-    if not found or not found.isascii() or not found.isprintable() or " " in found:
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(
             "La clé du serveur est vide, ou contient autre chose que des lettres, des chiffres et des signes."
         )
-    return found
+    return key
 
 
-def _listening(address: str, source: str, name: str, chats: bool) -> str:
-    """Le serveur écoute."""
+def _ready_sentence(address: str, source: str, name: str, chats: bool) -> str:
+    """La phrase qui dit que le serveur écoute, et où."""
     routes = "/v1/completions" + (" et /v1/chat/completions" if chats else "")
     return (
         f"Le serveur écoute {address} : {source}, sous le nom « {name} ».\n"
@@ -171,4 +174,4 @@ def _listening(address: str, source: str, name: str, chats: bool) -> str:
 
 def main() -> None:
     """La commande : compose conf/serve.yaml, puis appelle `serve`."""
-    cli.run(serve, "serve", rules=ineffective.RULES)
+    cli.run(serve, "serve", ineffective=ineffective.TABLE)

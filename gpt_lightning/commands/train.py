@@ -1,7 +1,7 @@
 """Entraîner un GPT : `python train.py model=gpt124m trainer.devices=2`."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import folders, processes, record, signals
@@ -10,13 +10,16 @@ from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.training.run_config import RunConfig
+from gpt_lightning.typing import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from gpt_lightning.training.hardware import Machine
 
 
-def train(settings: dict[str, Any]) -> float:
-    """Entraîne selon `settings` (conf/train.yaml composé) ; rend la dernière perte de validation, en nats.
+def train(settings: Settings) -> float:
+    """Entraîne selon `settings` (conf/train.yaml composé) ; renvoie la dernière perte de validation, en nats.
 
     Chaque ligne appelle une pièce, de haut en bas ; aucune valeur ne remonte. `asked` est ce que la commande demande,
     `used` ce qui sert, une fois connus les poids de départ et la machine.
@@ -55,10 +58,10 @@ def train(settings: dict[str, Any]) -> float:
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers)
-    with processes.children_run("train", used.values(), shared), signals.note_signals():
+    with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
-    following = folders.following(used.folder, *gpt.task.following)
+    following = folders.next_commands(used.folder, *gpt.task.following)
     return report.after(trainer, gpt, used.folder, time.monotonic() - began, following)
 
 
@@ -67,11 +70,13 @@ def find_machine(asked: RunConfig) -> "Machine":
     from gpt_lightning.training import hardware
 
     product = asked.data["batch_size"] * asked.length, asked.model["emb_dim"]
-    return hardware.resolve(
-        asked.trainer,
-        processes.launcher(),
-        lambda device: processes.once(lambda: hardware.automatic_precision(device, *product)),
-    )
+
+    def choose_precision(device: "torch.device") -> str:
+        precision = processes.once(lambda: hardware.automatic_precision(device, *product))
+        assert precision is not None  # un enfant de Lightning reçoit une précision déjà choisie
+        return precision
+
+    return hardware.resolve(asked.trainer, processes.launcher(), choose_precision)
 
 
 def is_the_same_run(asked: RunConfig) -> bool:
@@ -85,4 +90,4 @@ def is_the_same_run(asked: RunConfig) -> bool:
 
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True, rules=ineffective.RULES)
+    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE)

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import playground
 from gpt_lightning.serving.choice import Choice, Delta, Done
-from gpt_lightning.serving.guard import Guard, Rules
+from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
 from gpt_lightning.serving.openai.fields import Refused
@@ -27,12 +27,13 @@ from gpt_lightning.serving.openai.request import Request, ServedModel, chat, che
 from gpt_lightning.serving.openai.response import Answer
 from gpt_lightning.serving.replies import (
     HANDLERS,
-    Counted,
+    CountResponses,
     event,
     file_route,
-    flowing,
+    stream_response,
 )
-from gpt_lightning.serving.worker import Job, Worker
+from gpt_lightning.serving.worker import Delivery, Job, Worker
+from gpt_lightning.typing import JsonObject
 
 T = TypeVar("T")
 ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
@@ -42,21 +43,21 @@ class Service:
     """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
 
     def __init__(
-        self, known: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
+        self, model: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
     ) -> None:
-        self.known, self.worker, self.shape, self.seconds = known, worker, shape, seconds
+        self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
         self.metrics = Metrics()
 
-    def app(self, rules: Rules) -> ASGIApp:
+    def app(self, rules: AccessRules) -> ASGIApp:
         """L'application ASGI derrière sa porte."""
         routes = [
-            Route("/v1/models", self.models),
-            Route("/v1/models/{name:path}", self.model),
+            Route("/v1/models", self.list_models),
+            Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
-            Route("/api/model", self.described),
+            Route("/api/model", self.describe),
             Route("/api/next", self.next, methods=["POST"]),
-            Route("/api/continue", self.continued, methods=["POST"]),
+            Route("/api/continue", self.continue_text, methods=["POST"]),
             Route("/api/tokens", self.tokens, methods=["POST"]),
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
@@ -66,7 +67,7 @@ class Service:
         for name, content, kind in playground.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
             routes.append(Route(path, file_route(content, kind)))
-        around = [Middleware(Counted, metrics=self.metrics)]
+        around = [Middleware(CountResponses, metrics=self.metrics)]
         if rules.origins:
             allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"]}  # les clients en ajoutent
             around.append(Middleware(CORSMiddleware, allow_origins=list(rules.origins), **allowed))  # type: ignore[arg-type]
@@ -76,19 +77,19 @@ class Service:
     async def health(self, request: HTTPRequest) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def models(self, request: HTTPRequest) -> Response:
-        return JSONResponse({"object": "list", "data": [self.known.listed()]})
+    async def list_models(self, request: HTTPRequest) -> Response:
+        return JSONResponse({"object": "list", "data": [self.model.entry()]})
 
-    async def model(self, request: HTTPRequest) -> Response:
-        check_model(request.path_params["name"], self.known)
-        return JSONResponse(self.known.listed())
+    async def show_model(self, request: HTTPRequest) -> Response:
+        check_model(request.path_params["name"], self.model)
+        return JSONResponse(self.model.entry())
 
     async def prometheus(self, request: HTTPRequest) -> Response:
         worker = self.worker
-        found = self.metrics.text(
+        text = self.metrics.text(
             waiting=len(worker.waiting), running=len(worker.batch.rows), rows=worker.batch.size
         )
-        return Response(found, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def completions(self, request: HTTPRequest) -> Response:
         return await self._answer(request, completion)
@@ -96,81 +97,81 @@ class Service:
     async def chat(self, request: HTTPRequest) -> Response:
         return await self._answer(request, chat)
 
-    async def described(self, request: HTTPRequest) -> Response:
-        return JSONResponse(playground.described(self.known, self.shape))
+    async def describe(self, request: HTTPRequest) -> Response:
+        return JSONResponse(playground.describe(self.model, self.shape))
 
     async def next(self, request: HTTPRequest) -> Response:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
-        values, ids = await self._asked(request, playground.NEXT)
+        values, ids = await self._read_text(request, playground.NEXT)
         fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
-        kept, batch = ids[-self.known.context :], self.worker.batch
-        logits = await self._call(request, lambda: playground.next_logits(batch.model, kept, batch.device))
-        return await _aside(_rendered, playground.following, self.known, ids, logits, values)
+        window, batch = ids[-self.model.context :], self.worker.batch
+        logits = await self._call(request, lambda: playground.next_logits(batch.model, window, batch.device))
+        return await _call_in_thread(_to_json, playground.next_token, self.model, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
-        values, ids = await self._asked(request, playground.SCORE, playground.WINDOWS)
-        found = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
-        return await _aside(_rendered, playground.surprises, self.known, ids, found)
+        values, ids = await self._read_text(request, playground.SCORE, playground.WINDOWS)
+        scores = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
+        return await _call_in_thread(_to_json, playground.surprises, self.model, ids, scores)
 
     async def tokens(self, request: HTTPRequest) -> Response:
         """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
-        _, ids = await self._asked(request, playground.TEXT, playground.WINDOWS)
-        return await _aside(_rendered, playground.opened, self.known, ids)
+        _, ids = await self._read_text(request, playground.TEXT, playground.WINDOWS)
+        return await _call_in_thread(_to_json, playground.tokens_of, self.model, ids)
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
-        values, ids = await self._asked(request, playground.ATTENTION)
-        kept, batch = ids[-min(playground.LOOKED, self.known.context) :], self.worker.batch
-        found = await self._call(
-            request, lambda: playground.looked(batch.model, kept, values["layer"], batch.device)
+        values, ids = await self._read_text(request, playground.ATTENTION)
+        window, batch = ids[-min(playground.DRAWN, self.model.context) :], self.worker.batch
+        weights = await self._call(
+            request, lambda: playground.attention_weights(batch.model, window, values["layer"], batch.device)
         )
-        known = playground.opened(self.known, kept) | {"unread": len(ids) - len(kept)}
-        return JSONResponse(known | found)
+        text = playground.tokens_of(self.model, window) | {"unread": len(ids) - len(window)}
+        return JSONResponse(text | weights)
 
-    async def _asked(
-        self, request: HTTPRequest, known: Mapping[str, fields.Field], windows: int | None = None
-    ) -> tuple[dict[str, Any], list[int]]:
+    async def _read_text(
+        self, request: HTTPRequest, accepted: Mapping[str, fields.Field], windows: int | None = None
+    ) -> tuple[JsonObject, list[int]]:
         """Les champs d'une demande de la page et les jetons de son texte, de `windows` contextes au plus."""
 
-        def read(body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-            values = fields.read(body, known, {})
-            return values, playground.text_ids(self.known, values["text"])
+        def read(body: JsonObject) -> tuple[JsonObject, list[int]]:
+            values = fields.read(body, accepted, {})
+            return values, playground.text_ids(self.model, values["text"])
 
-        values, ids = await _aside(_read, read, await request.body())
-        if windows is not None and len(ids) > windows * self.known.context:
-            most = windows * self.known.context
+        values, ids = await _call_in_thread(_read, read, await request.body())
+        if windows is not None and len(ids) > windows * self.model.context:
+            most = windows * self.model.context
             raise Refused(f"{len(ids)} jetons : il en faut {most} au plus.", param="text")
         return values, ids
 
-    async def continued(self, request: HTTPRequest) -> Response:
-        """Une suite en flux, chaque jeton avec ses candidats."""
-        values, ids = await self._asked(request, playground.CONTINUE)
-        choice = playground.continued(self.known, ids, values)
-        self.metrics.read(len(ids))
-        source = self._written(request, [[choice]])
+    async def continue_text(self, request: HTTPRequest) -> Response:
+        """Une complétion en flux, chaque jeton avec ses candidats."""
+        values, ids = await self._read_text(request, playground.CONTINUE)
+        choice = playground.continuation(self.model, ids, values)
+        self.metrics.count_prompt(len(ids))
+        source = self._write(request, [[choice]])
         first = await anext(source, None)
         if first is None:
             raise Refused("La connexion est coupée.", status=400)
 
         async def events() -> AsyncIterator[str]:
-            length, said = first.length, first.text
+            length, before = first.length, first.text
             try:
-                yield event(playground.opened(self.known, ids))
-                yield event(playground.written(self.known, first, ""))
+                yield event(playground.tokens_of(self.model, ids))
+                yield event(playground.chunk(self.model, first, ""))
                 async for piece in source:
-                    yield event(playground.written(self.known, piece, said))
-                    length, said = piece.length, said + piece.text
+                    yield event(playground.chunk(self.model, piece, before))
+                    length, before = piece.length, before + piece.text
             except Refused as refused:
                 yield event({"error": refused.error})
             finally:
-                self.metrics.wrote(length)
+                self.metrics.count_completion(length)
                 await source.aclose()
 
-        return flowing(events())
+        return stream_response(events())
 
-    async def _call(self, request: HTTPRequest, function: Callable[[], Any]) -> Any:
-        """Ce que rend `function`, appelée par le fil du modèle entre deux jetons."""
+    async def _call(self, request: HTTPRequest, function: Callable[[], T]) -> T:
+        """Fait appeler `function` par le fil du modèle, entre deux jetons."""
         async with contextlib.aclosing(self._items(request, call=function)) as items:
             async for item in items:
                 if isinstance(item, Done):
@@ -178,58 +179,64 @@ class Service:
         raise Refused("La connexion est coupée.", status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., Request]) -> Response:
-        asked = await _aside(_read, reader, await request.body(), self.known)
-        measured: list[list[Scored]] = []
+        asked = await _call_in_thread(_read, reader, await request.body(), self.model)
+        scores: list[list[Scored]] = []
         if asked.echoed is not None and asked.top is not None:
             for ids in asked.prompts:
-                measured.append(await self._call(request, _scoring(self.worker.batch.model, ids, asked.top)))
-        self.metrics.read(sum(map(len, asked.prompts)))
-        answer = Answer(asked, measured)
+                scores.append(await self._call(request, _scoring(self.worker.batch.model, ids, asked.top)))
+        self.metrics.count_prompt(sum(map(len, asked.prompts)))
+        answer = Answer(asked, scores)
         if not asked.stream:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
-                pieces = [one async for one in source]
-            self.metrics.wrote(sum(piece.length for piece in pieces if piece.reason))
-            return await _aside(_rendered, answer.whole, pieces)
+                pieces = [piece async for piece in source]
+            self.metrics.count_completion(sum(piece.length for piece in pieces if piece.reason))
+            return await _call_in_thread(_to_json, answer.body, pieces)
         source = self._pieces(request, asked)
         first = await anext(source, None)  # un refus a encore son code HTTP
-        return flowing(self._events(answer, first, source))
+        return stream_response(self._events(answer, first, source))
 
     async def _pieces(self, request: HTTPRequest, asked: Request) -> AsyncGenerator[Delta, None]:
-        """Ce qui s'écrit pour `asked`, à mesure. Refused si cela ne va pas jusqu'au bout."""
+        """Les morceaux écrits pour `asked`, à mesure. Refused si l'écriture ne va pas jusqu'au bout."""
         if asked.max_tokens == 0:  # rien à écrire : echo, et des mesures
             for choice in asked.choices:
                 yield Delta(choice.index, "", reason="length")
             return
-        async with contextlib.aclosing(self._written(request, asked.groups)) as written:
-            async for piece in written:
+        async with contextlib.aclosing(self._write(request, asked.groups)) as source:
+            async for piece in source:
                 yield piece
 
-    async def _written(
+    async def _write(
         self, request: HTTPRequest, groups: Sequence[Sequence[Choice]]
     ) -> AsyncGenerator[Delta, None]:
-        """Les morceaux de ces suites, à mesure."""
+        """Les morceaux de ces complétions, à mesure."""
         began, first = time.monotonic(), True
         async with contextlib.aclosing(self._items(request, choices=groups)) as items:
             async for item in items:
                 if first:
-                    self.metrics.first_piece(time.monotonic() - began)
+                    self.metrics.count_first_piece(time.monotonic() - began)
                     first = False
                 if isinstance(item, Delta):
                     yield item
 
-    async def _items(self, request: HTTPRequest, **what: Any) -> AsyncGenerator[Any, None]:
-        """Ce que le fil du modèle rend d'un travail. Refused s'il échoue ; le client qui s'en va l'arrête."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
+    async def _items(
+        self,
+        request: HTTPRequest,
+        *,
+        choices: Sequence[Sequence[Choice]] = (),
+        call: Callable[[], object] | None = None,
+    ) -> AsyncGenerator[Delta | Done, None]:
+        """Donne un travail au fil du modèle, et suit ce qui en sort. Refused s'il échoue ; un client parti l'arrête."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Delivery | None]()
 
-        def deliver(item: Any) -> None:
+        def deliver(item: Delivery) -> None:
             with contextlib.suppress(RuntimeError):  # la boucle est finie
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         # l'échéance est celle de la demande : tous ses travaux la partagent
         deadline = request.scope.setdefault("gpt_lightning.deadline", time.monotonic() + self.seconds)
-        job = Job(deliver, deadline=deadline, **what)
+        job = Job(deliver, deadline=deadline, choices=choices, call=call)
         self.worker.submit(job)
-        gone = asyncio.ensure_future(_disconnected(request))
+        gone = asyncio.ensure_future(_wait_for_disconnect(request))
         gone.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (item := await queue.get()) is not None:
@@ -247,16 +254,16 @@ class Service:
     ) -> AsyncIterator[str]:
         """Les lignes d'un flux : un objet JSON par morceau, puis [DONE]."""
         try:
-            for made in answer.chunks(first) if first is not None else ():
-                yield event(made)
+            for chunk in answer.chunks(first) if first is not None else ():
+                yield event(chunk)
             async for piece in source:
-                for made in answer.chunks(piece):
-                    yield event(made)
+                for chunk in answer.chunks(piece):
+                    yield event(chunk)
         except Refused as refused:
             yield event({"error": refused.error})
             return
         finally:
-            self.metrics.wrote(sum(answer.counts.values()))
+            self.metrics.count_completion(sum(answer.counts.values()))
             await source.aclose()
         last = answer.last_chunk()
         if last is not None:
@@ -264,16 +271,16 @@ class Service:
         yield "data: [DONE]\n\n"
 
 
-async def _aside(function: Callable[..., T], *arguments: Any) -> T:
-    """Ce que rend `function`, dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
+async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Appelle `function` dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
     return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
 
 
-def _read(reader: Callable[..., T], body: bytes, *arguments: Any) -> T:
+def _read(reader: Callable[..., T], body: bytes, *arguments: object) -> T:
     return reader(fields.parse(body), *arguments)
 
 
-def _rendered(function: Callable[..., Any], *arguments: Any) -> Response:
+def _to_json(function: Callable[..., JsonObject], *arguments: object) -> Response:
     return JSONResponse(function(*arguments))
 
 
@@ -281,7 +288,7 @@ def _scoring(model: Any, ids: list[int], top: int) -> Callable[[], list[Scored]]
     return lambda: score_text(model, ids, top)
 
 
-async def _disconnected(request: HTTPRequest) -> None:
+async def _wait_for_disconnect(request: HTTPRequest) -> None:
     """Attend que le client s'en aille."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

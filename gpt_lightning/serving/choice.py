@@ -1,4 +1,4 @@
-"""Ce qui sort du fil du modèle : les morceaux d'une suite, ses jetons, et la fin d'un travail."""
+"""Les sorties du fil du modèle : les morceaux d'une complétion, ses jetons, et la fin d'un travail."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,17 +9,17 @@ from gpt_lightning.decoding.text import GrowingText
 
 
 class Shown(NamedTuple):
-    """Un jeton écrit et sa mesure, où commence son texte dans la suite, et ce que les filtres laissent à ses rivaux."""
+    """Un jeton écrit, sa mesure, la place de son texte dans la complétion, ce que les filtres laissent à ses rivaux."""
 
     scored: Scored
     offset: int
-    kept: tuple[float, ...] = ()
+    filtered: tuple[float, ...] = ()
 
 
 class Delta(NamedTuple):
-    """Ce qui vient de s'ajouter à la suite `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
+    """L'ajout le plus récent à la complétion `rank` : du texte, les jetons qu'il finit, et `reason` si c'est la fin.
 
-    `length` : les jetons de la suite, depuis son début.
+    `length` : les jetons de la complétion, depuis son début.
     """
 
     rank: int
@@ -30,20 +30,20 @@ class Delta(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Le travail est fini ; `value` est ce que rend celui qui n'écrit pas."""
+    """Le travail est fini ; `value` est ce que renvoie celui qui n'écrit pas."""
 
     value: Any = None
 
 
 class Choice:
-    """Une suite demandée : sa ligne du lot, et son texte, rendu à mesure qu'il est sûr."""
+    """Une complétion demandée : sa ligne du lot, et son texte, donné à mesure qu'il est sûr."""
 
     def __init__(
         self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()
     ) -> None:
         self.index, self.row, self.decode = index, row, decode
         self._grown, self._fresh, self._length = GrowingText(decode, stop), "", 0
-        self._held: list[Shown] = []
+        self._waiting: list[Shown] = []
         row.until = self._until
 
     def _until(self, token: int) -> bool:
@@ -51,16 +51,16 @@ class Choice:
         return self._grown.stopped
 
     def piece(self, written: Written) -> Delta | None:
-        """Ce que ce jeton ajoute ; None si rien n'en est encore sûr."""
+        """Le morceau que ce jeton ajoute ; None si rien n'en est encore sûr."""
         final = written.reason is not None
         if written.scored is not None and written.reason != "eos":
             before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
-            self._held.append(Shown(written.scored, len(before), written.kept))
+            self._waiting.append(Shown(written.scored, len(before), written.kept))
         text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""
         self._length += len(text)
         if not text and not final:
             return None
         cut = self._length if written.reason == "stop" or not final else None
-        ready = [one for one in self._held if cut is None or one.offset < cut]
-        self._held = [] if final else self._held[len(ready) :]
+        ready = [token for token in self._waiting if cut is None or token.offset < cut]
+        self._waiting = [] if final else self._waiting[len(ready) :]
         return Delta(self.index, text, tuple(ready), written.reason, len(self.row.new))

@@ -1,4 +1,4 @@
-"""La porte : qui peut demander quoi, de quelle taille, en combien de temps. Elle s'ouvre avant que rien ne soit lu.
+"""La porte : qui peut demander quoi, de quelle taille, en combien de temps. Elle juge avant que rien ne soit lu.
 
 Un serveur local n'est pas à l'abri pour autant : n'importe quelle page ouverte dans un navigateur peut lui écrire.
 D'où la liste des noms d'hôte (contre un nom de domaine qui changerait d'adresse), l'origine, et le type du corps, qu'un
@@ -23,7 +23,7 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 
 @dataclass(frozen=True)
-class Rules:
+class AccessRules:
     """Les règles de la porte. `hosts` : les noms d'hôte acceptés, None pour tous ; `origins` : les pages d'ailleurs."""
 
     hosts: tuple[str, ...] | None = LOOPBACK
@@ -36,7 +36,7 @@ class Rules:
 class Guard:
     """Le middleware ASGI qui tient la porte, et donne à l'application un corps lu en entier."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self.app, self.rules = app, rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +49,7 @@ class Guard:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
             if scope["method"] == "POST":
-                receive = _again(await self._body(headers, receive), receive)
+                receive = _prepend_body(await self._body(headers, receive), receive)
         except Refused as refused:
             await refusal(refused)(scope, receive, send)
             return
@@ -103,7 +103,7 @@ class Guard:
         most = self.rules.max_body
         announced = headers.get("content-length", "0")
         if announced.isascii() and announced.isdigit() and int(announced[:20]) > most:
-            raise _too_long(most)
+            raise _size_refusal(most)
         try:
             async with asyncio.timeout(self.rules.body_seconds):
                 return await _read(receive, most)
@@ -116,7 +116,7 @@ class Guard:
 CLOSE = {"Connection": "close"}  # le reste du corps n'est pas lu : la connexion ne peut plus servir
 
 
-def _too_long(most: int) -> Refused:
+def _size_refusal(most: int) -> Refused:
     sentence = f"Le corps de la demande dépasse {most} octets (max_body_bytes)."
     return Refused(sentence, status=413, code="request_too_large", headers=CLOSE)
 
@@ -130,23 +130,23 @@ async def _read(receive: Receive, most: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise _too_long(most)
+            raise _size_refusal(most)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Un `receive` qui rend ce corps, puis ce qui suit."""
-    given = False
+def _prepend_body(body: bytes, receive: Receive) -> Receive:
+    """Un `receive` qui donne ce corps, puis ce qui suit."""
+    replayed = False
 
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
+    async def replay() -> Message:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replayed
+    return replay
 
 
 def hostname(host: str) -> str:
@@ -165,13 +165,15 @@ def refusal(refused: Refused) -> JSONResponse:
     return JSONResponse({"error": refused.error}, refused.status, headers=refused.headers)
 
 
-def rules_for(host: str, hosts: Sequence[str] | None, origins: Sequence[str], **limits: Any) -> Rules:
+def access_rules(
+    host: str, hosts: Sequence[str] | None, origins: Sequence[str], **limits: Any
+) -> AccessRules:
     """Les règles d'un serveur qui écoute sur `host` : en local, ses seuls noms ; ailleurs, tous, si rien n'est dit."""
     if hosts is not None:
-        allowed: tuple[str, ...] | None = (*LOOPBACK, *(one.lower() for one in hosts))
+        allowed: tuple[str, ...] | None = (*LOOPBACK, *(name.lower() for name in hosts))
     else:
         allowed = (*LOOPBACK, host.lower()) if is_loopback(host) else None
-    return Rules(hosts=allowed, origins=tuple(origins), **limits)
+    return AccessRules(hosts=allowed, origins=tuple(origins), **limits)
 
 
 def is_loopback(host: str) -> bool:

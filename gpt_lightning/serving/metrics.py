@@ -35,26 +35,26 @@ class Metrics:
         self.waited = counter("first_token_seconds_total", "Secondes d'attente du premier morceau.")
         self.firsts = counter("first_tokens_total", "Premiers morceaux.")
         self.queue = gauge("queue", "Demandes qui attendent.")
-        self.running = gauge("running", "Suites qui s'écrivent.")
-        self.rows = gauge("rows", "Suites qui peuvent s'écrire ensemble.")
+        self.running = gauge("running", "Complétions qui s'écrivent.")
+        self.rows = gauge("rows", "Complétions qui peuvent s'écrire ensemble.")
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def count_response(self, path: str, status: int, seconds: float) -> None:
         """Compte une réponse ; une route inconnue est « autre » : son nom vient de la demande."""
         route = path if path in KNOWN else "autre"
         self.requests.labels(route, status).inc()
         self.seconds.labels(route).inc(seconds)
 
-    def first_piece(self, seconds: float) -> None:
+    def count_first_piece(self, seconds: float) -> None:
         """Compte l'attente d'un premier morceau."""
         self.firsts.inc()
         self.waited.inc(seconds)
 
-    def read(self, tokens: int) -> None:
+    def count_prompt(self, tokens: int) -> None:
         """Compte les jetons d'un départ."""
         self.tokens.labels("prompt").inc(tokens)
 
-    def wrote(self, tokens: int) -> None:
-        """Compte les jetons d'une suite."""
+    def count_completion(self, tokens: int) -> None:
+        """Compte les jetons d'une complétion."""
         self.tokens.labels("completion").inc(tokens)
 
     def text(self, *, waiting: int, running: int, rows: int) -> str:

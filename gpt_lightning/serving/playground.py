@@ -1,7 +1,7 @@
-"""Ce que la page demande : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
+"""Répondre à la page : un texte qui s'écrit avec ses candidats, le jeton suivant, la surprise, l'attention."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ from gpt_lightning.serving.choice import Choice, Delta
 from gpt_lightning.serving.openai import fields, request
 from gpt_lightning.serving.openai.fields import Field, Refused
 from gpt_lightning.serving.openai.request import ServedModel
-from gpt_lightning.serving.openai.response import FINISH, added, token_text
+from gpt_lightning.serving.openai.response import FINISH, text_increments, token_text
+from gpt_lightning.typing import JsonObject
 
 CANDIDATES = 10  # montrés pour un jeton écrit
 WINDOWS = 8  # contextes qu'un texte mesuré peut remplir
-LOOKED = 96  # jetons dont l'attention se dessine
+DRAWN = 96  # jetons dont l'attention se dessine
 STRATEGY = {name: fields.COMMON[name] for name in (*fields.SAMPLING, *fields.OURS)}
-TEXT = {"text": Field(fields.anything)}
+TEXT = {"text": Field(fields.any_value)}
 NEXT = TEXT | STRATEGY | {"candidates": Field(fields.integer(1, 1000), 50)}
 SCORE = TEXT | {"candidates": Field(fields.integer(0, 50), CANDIDATES)}
 CONTINUE = (
@@ -42,7 +43,7 @@ TYPES = {
 
 
 class Shape(NamedTuple):
-    """Ce que la page dit du modèle : sa forme, un texte pour commencer, et le début de la commande qui l'ouvre."""
+    """La présentation du modèle : sa forme, un texte pour commencer, et le début de la commande qui l'ouvre."""
 
     layers: int
     heads: int
@@ -52,7 +53,7 @@ class Shape(NamedTuple):
     command: str = "python generate.py"
 
 
-def described(model: ServedModel, shape: Shape) -> dict[str, Any]:
+def describe(model: ServedModel, shape: Shape) -> JsonObject:
     """Le modèle, tel que la page le présente."""
     eos = model.tokenizer.eos_id
     return {
@@ -65,7 +66,7 @@ def described(model: ServedModel, shape: Shape) -> dict[str, Any]:
     }
 
 
-def text_ids(model: ServedModel, value: Any) -> list[int]:
+def text_ids(model: ServedModel, value: object) -> list[int]:
     """Les jetons d'un texte, ou d'une liste d'identifiants. Refused s'ils ne se lisent pas."""
     try:
         if isinstance(value, str):
@@ -75,7 +76,7 @@ def text_ids(model: ServedModel, value: Any) -> list[int]:
         raise Refused(str(error), param="text", code="invalid_value") from None
 
 
-def token(model: ServedModel, index: int) -> dict[str, Any]:
+def token(model: ServedModel, index: int) -> JsonObject:
     """Un jeton : son identifiant, son texte, ses octets."""
     return {
         "id": index,
@@ -84,16 +85,16 @@ def token(model: ServedModel, index: int) -> dict[str, Any]:
     }
 
 
-def opened(model: ServedModel, ids: list[int]) -> dict[str, Any]:
+def tokens_of(model: ServedModel, ids: list[int]) -> JsonObject:
     """Les jetons d'un texte, et s'ils sont bien ceux que ce texte redonnerait."""
     text = model.tokenizer.decode(ids)
     try:
         same = model.tokenizer.encode(text) == ids
     except UserError:
         same = False
-    pairs = zip(ids, added(model.tokenizer, ids), strict=True)
+    pairs = zip(ids, text_increments(model.tokenizer, ids), strict=True)
     return {
-        "tokens": [token(model, index) | {"text": more} for index, more in pairs],
+        "tokens": [token(model, index) | {"text": increment} for index, increment in pairs],
         "unread": 0,  # jetons du début que le modèle ne lit pas
         "text": text,
         "faithful": same,
@@ -103,17 +104,15 @@ def opened(model: ServedModel, ids: list[int]) -> dict[str, Any]:
 @torch.inference_mode()
 def next_logits(network: Any, ids: list[int], device: torch.device) -> Tensor:
     """Les logits du jeton suivant, en float32 sur le CPU : (1, V). UserError si l'un n'est pas un nombre."""
-    found: Tensor = network.next_logits(torch.tensor([ids], device=device)).float().cpu()
-    check_numbers(found)
-    return found
+    logits: Tensor = network.next_logits(torch.tensor([ids], device=device)).float().cpu()
+    check_numbers(logits)
+    return logits
 
 
-def following(
-    model: ServedModel, ids: list[int], logits: Tensor, values: Mapping[str, Any]
-) -> dict[str, Any]:
+def next_token(model: ServedModel, ids: list[int], logits: Tensor, values: JsonObject) -> JsonObject:
     """Tous les logits, en base64, et les premiers candidats, avant et après les filtres."""
-    kept = ids[-model.context :]
-    filtered = fields.strategy(values)(logits, torch.tensor([kept]), len(kept))[0].softmax(-1)
+    window = ids[-model.context :]
+    filtered = fields.strategy(values)(logits, torch.tensor([window]), len(window))[0].softmax(-1)
     rows = score_tokens(logits, [int(logits.argmax())], values["candidates"])[0].top
     candidates = [
         token(model, index)
@@ -121,22 +120,23 @@ def following(
         for index, trace in rows
     ]
     raw = base64.b64encode(logits[0].numpy().astype("<f4").tobytes()).decode()
-    known = opened(model, kept) | {"unread": len(ids) - len(kept)}
-    return known | {"vocabulary": logits.shape[1], "candidates": candidates, "logits": raw}
+    text = tokens_of(model, window) | {"unread": len(ids) - len(window)}
+    return text | {"vocabulary": logits.shape[1], "candidates": candidates, "logits": raw}
 
 
-def surprises(model: ServedModel, ids: list[int], found: list[Scored]) -> dict[str, Any]:
+def surprises(model: ServedModel, ids: list[int], scores: list[Scored]) -> JsonObject:
     """La mesure de chaque jeton d'un texte, et la perte moyenne, en nats."""
     tokens = [token(model, ids[0]) | {"logprob": None, "rank": None, "candidates": []}]
-    for one in found:
-        rivals = [token(model, index) | {"logprob": trace} for index, trace in one.top]
-        tokens.append(token(model, one.id) | {"logprob": one.logprob, "rank": one.rank, "candidates": rivals})
-    loss = -sum(one.logprob for one in found) / len(found) if found else None
+    for score in scores:
+        rivals = [token(model, index) | {"logprob": trace} for index, trace in score.top]
+        measure = {"logprob": score.logprob, "rank": score.rank, "candidates": rivals}
+        tokens.append(token(model, score.id) | measure)
+    loss = -sum(score.logprob for score in scores) / len(scores) if scores else None
     return {"tokens": tokens, "loss": loss}
 
 
-def continued(model: ServedModel, ids: list[int], values: Mapping[str, Any]) -> Choice:
-    """La suite à écrire pour une demande de la page, avec les candidats de chaque jeton."""
+def continuation(model: ServedModel, ids: list[int], values: JsonObject) -> Choice:
+    """La complétion à écrire pour une demande de la page, avec les candidats de chaque jeton."""
     request.refuse_too_long(model, ids, values["max_tokens"], "text")
     row = Row(
         ids,
@@ -154,17 +154,22 @@ def continued(model: ServedModel, ids: list[int], values: Mapping[str, Any]) -> 
     )
 
 
-def written(model: ServedModel, piece: Delta, before: str) -> dict[str, Any]:
-    """Un morceau de cette suite, qui vient après `before` : ses jetons, ce que chacun ajoute, et leurs candidats."""
-    tokens, whole = [], before + piece.text
-    ends = [*(one.offset for one in piece.tokens[1:]), len(whole)]
-    for (one, start, kept), end in zip(piece.tokens, ends, strict=False):
+def chunk(model: ServedModel, piece: Delta, before: str) -> JsonObject:
+    """Un morceau de cette complétion, qui vient après `before` : ses jetons, leur texte et leurs candidats."""
+    tokens, text = [], before + piece.text
+    ends = [*(shown.offset for shown in piece.tokens[1:]), len(text)]
+    for (score, start, filtered), end in zip(piece.tokens, ends, strict=False):
         rivals = [
             token(model, index) | {"logprob": trace, "filtered": after}
-            for (index, trace), after in zip(one.top, kept, strict=True)
+            for (index, trace), after in zip(score.top, filtered, strict=True)
         ]
-        said = {"text": whole[start:end], "logprob": one.logprob, "rank": one.rank, "candidates": rivals}
-        tokens.append(token(model, one.id) | said)
+        measure = {
+            "text": text[start:end],
+            "logprob": score.logprob,
+            "rank": score.rank,
+            "candidates": rivals,
+        }
+        tokens.append(token(model, score.id) | measure)
     return {
         "text": piece.text,
         "tokens": tokens,
@@ -173,7 +178,7 @@ def written(model: ServedModel, piece: Delta, before: str) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def looked(network: Any, ids: list[int], layer: int, device: torch.device) -> dict[str, Any]:
+def attention_weights(network: Any, ids: list[int], layer: int, device: torch.device) -> JsonObject:
     """Les poids d'attention d'une couche, (H, T, T) en base64. UserError si la couche n'existe pas."""
     config = network.config
     if layer >= config.n_layers:

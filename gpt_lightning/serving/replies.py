@@ -1,9 +1,8 @@
-"""Ce que toute réponse a : ses en-têtes, sa forme en flux, son refus, et le compte qui en est tenu."""
+"""Donner à toute réponse ses en-têtes, sa forme en flux ou son refus, et la compter."""
 
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
@@ -20,8 +19,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
 SAFE = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -29,41 +26,41 @@ SAFE = {
 }
 
 
-def flowing(events: AsyncIterator[str]) -> Response:
+def stream_response(events: AsyncIterator[str]) -> Response:
     """Une réponse en flux, que rien ne garde en chemin."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
-    """Une route qui rend toujours ces octets-là."""
+    """Une route qui répond toujours ces octets-là."""
 
-    async def given(request: HTTPRequest) -> Response:
+    async def serve_file(request: HTTPRequest) -> Response:
         return Response(content, media_type=kind, headers={**SAFE, "Cache-Control": "no-cache"})
 
-    return given
+    return serve_file
 
 
-def event(made: Mapping[str, Any]) -> str:
+def event(content: Mapping[str, object]) -> str:
     """Un événement d'un flux : un objet JSON."""
-    return f"data: {json.dumps(made, ensure_ascii=False, allow_nan=False)}\n\n"
+    return f"data: {json.dumps(content, ensure_ascii=False, allow_nan=False)}\n\n"
 
 
-async def _refused(request: HTTPRequest, error: Refused) -> Response:
+async def _handle_refusal(request: HTTPRequest, error: Refused) -> Response:
     return refusal(error)
 
 
-async def _http(request: HTTPRequest, error: HTTPException) -> Response:
+async def _handle_http(request: HTTPRequest, error: HTTPException) -> Response:
     sentence = _no_route(request.method, request.url.path[:80], error.status_code)
     return refusal(Refused(sentence, status=error.status_code, headers=error.headers))
 
 
-async def _broken(request: HTTPRequest, error: Exception) -> Response:
+async def _handle_failure(request: HTTPRequest, error: Exception) -> Response:
     log.error(JOB_FAILED, exc_info=error)
     return refusal(Refused(JOB_FAILED, status=500, code="internal_error"))
 
 
-class Counted:
+class CountResponses:
     """Compte les réponses et leur durée."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -75,23 +72,27 @@ class Counted:
             return
         began, status = time.monotonic(), 0
 
-        async def noted(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, note_status)
         finally:
-            self.metrics.answered(scope["path"], status, time.monotonic() - began)
+            self.metrics.count_response(scope["path"], status, time.monotonic() - began)
 
 
 def _no_route(method: str, path: str, status: int) -> str:
-    """Une route qui n'existe pas, ou qui ne se demande pas ainsi."""
+    """La phrase d'une route qui n'existe pas, ou qui ne se demande pas ainsi."""
     if status == 405:
         return f"{path} ne se demande pas par {method}."
     return f"{path} n'existe pas ici : /v1/models, /v1/completions, /v1/chat/completions, /health, /metrics."
 
 
-HANDLERS: Mapping[Any, Any] = {Refused: _refused, HTTPException: _http, Exception: _broken}
+HANDLERS: Mapping[type[Exception], Callable[..., Awaitable[Response]]] = {
+    Refused: _handle_refusal,
+    HTTPException: _handle_http,
+    Exception: _handle_failure,
+}

@@ -1,4 +1,4 @@
-"""Le serveur : uvicorn, des en-têtes qui doivent arriver à temps, et un arrêt qui finit ce qui s'écrit."""
+"""Faire tourner uvicorn, avec des en-têtes qui doivent arriver à temps et un arrêt qui finit ce qui s'écrit."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,7 +21,7 @@ CONNECTIONS = 1000  # ouvertes ensemble ; au-delà, 503
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Une prise qui écoute `host`:`port`, et à laquelle personne ne répond encore.
+    """Un socket qui écoute `host`:`port`, et auquel personne ne répond encore.
 
     UserError si l'adresse ou le port n'est pas libre.
     """
@@ -98,24 +97,24 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._worker, self._grace, self._ready, self._stopping = worker, grace, ready, stopping
 
-    async def startup(self, sockets: Any = None) -> None:
-        """Écoute, puis le dit."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Écoute, puis appelle `ready`."""
         await super().startup(sockets)
         self.loop = asyncio.get_running_loop()
         self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Rien : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
+        """Ne prend aucun signal : `serve` s'en charge, et un arrêt demandé n'est pas un échec."""
         yield
 
     def abandon(self) -> None:
         """Coupe toutes les connexions : plus rien n'est attendu."""
         self._worker.close(0)
-        for one in list(self.server_state.connections):
-            one.transport.abort()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
-    async def shutdown(self, sockets: Any = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse ce qui attend, laisse finir ce qui s'écrit, ferme."""
         self._stopping()
         self._worker.close(self._grace)

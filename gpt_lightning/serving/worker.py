@@ -9,31 +9,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
 from gpt_lightning.errors import UserError
-from gpt_lightning.serving.choice import Choice, Done
+from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.openai.fields import Refused
 
 log = logging.getLogger("gpt_lightning")
 JOB_FAILED = "Le serveur n'a pas pu répondre : son journal dit pourquoi."
-IDLE = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
+WATCH = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
+Delivery: TypeAlias = Delta | Done | Refused  # ce que le fil du modèle donne d'un travail
 
 
 class Job:
-    """Un travail : des suites à écrire (`choices`, par départ), ou une fonction à appeler entre deux jetons (`call`).
+    """Un travail : des complétions à écrire (`choices`, par départ), ou une fonction à appeler (`call`).
 
-    `deliver` reçoit des `Piece`, puis un `Done`, ou un `Refused`. `deadline` : l'instant où il est trop tard.
+    `deliver` reçoit des `Delta`, puis un `Done`, ou un `Refused`. `deadline` : l'instant où il est trop tard.
     """
 
     def __init__(
         self,
-        deliver: Callable[[Any], None],
+        deliver: Callable[[Delivery], None],
         *,
         deadline: float,
         choices: Sequence[Sequence[Choice]] = (),
-        call: Callable[[], Any] | None = None,
+        call: Callable[[], object] | None = None,
     ) -> None:
         self.deliver, self.call, self.deadline = deliver, call, deadline
         self.pending = deque(Arrival([choice.row for choice in group]) for group in choices)
@@ -100,7 +101,7 @@ class Worker:
                 while not self.waiting and not self.running:
                     if self._closing is not None:
                         return
-                    self._changed.wait(IDLE)
+                    self._changed.wait(WATCH)
                 self._drop()
                 call = self._admit()
             try:
@@ -108,16 +109,14 @@ class Worker:
                     self._call(call)
                 for written in self.batch.step():
                     self._deliver(written)
-            except (
-                Exception
-            ) as error:  # le modèle a rendu des NaN, la mémoire manque : ces travaux-là échouent
+            except Exception as error:  # le modèle donne des NaN, la mémoire manque : ces travaux-là échouent
                 self._fail(error)
 
     def _drop(self) -> None:
         """Retire ce qui est annulé, ce dont l'heure est passée, et, à la fin de l'arrêt, ce qui reste."""
         now = time.monotonic()
         closed = self._closing is not None and now > self._closing
-        for job in [*self.running, *(one for one in self.waiting if one not in self.running)]:
+        for job in [*self.running, *(job for job in self.waiting if job not in self.running)]:
             if job.cancelled:
                 self._forget(job)
             elif closed:
@@ -139,7 +138,7 @@ class Worker:
             job.deliver(error)
 
     def _admit(self) -> Job | None:
-        """Fait entrer ce qui a sa place ; rend le travail à appeler, s'il y en a un, qui ne prend la place de personne.
+        """Fait entrer les travaux qui ont leur place ; renvoie celui qui est à appeler, et qui n'en prend pas.
 
         Un travail de plusieurs textes n'en fait entrer qu'un, puis repasse derrière les autres.
         """
@@ -159,16 +158,16 @@ class Worker:
     def _call(self, job: Job) -> None:
         assert job.call is not None
         try:
-            found: Any = Done(job.call())
+            answer: Delivery = Done(job.call())
         except UserError as error:
-            found = Refused(str(error), code="invalid_value")
+            answer = Refused(str(error), code="invalid_value")
         except Exception as error:
-            found = _failure(error)
-        job.deliver(found)
+            answer = _failure(error)
+        job.deliver(answer)
 
     def _deliver(self, written: Written) -> None:
         job = self._owner.get(written.row)
-        if job is None:  # une autre de ses suites a échoué
+        if job is None:  # une autre de ses complétions a échoué
             return
         try:
             if written.error is not None:
@@ -187,7 +186,7 @@ class Worker:
                 job.deliver(Done())
 
     def _fail(self, error: Exception) -> None:
-        """Tout ce qui s'écrivait échoue : le modèle lui-même a failli."""
+        """Fait échouer tout ce qui s'écrivait : le modèle lui-même a failli."""
         failure = _failure(error)
         with self._changed:
             self.batch.clear()
@@ -196,7 +195,7 @@ class Worker:
 
 
 def _failure(error: Exception) -> Refused:
-    """Ce qu'un client apprend d'une faute du serveur ; le journal en sait plus."""
+    """Le refus qu'un client reçoit d'une faute du serveur ; le journal en dit plus."""
     if isinstance(error, UserError):
         return Refused(str(error), status=500, code="internal_error")
     log.error(JOB_FAILED, exc_info=error)

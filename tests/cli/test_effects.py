@@ -6,7 +6,7 @@ from gpt_lightning.cli import effects
 from gpt_lightning.cli.composition import choices, compose, known_keys
 from gpt_lightning.commands import ineffective
 
-IDLE = [
+INEFFECTIVE = [
     ("train", ["data=pydoc", "data.path=a.txt"], "data.path= .*data=text"),
     ("evaluate", ["data=wiktionnaire", "data.path=a.txt"], "data.path= .*data=text"),
     ("prepare", ["data=wiktionnaire", "data.path=a.txt"], "data.path= .*data=text"),
@@ -44,18 +44,18 @@ IDLE = [
 
 
 @pytest.mark.parametrize(
-    "command, typed, why", IDLE, ids=lambda one: " ".join(one) if isinstance(one, list) else ""
+    "command, typed, why", INEFFECTIVE, ids=lambda one: " ".join(one) if isinstance(one, list) else ""
 )
-def test_an_idle_key_is_refused_and_its_remedy_named(command, typed, why):
+def test_an_ineffective_key_is_refused_and_its_remedy_named(command, typed, why):
     with pytest.raises(ValueError, match=rf"^(?=.*= n'a pas d'effet ici : ).*{why}"):
-        effects.refuse_idle(typed, compose(command, *typed), command, ineffective.RULES)
+        effects.refuse_ineffective(typed, compose(command, *typed), command, ineffective.TABLE)
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "generate"])
 def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     """Ce que chaque règle regarde existe, et une clé qui n'est dans aucune règle passe."""
     settings, known = compose(command), known_keys(command)
-    ruled = {key for rule in ineffective.RULES if command in rule.commands for key in rule.keys}
+    ruled = {key for rule in ineffective.TABLE if command in rule.commands for key in rule.keys}
     everything = {
         *known,
         *(f"data.{key}" for one in choices("data") for key in compose("train", f"data={one}")["data"]),
@@ -64,8 +64,8 @@ def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
         {f"lora.{key}" for key in compose("train", "lora=default")["lora"]} if command == "train" else set()
     )
     assert ruled <= everything
-    effects.refuse_idle(
-        [f"{key}=1" for key in known if not _under(key, ruled)], settings, command, ineffective.RULES
+    effects.refuse_ineffective(
+        [f"{key}=1" for key in known if not _under(key, ruled)], settings, command, ineffective.TABLE
     )
 
 
@@ -85,7 +85,7 @@ def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     ids=str,
 )
 def test_a_key_that_takes_effect_passes(command, typed):
-    effects.refuse_idle(typed, compose(command, *typed), command, ineffective.RULES)
+    effects.refuse_ineffective(typed, compose(command, *typed), command, ineffective.TABLE)
 
 
 def _under(key: str, rules: set[str]) -> bool:

@@ -77,7 +77,7 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
     from gpt_lightning.cli import processes
 
     settings = {"logger": {"clé": "secret"}, "seed": 3}
-    with processes.children_run("train", settings, {"prêt": 1}):
+    with processes.launch_children("train", settings, {"prêt": 1}):
         commands = [subprocess_script._hydra_subprocess_cmd(rank)[0] for rank in (1, 2)]
         files = [Path(command[-1]) for command in commands]
         assert files[0] != files[1] and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)

@@ -76,12 +76,12 @@ def test_no_variable_is_sent_where_a_folder_says(run, tmp_path):
 def test_a_secret_is_hidden_wherever_it_goes(other, monkeypatch):
     from omegaconf import OmegaConf
 
-    from gpt_lightning.cli.composition import hide_environment, plain
+    from gpt_lightning.cli.composition import hide_environment, to_plain
 
     monkeypatch.setenv("JETON_SECRET", SECRET)
     monkeypatch.setenv("LOT", "4")
     text = "a: http://h/?k=${b}\nb: ${oc.env:JETON_SECRET}\nc: ${oc.env:ABSENT,${oc.env:JETON_SECRET}}\n"
-    found = plain(OmegaConf.create(text + other), resolve=True)
+    found = to_plain(OmegaConf.create(text + other), resolve=True)
     assert found["a"] == f"http://h/?k={SECRET}" and found["c"] == SECRET
     assert (
         SECRET not in str(hide_environment(found))

@@ -45,7 +45,7 @@ def start(forks, tmp_path_factory):
         "gpt_lightning.cli.record.save_yaml",
         "gpt_lightning.cli.record.load_yaml",
         "gpt_lightning.cli.lock.hold",
-        "gpt_lightning.cli.processes.children_run",
+        "gpt_lightning.cli.processes.launch_children",
         "gpt_lightning.cli.composition.FromEnvironment",
         "gpt_lightning.durable.write_text",
         "gpt_lightning.durable.filling",

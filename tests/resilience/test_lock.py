@@ -11,7 +11,7 @@ from gpt_lightning.errors import UserError
 from tests.resilience.runs import Runs, ended, steps_of, until
 
 HOLD = "import sys, pathlib\nfrom gpt_lightning.cli import lock\n" + (
-    "with lock.held(pathlib.Path(sys.argv[1])):\n    print('tenu', flush=True)\n    sys.stdin.read()\n"
+    "with lock.hold(pathlib.Path(sys.argv[1])):\n    print('tenu', flush=True)\n    sys.stdin.read()\n"
 )
 
 

@@ -101,7 +101,9 @@ class Live:
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64))
         self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
         self.grace = limits.pop("grace", 2.0)
-        rules = guard.rules_for("127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits)
+        rules = guard.access_rules(
+            "127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits
+        )
         self.sock = server.listen("127.0.0.1", 0)
         self.server = server.build(self.service.app(rules), self.worker, grace=self.grace)
         self.port = self.sock.getsockname()[1]

@@ -92,9 +92,9 @@ def test_a_key_closes_everything_but_the_door_bell():
 
 
 def test_a_host_on_the_network_takes_any_name_or_those_given():
-    assert guard.rules_for("0.0.0.0", None, ()).hosts is None
-    assert "moi.fr" in guard.rules_for("0.0.0.0", ["Moi.fr"], ()).hosts
-    assert guard.rules_for("127.0.0.1", None, ()).hosts == (*guard.LOOPBACK, "127.0.0.1")
+    assert guard.access_rules("0.0.0.0", None, ()).hosts is None
+    assert "moi.fr" in guard.access_rules("0.0.0.0", ["Moi.fr"], ()).hosts
+    assert guard.access_rules("127.0.0.1", None, ()).hosts == (*guard.LOOPBACK, "127.0.0.1")
     assert guard.is_loopback("127.0.0.2") and not guard.is_loopback("192.168.1.2")
 
 

@@ -108,7 +108,7 @@ def tokens(page) -> list[str]:
 
 def slide(page, **values: float) -> None:
     for name in ("repetition_penalty", "temperature", "top_k", "top_p", "min_p", "typical_p"):
-        idle = {
+        neutral = {
             "repetition_penalty": 1,
             "temperature": 1,
             "top_k": 0,
@@ -116,7 +116,7 @@ def slide(page, **values: float) -> None:
             "min_p": 0,
             "typical_p": 1,
         }[name]
-        page.fill(f"#set-{name}", str(values.get(name, idle)))
+        page.fill(f"#set-{name}", str(values.get(name, neutral)))
 
 
 def test_it_opens_writes_and_its_sliders_say_what_python_says(page, live):

@@ -186,7 +186,7 @@ def test_half_a_character_is_bytes_and_never_shown():
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_conversation(stream, client, live):
     asked = {"model": "gpt_lightning", "messages": HELLO, "seed": 1, "max_completion_tokens": 15}
-    ids = live.service.known.template.opening([("user", HELLO[0]["content"])])
+    ids = live.service.model.template.opening([("user", HELLO[0]["content"])])
     (expected,) = alone(live, [""], ids=[ids], max_new_tokens=15, seed=1)
     if stream:
         chunks = list(
@@ -219,7 +219,7 @@ def test_the_messages_of_a_conversation_are_rendered_by_the_template(live):
     status, answer = live.ask("/v1/chat/completions", {"messages": talk, "max_tokens": 3})
     same = [("system", "Sois bref."), ("user", "Bonjour"), ("assistant", "Oui ?"), ("user", "Qui es-tu ?")]
     assert status == 200
-    assert answer["usage"]["prompt_tokens"] == len(live.service.known.template.opening(same))
+    assert answer["usage"]["prompt_tokens"] == len(live.service.model.template.opening(same))
 
 
 def test_a_model_that_never_learned_to_answer_says_so():
@@ -297,7 +297,7 @@ def test_what_makes_no_sense_is_a_400_that_names_the_field(more, name, live):
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "morceaux"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": [1]}]}, "tool_calls"),
-        ({"messages": [{"role": "user", "content": "mot " * 400}]}, "suite comprise"),
+        ({"messages": [{"role": "user", "content": "mot " * 400}]}, "complétion comprise"),
         ({"top_logprobs": 2}, "logprobs=true"),
         ({"max_tokens": 2, "max_completion_tokens": 3}, "l'un des deux"),
         ({"tools": [{"type": "function"}]}, "tools"),
@@ -312,7 +312,7 @@ def test_what_makes_no_sense_in_a_conversation(more, words, live):
 
 
 def test_what_asks_for_nothing_is_no_fault(live):
-    idle = {
+    neutral = {
         "suffix": None,
         "best_of": 1,
         "logit_bias": {},
@@ -321,11 +321,11 @@ def test_what_asks_for_nothing_is_no_fault(live):
         "n": None,
         "logprobs": None,
     }
-    assert live.completed(**ASK, **idle)["text"] == live.completed(**ASK)["text"]
+    assert live.completed(**ASK, **neutral)["text"] == live.completed(**ASK)["text"]
     more = {"stream_options": {"include_usage": None, "include_obfuscation": False}, "seed": -5}
     assert live.completed(**{**ASK, **more})["text"]
-    idle = {"tools": [], "response_format": {"type": "text"}, "store": False, "metadata": None}
-    assert live.ask("/v1/chat/completions", {"messages": HELLO, "max_tokens": 2, **idle})[0] == 200
+    neutral = {"tools": [], "response_format": {"type": "text"}, "store": False, "metadata": None}
+    assert live.ask("/v1/chat/completions", {"messages": HELLO, "max_tokens": 2, **neutral})[0] == 200
 
 
 def test_another_model_is_not_here(client):
@@ -450,7 +450,7 @@ def test_every_figure_has_its_name_and_its_type():
 
 def test_two_services_do_not_count_together():
     one, other = Metrics(), Metrics()
-    one.read(12)
+    one.count_prompt(12)
     assert 'kind="prompt"} 12' in one.text(waiting=0, running=0, rows=1)
     assert "kind=" not in other.text(waiting=0, running=0, rows=1)
 

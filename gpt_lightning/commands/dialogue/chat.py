@@ -1,15 +1,18 @@
-"""Le travail de chat : une conversation tenue dans la fenêtre du modèle, et ses commandes, qui commencent par « / »."""
+"""Tenir une conversation dans la fenêtre du modèle, et obéir à ses commandes, qui commencent par « / »."""
 
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.commands.dialogue import generate
 from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.template import Message, Template
 from gpt_lightning.wording import number
+
+if TYPE_CHECKING:
+    from gpt_lightning.weights.inference import Inference
 
 QUIT, HELP = ("/quitter", "/quit"), ("/aide", "/help")
 NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), ("/regler", "/régler", "/set")
@@ -25,7 +28,7 @@ class ChatSession(generate.Session):
 class Speaker:
     """Un modèle qui répond à une conversation, ou, s'il n'a jamais été instruit, qui la continue comme un texte."""
 
-    def __init__(self, loaded: Any) -> None:
+    def __init__(self, loaded: "Inference") -> None:
         self.model, self.tokenizer, self.source = loaded.model, loaded.tokenizer, loaded.source
         self.template = Template(loaded.template, loaded.tokenizer) if loaded.template else None
         self.context = self.model.config.context_length
@@ -42,7 +45,7 @@ class Speaker:
                 self.model, self.tokenizer, [text], max_new_tokens=session.max_new_tokens, **options
             )
         else:
-            ids = self._fitting(history, session)
+            ids = self._fit(history, session)
             room = min(session.max_new_tokens, self.context - len(ids))
             stream = TextStream(
                 self.model,
@@ -56,32 +59,32 @@ class Speaker:
         for _, text in stream:
             yield text
 
-    def _fitting(self, history: list[Message], session: ChatSession) -> list[int]:
+    def _fit(self, history: list[Message], session: ChatSession) -> list[int]:
         """Les jetons de la conversation ; `history` y perd ses plus vieux tours, avec leur réponse."""
         assert self.template is not None
-        wanted = max(1, min(session.max_new_tokens, self.context // 4))  # la place laissée à la réponse
+        reserve = max(1, min(session.max_new_tokens, self.context // 4))  # la place laissée à la réponse
         system = [Message("system", session.system)] if session.system else []
         dropped = 0
         while True:
             ids = self.template.opening([*system, *history])
-            if len(ids) + wanted <= self.context:
+            if len(ids) + reserve <= self.context:
                 break
             if len(history) == 1:
                 raise UserError(
                     f"Cette question fait {number(len(ids))} jetons, et la fenêtre du modèle en "
-                    f"laisse {number(self.context - wanted)} : raccourcissez-la."
+                    f"laisse {number(self.context - reserve)} : raccourcissez-la."
                 )
             del history[: 2 if history[1].role == "assistant" else 1]
             dropped += 1
         if dropped:
-            print(_turns_dropped(dropped), file=sys.stderr)
+            print(_forgotten_turns(dropped), file=sys.stderr)
         return ids
 
 
 def answer_once(speaker: Speaker, question: str, session: ChatSession) -> None:
     """Écrit la réponse à une question sur stdout, au fur et à mesure."""
     if speaker.template is None:
-        print(_never_instructed(speaker.source), file=sys.stderr)
+        print(_no_chat_model(speaker.source), file=sys.stderr)
     try:
         for text in speaker.reply([Message("user", question)], session):
             print(text, end="", flush=True)
@@ -89,11 +92,11 @@ def answer_once(speaker: Speaker, question: str, session: ChatSession) -> None:
         print(flush=True)
 
 
-def talk(speaker: Speaker, start: ChatSession, named: Callable[[str], Strategy]) -> None:
+def talk(speaker: Speaker, start: ChatSession, find_strategy: Callable[[str], Strategy]) -> None:
     """Lit des questions jusqu'à /quitter ou la fin de l'entrée, et y répond."""
     print(_chat_help(speaker.source), file=sys.stderr)
     if speaker.template is None:
-        print(_never_instructed(speaker.source), file=sys.stderr)
+        print(_no_chat_model(speaker.source), file=sys.stderr)
     session, history = start, list[Message]()
     for line in generate.lines():
         command, _, argument = line.strip().partition(" ")
@@ -106,7 +109,7 @@ def talk(speaker: Speaker, start: ChatSession, named: Callable[[str], Strategy])
             print("[nouvelle conversation]", file=sys.stderr)
         elif line.startswith("/"):
             try:
-                session = apply_command(session, line.strip(), start, named)
+                session = apply_command(session, line.strip(), start, find_strategy)
                 print(generate.describe(session), file=sys.stderr)
             except UserError as error:
                 print(error, file=sys.stderr)
@@ -115,7 +118,7 @@ def talk(speaker: Speaker, start: ChatSession, named: Callable[[str], Strategy])
 
 
 def apply_command(
-    session: ChatSession, line: str, start: ChatSession, named: Callable[[str], Strategy]
+    session: ChatSession, line: str, start: ChatSession, find_strategy: Callable[[str], Strategy]
 ) -> ChatSession:
     """La séance après `/systeme texte` ou `/regler clé valeur`. UserError si la commande n'existe pas."""
     command, _, argument = line.partition(" ")
@@ -125,32 +128,32 @@ def apply_command(
         raise UserError(f"« {command} » n'existe pas : /aide donne les commandes.")
     if not argument.strip():
         raise UserError("« /regler » demande une clé et sa valeur : /regler temperature 0.7.")
-    found = generate.apply_command(session, f"/{argument.strip().replace('=', ' ', 1)}", start, named)
-    assert isinstance(found, ChatSession)
-    return found
+    tuned = generate.apply_command(session, f"/{argument.strip().replace('=', ' ', 1)}", start, find_strategy)
+    assert isinstance(tuned, ChatSession)
+    return tuned
 
 
 def _answer(speaker: Speaker, question: str, history: list[Message], session: ChatSession) -> None:
-    """Répond, et retient ce qui a été dit, même interrompu ; une question qui n'a pas de réponse est oubliée."""
+    """Répond, et retient la réponse, même interrompue ; oublie une question restée sans réponse."""
     history.append(Message("user", question.strip()))
-    said = ""
+    answer = ""
     try:
         for text in speaker.reply(history, session):
-            said += text
+            answer += text
             print(text, end="", flush=True)
     except KeyboardInterrupt:
         print("\n[réponse arrêtée]", end="", file=sys.stderr)
     except UserError as error:
         print(error, end="", file=sys.stderr)
     print(flush=True)
-    if said.strip():
-        history.append(Message("assistant", said))
+    if answer.strip():
+        history.append(Message("assistant", answer))
     elif history:
         history.pop()
 
 
 def _chat_help(source: str) -> str:
-    """Ce que l'on peut taper pendant une conversation."""
+    """L'aide d'une conversation."""
     return (
         f"[{source}]\n"
         "Une ligne est une question ; Ctrl-C arrête la réponse.\n"
@@ -161,15 +164,15 @@ def _chat_help(source: str) -> str:
     )
 
 
-def _never_instructed(source: str) -> str:
-    """Un modèle de texte à qui l'on pose une question."""
+def _no_chat_model(source: str) -> str:
+    """La phrase qui avertit qu'un modèle n'a jamais appris à répondre."""
     return (
         f"{source} n'a jamais appris à répondre : il continue le texte. « python train.py experiment=instruct » le lui "
         "apprend."
     )
 
 
-def _turns_dropped(count: int) -> str:
-    """Le début de la conversation ne tient plus dans la fenêtre."""
+def _forgotten_turns(count: int) -> str:
+    """La phrase qui compte les tours qui ne tiennent plus dans la fenêtre."""
     which = "le plus vieux tour est oublié" if count == 1 else f"les {count} plus vieux tours sont oubliés"
     return f"[{which} : la conversation dépasse la fenêtre du modèle]"

@@ -1,4 +1,4 @@
-"""`generate.py interactive=true` : une ligne, sa suite, et des commandes qui commencent par « / »."""
+"""`generate.py interactive=true` : une ligne, sa complétion, et des commandes qui commencent par « / »."""
 
 import contextlib
 import io
@@ -16,22 +16,24 @@ INVITE = "» "
 
 @dataclass(frozen=True)
 class Session:
-    """Les réglages d'une séance : chaque commande en rend une autre."""
+    """Les réglages d'une séance : chaque commande en donne une autre."""
 
     strategy: Strategy
     max_new_tokens: int
     seed: int | None = None
 
 
-def apply_command(session: Session, line: str, start: Session, named: Callable[[str], Strategy]) -> Session:
-    """La séance après la commande `line` ; `named` rend la stratégie d'un nom. UserError si elle n'existe pas."""
+def apply_command(
+    session: Session, line: str, start: Session, find_strategy: Callable[[str], Strategy]
+) -> Session:
+    """La séance après la commande `line` ; `find_strategy` trouve une stratégie. UserError si elle n'existe pas."""
     command, _, argument = line[1:].partition(" ")
     if command == "reset":
         return start
     if not argument.strip():
         raise UserError(f"« /{command} » ne se comprend pas seul : /aide donne les commandes.")
     if command == "decoding":
-        return replace(session, strategy=named(argument.strip()))
+        return replace(session, strategy=find_strategy(argument.strip()))
     try:
         value = yaml.safe_load(argument)
     except yaml.YAMLError:
@@ -46,7 +48,7 @@ def apply_command(session: Session, line: str, start: Session, named: Callable[[
 
 
 def lines() -> Iterator[str]:
-    """Les lignes tapées, jusqu'à la fin de l'entrée ; Ctrl-C devant l'invite n'est rien."""
+    """Les lignes tapées, jusqu'à la fin de l'entrée ; Ctrl-C devant l'invite est ignoré."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 : l'historique et l'édition de la ligne
     if isinstance(sys.stdin, io.TextIOWrapper):  # un octet invalide ne finit pas la séance
@@ -60,8 +62,10 @@ def lines() -> Iterator[str]:
             print(file=sys.stderr)
 
 
-def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[str], Strategy]) -> None:
-    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continued([texte], **séance)` rend un TextStream."""
+def talk(
+    start: Session, continue_texts: Callable[..., TextStream], find_strategy: Callable[[str], Strategy]
+) -> None:
+    """Lit des lignes jusqu'à /quitter ou la fin de l'entrée ; `continue_texts([texte], **séance)` : un TextStream."""
     print(_dialogue_help(), file=sys.stderr)
     session = start
     for line in lines():
@@ -71,19 +75,19 @@ def talk(start: Session, continued: Callable[..., TextStream], named: Callable[[
             print(_dialogue_help(), file=sys.stderr)
         elif line.startswith("/"):
             try:
-                session = apply_command(session, line.strip(), start, named)
+                session = apply_command(session, line.strip(), start, find_strategy)
             except UserError as error:
                 print(error, file=sys.stderr)
             else:
                 print(describe(session), file=sys.stderr)
         else:
-            _answer(line, session, continued)
+            _answer(line, session, continue_texts)
 
 
-def _answer(line: str, session: Session, continued: Callable[..., TextStream]) -> None:
+def _answer(line: str, session: Session, continue_texts: Callable[..., TextStream]) -> None:
     try:
         print(line, end="", flush=True)
-        for _, text in continued([line], **vars(session)):
+        for _, text in continue_texts([line], **vars(session)):
             print(text, end="", flush=True)
     except KeyboardInterrupt:
         pass

@@ -1,14 +1,15 @@
-"""Le corps d'une demande, champ par champ : ce qui se lit, ce qui ne se lit pas, et la phrase qui le dit.
+"""Lire le corps d'une demande, champ par champ, et refuser d'une phrase ce qui ne se lit pas.
 
 Les champs sont ceux de la documentation de l'API d'OpenAI ; ceux que ce serveur ajoute ont le nom de la `Strategy`.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.typing import JsonObject
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")  # ceux d'OpenAI
 OURS = ("top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram")  # les nôtres
@@ -38,31 +39,31 @@ class Refused(Exception):
 class Field(NamedTuple):
     """Comment lire un champ, et sa valeur quand il manque ou vaut null."""
 
-    read: Callable[[str, Any], Any]
-    default: Any = None
+    read: Callable[[str, object], object]
+    default: object = None
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes) -> JsonObject:
     """L'objet JSON d'un corps. Refused si ce n'en est pas un : UTF-8, JSON, nombres finis, profondeur raisonnable."""
     try:
-        found = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        content = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise Refused("Le corps de la demande n'est pas de l'UTF-8.") from None
     except RecursionError:
         raise Refused("Le corps de la demande a trop de listes l'une dans l'autre.") from None
     except ValueError as error:
         raise Refused(f"Le corps de la demande n'est pas du JSON : {str(error)[:120]}.") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise Refused("Le corps de la demande doit être un objet JSON : {...}.")
-    _whole_text(found)
-    return found
+    _check_text(content)
+    return content
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} n'est pas un nombre de JSON")
 
 
-def _whole_text(value: Any, depth: int = 0) -> None:
+def _check_text(value: object, depth: int = 0) -> None:
     """Refused si un texte contient une moitié de caractère, ou si les listes sont trop profondes."""
     if depth > DEEPEST:
         raise Refused("Le corps de la demande a trop de listes l'une dans l'autre.")
@@ -74,95 +75,97 @@ def _whole_text(value: Any, depth: int = 0) -> None:
                 "Un texte de la demande contient une moitié de caractère (\\ud800 à \\udfff)."
             ) from None
     elif isinstance(value, dict):
-        for key, one in value.items():
-            _whole_text(key, depth)
-            _whole_text(one, depth + 1)
+        for key, child in value.items():
+            _check_text(key, depth)
+            _check_text(child, depth + 1)
     elif isinstance(value, list):
-        for one in value:
-            if not isinstance(one, int):
-                _whole_text(one, depth + 1)
+        for child in value:
+            if not isinstance(child, int):
+                _check_text(child, depth + 1)
 
 
 def read(
-    body: Mapping[str, Any], fields: Mapping[str, Field], idle: Mapping[str, tuple[Any, ...]]
-) -> dict[str, Any]:
+    body: Mapping[str, object], fields: Mapping[str, Field], ignored: Mapping[str, tuple[object, ...]]
+) -> JsonObject:
     """La valeur de chaque champ de `fields`. Refused, qui nomme le champ, pour tout ce qui n'a pas de sens ici.
 
-    `idle` sont des champs du protocole que ce serveur ne fait pas, et les valeurs qui reviennent à ne rien demander.
+    `ignored` : les champs du protocole que ce serveur ne fait pas, et les valeurs qui reviennent à ne rien demander.
     """
     for name, value in body.items():
         if name in fields or value is None:
             continue
-        if name not in idle:
+        if name not in ignored:
             raise Refused(
                 f"Le champ {name[:60]} n'existe pas ici.", param=name[:60], code="unknown_parameter"
             )
-        if not any(value == one and type(value) is type(one) for one in idle[name]):
+        if not any(value == nothing and type(value) is type(nothing) for nothing in ignored[name]):
             raise Refused(
                 f"Le champ {name} n'est pas pris en charge : retirez-le.",
                 param=name,
                 code="unsupported_parameter",
             )
-    found = {}
+    values = {}
     for name, field in fields.items():
         value = body.get(name)
         try:
-            found[name] = field.default if value is None else field.read(name, value)
+            values[name] = field.default if value is None else field.read(name, value)
         except UserError as error:
             raise Refused(str(error), param=name, code="invalid_value") from None
-    return found
+    return values
 
 
-def integer(least: int, most: int) -> Callable[[str, Any], int]:
+def integer(least: int, most: int) -> Callable[[str, object], int]:
     """Un entier de [least, most]."""
     return lambda name, value: whole(name, value, least, most)
 
 
-def real(least: float, most: float) -> Callable[[str, Any], float]:
+def real(least: float, most: float) -> Callable[[str, object], float]:
     """Un nombre de [least, most]."""
     return lambda name, value: number(name, value, least, most)
 
 
-def boolean(name: str, value: Any) -> bool:
-    """true ou false."""
-    found: bool = choice(name, value, (True, False))
-    return found
+def boolean(name: str, value: object) -> bool:
+    """Un booléen, true ou false."""
+    return choice(name, value, (True, False))
 
 
-def text(name: str, value: Any) -> str:
+def text(name: str, value: object) -> str:
     """Un texte."""
     if not isinstance(value, str):
         raise UserError(f"{name} : il faut un texte.")
     return value
 
 
-def stops(name: str, value: Any) -> tuple[str, ...]:
+def stops(name: str, value: object) -> tuple[str, ...]:
     """Un texte d'arrêt, ou une liste de quatre au plus."""
     listed = [value] if isinstance(value, str) else value
-    fine = isinstance(listed, list) and all(isinstance(one, str) and one for one in listed)
-    if not fine or len(listed) > STOPS:
+    if (
+        not isinstance(listed, list)
+        or len(listed) > STOPS
+        or not all(isinstance(stop, str) and stop for stop in listed)
+    ):
         raise UserError(
             f"{name} : il faut un texte, ou une liste de {STOPS} textes au plus, dont aucun n'est vide."
         )
     return tuple(listed)
 
 
-def anything(name: str, value: Any) -> Any:
-    """Une valeur que l'appelant lira."""
+def any_value(name: str, value: object) -> object:
+    """La valeur telle quelle : l'appelant la lira."""
     return value
 
 
-def stream_options(name: str, value: Any) -> bool:
-    """Faut-il finir par le compte des jetons ?"""
+def stream_options(name: str, value: object) -> bool:
+    """Vrai s'il faut finir par le compte des jetons."""
     if not isinstance(value, dict) or set(value) - {"include_usage", "include_obfuscation"}:
         raise UserError(f'{name} : il faut un objet, dont "include_usage" est la seule clé.')
-    for key, one in value.items():
-        if one is not None:
-            boolean(f"{name}.{key}", one)
+    for key, option in value.items():
+        if option is not None:
+            boolean(f"{name}.{key}", option)
     return bool(value.get("include_usage"))
 
 
-def seed(name: str, value: Any) -> int:
+def seed(name: str, value: object) -> int:
     """Un entier de 64 bits ; un négatif en devient un autre, qui ne l'est pas."""
     return whole(name, value, -(2**63), 2**63 - 1) % 2**63
 
@@ -173,7 +176,7 @@ COMMON = {
     "top_p": Field(real(0, 1), 1.0),
     "presence_penalty": Field(real(-2, 2), 0.0),
     "frequency_penalty": Field(real(-2, 2), 0.0),
-    **{name: Field(anything) for name in OURS},
+    **{name: Field(any_value) for name in OURS},
     "seed": Field(seed),
     "stop": Field(stops, ()),
     "stream": Field(boolean, False),
@@ -181,10 +184,14 @@ COMMON = {
     "user": Field(text),  # un nom pour les journaux de qui appelle : il n'en reste rien ici
 }
 # dans le protocole, et sans objet pour un petit modèle de texte : ce qui revient à ne rien demander
-IDLE: dict[str, tuple[Any, ...]] = {"logit_bias": ({},), "metadata": ({},), "store": (False,)}
+ACCEPTED_AND_IGNORED: dict[str, tuple[object, ...]] = {
+    "logit_bias": ({},),
+    "metadata": ({},),
+    "store": (False,),
+}
 
 
-def strategy(values: Mapping[str, Any]) -> Strategy:
+def strategy(values: JsonObject) -> Strategy:
     """La `Strategy` de ces champs. Refused, qui nomme le champ, si l'un n'a pas de sens."""
     given = {name: values[name] for name in (*SAMPLING, *OURS) if values[name] is not None}
     if given["top_p"] == 1:

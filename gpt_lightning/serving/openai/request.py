@@ -1,24 +1,24 @@
-"""Le protocole d'OpenAI : d'une demande à des suites à écrire ; `answer` en fait des réponses.
+"""Lire une demande du protocole d'OpenAI et en faire des complétions à écrire ; `response` en fait des réponses.
 
 Source : la documentation de l'API d'OpenAI, routes /v1/completions et /v1/chat/completions.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gpt_lightning.decoding.batching import Row
 from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.serving.choice import Choice
 from gpt_lightning.serving.openai.fields import (
+    ACCEPTED_AND_IGNORED,
     COMMON,
-    IDLE,
     Field,
     Refused,
-    anything,
+    any_value,
     boolean,
     integer,
     read,
@@ -26,25 +26,26 @@ from gpt_lightning.serving.openai.fields import (
 )
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.template import Message, Template
+from gpt_lightning.typing import JsonObject
 
-CHOICES = 128  # suites d'une demande, toutes ensemble
+CHOICES = 128  # complétions d'une demande, toutes ensemble
 COMPLETION = COMMON | {
-    "prompt": Field(anything),
+    "prompt": Field(any_value),
     "max_tokens": Field(integer(0, 1 << 20), 16),
     "n": Field(integer(1, CHOICES), 1),
     "echo": Field(boolean, False),
     "logprobs": Field(integer(0, 5)),
 }
-COMPLETION_IDLE = IDLE | {"best_of": (1,), "suffix": ("",)}
+COMPLETION_IGNORED = ACCEPTED_AND_IGNORED | {"best_of": (1,), "suffix": ("",)}
 CHAT = COMMON | {
-    "messages": Field(anything),
+    "messages": Field(any_value),
     "max_tokens": Field(integer(1, 1 << 20)),
     "max_completion_tokens": Field(integer(1, 1 << 20)),
     "n": Field(integer(1, CHOICES), 1),
     "logprobs": Field(boolean, False),
     "top_logprobs": Field(integer(0, 20)),
 }
-CHAT_IDLE = IDLE | {
+CHAT_IGNORED = ACCEPTED_AND_IGNORED | {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
@@ -58,23 +59,23 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 
 
 class ServedModel(NamedTuple):
-    """Ce qu'il faut savoir du modèle pour lire une demande : son nom, son tokenizer, ses limites, son gabarit."""
+    """Le modèle, pour qui lit une demande : son nom, son tokenizer, ses limites, son gabarit."""
 
     name: str
     tokenizer: Tokenizer
     context: int
-    rows: int  # suites qui s'écrivent ensemble, au plus
+    rows: int  # complétions qui s'écrivent ensemble, au plus
     template: Template | None = None
     created: int = 0
 
-    def listed(self) -> dict[str, Any]:
+    def entry(self) -> JsonObject:
         """Le modèle, tel que /v1/models le montre."""
         return {"id": self.name, "object": "model", "created": self.created, "owned_by": "gpt_lightning"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Une demande lue : ses suites, par texte de départ, et la forme de sa réponse."""
+    """Une demande lue : ses complétions, par texte de départ, et la forme de sa réponse."""
 
     id: str
     created: int
@@ -87,39 +88,38 @@ class Request:
     usage: bool  # finir un flux par le compte des jetons
     top: int | None  # candidats montrés à chaque jeton ; None : aucune mesure
     max_tokens: int
-    echoed: list[str | None] | None = None  # les textes de départ, à rendre devant leur suite
+    echoed: list[str | None] | None = None  # les textes de départ, à répéter devant leur complétion
 
     @property
     def choices(self) -> list[Choice]:
-        """Toutes les suites, dans l'ordre de leurs rangs."""
-        return [one for group in self.groups for one in group]
+        """Toutes les complétions, dans l'ordre de leurs rangs."""
+        return [choice for group in self.groups for choice in group]
 
-    def counted(self, written: int) -> dict[str, int]:
+    def token_usage(self, written: int) -> dict[str, int]:
         """Le compte des jetons, quand `written` ont été écrits."""
-        read_once = sum(map(len, self.prompts))
+        prompt = sum(map(len, self.prompts))
         return {
-            "prompt_tokens": read_once,
+            "prompt_tokens": prompt,
             "completion_tokens": written,
-            "total_tokens": read_once + written,
+            "total_tokens": prompt + written,
         }
 
 
-def completion(body: Mapping[str, Any], model: ServedModel) -> Request:
-    """Une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
-    values = read(body, COMPLETION, COMPLETION_IDLE)
+def completion(body: JsonObject, model: ServedModel) -> Request:
+    """Lit une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
+    values = read(body, COMPLETION, COMPLETION_IGNORED)
     check_model(values["model"], model)
     prompts = _prompts(values["prompt"], values["n"], model)
     texts = [text for text, _ in prompts]
     decoders = [decoder(model.tokenizer, text, ids) for text, ids in prompts]
-    shown = texts if values["echo"] else None
-    return _request(
-        values, model, [ids for _, ids in prompts], decoders, top=values["logprobs"], echoed=shown
-    )
+    echoed = texts if values["echo"] else None
+    prompts_ids = [ids for _, ids in prompts]
+    return _request(values, model, prompts_ids, decoders, top=values["logprobs"], echoed=echoed)
 
 
-def chat(body: Mapping[str, Any], model: ServedModel) -> Request:
-    """Une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
-    values = read(body, CHAT, CHAT_IDLE)
+def chat(body: JsonObject, model: ServedModel) -> Request:
+    """Lit une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
+    values = read(body, CHAT, CHAT_IGNORED)
     check_model(values["model"], model)
     if model.template is None:
         raise Refused(
@@ -145,7 +145,7 @@ def chat(body: Mapping[str, Any], model: ServedModel) -> Request:
 
 
 def _request(
-    values: Mapping[str, Any],
+    values: JsonObject,
     model: ServedModel,
     prompts: list[list[int]],
     decoders: Sequence[Callable[[list[int]], str]],
@@ -156,14 +156,14 @@ def _request(
 ) -> Request:
     n, most = values["n"], values["max_tokens"]
     if n > model.rows:
-        raise Refused(f"n={n} : ce serveur écrit {model.rows} suites ensemble, au plus.", param="n")
+        raise Refused(f"n={n} : ce serveur écrit {model.rows} complétions ensemble, au plus.", param="n")
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
-    how = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
-    how["eos_id"] = model.tokenizer.eos_id
+    options = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
+    options["eos_id"] = model.tokenizer.eos_id
     groups = [
         [
-            Choice(rank, Row(ids, rank=rank, **how), decode, values["stop"])
+            Choice(rank, Row(ids, rank=rank, **options), decode, values["stop"])
             for rank in range(first * n, (first + 1) * n)
         ]
         for first, (ids, decode) in enumerate(zip(prompts, decoders, strict=True))
@@ -185,10 +185,10 @@ def _request(
 
 
 def refuse_too_long(model: ServedModel, ids: Sequence[int], most: int, param: str) -> None:
-    """Refused, au nom du champ `param`, si `ids` et une suite de `most` jetons ne tiennent pas dans le contexte."""
+    """Refused, au nom du champ `param`, si `ids` et `most` jetons de plus ne tiennent pas dans le contexte."""
     if len(ids) + (most > 0 and len(ids) == model.context) > model.context:
         raise Refused(
-            f"{len(ids)} jetons, et ce modèle en lit {model.context}, suite comprise : raccourcissez le texte.",
+            f"{len(ids)} jetons, et ce modèle en lit {model.context}, complétion comprise : raccourcissez le texte.",
             param=param,
             code="context_length_exceeded",
         )
@@ -205,21 +205,23 @@ def check_model(name: str | None, model: ServedModel) -> None:
         )
 
 
-def _prompts(value: Any, n: int, model: ServedModel) -> list[tuple[str | None, list[int]]]:
+def _prompts(value: object, n: int, model: ServedModel) -> list[tuple[str | None, list[int]]]:
     """Les textes de départ (None, s'il n'y a que des jetons) et leurs jetons ; `value` en est un, ou une liste."""
     if value is None:
         value = ""
     listed = value if isinstance(value, list) else [value]
-    if value and isinstance(value, list) and all(isinstance(one, int) for one in value):
+    if value and isinstance(value, list) and all(isinstance(token, int) for token in value):
         listed = [value]
     if not listed:
         raise Refused("prompt est une liste vide.", param="prompt")
     if len(listed) * n > CHOICES:  # avant de lire des textes par milliers
-        raise Refused(f"{len(listed)} textes et n={n} : une demande a {CHOICES} suites au plus.", param="n")
-    return [_prompt(one, model) for one in listed]
+        raise Refused(
+            f"{len(listed)} textes et n={n} : une demande a {CHOICES} complétions au plus.", param="n"
+        )
+    return [_prompt(prompt, model) for prompt in listed]
 
 
-def _prompt(value: Any, model: ServedModel) -> tuple[str | None, list[int]]:
+def _prompt(value: object, model: ServedModel) -> tuple[str | None, list[int]]:
     try:
         if isinstance(value, str):
             return value, prompt_ids(model.tokenizer, value)
@@ -228,40 +230,40 @@ def _prompt(value: Any, model: ServedModel) -> tuple[str | None, list[int]]:
         raise Refused(str(error), param="prompt", code="invalid_value") from None
 
 
-def token_ids(name: str, value: Any, tokenizer: Tokenizer) -> list[int]:
+def token_ids(name: str, value: object, tokenizer: Tokenizer) -> list[int]:
     """Des identifiants du vocabulaire. UserError sinon."""
     if not isinstance(value, list) or not value:
         raise UserError(
             f"{name} : il faut un texte, des identifiants de jetons, ou une liste des uns ou des autres."
         )
-    return [whole(name, one, 0, tokenizer.vocab_size - 1) for one in value]
+    return [whole(name, token, 0, tokenizer.vocab_size - 1) for token in value]
 
 
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
-    """Ce qui décode la suite de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
+    """Le décodeur de la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
     return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
 
 
-def _messages(value: Any) -> list[Message]:
+def _messages(value: object) -> list[Message]:
     """Les messages d'une conversation. UserError qui dit lequel ne va pas."""
     if not isinstance(value, list) or not value:
         raise UserError("messages : il faut une liste de messages, qui n'est pas vide.")
-    found = []
-    for rank, one in enumerate(value):
+    messages = []
+    for rank, message in enumerate(value):
         where = f"messages[{rank}]"
-        if not isinstance(one, dict):
+        if not isinstance(message, dict):
             raise UserError(f'{where} : il faut un objet, {{"role": ..., "content": ...}}.')
-        unknown = sorted(set(one) - {"role", "content", "name"})
-        if any(one[key] not in (None, []) for key in unknown):
+        unknown = sorted(set(message) - {"role", "content", "name"})
+        if any(message[key] not in (None, []) for key in unknown):
             raise UserError(f"{where} : {', '.join(unknown)[:60]} n'est pas pris en charge.")
-        role = choice(f"{where}.role", one.get("role"), ROLES)
-        found.append(Message(ROLES[role], _content(f"{where}.content", one.get("content"))))
-    return found
+        role = choice(f"{where}.role", message.get("role"), ROLES)
+        messages.append(Message(ROLES[role], _content(f"{where}.content", message.get("content"))))
+    return messages
 
 
-def _content(where: str, value: Any) -> str:
+def _content(where: str, value: object) -> str:
     """Le texte d'un message : une chaîne, ou une liste de morceaux de texte."""
-    parts = value if isinstance(value, list) else [{"type": "text", "text": value}]
+    parts: list[object] = value if isinstance(value, list) else [{"type": "text", "text": value}]
     texts = []
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):

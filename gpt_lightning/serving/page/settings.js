@@ -13,20 +13,20 @@ const SLIDERS = [
   ["min_p", 0, 0.5, 0.005, 0],
   ["typical_p", 0, 1, 0.01, 1],
 ];
-const IDLE = Object.fromEntries(SLIDERS.map(([name, , , , idle]) => [name, idle]));
+const NEUTRAL = Object.fromEntries(SLIDERS.map(([name, , , , neutral]) => [name, neutral]));
 const FIRST = { temperature: 0.8, top_p: 0.9 }; // ceux de generate.py
 const inputs = {};
 
 export function openSettings(changed) {
   $("sliders").replaceChildren();
-  for (const [name, min, max, step, idle] of SLIDERS) {
-    const value = inputs[name]?.value ?? String(FIRST[name] ?? idle);
+  for (const [name, min, max, step, neutral] of SLIDERS) {
+    const value = inputs[name]?.value ?? String(FIRST[name] ?? neutral);
     const input = make("input", { type: "range", min, max, step, id: `set-${name}` });
     input.value = value;
     const shown = make("output", {});
     const label = make("label", { className: "slider" }, make("span", {}, make("b", {}, name), shown), input, make("small", {}, say(name)));
     const show = () => {
-      const off = Number(input.value) === idle && DEFAULTS[name] === null;
+      const off = Number(input.value) === neutral && DEFAULTS[name] === null;
       shown.textContent = off ? "–" : number(Number(input.value), 3);
     };
     input.addEventListener("input", () => {
@@ -45,7 +45,7 @@ export function openSettings(changed) {
 
 export function set(values) {
   for (const [name, input] of Object.entries(inputs)) {
-    input.value = values[name] ?? IDLE[name];
+    input.value = values[name] ?? NEUTRAL[name];
     input.dispatchEvent(new Event("input"));
   }
 }
@@ -54,7 +54,7 @@ export function settings() {
   const found = { ...DEFAULTS };
   for (const [name, input] of Object.entries(inputs)) {
     const value = Number(input.value);
-    found[name] = value === IDLE[name] && DEFAULTS[name] === null ? null : value;
+    found[name] = value === NEUTRAL[name] && DEFAULTS[name] === null ? null : value;
   }
   return found;
 }
