@@ -166,9 +166,9 @@ def test_the_inference_keys_stand_once():
 
 
 # participes, en fin de nom ou devant une préposition : une fonction est un verbe, un nom, ou is_/has_
-IRREGULAR = set(
+IRREGULAR = (
     "kept held taken given written known told shown seen sent found built drawn grown heard said begun gone done made "
-    "lost met paid thrown chosen broken hidden bound left".split()
+    "lost met paid thrown chosen broken hidden bound left"
 )
 NOT_A_PARTICIPLE = {
     "need",
@@ -184,7 +184,7 @@ PREPOSITIONS = {"to", "by", "with", "from", "of", "in", "at", "on", "for", "as"}
 
 
 def is_participle(word: str) -> bool:
-    return word not in NOT_A_PARTICIPLE and (word in IRREGULAR or word.endswith("ed"))
+    return word not in NOT_A_PARTICIPLE and (word in IRREGULAR.split() or word.endswith("ed"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)

@@ -94,7 +94,8 @@ def render(schedules: dict[str, Schedule], folder: Path) -> list[Path]:
             panel.barh(line, end - first, left=first, height=0.8, color=WRITING)
             panel.barh(line, free - end, left=end, height=0.8, color=EMPTY)
         panel.set_title(
-            f"{title} : {schedule.passes} passes, lignes remplies à {percent(schedule.occupancy)}", fontsize=10
+            f"{title} : {schedule.passes} passes, lignes remplies à {percent(schedule.occupancy)}",
+            fontsize=10,
         )
         panel.set_xlabel("passe du modèle")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -34,14 +34,14 @@ for name in signals.NAMES:
         print(name, "ignoré" if signum == ignored else "perdu")
     except signals.Interrupted as found:
         print(name, found.signum)
-with signals.noted():
+with signals.note_signals():
     os.kill(os.getpid(), signal.SIGTERM)
-    print("noté", signals.received())
+    print("noté", signals.last_signal())
     os.kill(os.getpid(), signal.SIGINT)
-    print("le premier reste", signals.received())
-with signals.noted():
+    print("le premier reste", signals.last_signal())
+with signals.note_signals():
     os.kill(os.getpid(), signal.SIGINT)
-    print("puis", signals.received(), flush=True)
+    print("puis", signals.last_signal(), flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     print("jamais")
 """
