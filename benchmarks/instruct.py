@@ -10,7 +10,7 @@ import statistics
 
 import numpy as np
 
-from gpt_lightning.data.dictionary import DEFINE, definitions, well_formed
+from gpt_lightning.data.dictionary import DEFINE, definitions, is_well_formed
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.decoding import Strategy, TextStream
@@ -63,7 +63,7 @@ def measured(
     moved = [
         (question, answer) for (question, _), (_, answer) in zip(pairs[1:] + pairs[:1], pairs, strict=True)
     ]
-    fine = [row.reason in ("eos", "stop") and well_formed(row.text) for row in stream.rows]
+    fine = [row.reason in ("eos", "stop") and is_well_formed(row.text) for row in stream.rows]
     found = {
         "finies et bien faites": sum(fine),
         "différentes": len(set(answers)),
