@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 
-def confusion(wanted: Tensor, given: Tensor, n_labels: int) -> Tensor:
+def confusion(labels: Tensor, given: Tensor, n_labels: int) -> Tensor:
     """Combien de textes de chaque étiquette ont reçu chacune : (N,), (N,) -> (E, E), entiers."""
-    return torch.bincount(wanted * n_labels + given, minlength=n_labels**2).view(n_labels, n_labels)
+    return torch.bincount(labels * n_labels + given, minlength=n_labels**2).view(n_labels, n_labels)
 
 
 @dataclass(frozen=True)
