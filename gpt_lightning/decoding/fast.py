@@ -60,19 +60,19 @@ def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bi
 def pick_among_the_first(
     logits: Tensor,
     temperature: float,
-    filtered: Callable[[Tensor, Tensor], Tensor],
+    apply_filters: Callable[[Tensor, Tensor], Tensor],
     uniform: Tensor,
 ) -> Tensor | None:
     """Le jeton tiré en ne filtrant que les FIRST plus grands logits, (R,) ; None si cela ne suffit pas.
 
-    `filtered(logits, log Σ exp du vocabulaire)` garde un début du vocabulaire rangé par logit : si le dernier des FIRST
-    est écarté, ce qui suit l'est aussi, ex æquo compris.
+    `apply_filters(logits, log Σ exp du vocabulaire)` garde un début du vocabulaire rangé par logit : si le dernier
+    des FIRST est écarté, ce qui suit l'est aussi, ex æquo compris.
     """
     if logits.device.type != "cpu" or logits.shape[-1] <= 2 * FIRST:
         return None  # sur GPU, vérifier que cela suffit attendrait l'appareil
     first = logits.topk(FIRST, dim=-1)
-    kept = filtered(first.values, (logits / temperature).logsumexp(-1, keepdim=True))
-    if bool(torch.isfinite(kept[:, -1]).any()):
+    remaining = apply_filters(first.values, (logits / temperature).logsumexp(-1, keepdim=True))
+    if bool(torch.isfinite(remaining[:, -1]).any()):
         return None
     where, order = first.indices.sort(dim=-1)  # la répartition se lit dans l'ordre des identifiants
-    return where.gather(-1, draw(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
+    return where.gather(-1, draw(remaining.gather(-1, order), uniform)[:, None]).squeeze(-1)
