@@ -28,13 +28,13 @@ class Answers(NamedTuple):
 
     ids: Tensor  # (B, T)
     where: Tensor  # (N,) rangs, dans le lot mis à plat, des positions à apprendre
-    wanted: Tensor  # (N,) le jeton que chacune doit prédire
+    targets: Tensor  # (N,) le jeton que chacune doit prédire
     segments: Tensor | None  # (B, T) le rang de la conversation de chaque jeton ; None : une par ligne
     share: float = 1.0
 
 
 class AnswerDataset(Dataset):
-    """Des lignes d'une ou plusieurs conversations : `bins` dit lesquelles, chacune une fois."""
+    """Un jeu de lignes, d'une ou plusieurs conversations : `bins` dit lesquelles, chacune une fois."""
 
     offset = 0
 

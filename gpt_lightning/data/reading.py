@@ -46,7 +46,7 @@ def find_files(
 ) -> Found:
     """Les fichiers que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun.
 
-    Un dossier est lu en entier, liens compris : ce qui n'a pas un des `suffixes` est laissé de côté, et dit.
+    Un dossier est lu en entier, liens compris : `left_out` nomme ce qui n'a pas un des `suffixes`.
     """
     if not path:
         raise UserError(

@@ -126,7 +126,7 @@ def demo(settings: Settings) -> None:
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
         f"Le modèle, {toy.quote(prompt)}": compute(logits, words),
     }
-    toy.report([*(table(title, found) for title, found in panels.items()), LESSON], settings, "temperature")
+    toy.report([*(table(title, values) for title, values in panels.items()), LESSON], settings, "temperature")
     for path in render(panels, Path(settings["output_dir"])):
         print(path)
 

@@ -100,18 +100,18 @@ def score_answers(
 ) -> Score:
     """La perte de `model` sur les réponses de conversations, et `n_bytes` octets de réponses.
 
-    `batches` sont des lots de conversations (`ids`, `where`, `wanted`, `segments`). UserError si une ligne est plus
+    `batches` sont des lots de conversations (`ids`, `where`, `targets`, `segments`). UserError si une ligne est plus
     longue que le contexte.
     """
     device, total, scored = next(model.parameters()).device, 0.0, 0
-    everything = sum(len(batch.wanted) for batch in batches)
+    everything = sum(len(batch.targets) for batch in batches)
     with torch.inference_mode():
         for batch in batches:
             segments = None if batch.segments is None else batch.segments.to(device)
             hidden = model.hidden_states(batch.ids.to(device), segments=segments).flatten(0, 1)
-            mean = _mean_loss(model, hidden[batch.where.to(device)], batch.wanted.to(device))
-            total += float(mean) * len(batch.wanted)
-            scored += len(batch.wanted)
+            mean = _mean_loss(model, hidden[batch.where.to(device)], batch.targets.to(device))
+            total += float(mean) * len(batch.targets)
+            scored += len(batch.targets)
             progress(scored, everything)
     return Score(total / scored, scored, n_bytes)
 
@@ -129,16 +129,16 @@ def score_labels(
 ) -> LabelScore:
     """La perte moyenne de `model` sur des textes étiquetés, et leur matrice de confusion : chaque texte compte autant.
 
-    `batches` sont des lots de textes étiquetés (`ids`, `where`, `wanted`).
+    `batches` sont des lots de textes étiquetés (`ids`, `where`, `targets`).
     """
     device, total, size = next(model.parameters()).device, 0.0, model.class_head.out_features
-    everything = sum(len(batch.wanted) for batch in batches)
+    everything = sum(len(batch.targets) for batch in batches)
     counts = torch.zeros(size, size, dtype=torch.int64)
     with torch.inference_mode():
         for batch in batches:
             scores = model.classify(batch.ids.to(device), batch.where.to(device)).float().cpu()
-            total += float(labels_loss(scores, batch.wanted)) * len(batch.wanted)
-            counts += confusion(batch.wanted, scores.argmax(-1), size)
+            total += float(labels_loss(scores, batch.targets)) * len(batch.targets)
+            counts += confusion(batch.targets, scores.argmax(-1), size)
             progress(int(counts.sum()), everything)
     return LabelScore(total / everything, counts)
 
@@ -235,8 +235,8 @@ class Answers(Text):
     def batch_loss(
         self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
-        loss = forward(batch.ids, batch.wanted, batch.where, batch.segments)
-        return BatchLoss(loss, len(batch.wanted))
+        loss = forward(batch.ids, batch.targets, batch.where, batch.segments)
+        return BatchLoss(loss, len(batch.targets))
 
     def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
         """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""
@@ -263,8 +263,8 @@ class Labels(Text):
         self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
         scores = forward(batch.ids, batch.where)  # (N, E)
-        counts = confusion(batch.wanted, scores.argmax(-1), n_labels) if counted else None
-        return BatchLoss(labels_loss(scores, batch.wanted, batch.weights), len(batch.wanted), counts)
+        counts = confusion(batch.targets, scores.argmax(-1), n_labels) if counted else None
+        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), len(batch.targets), counts)
 
     def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
         assert counts is not None

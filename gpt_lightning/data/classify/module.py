@@ -39,7 +39,7 @@ class LabelBatch(NamedTuple):
 
     ids: Tensor  # (B, T)
     where: Tensor  # (B,) rangs, dans le lot mis à plat, des derniers jetons
-    wanted: Tensor  # (B,) les étiquettes, par leur rang
+    targets: Tensor  # (B,) les étiquettes, par leur rang
     weights: Tensor  # (B,)
 
 
