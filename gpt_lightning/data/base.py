@@ -38,7 +38,7 @@ def check_sizes(
     eval_batches: object,
     train_split: object,
 ) -> None:
-    """UserError sur un nombre de `data` qui n'en est pas un."""
+    """Vérifie les nombres de `data`. UserError si l'un n'en est pas un, ou sort de ses bornes."""
     for name, value, least in (
         ("max_length", max_length, 1),
         ("batch_size", batch_size, 1),
@@ -54,7 +54,7 @@ def check_sizes(
 
 
 class Served:
-    """Ce que tout module de données sert de ses moitiés : les lots d'entraînement, et ceux d'une évaluation.
+    """Un module de données qui sert deux moitiés : les lots d'entraînement, et ceux d'une évaluation.
 
     Une évaluation lit toute la validation, ou quelques lots jusqu'à la dernière ; les lignes de longueurs voisines
     (`lengths`, si le jeu de données en a) y sont dans le même lot.
@@ -109,12 +109,12 @@ class Served:
         return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
 
     def read_whole_validation(self) -> None:
-        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
+        """Demande que la prochaine évaluation, la dernière, lise toute la validation."""
         self._whole_validation = True
 
     @property
     def reads_whole_validation(self) -> bool:
-        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
+        """Vrai si la dernière évaluation a lu toute la validation, ou si la prochaine la lira."""
         return self._whole_validation
 
     @staticmethod

@@ -120,7 +120,7 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
 
 
 def _most(limit: int | str) -> tuple[float, float]:
-    """(documents, octets) au plus. UserError si `limit` ne se comprend pas."""
+    """Le plus de documents, et le plus d'octets. UserError si `limit` ne se comprend pas."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
     if match and float(match[1]):
         return math.inf, float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]

@@ -143,7 +143,7 @@ def _count_pieces(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[P
 def encode_pieces(
     pieces: Iterable[Piece], tokenizer: Tokenizer, dtype: np.dtype
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Par paquet de morceaux : les jetons (N,), et la position de ceux qui commencent un document.
+    """Donne, par paquet de morceaux, les jetons (N,), et la position de ceux qui commencent un document.
 
     La fin de texte sépare les documents, rien ne suit le dernier. Un gros corpus est encodé par plusieurs
     processus, un paquet à la fois chacun, dans l'ordre.
@@ -164,7 +164,7 @@ def encode_pieces(
 def _encode_batches(
     pieces: Iterable[Piece], tokenizer: Tokenizer
 ) -> Iterator[tuple[np.ndarray, list[int], list[bool]]]:
-    """Par paquet : ses jetons, combien par morceau, et lesquels finissent un document."""
+    """Donne, par paquet, ses jetons, combien par morceau, et lesquels finissent un document."""
     batches, first, size = _batches(pieces), [], 0
     for batch in batches:
         first.append(batch)

@@ -62,7 +62,7 @@ class BatchOrder:
 
     @property
     def offset(self) -> int:
-        """De combien de jetons les fenêtres de cette époque sont décalées : une fonction de (graine, époque)."""
+        """Le décalage, en jetons, des fenêtres de cette époque : une fonction de (graine, époque)."""
         if not self.shift or not self.epoch:
             return 0
         return int(np.random.default_rng([self.seed, self.epoch, self.shift]).integers(self.shift))
@@ -72,7 +72,7 @@ class BatchOrder:
         return (self.n_windows - windows) // self.per_step * self.accumulate
 
     def place(self, epoch: int, windows: int) -> tuple[int, int]:
-        """(époque, fenêtres lues) d'où continuer : au début de la suivante, s'il ne reste pas un pas dans celle-ci."""
+        """L'époque et les fenêtres lues d'où continuer : celle d'après, s'il ne reste pas un pas dans celle-ci."""
         return (epoch, windows) if self.remaining(windows) else (epoch + 1, 0)
 
     def state(self, epoch: int, windows: int) -> dict[str, int]:
@@ -88,7 +88,7 @@ class BatchOrder:
         return self.per_step * self.length
 
     def step_tokens(self, epoch: int, windows: int) -> tuple[int, int]:
-        """(jetons lus, jetons appris) du pas qui commence à cet endroit du corpus."""
+        """Les jetons lus et les jetons appris du pas qui commence à cet endroit du corpus."""
         return self.mean_tokens, self.mean_tokens
 
     def steps_for(self, tokens: int, epoch: int = 0, windows: int = 0) -> int:
@@ -221,9 +221,9 @@ class _Rows(Dataset):
 
 
 def _deaf(worker: int) -> None:
-    """Un signal envoyé à tout le groupe (Ctrl-C, un gestionnaire de tâches) est pour celui qui entraîne.
+    """Rend un processus de lecture sourd aux signaux que reçoit tout le groupe (Ctrl-C, un gestionnaire de tâches).
 
-    Il finit son pas, et ferme lui-même ses processus de lecture.
+    Celui qui entraîne les reçoit, finit son pas, et ferme lui-même ses processus de lecture.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):

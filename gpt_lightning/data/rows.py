@@ -1,4 +1,4 @@
-"""Ce que tout corpus de lignes (des conversations, des textes étiquetés) partage : fichiers, moitiés, lots."""
+"""Ce que tous les corpus de lignes (conversations, textes étiquetés) partagent : fichiers, moitiés, lots."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -135,11 +135,11 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             log.warning(_skip_notice(self.nouns, len(self.skipped), self.skipped[0]))
 
     def prepared_state(self) -> State:
-        """De quoi préparer les mêmes lignes dans un autre processus de cette machine."""
+        """Ce qu'il faut pour préparer les mêmes lignes dans un autre processus de cette machine."""
         return {"tokenizer": self.tokenizer.state()}
 
     def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
-        """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
+        """Fait comme `prepare`, avec le tokenizer de l'autre processus."""
         self.prepare(from_state(state["tokenizer"]), labels)
 
     @property

@@ -150,7 +150,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         }
 
     def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
-        """Comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
         self.tokenizer = from_state(state["tokenizer"])
         self.store = store.TokenStore.open(Path(state["folder"]))
         self.statistics = self._statistics(state["documents"])

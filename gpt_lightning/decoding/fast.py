@@ -1,4 +1,4 @@
-"""Les mêmes jetons, plus vite : rien ici ne change un texte, et l'on peut ne pas le lire.
+"""Les mêmes jetons, plus vite : rien ici ne change un texte, et l'on peut sauter ce fichier.
 
 Légende des formes : R lignes, V vocabulaire.
 """
@@ -35,7 +35,7 @@ def keep_typical_p(logits: Tensor, p: float) -> Tensor:
 
 
 def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bins: int = 2048) -> Tensor:
-    """(R, 1) : la plus petite distance d telle que les jetons à d ou moins pèsent au moins `mass`.
+    """La plus petite distance d, (R, 1), telle que les jetons à d ou moins pèsent au moins `mass`.
 
     Le vocabulaire n'est jamais trié en entier. Les `first` plus proches suffisent souvent ; sinon un histogramme
     des distances (0 à 20 nats) trouve la case où la somme franchit `mass`, et seule cette case est triée.

@@ -69,7 +69,7 @@ def _decode_one_by_one(
     num_samples: int,
     logprobs: bool,
 ) -> Iterator[list[Token]]:
-    """Un jeton par ligne et par pas. Un GPU n'est attendu que tous les `BURST` pas : il a pu écrire après la fin."""
+    """Écrit un jeton par ligne et par pas. Un GPU, attendu tous les `BURST` pas, a pu écrire après la fin."""
     # 1. préremplir
     logits = reader.prefill(num_samples)  # (R, V)
     active = list(range(reader.n_rows))
@@ -102,7 +102,7 @@ def _decode_one_by_one(
 
 
 def _burst(reader: Reader, strategy: Strategy) -> int:
-    """Combien de jetons écrire avant de les lire : attendre le GPU à chacun le laisserait oisif."""
+    """Le nombre de jetons à écrire avant de les lire : attendre le GPU à chacun le laisserait oisif."""
     return BURST if reader.device.type == "cuda" and strategy.lookup_ngram is None else 1
 
 

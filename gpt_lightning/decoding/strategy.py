@@ -69,7 +69,7 @@ class Strategy:
 
     @property
     def rereads(self) -> bool:
-        """Faut-il lui donner les jetons déjà écrits ?"""
+        """Vrai s'il faut lui donner les jetons déjà écrits."""
         return self.repetition_penalty != 1 or self.no_repeat_ngram is not None or self._counts
 
     @property
@@ -147,7 +147,7 @@ class Strategy:
 
 
 def check_numbers(logits: Tensor) -> None:
-    """UserError si un logit est NaN : (R, V), ou le plus grand de chaque ligne, qui est NaN si elle en a un."""
+    """Vérifie les logits, (R, V), ou le plus grand de chaque ligne, NaN si elle en a un. UserError sur un NaN."""
     if bool(torch.isnan(logits.amax(-1)).any()):
         raise UserError(
             "Le modèle donne des logits NaN : son entraînement a divergé, ou le fichier est abîmé."

@@ -1,4 +1,4 @@
-"""Du jeton au texte affiché : jamais une moitié de caractère, jamais un début de texte d'arrêt."""
+"""Afficher le texte des jetons : jamais une moitié de caractère, jamais un début de texte d'arrêt."""
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence

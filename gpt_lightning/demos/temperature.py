@@ -42,7 +42,7 @@ class Temperatures:
 
 
 def compute(logits: Tensor, words: Sequence[str] | Mapping[int, str], *, most: int = 9) -> Temperatures:
-    """Pour (V,) logits et leurs mots : les `most` premiers à cinq températures, et l'entropie de 0,05 à 10."""
+    """Les `most` premiers mots de (V,) logits à cinq températures, et l'entropie de 0,05 à 10."""
     first = logits.argsort(descending=True)[:most]
     probabilities = torch.stack([softmax_avec_temperature(logits, t)[first] for t in TEMPERATURES])
     scale = torch.logspace(-1.3, 1, 60)

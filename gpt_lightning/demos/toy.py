@@ -22,7 +22,7 @@ LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
 
 
 def subject(settings: Settings) -> "tuple[GPTModel, Tokenizer, str]":
-    """(modèle, tokenizer, texte de départ) d'une démonstration : `prompt`, ou le début que le checkpoint garde."""
+    """Le modèle, le tokenizer et le texte de départ : `prompt`, ou le début que le checkpoint garde."""
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}

@@ -144,7 +144,7 @@ def score_labels(
 
 
 def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """(début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
+    """Donne (début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
     seen, start = 0, 0
     while seen < n_tokens - 1:
         end = min(start + max_length, n_tokens - 1)
@@ -153,7 +153,7 @@ def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int,
 
 
 def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Par lots de même longueur."""
+    """Range les fenêtres par lots de même longueur."""
     batch: list[tuple[int, int, int]] = []
     for window in windows:
         if batch and (len(batch) == size or window[1] - window[0] != batch[0][1] - batch[0][0]):

@@ -41,7 +41,7 @@ def is_added(name: str) -> bool:
 
 
 def n_trainable(model: GPTModel) -> int:
-    """Combien de paramètres ont un gradient."""
+    """Compte les paramètres qui ont un gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

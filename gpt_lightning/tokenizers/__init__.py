@@ -1,4 +1,4 @@
-"""Les tokenizers : du texte aux identifiants, et retour.
+"""Les tokenizers : changer un texte en identifiants, et l'inverse.
 
 Un tokenizer est tout objet qui suit le protocole `Tokenizer`. Son état (`state()`) est un dictionnaire de
 valeurs simples, rangé dans le checkpoint ; `from_state` est le seul chemin de retour.

@@ -1,4 +1,4 @@
-"""Un tokenizer et les deux jetons de chatml, ajoutés à la suite de son vocabulaire."""
+"""Un tokenizer et les deux jetons de chatml, ajoutés à la fin de son vocabulaire."""
 
 from collections.abc import Sequence
 

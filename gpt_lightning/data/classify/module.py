@@ -29,7 +29,7 @@ OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
 
 
 def _root(path: str | list[str] | None) -> Path | None:
-    """Le dossier que `data.path` est, s'il en est un."""
+    """`data.path`, si c'est un dossier."""
     folder = Path(os.path.expanduser(path)) if isinstance(path, str) else None
     return folder if folder is not None and folder.is_dir() else None
 
@@ -220,7 +220,7 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
         return LabelDataset(texts, [self.labels.index(row.label) for row in rows], weights)
 
     def class_counts(self, split: str) -> np.ndarray:
-        """(E,) : combien de textes de cette moitié ont chaque étiquette."""
+        """Compte les textes de cette moitié qui ont chaque étiquette : (E,)."""
         ranks = {label: rank for rank, label in enumerate(self.labels)}
         return np.bincount([ranks[row.label] for row in self.texts[split]], minlength=len(ranks))
 
@@ -248,7 +248,7 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
 
 
 def _contents(stats: Statistics, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
-    """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
+    """La phrase qui décrit un corpus : `counts` textes d'entraînement par étiquette, `cut` textes coupés."""
     most = sorted(counts.items(), key=lambda pair: -pair[1])
     listed = ", ".join(f"{label} {percent(count / sum(counts.values()))}" for label, count in most[:6])
     more = f" et {len(most) - 6} autres" if len(most) > 6 else ""

@@ -51,7 +51,7 @@ def read_conversations(path: Path, skipped: Callable[[str], None] | None = None)
 
 
 def to_messages(row: object) -> tuple[Message, ...]:
-    """La liste de messages d'une ligne, quel que soit son format. BadRow, qui dit ce qui manque."""
+    """Les messages d'une ligne, quel que soit son format. BadRow dit ce qui manque."""
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, dict):
@@ -107,7 +107,7 @@ def _text(row: JsonObject, key: str, *, optional: bool = False) -> str:
 
 
 def _check_order(messages: list[Message]) -> tuple[Message, ...]:
-    """Les messages, dont la consigne est en tête et dont chaque réponse suit une question. BadRow sinon."""
+    """Vérifie que la consigne est en tête, et que chaque réponse suit une question. BadRow sinon."""
     asked = False
     for rank, message in enumerate(messages):
         if message.role == "system" and rank:
