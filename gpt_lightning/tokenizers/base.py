@@ -50,8 +50,8 @@ class Tokenizer(Protocol):
 
 
 @runtime_checkable
-class LearningTokenizer(Tokenizer, Protocol):
-    """Un tokenizer qui apprend son vocabulaire : `vocab_size` vaut 0 jusque-là.
+class LearningTokenizer(Protocol):
+    """Ce qu'un tokenizer qui apprend son vocabulaire a de plus ; `vocab_size` vaut 0 jusque-là.
 
     Le module de données appelle `fit` avant que le modèle n'existe. `fit_on` vaut « train » si le tokenizer apprend
     sur l'entraînement seul, « all » s'il apprend aussi sur la validation.
