@@ -20,13 +20,13 @@ from pathlib import Path
 LENGTH, BATCH = 1024, 8
 
 
-def timed(work) -> float:
+def time_of(work) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def written(sources: list[Path], megabytes: int, folder: Path) -> Path:
+def write_corpus(sources: list[Path], megabytes: int, folder: Path) -> Path:
     """Un corpus d'environ `megabytes` Mo : un document par copie d'un texte."""
     corpus = folder / f"corpus{megabytes}"
     corpus.mkdir()
@@ -47,7 +47,7 @@ def one_process(corpus: Path) -> None:
         encoding.encode_ordinary(path.read_text(encoding="utf-8"))
 
 
-def built(corpus: Path, cache: Path):
+def build_base(corpus: Path, cache: Path):
     from gpt_lightning import tokenizers
     from gpt_lightning.data.text import SlidingWindowDataModule
 
@@ -127,23 +127,23 @@ def random_crops(path: Path):
 
 
 def main(sources: list[Path], megabytes: int) -> None:
-    folder, found = Path(tempfile.mkdtemp()), {}
+    folder, results = Path(tempfile.mkdtemp()), {}
     try:
-        large, small = written(sources, megabytes, folder), written(sources, megabytes // 4, folder)
+        large, small = write_corpus(sources, megabytes, folder), write_corpus(sources, megabytes // 4, folder)
         import lightning  # noqa: F401 : son import n'est pas dans la mesure
 
         runs = []
         for i in range(3):
-            reference = timed(lambda: one_process(large))
-            ours = timed(lambda i=i: built(large, folder / f"base{i}"))
+            reference = time_of(lambda: one_process(large))
+            ours = time_of(lambda i=i: build_base(large, folder / f"base{i}"))
             runs.append((reference, ours))
-        found["base : un processus de tiktoken (s)"] = statistics.median(r for r, _ in runs)
-        found["base : la nôtre (s)"] = statistics.median(o for _, o in runs)
-        found["base : rapport (>= 1,8)"] = statistics.median(r / o for r, o in runs)
-        found["base : pic pour un quart du texte (Mo)"] = peak(small, folder)
-        found["base : pic pour tout le texte (Mo)"] = peak(large, folder)
+        results["base : un processus de tiktoken (s)"] = statistics.median(r for r, _ in runs)
+        results["base : la nôtre (s)"] = statistics.median(o for _, o in runs)
+        results["base : rapport (>= 1,8)"] = statistics.median(r / o for r, o in runs)
+        results["base : pic pour un quart du texte (Mo)"] = peak(small, folder)
+        results["base : pic pour tout le texte (Mo)"] = peak(large, folder)
 
-        data = built(large, folder / "base0")
+        data = build_base(large, folder / "base0")
         paths = data.store.shards("train")
         n_batches = min(2000, len(reader(paths, 0)) - 2)
         ours, crops, two = [], [], []
@@ -151,31 +151,33 @@ def main(sources: list[Path], megabytes: int) -> None:
             ours.append(tokens_per_second(reader(paths, 0), n_batches))
             crops.append(tokens_per_second(random_crops(paths[0]), n_batches))
             two.append(tokens_per_second(reader(paths, 2), n_batches))
-        found["lecture : la nôtre (M jetons/s, >= 60)"] = statistics.median(ours) / 1e6
-        found["lecture : tirages de nanoGPT (M jetons/s)"] = statistics.median(crops) / 1e6
-        found["lecture : rapport (>= 2)"] = statistics.median(o / c for o, c in zip(ours, crops, strict=True))
-        found["lecture : 2 processus / aucun (>= 0,5)"] = statistics.median(
+        results["lecture : la nôtre (M jetons/s, >= 60)"] = statistics.median(ours) / 1e6
+        results["lecture : tirages de nanoGPT (M jetons/s)"] = statistics.median(crops) / 1e6
+        results["lecture : rapport (>= 2)"] = statistics.median(
+            o / c for o, c in zip(ours, crops, strict=True)
+        )
+        results["lecture : 2 processus / aucun (>= 0,5)"] = statistics.median(
             t / o for t, o in zip(two, ours, strict=True)
         )
-        one = sparse(folder, 1)
-        found["ouverture : 1 Go de jetons (s, < 0,1)"] = timed(
-            lambda: reader([one], 0).dataset.dataset.rows([0])
+        shard = sparse(folder, 1)
+        results["ouverture : 1 Go de jetons (s, < 0,1)"] = time_of(
+            lambda: reader([shard], 0).dataset.dataset.rows([0])
         )
         before = resident()
         four = reader([sparse(folder, 4)], 0)
         batches = iter(four)
         next(batches)
-        found["mémoire : 4 Go de jetons ouverts (Mo de plus)"] = resident() - before
+        results["mémoire : 4 Go de jetons ouverts (Mo de plus)"] = resident() - before
         tokens_per_second(batches, 1000)
-        found["mémoire : après 1 000 lots de 16 ko (Mo de plus)"] = resident() - before
+        results["mémoire : après 1 000 lots de 16 ko (Mo de plus)"] = resident() - before
     finally:
         shutil.rmtree(folder)
-    print(json.dumps({key: round(value, 3) for key, value in found.items()}, indent=1, ensure_ascii=False))
+    print(json.dumps({key: round(value, 3) for key, value in results.items()}, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--build"]:
-        built(Path(sys.argv[2]), Path(sys.argv[3]))
+        build_base(Path(sys.argv[2]), Path(sys.argv[3]))
         sys.exit()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", nargs="+", type=Path)

@@ -101,23 +101,23 @@ def products_of(model, batch: int, tokens: int) -> partial:
     by_us(model, torch.zeros(batch, 1, dtype=torch.int64), 1, GREEDY)
     for hook in hooks:
         hook.remove()
-    return partial(called, calls, tokens)
+    return partial(call_all, calls, tokens)
 
 
 @torch.inference_mode()
-def called(calls: list[tuple], tokens: int) -> None:
+def call_all(calls: list[tuple], tokens: int) -> None:
     for _ in range(tokens):
         for layer, x in calls:
             layer(x)
 
 
-def beyond_products(found: dict[str, float], dtype: str, tokens: int) -> float:
+def beyond_products(times: dict[str, float], dtype: str, tokens: int) -> float:
     """Les ms que chaque pas ajoute aux produits, la lecture du départ retirée."""
-    whole, first = (tokens * found[name] for name in (f"nous {dtype}", f"nous {dtype}, un jeton"))
-    return (whole - first) / (tokens - 1) - found[f"produits seuls {dtype}"]
+    total, first = (tokens * times[name] for name in (f"nous {dtype}", f"nous {dtype}, un jeton"))
+    return (total - first) / (tokens - 1) - times[f"produits seuls {dtype}"]
 
 
-def interleaved(works: Works, rounds: int) -> dict[str, float]:
+def interleave(works: Works, rounds: int) -> dict[str, float]:
     """La médiane des secondes de chaque travail, les travaux entrelacés ; un tour de chauffe."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds + 1):
@@ -129,9 +129,9 @@ def interleaved(works: Works, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def measured(batch: int, tokens: int, rounds: int, peers: Peers | None = None) -> dict[str, float]:
+def measure(batch: int, tokens: int, rounds: int, peers: Peers | None = None) -> dict[str, float]:
     """Les millisecondes de chaque travail, divisées par `tokens`."""
-    seconds = interleaved((peers or Peers()).works(batch, tokens), rounds)
+    seconds = interleave((peers or Peers()).works(batch, tokens), rounds)
     return {name: 1e3 * value / tokens for name, value in seconds.items()}
 
 
@@ -182,12 +182,12 @@ def lookup(arguments) -> None:
         "gpt_lightning": lambda: run("guess", guessing),
         "un jeton par passe": lambda: run("plain", GREEDY),
     }
-    seconds = interleaved(works, 1)
+    seconds = interleave(works, 1)
     show(f"lookup_ngram=2, {n} jetons d'un texte qui boucle", seconds, n)
     print(f"\nJetons identiques : {'oui' if torch.equal(texts['guess'], texts['plain']) else 'non'}")
 
 
-def started(rounds: int) -> dict[str, float]:
+def time_starts(rounds: int) -> dict[str, float]:
     """Les secondes de `import torch`, des aides, et du premier jeton de generate.py, qui lit la dernière exécution."""
     commands = {
         "import torch": ["-c", "import torch"],
@@ -201,18 +201,18 @@ def started(rounds: int) -> dict[str, float]:
             began = time.perf_counter()
             with subprocess.Popen(
                 [sys.executable, *typed], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            ) as one:
-                assert one.stdout is not None
-                one.stdout.read(1)
+            ) as process:
+                assert process.stdout is not None
+                process.stdout.read(1)
                 first = time.perf_counter() - began
-                one.communicate()
-            if one.returncode:
+                process.communicate()
+            if process.returncode:
                 raise SystemExit(
                     "generate.py demande une exécution finie sous outputs/ : « make train » d'abord."
                 )
             if turn:
-                whole = time.perf_counter() - began
-                seconds[name].append(first if name == "premier jeton" else whole)
+                total = time.perf_counter() - began
+                seconds[name].append(first if name == "premier jeton" else total)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -226,18 +226,18 @@ def side_by_side(arguments) -> None:
     peers = Peers()
     for batch in (1, 8):
         print(f"\n### lot de {batch}, {arguments.tokens} jetons\n\n| | ms par pas |\n|---|---|")
-        found = measured(batch, arguments.tokens, arguments.rounds, peers)
-        for name, value in found.items():
+        times = measure(batch, arguments.tokens, arguments.rounds, peers)
+        for name, value in times.items():
             print(f"| {name} | {value:.1f} |", flush=True)
         for dtype in ("fp32", "bf16", "int8", "int4"):
             print(
-                f"| un pas {dtype}, ses produits retirés | {beyond_products(found, dtype, arguments.tokens):.1f} |"
+                f"| un pas {dtype}, ses produits retirés | {beyond_products(times, dtype, arguments.tokens):.1f} |"
             )
 
 
 def starting(arguments) -> None:
     print()
-    for name, value in started(arguments.rounds).items():
+    for name, value in time_starts(arguments.rounds).items():
         print(f"{name} : {value:.2f} s")
 
 

@@ -10,7 +10,7 @@ import statistics
 
 import numpy as np
 
-from gpt_lightning.data.dictionary import DEFINE, definitions, well_formed
+from gpt_lightning.data.dictionary import DEFINE, definitions, is_well_formed
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.decoding import Strategy, TextStream
@@ -21,14 +21,14 @@ from gpt_lightning.weights import load_for_inference
 STARTS = tuple(wording.partition("{}")[0] for wording in DEFINE)
 
 
-def held_out(count: int, limit: int, train_split: float) -> list[tuple[str, str]]:
+def held_out_pairs(count: int, limit: int, train_split: float) -> list[tuple[str, str]]:
     """Les `count` premières questions de définition de la validation, et leur vraie réponse."""
-    found = []
-    for one in definitions(limit):
-        question, answer = (message.content for message in one.messages)
-        if question.startswith(STARTS) and fraction(one.key, "split") >= train_split:
-            found.append((question, answer))
-    return found[:count]
+    pairs = []
+    for conversation in definitions(limit):
+        question, answer = (message.content for message in conversation.messages)
+        if question.startswith(STARTS) and fraction(conversation.key, "split") >= train_split:
+            pairs.append((question, answer))
+    return pairs[:count]
 
 
 def loss(model, template: Template, pairs: list[tuple[str, str]]) -> float:
@@ -42,7 +42,7 @@ def loss(model, template: Template, pairs: list[tuple[str, str]]) -> float:
     return score_answers(model, [data.batch([index]) for index in range(len(data))], 1).loss
 
 
-def measured(
+def measure(
     source: str, pairs: list[tuple[str, str]], strategy: Strategy
 ) -> tuple[dict[str, float], list[str]]:
     loaded = load_for_inference(source, tasks=("instruct",))
@@ -63,14 +63,14 @@ def measured(
     moved = [
         (question, answer) for (question, _), (_, answer) in zip(pairs[1:] + pairs[:1], pairs, strict=True)
     ]
-    fine = [row.reason in ("eos", "stop") and well_formed(row.text) for row in stream.rows]
-    found = {
+    fine = [row.reason in ("eos", "stop") and is_well_formed(row.text) for row in stream.rows]
+    measures = {
         "finies et bien faites": sum(fine),
         "différentes": len(set(answers)),
         "perte après sa question": loss(loaded.model, template, pairs),
         "après une autre": loss(loaded.model, template, moved),
     }
-    return found, answers
+    return measures, answers
 
 
 def main() -> None:
@@ -82,17 +82,17 @@ def main() -> None:
     parser.add_argument("--nucleus", action="store_true")
     arguments = parser.parse_args()
     strategy = Strategy(temperature=0.8, top_p=0.9) if arguments.nucleus else Strategy(temperature=0)
-    pairs = held_out(arguments.count, arguments.limit, 0.9)
+    pairs = held_out_pairs(arguments.count, arguments.limit, 0.9)
     results = []
     for rank, source in enumerate(arguments.checkpoints):
-        found, answers = measured(source, pairs, strategy)
-        results.append(found)
-        print(source, {name: round(value, 3) for name, value in found.items()}, flush=True)
+        measures, answers = measure(source, pairs, strategy)
+        results.append(measures)
+        print(source, {name: round(value, 3) for name, value in measures.items()}, flush=True)
         if rank == 0:
             for (question, true), answer in list(zip(pairs, answers, strict=True))[: arguments.show]:
                 print(f"  {question}\n    il répond : {answer}\n    le dictionnaire : {true}")
-    gaps = [one["après une autre"] - one["perte après sa question"] for one in results]
-    own = [one["perte après sa question"] for one in results]
+    gaps = [measures["après une autre"] - measures["perte après sa question"] for measures in results]
+    own = [measures["perte après sa question"] for measures in results]
     spread = max(own) - min(own)
     print(
         f"écart {statistics.mean(gaps):.3f} ({min(gaps):.3f} à {max(gaps):.3f}) ; étendue des graines {spread:.3f}"

@@ -60,10 +60,10 @@ def main() -> None:
     if given.peak:
         peak(given.peak, given.layers)
         return
-    found = {}
+    peaks = {}
     for kind in KINDS:
         command = [sys.executable, __file__, "--peak", kind, "--layers", str(given.layers)]
-        found[kind] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        peaks[kind] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     steps = {kind: stepper(kind, given.layers)[0] for kind in KINDS}
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for turn in range(given.steps + 1):
@@ -76,7 +76,7 @@ def main() -> None:
         median = statistics.median(times[kind])
         print(
             f"{kind:8} {1000 * median:8.0f} ms par pas, {1024 / median:6.0f} jetons/s, "
-            f"{found[kind]['memory'] / 1e9:5.2f} Go, {found[kind]['learned']:,} paramètres qui apprennent"
+            f"{peaks[kind]['memory'] / 1e9:5.2f} Go, {peaks[kind]['learned']:,} paramètres qui apprennent"
         )
 
 

@@ -45,14 +45,14 @@ def sweep(
         f"output_dir={folder}",
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    found = []
-    for run in sorted(folder.glob("*/config.yaml")):
-        settings = yaml.safe_load(run.read_text(encoding="utf-8"))
-        rows = read_metrics(run.parent / "metrics.csv").values()
+    runs = []
+    for path in sorted(folder.glob("*/config.yaml")):
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = read_metrics(path.parent / "metrics.csv").values()
         curve = {int(row["tokens"]): row["val/loss"] for row in rows if "val/loss" in row}
         optim = settings["optim"]
-        found.append((rule, optim["lr"], settings["seed"], curve))
-    return found
+        runs.append((rule, optim["lr"], settings["seed"], curve))
+    return runs
 
 
 def last(curve: Curve) -> float:
@@ -63,12 +63,12 @@ def mean(curves: list[Curve]) -> Curve:
     return {tokens: statistics.mean(curve[tokens] for curve in curves) for tokens in curves[0]}
 
 
-def reached(curve: Curve, wanted: float) -> float | None:
-    """Les jetons où la courbe descend à `wanted`, interpolés entre deux évaluations."""
+def tokens_to_reach(curve: Curve, loss: float) -> float | None:
+    """Les jetons où la courbe descend à `loss`, interpolés entre deux évaluations."""
     points = sorted(curve.items())
     for (before, high), (after, low) in zip(points, points[1:], strict=False):
-        if low <= wanted:
-            return before + (after - before) * max(0.0, (high - wanted) / (high - low))
+        if low <= loss:
+            return before + (after - before) * max(0.0, (high - loss) / (high - low))
     return None
 
 
@@ -78,12 +78,12 @@ def draw(curves: dict[str, list[Curve]], rates: dict[str, str], path: Path) -> N
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for rule, several in curves.items():
-        for curve in several:
+    for rule, runs in curves.items():
+        for curve in runs:
             axes.plot(list(curve), list(curve.values()), color=COLOURS[rule], alpha=0.3, linewidth=1)
-        average, style = mean(several), "-" if rule == "muon" else "--"
+        average, style = mean(runs), "-" if rule == "muon" else "--"
         rate = f"{rates[rule]:g}".replace(".", ",")
-        label = f"{NAMES[rule]}, taux {rate}, moyenne de {len(several)} graines"
+        label = f"{NAMES[rule]}, taux {rate}, moyenne de {len(runs)} graines"
         axes.plot(
             list(average), list(average.values()), style, color=COLOURS[rule], linewidth=2.5, label=label
         )
@@ -111,15 +111,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rates_swept = (f"optim.lr={','.join(RATES)}", "seed=1")
         tried = [
-            one
+            run
             for rule in COLOURS
-            for one in sweep(Path(folder) / f"taux-{rule}", text, arguments.steps, rule, *rates_swept)
+            for run in sweep(Path(folder) / f"taux-{rule}", text, arguments.steps, rule, *rates_swept)
         ]
         print("| règle | taux | perte de validation (graine 1) |\n|---|---|---|")
         for rule, rate, _, curve in tried:
             print(f"| {rule} | {rate:g} | {last(curve):.4f} |", flush=True)
         rates = {
-            rule: min((one for one in tried if one[0] == rule), key=lambda one: last(one[3]))[1]
+            rule: min((run for run in tried if run[0] == rule), key=lambda run: last(run[3]))[1]
             for rule in COLOURS
         }
         curves = {}
@@ -127,15 +127,15 @@ def main() -> None:
             seeds = (f"optim.lr={rate}", "seed=1,2,3")
             runs = sweep(Path(folder) / rule, text, arguments.steps, rule, *seeds)
             curves[rule] = [curve for *_, curve in runs]
-    finals = {rule: [last(curve) for curve in several] for rule, several in curves.items()}
+    finals = {rule: [last(curve) for curve in seed_curves] for rule, seed_curves in curves.items()}
     for rule, values in finals.items():
         print(f"\n{rule}, taux {rates[rule]:g} : " + ", ".join(f"{value:.4f}" for value in values))
-    wanted, total = statistics.mean(finals["adamw"]), max(curves["adamw"][0])
-    tokens = reached(mean(curves["muon"]), wanted)
+    target, total = statistics.mean(finals["adamw"]), max(curves["adamw"][0])
+    tokens = tokens_to_reach(mean(curves["muon"]), target)
     print(
-        f"\nMuon atteint {wanted:.4f} en {tokens:.0f} jetons sur {total} ({tokens / total:.0%})."
+        f"\nMuon atteint {target:.4f} en {tokens:.0f} jetons sur {total} ({tokens / total:.0%})."
         if tokens
-        else f"\nMuon n'atteint pas {wanted:.4f} en {total} jetons."
+        else f"\nMuon n'atteint pas {target:.4f} en {total} jetons."
     )
     draw(curves, rates, Path(arguments.picture))
 

@@ -66,22 +66,22 @@ def model() -> GPTModel:
 
 def by_hand(data) -> Callable[[], None]:
     """Un pas de la boucle nue."""
-    one = model()
-    optimizer = build_optimizer(one, ADAMW)
+    network = model()
+    optimizer = build_optimizer(network, ADAMW)
     batches = itertools.chain.from_iterable(data.train_dataloader() for _ in itertools.count())
 
     def step() -> None:
         x, y = (part.long() for part in next(batches))
-        loss = one.loss(x, y)
+        loss = network.loss(x, y)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(one.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return step
 
 
-def measured(steps: int = 200, batch: int = 4) -> tuple[list[float], list[float]]:
+def measure(steps: int = 200, batch: int = 4) -> tuple[list[float], list[float]]:
     """Les secondes de chaque pas, les premiers retirés : boucle nue, notre Trainer."""
     run = RunConfig.read({**SETTINGS, "seed": 0, "eval_every": 10**9, "trainer": VALUES}, torch.optim.AdamW)
     prepare_process(run)
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=4)
-    raw, ours = measured(**vars(parser.parse_args()))
+    raw, ours = measure(**vars(parser.parse_args()))
     a, b = statistics.median(raw), statistics.median(ours)
     print(f"boucle nue {1e3 * a:.1f} ms par pas, notre Trainer {1e3 * b:.1f} ms : {100 * (b / a - 1):+.2f} %")
     print(f"({len(raw)} pas de chaque ; minimums {1e3 * min(raw):.1f} et {1e3 * min(ours):.1f} ms)")

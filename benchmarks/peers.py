@@ -19,7 +19,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, t, c = x.shape
         q, k, v = (
-            one.view(b, t, self.heads, c // self.heads).transpose(1, 2) for one in self.c_attn(x).split(c, 2)
+            part.view(b, t, self.heads, c // self.heads).transpose(1, 2)
+            for part in self.c_attn(x).split(c, 2)
         )
         y = F.scaled_dot_product_attention(
             q, k, v, is_causal=True, dropout_p=self.drop if self.training else 0

@@ -119,7 +119,7 @@ def ours(path: str, seed: int, typed: list[str], precision: str) -> list[tuple[f
     return curve
 
 
-def reached(curve: list[tuple[float, float]], loss: float) -> float | None:
+def seconds_to_reach(curve: list[tuple[float, float]], loss: float) -> float | None:
     """Les secondes où la courbe passe sous `loss`, entre deux évaluations en ligne droite ; None si jamais."""
     before = None
     for seconds, value in curve:
@@ -132,7 +132,7 @@ def reached(curve: list[tuple[float, float]], loss: float) -> float | None:
     return None
 
 
-def measured(path: str, seeds: list[int], precision: str) -> dict[str, list]:
+def measure(path: str, seeds: list[int], precision: str) -> dict[str, list]:
     """Par nom, une fois par graine : la perte finale, ses secondes, et celles qui mènent à la perte de nanoGPT."""
     text = Path(path).read_text(encoding="utf-8")
     keep_memory()
@@ -144,7 +144,7 @@ def measured(path: str, seeds: list[int], precision: str) -> dict[str, list]:
         for name, typed in OURS.items():
             more = ADAMW if name == "AdamW" else []
             curve = ours(str(Path(path).absolute()), seed, [*typed, *more], precision)
-            rows.setdefault(name, []).append((curve[-1][1], curve[-1][0], reached(curve, target)))
+            rows.setdefault(name, []).append((curve[-1][1], curve[-1][0], seconds_to_reach(curve, target)))
             print(json.dumps({"seed": seed, name: curve[-1], "nano": peer[-1]}), file=sys.stderr, flush=True)
     return rows
 
@@ -155,14 +155,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1, 2])
     parser.add_argument("--precision", default="auto", help="la nôtre ; nanoGPT calcule en float32 sur CPU")
     arguments = parser.parse_args()
-    rows = measured(arguments.text, arguments.seeds, arguments.precision)
+    rows = measure(arguments.text, arguments.seeds, arguments.precision)
     print(f"\ntorch {torch.__version__}, {arguments.precision}, graines {arguments.seeds}\n")
     print(
         "| | perte de validation | secondes | jusqu'à la perte de nanoGPT | rapport |\n|---|---|---|---|---|"
     )
-    base = statistics.mean(one[1] for one in rows["à la façon de nanoGPT"])
-    for name, found in rows.items():
-        losses, seconds, when = zip(*found, strict=True)
+    base = statistics.mean(run[1] for run in rows["à la façon de nanoGPT"])
+    for name, runs in rows.items():
+        losses, seconds, when = zip(*runs, strict=True)
         never = None in when
         mean = None if never else statistics.mean(when)
         shown = "jamais" if never else f"{mean:.1f}"

@@ -36,9 +36,9 @@ PROMPT = "Il était une fois, dans un pays lointain, un roi qui avait trois fill
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 class Served:
@@ -81,9 +81,9 @@ class Served:
         """Jetons par seconde de `clients` qui envoient `requests` demandes chacun, et l'attente de chaque premier."""
         began = time.monotonic()
         with ThreadPoolExecutor(clients) as pool:
-            found = list(pool.map(lambda seed: self.ask(tokens, seed), range(clients * requests)))
+            answers = list(pool.map(lambda seed: self.ask(tokens, seed), range(clients * requests)))
         seconds = time.monotonic() - began
-        return sum(count for count, _ in found) / seconds, [first for _, first in found]
+        return sum(count for count, _ in answers) / seconds, [first for _, first in answers]
 
     def memory(self) -> float:
         """Mo en mémoire."""
@@ -106,44 +106,44 @@ def candidates(folder: Path) -> dict[str, Any]:
     ours = [sys.executable, "-m", "gpt_lightning", "serve", f"ckpt_path={folder}"]
     theirs = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
     dtypes = ["fp32", "bf16", "int8"] if native_bf16(torch.device("cpu")) else ["fp32"]
-    found: dict[str, Any] = {
+    servers: dict[str, Any] = {
         f"nous, {dtype}": (lambda port, d=dtype: [*ours, f"dtype={d}", f"port={port}"], "gpt_lightning")
         for dtype in dtypes
     }
     best = dtypes[-2] if len(dtypes) > 1 else dtypes[0]
     alone = ["max_batch_size=1", f"dtype={best}"]
-    found[f"nous, {best}, un par un"] = (lambda port: [*ours, *alone, f"port={port}"], "gpt_lightning")
+    servers[f"nous, {best}, un par un"] = (lambda port: [*ours, *alone, f"port={port}"], "gpt_lightning")
     kind = {"fp32": "float32", "bf16": "bfloat16"}[best]
     for title, more in (("", []), (", lot continu", ["--continuous-batching"])):
-        found[f"transformers serve, {best}{title}"] = (
+        servers[f"transformers serve, {best}{title}"] = (
             lambda port, more=more: [*theirs, "--dtype", kind, "--port", str(port), *more],
             str(folder),
         )
-    return found
+    return servers
 
 
-def measured(arguments: argparse.Namespace, folder: Path) -> None:
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
     for name, (command, model) in candidates(folder).items():
         if arguments.only and arguments.only not in name:
             continue
         port = free_port()
         try:
-            one = Served(command(port), port, model)
-            one.ask(4, 0)
+            server = Served(command(port), port, model)
+            server.ask(4, 0)
             for clients in arguments.clients:
-                before = one.memory()
+                before = server.memory()
                 rates, firsts = [], []
                 for _ in range(arguments.rounds):
-                    rate, some = one.together(clients, arguments.requests, arguments.tokens)
+                    rate, some = server.together(clients, arguments.requests, arguments.tokens)
                     rates.append(rate)
                     firsts += some
                 firsts.sort()
                 late = firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))]
-                more, middle = one.memory() - before, statistics.median(firsts)
+                more, middle = server.memory() - before, statistics.median(firsts)
                 rate = statistics.median(rates)
-                row = f"{rate:.1f} | {middle:.2f} | {late:.2f} | {more:+.0f} | {one.seconds:.1f}"
+                row = f"{rate:.1f} | {middle:.2f} | {late:.2f} | {more:+.0f} | {server.seconds:.1f}"
                 print(f"| {name} | {clients} | {row} |", flush=True)
-            one.stop()
+            server.stop()
         except (SystemExit, AssertionError, OSError) as error:
             print(f"| {name} | ne répond pas : {str(error)[:80]} |", flush=True)
 
@@ -167,7 +167,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         export(model, tokenizers.gpt2(), Path(folder) / "gpt2", "hf")
-        measured(arguments, Path(folder) / "gpt2")
+        measure(arguments, Path(folder) / "gpt2")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def row(work: str, value: str, floor: str, goal: str) -> None:
 
 
 def learning(precision: str, steps: int) -> None:
-    seconds, memory = train_step.measured(train_step.parse(["--steps", str(steps)]), precision)
+    seconds, memory = train_step.measure(train_step.parse(["--steps", str(steps)]), precision)
     ours, best = seconds[US], min(seconds[NANO], seconds["nanoGPT, compilé"])
     work = f"pas de GPT-2 124M, 4 x 256, {precision} :"
     floors = ("1,2x ; 65 % ; 1,5x", "1,4x ; 75 % ; 2x") if precision == "bf16" else ("1,1x", "1,2x")
@@ -45,7 +45,7 @@ def learning(precision: str, steps: int) -> None:
 
 
 def lightning() -> None:
-    raw, ours = (statistics.median(one) for one in overhead.measured())
+    raw, ours = (statistics.median(seconds) for seconds in overhead.measure())
     row("pas de mini : notre Trainer contre une boucle nue", f"{100 * (ours / raw - 1):+.1f} %", "1 %", "")
 
 
@@ -57,13 +57,13 @@ def until_first_step(compiled: str) -> float:
         began = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, *typed], cwd=generate.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as one:
+        ) as process:
             while not written.exists() or "\n1," not in written.read_text():
-                if one.poll() is not None:
-                    raise SystemExit(one.communicate()[1].decode())
+                if process.poll() is not None:
+                    raise SystemExit(process.communicate()[1].decode())
                 time.sleep(0.02)
             seconds = time.perf_counter() - began
-            one.kill()
+            process.kill()
     return seconds
 
 
@@ -78,7 +78,7 @@ def first_step(rounds: int) -> None:
 
 def writing(tokens: int, rounds: int) -> None:
     peers = generate.Peers()
-    one, eight = (generate.measured(batch, tokens, rounds, peers) for batch in (1, 8))
+    single, batched = (generate.measure(batch, tokens, rounds, peers) for batch in (1, 8))
     missing = "" if NATIVE else f" ({ELSEWHERE})"
     for dtype, peer, floor, goal in (
         ("bf16", "transformers fp32", "2x", "2,4x"),
@@ -88,31 +88,31 @@ def writing(tokens: int, rounds: int) -> None:
         ("fp32", "CTranslate2 fp32", "", "1x"),
         ("fp32, compilé", "nous fp32", "", ""),
     ):
-        ours = one[f"nous {dtype}"]
+        ours = single[f"nous {dtype}"]
         title = f"écrire, lot de 1 : nous {dtype} ({ours:.1f} ms par jeton) contre {peer}"
-        row(title + ("" if "fp32" in dtype else missing), f"{one[peer] / ours:.2f}x", floor, goal)
-    best = min(("int8", "bf16"), key=lambda dtype: eight[f"nous {dtype}"])
-    ratio = eight["CTranslate2 int8"] / eight[f"nous {best}"]
+        row(title + ("" if "fp32" in dtype else missing), f"{single[peer] / ours:.2f}x", floor, goal)
+    best = min(("int8", "bf16"), key=lambda dtype: batched[f"nous {dtype}"])
+    ratio = batched["CTranslate2 int8"] / batched[f"nous {best}"]
     row(f"écrire, lot de 8 : nous {best} contre CTranslate2 int8{missing}", f"{ratio:.2f}x", "1x", "1,3x")
     row(
         "écrire, lot de 8 : nous fp32 contre CTranslate2 fp32",
-        f"{eight['CTranslate2 fp32'] / eight['nous fp32']:.2f}x",
+        f"{batched['CTranslate2 fp32'] / batched['nous fp32']:.2f}x",
         "",
         "",
     )
-    beyond = [generate.beyond_products(one, dtype, tokens) for dtype in ("fp32", "bf16", "int8")]
+    beyond = [generate.beyond_products(single, dtype, tokens) for dtype in ("fp32", "bf16", "int8")]
     row(
         "un pas, ses produits retirés (ms) : fp32 ; bf16 ; int8",
         " ; ".join(f"{x:.1f}" for x in beyond),
         "1,5",
         "",
     )
-    extra = [100 * (one[f"nous {d}, nucleus"] / one[f"nous {d}"] - 1) for d in ("fp32", "bf16", "int8")]
+    extra = [100 * (single[f"nous {d}, nucleus"] / single[f"nous {d}"] - 1) for d in ("fp32", "bf16", "int8")]
     row("nucleus contre greedy : fp32 ; bf16 ; int8", " ; ".join(f"{x:+.0f} %" for x in extra), "15 %", "5 %")
 
 
 def starting(rounds: int) -> None:
-    seconds = generate.started(rounds)
+    seconds = generate.time_starts(rounds)
     helps = " ; ".join(f"{seconds[name]:.2f} s" for name in ("train.py --help", "generate.py --help"))
     row("train.py --help ; generate.py --help", helps, "1,5 s", "")
     limit = f"{1.3 * seconds['import torch'] + 1:.2f} s"
@@ -125,12 +125,12 @@ def starting(rounds: int) -> None:
 
 
 def racing(text: str) -> None:
-    rows = race.measured(text, [1337, 1, 2], "auto")
+    rows = race.measure(text, [1337, 1, 2], "auto")
     base = statistics.mean(end for _, _, end in rows[NANO])
-    for name, found in rows.items():
-        times = [when for _, _, when in found]
+    for name, runs in rows.items():
+        times = [when for _, _, when in runs]
         ratio = "jamais" if None in times else f"{statistics.mean(times) / base:.2f}"
-        loss = statistics.mean(loss for loss, _, _ in found)
+        loss = statistics.mean(loss for loss, _, _ in runs)
         limits = ("", "") if name == NANO else ("0,5", "0,33")
         row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, *limits)
 

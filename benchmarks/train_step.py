@@ -37,7 +37,9 @@ class ByTheBook(nn.Module):
         self.att, self.dropout = att, nn.Dropout(drop_rate)
 
     def forward(self, x, positions, cache=None):
-        q, k, v = (self.att._heads(one(x)) for one in (self.att.W_query, self.att.W_key, self.att.W_value))
+        q, k, v = (
+            self.att._heads(project(x)) for project in (self.att.W_query, self.att.W_key, self.att.W_value)
+        )
         scores = q @ k.transpose(2, 3)
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
         weights = scores.masked_fill(future, float("-inf")) / self.att.head_dim**0.5
@@ -129,7 +131,7 @@ def alone(arguments, name: str, precision: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def measured(arguments, precision: str) -> tuple[dict[str, float], dict[str, float]]:
+def measure(arguments, precision: str) -> tuple[dict[str, float], dict[str, float]]:
     """Les secondes d'un pas (médianes, pas entrelacés) et le pic de mémoire en Go, par nom."""
     device = device_of(arguments)
     keep_memory()
@@ -179,7 +181,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device_of(arguments)}, {arguments.batch} x {arguments.length}\n")
     print("| précision | | ms par pas | jetons/s | rapport | pic de mémoire |\n|---|---|---|---|---|---|")
     for precision in arguments.precision:
-        medians, memory = measured(arguments, precision)
+        medians, memory = measure(arguments, precision)
         for name, median in medians.items():
             cells = (
                 f"{1e3 * median:.0f}",

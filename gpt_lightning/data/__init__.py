@@ -1,4 +1,4 @@
-"""Du texte aux lots : corpus -> base de jetons -> fenêtres -> chargeur -> LightningDataModule.
+"""Lire du texte et en faire des lots : corpus -> base de jetons -> fenêtres -> chargeur -> LightningDataModule.
 
 Les noms sont chargés à la demande : lire un corpus ne charge ni torch ni lightning.
 """

@@ -1,14 +1,19 @@
-"""Ce que tout module de données est : ses nombres, ses lots, ceux d'une évaluation."""
+"""Ce que tout module de données a : ses nombres, ses lots, et ceux d'une évaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpt_lightning.data.loader import BatchOrder, TrainLoader, ValidationBatches, WindowLoader
+from gpt_lightning.data.loader import Batches, BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    import lightning
+
+    from gpt_lightning.tokenizers.template import Template
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,15 @@ class Statistics:
 
 
 def check_sizes(
-    max_length: Any,
-    batch_size: Any,
-    num_workers: Any,
-    seed: Any,
-    passes: Any,
-    eval_batches: Any,
-    train_split: Any,
+    max_length: object,
+    batch_size: object,
+    num_workers: object,
+    seed: object,
+    passes: object,
+    eval_batches: object,
+    train_split: object,
 ) -> None:
-    """UserError sur un nombre de `data` qui n'en est pas un."""
+    """Vérifie les nombres de `data`. UserError si l'un n'en est pas un, ou sort de ses bornes."""
     for name, value, least in (
         ("max_length", max_length, 1),
         ("batch_size", batch_size, 1),
@@ -49,20 +54,21 @@ def check_sizes(
 
 
 class Served:
-    """Ce que tout module de données sert de ses moitiés : les lots d'entraînement, et ceux d'une évaluation.
+    """Un module de données qui sert deux moitiés : les lots d'entraînement, et ceux d'une évaluation.
 
     Une évaluation lit toute la validation, ou quelques lots jusqu'à la dernière ; les lignes de longueurs voisines
     (`lengths`, si le jeu de données en a) y sont dans le même lot.
     """
 
     loader = TrainLoader
-    store: Any
+    tokenizer: Tokenizer  # celui de la construction, ou celui que prepare() reçoit
+    store: object  # ce que prepare() ouvre ; None avant
     eval_batches: int | None
     batch_size: int
     num_workers: int
-    trainer: Any
+    trainer: "lightning.Trainer | None"
     _whole_validation: bool
-    template: Any = None  # celui de conversations
+    template: "Template | None" = None  # celui de conversations
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
     streams = False  # vrai si le corpus est une suite de jetons
 
@@ -70,7 +76,7 @@ class Served:
         """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
         raise NotImplementedError
 
-    def dataset(self, split: str) -> Any:
+    def dataset(self, split: str) -> Batches:
         raise NotImplementedError
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
@@ -99,20 +105,20 @@ class Served:
         spread = [rows[i] for i in np.linspace(0, len(dataset), some, endpoint=False).astype(int).tolist()]
         everything = self._batches(rows[rank::world_size])
         some_batches = self._batches(spread[rank::world_size])
-        batches = ValidationBatches(everything, some_batches, whole=lambda: self._whole_validation)
+        batches = ValidationBatches(everything, some_batches, complete=lambda: self._whole_validation)
         return WindowLoader(dataset, batches, num_workers=self.num_workers, pin=self._pin())
 
     def read_whole_validation(self) -> None:
-        """À partir de maintenant, une évaluation lit toute la validation : c'est la dernière."""
+        """Demande que la prochaine évaluation, la dernière, lise toute la validation."""
         self._whole_validation = True
 
     @property
     def reads_whole_validation(self) -> bool:
-        """La dernière évaluation a-t-elle lu, ou la prochaine lira-t-elle, toute la validation ?"""
+        """Vrai si la dernière évaluation a lu toute la validation, ou si la prochaine la lira."""
         return self._whole_validation
 
     @staticmethod
-    def _by_length(dataset: Any) -> Sequence[int]:
+    def _by_length(dataset: Batches) -> Sequence[int]:
         lengths = getattr(dataset, "lengths", None)
         return range(len(dataset)) if lengths is None else np.argsort(lengths, kind="stable").tolist()
 

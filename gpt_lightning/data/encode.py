@@ -1,4 +1,4 @@
-"""Encoder un corpus : du texte aux fragments d'une base de jetons, sur autant de processus qu'il y a de cœurs."""
+"""Encoder un corpus : lire du texte et écrire une base de jetons, sur autant de processus qu'il y a de cœurs."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from gpt_lightning.data.reading import BLOCK, Piece
 from gpt_lightning.data.store import SHARD_TOKENS, VERSION, TokenStore
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import Tokenizer, from_state
+from gpt_lightning.typing import JsonObject, State
 
 PARALLEL_CHARACTERS = 8 * BLOCK  # en deçà, un seul processus encode
 _tokenizer: Tokenizer  # celui d'un processus d'encodage, posé par _start
@@ -33,7 +34,7 @@ def dtype_for(vocab_size: int) -> np.dtype:
 def open_or_build(
     cache_dir: Path,
     name: str,
-    identity: dict[str, Any],
+    identity: JsonObject,
     splits: dict[str, Callable[[], Iterator[Piece]]],
     tokenizer: Tokenizer,
     *,
@@ -63,7 +64,7 @@ def open_or_build(
 def _build_aside(
     cache_dir: Path,
     folder: Path,
-    identity: dict[str, Any],
+    identity: JsonObject,
     splits: dict[str, Callable[[], Iterator[Piece]]],
     tokenizer: Tokenizer,
     progress: Callable[[int], None],
@@ -89,7 +90,7 @@ def _build_aside(
 
 def _build(
     folder: Path,
-    identity: dict[str, Any],
+    identity: JsonObject,
     splits: dict[str, Callable[[], Iterator[Piece]]],
     tokenizer: Tokenizer,
     progress: Callable[[int], None],
@@ -103,35 +104,35 @@ def _build(
         "splits": {},
     }
     for split, pieces in splits.items():
-        counts: dict[str, Any] = {"documents": 0, "characters": 0, "bytes": 0, "documents_crc": 0}
+        counts: dict[str, int] = {"documents": 0, "characters": 0, "bytes": 0, "documents_crc": 0}
         with open(folder / f"{split}_documents.bin", "wb") as starts:
-            encoded = encode_pieces(_counted(pieces(), counts), tokenizer, dtype)
-            counts["crc"] = _write_shards(folder, split, _marked(encoded, starts, counts, progress))
+            encoded = encode_pieces(_count_pieces(pieces(), counts), tokenizer, dtype)
+            checksums = _write_shards(folder, split, _note_starts(encoded, starts, counts, progress))
             _sync(starts)
-        meta["splits"][split] = counts
+        meta["splits"][split] = {**counts, "crc": checksums}
     with open(folder / "meta.json", "w", encoding="utf-8") as file:
         json.dump(meta, file, indent=1)
         _sync(file)
 
 
-def _marked(
+def _note_starts(
     encoded: Iterable[tuple[np.ndarray, np.ndarray]],
     starts: IO[bytes],
-    counts: dict[str, Any],
+    counts: dict[str, int],
     progress: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    """Les jetons, en notant au passage dans `starts` (int64) où chaque document commence."""
+    """Donne les jetons, et note au passage dans `starts` (int64) où chaque document commence."""
     position = 0
     for ids, begins in encoded:
-        written = (position + begins).astype(np.int64).tobytes()
-        starts.write(written)
-        counts["documents_crc"] = zlib.crc32(written, counts["documents_crc"])
+        offsets = (position + begins).astype(np.int64).tobytes()
+        starts.write(offsets)
+        counts["documents_crc"] = zlib.crc32(offsets, counts["documents_crc"])
         position += len(ids)
         yield ids
         progress(counts["characters"])
 
 
-def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]:
+def _count_pieces(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]:
     for piece in pieces:
         counts["documents"] += piece.last
         counts["characters"] += len(piece.text)
@@ -142,13 +143,13 @@ def _counted(pieces: Iterable[Piece], counts: dict[str, int]) -> Iterator[Piece]
 def encode_pieces(
     pieces: Iterable[Piece], tokenizer: Tokenizer, dtype: np.dtype
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Par paquet de morceaux : les jetons (N,), et la position de ceux qui commencent un document.
+    """Donne, par paquet de morceaux, les jetons (N,), et la position de ceux qui commencent un document.
 
     La fin de texte sépare les documents, rien ne suit le dernier. Un gros corpus est encodé par plusieurs
     processus, un paquet à la fois chacun, dans l'ordre.
     """
     very_first, begins_next = True, True
-    for ids, lengths, lasts in _encoded(pieces, tokenizer):
+    for ids, lengths, lasts in _encode_batches(pieces, tokenizer):
         begins = np.flatnonzero([begins_next, *lasts[:-1]])
         begins_next = lasts[-1]
         starts: np.ndarray = (np.cumsum(lengths) - lengths)[begins]
@@ -160,10 +161,10 @@ def encode_pieces(
         yield ids.astype(dtype, copy=False), starts
 
 
-def _encoded(
+def _encode_batches(
     pieces: Iterable[Piece], tokenizer: Tokenizer
 ) -> Iterator[tuple[np.ndarray, list[int], list[bool]]]:
-    """Par paquet : ses jetons, combien par morceau, et lesquels finissent un document."""
+    """Donne, par paquet, ses jetons, combien par morceau, et lesquels finissent un document."""
     batches, first, size = _batches(pieces), [], 0
     for batch in batches:
         first.append(batch)
@@ -188,7 +189,7 @@ def _encoded(
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Des paquets d'environ un mégaoctet : un document d'une ligne ne mérite pas un message à lui seul."""
+    """Fait des paquets d'environ un mégaoctet : un document d'une ligne ne mérite pas un message à lui seul."""
     batch, size = [], 0
     for piece in pieces:
         batch.append(piece)
@@ -200,7 +201,7 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield batch
 
 
-def _start(state: dict[str, Any]) -> None:
+def _start(state: State) -> None:
     global _tokenizer
     _tokenizer = from_state(state)
 
@@ -219,8 +220,8 @@ def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, li
 
 
 def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> list[int]:
-    """Écrit les jetons par fragments ; rend le CRC-32 de chacun."""
-    found: list[int] = []
+    """Écrit les jetons par fragments ; renvoie le CRC-32 de chacun."""
+    checksums: list[int] = []
     written = 0  # jetons du fragment ouvert
     file = None
     try:
@@ -228,13 +229,13 @@ def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> lis
             while len(chunk):
                 if file is None or written == SHARD_TOKENS:
                     if file is not None:
-                        _close_synced(file)
-                    file = open(folder / f"{split}_{len(found):05d}.bin", "wb")  # noqa: SIM115
-                    found.append(0)
+                        _sync_and_close(file)
+                    file = open(folder / f"{split}_{len(checksums):05d}.bin", "wb")  # noqa: SIM115
+                    checksums.append(0)
                     written = 0
                 part = chunk[: SHARD_TOKENS - written].tobytes()
                 file.write(part)
-                found[-1] = zlib.crc32(part, found[-1])
+                checksums[-1] = zlib.crc32(part, checksums[-1])
                 written += min(len(chunk), SHARD_TOKENS - written)
                 chunk = chunk[len(part) // chunk.itemsize :]
         if file is not None:
@@ -242,14 +243,14 @@ def _write_shards(folder: Path, split: str, chunks: Iterable[np.ndarray]) -> lis
     finally:
         if file is not None:
             file.close()
-    return found
+    return checksums
 
 
-def _close_synced(file: IO[Any]) -> None:
+def _sync_and_close(file: IO[bytes]) -> None:
     _sync(file)
     file.close()
 
 
-def _sync(file: IO[Any]) -> None:
+def _sync(file: IO[bytes] | IO[str]) -> None:
     file.flush()
     os.fsync(file.fileno())

@@ -20,7 +20,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def message(self, bundle: list[list[int]]) -> Any:
+    def message(self, bundle: list[list[int]]) -> object:
         """Plusieurs lots, donnés par leurs rangs, en un objet qui passe vite d'un processus à l'autre."""
         ...
 
@@ -62,7 +62,7 @@ class BatchOrder:
 
     @property
     def offset(self) -> int:
-        """De combien de jetons les fenêtres de cette époque sont décalées : une fonction de (graine, époque)."""
+        """Le décalage, en jetons, des fenêtres de cette époque : une fonction de (graine, époque)."""
         if not self.shift or not self.epoch:
             return 0
         return int(np.random.default_rng([self.seed, self.epoch, self.shift]).integers(self.shift))
@@ -72,7 +72,7 @@ class BatchOrder:
         return (self.n_windows - windows) // self.per_step * self.accumulate
 
     def place(self, epoch: int, windows: int) -> tuple[int, int]:
-        """(époque, fenêtres lues) d'où continuer : au début de la suivante, s'il ne reste pas un pas dans celle-ci."""
+        """L'époque et les fenêtres lues d'où continuer : celle d'après, s'il ne reste pas un pas dans celle-ci."""
         return (epoch, windows) if self.remaining(windows) else (epoch + 1, 0)
 
     def state(self, epoch: int, windows: int) -> dict[str, int]:
@@ -88,7 +88,7 @@ class BatchOrder:
         return self.per_step * self.length
 
     def step_tokens(self, epoch: int, windows: int) -> tuple[int, int]:
-        """(jetons lus, jetons appris) du pas qui commence à cet endroit du corpus."""
+        """Les jetons lus et les jetons appris du pas qui commence à cet endroit du corpus."""
         return self.mean_tokens, self.mean_tokens
 
     def steps_for(self, tokens: int, epoch: int = 0, windows: int = 0) -> int:
@@ -107,25 +107,25 @@ class BatchOrder:
 
 
 class ValidationBatches:
-    """Les lots d'une évaluation : tous si `whole()`, sinon ceux de `some`, répartis sur toute la validation.
+    """Les lots d'une évaluation : tous si `complete()`, sinon ceux de `some`, répartis sur toute la validation.
 
     La longueur est toujours celle de l'ensemble : Lightning ne la demande qu'une fois.
     """
 
-    def __init__(self, everything: list[list[int]], some: list[list[int]], whole: Callable[[], bool]):
-        self.everything, self.some, self.whole = everything, some, whole
+    def __init__(self, everything: list[list[int]], some: list[list[int]], complete: Callable[[], bool]):
+        self.everything, self.some, self.complete = everything, some, complete
 
     def __len__(self) -> int:
         return len(self.everything)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.everything if self.whole() else self.some)
+        return iter(self.everything if self.complete() else self.some)
 
 
 class WindowLoader(DataLoader):
     """Les lots de `dataset`, d'une suite de listes d'indices.
 
-    Passer un lot d'un processus à l'autre coûte plus que le lire : les processus de lecture en rendent
+    Passer un lot d'un processus à l'autre coûte plus que le lire : les processus de lecture en envoient
     `BUNDLE` à la fois.
     """
 
@@ -157,15 +157,17 @@ class WindowLoader(DataLoader):
 
 
 class TrainLoader(WindowLoader):
-    """Les lots d'entraînement, époque après époque ; `state_dict` compte les fenêtres rendues, pas préparées.
+    """Les lots d'entraînement, époque après époque ; `state_dict` compte les fenêtres servies, pas préparées.
 
     Chaque parcours est une époque. Lightning sauve et relit l'état avec le checkpoint.
     """
 
-    def __init__(self, dataset: Batches, order: BatchOrder, **options: Any) -> None:
-        super().__init__(dataset, order, **options)
+    def __init__(
+        self, dataset: Batches, order: BatchOrder, *, num_workers: int = 0, pin: bool = False
+    ) -> None:
+        super().__init__(dataset, order, num_workers=num_workers, pin=pin)
         self.order = order
-        self.position = 0  # fenêtres rendues dans l'époque en cours, sur tous les processus
+        self.position = 0  # fenêtres servies dans l'époque en cours, sur tous les processus
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.order.epoch, self.position = self.order.place(self.order.epoch, self.position)
@@ -175,10 +177,10 @@ class TrainLoader(WindowLoader):
             self.position += self.order.batch_size * self.order.world_size
             yield batch
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, int]:
         return self.order.state(self.order.epoch, self.position)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, int]) -> None:
         """Reprend après les fenêtres déjà lues. UserError si la graine ou le corpus ne sont pas les mêmes."""
         order = self.order
         for key, value in (("seed", order.seed), ("n_windows", order.n_windows)):
@@ -214,19 +216,19 @@ class _Rows(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, bundle: list[list[int]]) -> Any:
+    def __getitems__(self, bundle: list[list[int]]) -> object:
         return self.dataset.message(bundle)
 
 
 def _deaf(worker: int) -> None:
-    """Un signal envoyé à tout le groupe (Ctrl-C, un gestionnaire de tâches) est pour celui qui entraîne.
+    """Rend un processus de lecture sourd aux signaux que reçoit tout le groupe (Ctrl-C, un gestionnaire de tâches).
 
-    Il finit son pas, et ferme lui-même ses processus de lecture.
+    Celui qui entraîne les reçoit, finit son pas, et ferme lui-même ses processus de lecture.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _as_is(batch: Any) -> Any:
+def _as_is(batch: object) -> object:
     return batch

@@ -1,10 +1,10 @@
-"""Des conversations encodées aux lots : lignes complétées à droite ou rangées ensemble, et ce qu'il y a à apprendre.
+"""Faire des lots de conversations encodées : les compléter à droite ou les ranger ensemble, et dire quoi apprendre.
 
 Légende des formes : B lot, T jetons de la plus longue ligne du lot, N jetons à apprendre du lot.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ class Answers(NamedTuple):
 
     ids: Tensor  # (B, T)
     where: Tensor  # (N,) rangs, dans le lot mis à plat, des positions à apprendre
-    wanted: Tensor  # (N,) le jeton que chacune doit prédire
+    targets: Tensor  # (N,) le jeton que chacune doit prédire
     segments: Tensor | None  # (B, T) le rang de la conversation de chaque jeton ; None : une par ligne
     share: float = 1.0
 
 
 class AnswerDataset(Dataset):
-    """Des lignes d'une ou plusieurs conversations : `bins` dit lesquelles, chacune une fois."""
+    """Un jeu de lignes, d'une ou plusieurs conversations : `bins` dit lesquelles, chacune une fois."""
 
     offset = 0
 
@@ -48,7 +48,7 @@ class AnswerDataset(Dataset):
         self.targets = self._sums([int(row.learned[1:].sum()) for row in rows])  # (lignes,) jetons appris
 
     def _sums(self, values: list[int]) -> np.ndarray:
-        return np.array([sum(values[index] for index in one) for one in self.bins], dtype=np.int64)
+        return np.array([sum(values[index] for index in row) for row in self.bins], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.bins)
@@ -63,18 +63,17 @@ class AnswerDataset(Dataset):
         """Les lignes `indices`, complétées à droite. Le remplissage n'est ni appris, ni vu : il est après."""
         width = int(self.lengths[list(indices)].max())
         ids = np.zeros((len(indices), width), dtype=np.int64)
-        wanted = np.full((len(indices), width), -1, dtype=np.int64)
+        targets = np.full((len(indices), width), -1, dtype=np.int64)
         segments = np.full((len(indices), width), -1, dtype=np.int64)
         for line, index in enumerate(indices):
             start = 0
-            for rank, one in enumerate(self.bins[index]):
-                row = self.rows[one]
+            for rank, row in enumerate(self.rows[place] for place in self.bins[index]):
                 end = start + len(row.ids) - 1
                 ids[line, start:end] = row.ids[:-1]
-                wanted[line, start:end] = np.where(row.learned[1:], row.ids[1:], -1)
+                targets[line, start:end] = np.where(row.learned[1:], row.ids[1:], -1)
                 segments[line, start:end] = rank
                 start = end
-        flat = torch.from_numpy(wanted.reshape(-1))
+        flat = torch.from_numpy(targets.reshape(-1))
         where = (flat >= 0).nonzero().squeeze(1)
         ranks = torch.from_numpy(segments) if self.packed else None
         return Answers(torch.from_numpy(ids), where, flat[where], ranks)
@@ -83,9 +82,9 @@ class AnswerDataset(Dataset):
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Range des conversations de ces longueurs dans des lignes de `room` jetons, les plus longues d'abord."""
     bins: list[list[int]] = []
-    left: list[int] = []
+    rooms: list[int] = []
     open_bins: dict[int, list[int]] = {}  # place qui reste -> lignes
-    for index in sorted(range(len(lengths)), key=lambda one: (-lengths[one], one)):
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         fitting = [space for space in open_bins if space >= lengths[index]]
         if fitting:
             space = min(fitting)
@@ -95,23 +94,23 @@ def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
         else:
             which = len(bins)
             bins.append([])
-            left.append(room)
+            rooms.append(room)
         bins[which].append(index)
-        left[which] -= lengths[index]
-        open_bins.setdefault(left[which], []).append(which)
+        rooms[which] -= lengths[index]
+        open_bins.setdefault(rooms[which], []).append(which)
     return bins
 
 
 class AnswerOrder(BatchOrder):
     """L'ordre des lignes, fonction de (graine, époque) seule : les longueurs voisines y sont ensemble."""
 
-    def __init__(self, dataset: AnswerDataset, **options: Any) -> None:
+    def __init__(self, dataset: AnswerDataset, **options: int) -> None:
         super().__init__(len(dataset), **options)
         self._lengths, self._targets = dataset.lengths, dataset.targets
-        self._known: tuple[int, np.ndarray] | None = None
+        self._permutation: tuple[int, np.ndarray] | None = None
 
     def permutation(self, epoch: int) -> np.ndarray:
-        if self._known is None or self._known[0] != epoch:
+        if self._permutation is None or self._permutation[0] != epoch:
             draw = np.random.default_rng([self.seed, epoch])
             order = draw.permutation(self.n_windows)
             groups: list[np.ndarray] = []
@@ -120,8 +119,8 @@ class AnswerOrder(BatchOrder):
                 part = part[np.argsort(self._lengths[part], kind="stable")]
                 cut = [part[i : i + GROUPS] for i in range(0, len(part), GROUPS)]
                 groups += [cut[i] for i in draw.permutation(len(cut))]
-            self._known = epoch, np.concatenate(groups) if groups else order
-        return self._known[1]
+            self._permutation = epoch, np.concatenate(groups) if groups else order
+        return self._permutation[1]
 
     @property
     def mean_tokens(self) -> int:
@@ -157,7 +156,7 @@ class AnswerOrder(BatchOrder):
 class AnswerLoader(TrainLoader):
     """Les lots d'entraînement de conversations, chacun avec le poids de ses jetons."""
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Answers]:  # type: ignore[override]
         order = self.order
         assert isinstance(order, AnswerOrder)
         for batch in super().__iter__():

@@ -46,7 +46,7 @@ def find_files(
 ) -> Found:
     """Les fichiers que `path` désigne, triés, sans doublon. UserError s'il n'y en a aucun.
 
-    Un dossier est lu en entier, liens compris : ce qui n'a pas un des `suffixes` est laissé de côté, et dit.
+    Un dossier est lu en entier, liens compris : `left_out` nomme ce qui n'a pas un des `suffixes`.
     """
     if not path:
         raise UserError(
@@ -54,8 +54,8 @@ def find_files(
         )
     files: dict[Path, Path] = {}  # l'endroit réel -> le chemin tel qu'il est donné
     left_out: list[tuple[Path, str]] = []
-    for one in [path] if isinstance(path, str) else path:
-        target = Path(os.path.expanduser(one))  # avant Path, qui fait de ./~ un ~
+    for entry in [path] if isinstance(path, str) else path:
+        target = Path(os.path.expanduser(entry))  # avant Path, qui fait de ./~ un ~
         pattern = not target.exists()
         matches = sorted(map(Path, glob.glob(str(target), recursive=True))) if pattern else [target]
         before = len(files)
@@ -67,9 +67,9 @@ def find_files(
             else:
                 raise UserError(f"data.path : {match} ne se lit pas (lien brisé, ou accès refusé).")
         if not matches:
-            raise UserError(f"data.path : {one} n'existe pas.")
+            raise UserError(f"data.path : {entry} n'existe pas.")
         if len(files) == before and all(match.is_dir() for match in matches):
-            raise UserError(f"data.path : {one} ne contient aucun fichier {', '.join(suffixes)}.")
+            raise UserError(f"data.path : {entry} ne contient aucun fichier {', '.join(suffixes)}.")
     return Found(list(files.values()), left_out)
 
 
@@ -79,16 +79,16 @@ def _walk(
     """Ajoute à `files` les textes de `folder` et de ses sous-dossiers, liens compris, une fois chacun."""
     seen: set[Path] = set()
 
-    def refused(error: OSError) -> None:
+    def note_refusal(error: OSError) -> None:
         left_out.append((Path(error.filename), "accès refusé"))
 
-    for name, inside, names in os.walk(folder, followlinks=True, onerror=refused):
+    for name, inside, names in os.walk(folder, followlinks=True, onerror=note_refusal):
         here = Path(name)
         seen.add(here.resolve())
-        again = [one for one in inside if (here / one).resolve() in seen]
-        left_out += [(here / one, "dossier déjà lu") for one in again]
+        again = [child for child in inside if (here / child).resolve() in seen]
+        left_out += [(here / child, "dossier déjà lu") for child in again]
         inside[:] = sorted(set(inside) - set(again))
-        for path in (here / one for one in sorted(names)):
+        for path in (here / child for child in sorted(names)):
             real = path.resolve()
             if path.suffix.lower() not in suffixes:
                 left_out.append((path, path.suffix.lower() or "sans suffixe"))
@@ -192,13 +192,13 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
             text = row[key]
         except (ValueError, KeyError, TypeError, RecursionError):
             talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
-            other = (
+            advice = (
                 "experiment=instruct lit des conversations"
                 if talks
                 else "data.jsonl_key=... en choisit une autre"
             )
             raise UserError(
-                f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} ({other})."
+                f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} ({advice})."
             ) from None
         if not isinstance(text, str):
             raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")

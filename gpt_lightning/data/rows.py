@@ -1,33 +1,37 @@
-"""Ce que tout corpus de lignes (des conversations, des textes étiquetés) partage : fichiers, moitiés, lots."""
+"""Ce que tous les corpus de lignes (conversations, textes étiquetés) partagent : fichiers, moitiés, lots."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import lightning
 
 from gpt_lightning.data.base import Served, Statistics, check_sizes
+from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES
-from gpt_lightning.data.padded import AnswerDataset, AnswerOrder
+from gpt_lightning.data.instruct.formats import Conversation
+from gpt_lightning.data.padded import AnswerDataset, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.tokenizers import from_state
+from gpt_lightning.tokenizers import Tokenizer, from_state
+from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
+Line = TypeVar("Line", Conversation, LabelledText)  # une ligne du corpus
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
     """Les clés de `data` que tout corpus de lignes a ; conf/data/instruct.yaml et labels.yaml disent chacune."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer | None
     source: str | None
-    path: Any
-    val_path: Any
+    path: str | list[str] | None
+    val_path: str | list[str] | None
     limit: int | None
     errors: str
     train_split: float
@@ -41,7 +45,7 @@ class RowOptions:
     progress: Callable[[int], None]
 
 
-class RowsDataModule(Served, lightning.LightningDataModule):
+class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
     """Lit des lignes de fichiers, ou du dictionnaire, les partage entre deux moitiés, et les sert.
 
     `nouns` nomme une ligne, `suffixes` et `what` les fichiers ; `own` sont les sources qui ne lisent pas de fichier.
@@ -52,36 +56,36 @@ class RowsDataModule(Served, lightning.LightningDataModule):
     what = ""
     own: tuple[str, ...] = ()
     default: str
-    path: Any
-    val_path: Any
+    path: str | list[str] | None
+    val_path: str | list[str] | None
     errors: str
     limit: int | None
 
     def check(self, options: RowOptions) -> None:
-        """Garde les options que tous ont. UserError si l'une ne va pas, seule ou avec une autre."""
-        asked = options
-        sizes = asked.max_length, asked.batch_size, asked.num_workers, asked.seed, asked.passes
-        check_sizes(*sizes, asked.eval_batches, asked.train_split)
-        choice("data.source", asked.source, (None, "files", *self.own))
-        choice("data.errors", asked.errors, ("strict", "skip"))
-        if asked.limit is not None:
-            whole("data.limit", asked.limit)
-        self.source = asked.source or ("files" if asked.path else self.default)
-        if self.source in self.own and asked.path:
+        """Vérifie et garde les options de tout corpus. UserError si l'une ne va pas, seule ou avec une autre."""
+        sizes = options.max_length, options.batch_size, options.num_workers, options.seed, options.passes
+        check_sizes(*sizes, options.eval_batches, options.train_split)
+        choice("data.source", options.source, (None, "files", *self.own))
+        choice("data.errors", options.errors, ("strict", "skip"))
+        if options.limit is not None:
+            whole("data.limit", options.limit)
+        self.source = options.source or ("files" if options.path else self.default)
+        if self.source in self.own and options.path:
             raise UserError(
                 f"data.source={self.source} ne lit pas de fichier : retirez data.path=, ou data.source=."
             )
-        self.tokenizer: Any = asked.tokenizer  # None : prepare() en reçoit un
+        if options.tokenizer is not None:
+            self.tokenizer = options.tokenizer
         self.path, self.val_path, self.limit, self.errors = (
-            asked.path,
-            asked.val_path,
-            asked.limit,
-            asked.errors,
+            options.path,
+            options.val_path,
+            options.limit,
+            options.errors,
         )
-        self.train_split, self.max_length, self.seed = asked.train_split, asked.max_length, asked.seed
-        self.batch_size, self.num_workers = asked.batch_size, asked.num_workers
-        self.accumulate, self.progress = asked.accumulate, asked.progress
-        self.eval_batches, self._whole_validation = asked.eval_batches, asked.eval_batches is None
+        self.train_split, self.max_length, self.seed = options.train_split, options.max_length, options.seed
+        self.batch_size, self.num_workers = options.batch_size, options.num_workers
+        self.accumulate, self.progress = options.accumulate, options.progress
+        self.eval_batches, self._whole_validation = options.eval_batches, options.eval_batches is None
         self.store: dict[str, AnswerDataset] | None = None
         self.skipped: list[str] = []
         self.statistics: Statistics
@@ -90,36 +94,36 @@ class RowsDataModule(Served, lightning.LightningDataModule):
         """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
         paths = [self.path] if self.source == "files" else []
         paths += [self.val_path] if self.val_path else []
-        return [one for path in paths for one in self.files(path).left_out]
+        return [file for path in paths for file in self.files(path).left_out]
 
-    def files(self, path: Any) -> Found:
+    def files(self, path: str | list[str] | None) -> Found:
         """Les fichiers que `path` désigne."""
         return find_files(path, suffixes=self.suffixes, what=self.what)
 
-    def read(self, source: str, path: Any) -> Iterable[Any]:
+    def read(self, source: str, path: str | list[str] | None) -> Iterable[Line]:
         """Les lignes d'une source, chacune avec sa clé (`key`) : la même clé est toujours du même côté."""
         raise NotImplementedError
 
-    def halves(self) -> dict[str, list[Any]]:
+    def halves(self) -> dict[str, list[Line]]:
         """Les lignes des deux moitiés, train et val. UserError si l'une est vide."""
         self.skipped = []
-        found: dict[str, list[Any]] = {"train": list(self.read(self.source, self.path))}
+        halves: dict[str, list[Line]] = {"train": list(self.read(self.source, self.path))}
         if self.val_path:
-            found["val"] = list(self.read("files", self.val_path))
+            halves["val"] = list(self.read("files", self.val_path))
         else:
-            everything = found["train"]
-            found = {"train": [], "val": []}
-            for one in everything:
-                found["train" if fraction(one.key, "split") < self.train_split else "val"].append(one)
-        if not any(found.values()):
+            everything = halves["train"]
+            halves = {"train": [], "val": []}
+            for line in everything:
+                halves["train" if fraction(line.key, "split") < self.train_split else "val"].append(line)
+        if not any(halves.values()):
             raise UserError(f"Le corpus est vide : {self._no} {self.nouns[0]} à lire.")
-        for split, several in found.items():
-            if not several:
+        for split, lines in halves.items():
+            if not lines:
                 which = "d'entraînement" if split == "train" else "de validation"
                 raise UserError(
                     f"{self._no.capitalize()} {self.nouns[0]} {which} : donnez-en davantage, ou data.val_path=."
                 )
-        return found
+        return halves
 
     @property
     def _no(self) -> str:
@@ -128,15 +132,15 @@ class RowsDataModule(Served, lightning.LightningDataModule):
     def say_skipped(self) -> None:
         """Dit combien de lignes sont laissées de côté, et la première."""
         if self.skipped:
-            log.warning(_left_aside(self.nouns, len(self.skipped), self.skipped[0]))
+            log.warning(_skip_notice(self.nouns, len(self.skipped), self.skipped[0]))
 
-    def prepared_state(self) -> dict[str, Any]:
-        """De quoi préparer les mêmes lignes dans un autre processus de cette machine."""
+    def prepared_state(self) -> State:
+        """Ce qu'il faut pour préparer les mêmes lignes dans un autre processus de cette machine."""
         return {"tokenizer": self.tokenizer.state()}
 
-    def adopt(self, found: dict[str, Any], labels: Sequence[str] = ()) -> None:
-        """Comme `prepare`, avec le tokenizer que l'autre processus a trouvé."""
-        self.prepare(from_state(found["tokenizer"]), labels)
+    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
+        """Fait comme `prepare`, avec le tokenizer de l'autre processus."""
+        self.prepare(from_state(state["tokenizer"]), labels)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -153,7 +157,7 @@ class RowsDataModule(Served, lightning.LightningDataModule):
         assert self.store is not None, "prepare() lit les lignes"
         return self.store[split]
 
-    def batches(self, *splits: str) -> list[Any]:
+    def batches(self, *splits: str) -> list[Answers]:
         """Tous les lots de ces moitiés, par longueur."""
         parts = [self.dataset(split) for split in splits]
         return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
@@ -176,8 +180,8 @@ class RowsDataModule(Served, lightning.LightningDataModule):
         return order
 
 
-def _left_aside(nouns: tuple[str, str], count: int, first: str) -> str:
-    """Des lignes laissées de côté."""
+def _skip_notice(nouns: tuple[str, str], count: int, first: str) -> str:
+    """La phrase qui compte les lignes laissées de côté."""
     feminine = "" if nouns[0].startswith("texte") else "e"
     plural = "s" * (count > 1)
     return (

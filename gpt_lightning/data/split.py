@@ -37,15 +37,15 @@ def split_by_documents(pieces: Callable[[], Iterator[Piece]], at: int) -> tuple[
 def split_by_hash(pieces: Callable[[], Iterator[Piece]], share: float) -> tuple[Callable, Callable]:
     """Les flux d'entraînement et de validation : chaque document va d'un côté selon l'empreinte de son nom, ou de son
     début. Le même document va toujours du même côté, quels que soient les autres et leur ordre."""
-    return partial(_hashed, pieces, share, True), partial(_hashed, pieces, share, False)
+    return partial(_hash_side, pieces, share, True), partial(_hash_side, pieces, share, False)
 
 
-def _hashed(pieces: Callable[[], Iterator[Piece]], share: float, training: bool) -> Iterator[Piece]:
-    begins, kept = True, False
+def _hash_side(pieces: Callable[[], Iterator[Piece]], share: float, training: bool) -> Iterator[Piece]:
+    begins, belongs = True, False
     for piece in pieces():
         if begins:
-            kept = (fraction(piece.key or piece.text[:1000], "split") < share) == training
-        if kept:
+            belongs = (fraction(piece.key or piece.text[:1000], "split") < share) == training
+        if belongs:
             yield piece
         begins = piece.last
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import JsonObject
 
 VERSION = 4
 SHARD_TOKENS = 1 << 28  # 512 Mo en uint16
@@ -34,7 +35,7 @@ class TokenStore:
     """
 
     folder: Path
-    meta: dict[str, Any] = field(repr=False)
+    meta: JsonObject = field(repr=False)
     counts: dict[str, list[int]] = field(repr=False)  # par moitié, les jetons de chaque fragment
 
     @classmethod
@@ -43,15 +44,15 @@ class TokenStore:
         meta = _read_meta(folder)
         store = cls(folder, meta, {})
         for split in SPLITS:
-            known = meta["splits"][split]
-            paths = [folder / f"{split}_{index:05d}.bin" for index in range(len(known["crc"]))]
-            found = [
-                _checked(path, crc, store.dtype, meta["vocab_size"])
-                for path, crc in zip(paths, known["crc"], strict=True)
+            half = meta["splits"][split]
+            paths = [folder / f"{split}_{index:05d}.bin" for index in range(len(half["crc"]))]
+            lengths = [
+                _verify(path, crc, store.dtype, meta["vocab_size"])
+                for path, crc in zip(paths, half["crc"], strict=True)
             ]
-            store.counts[split] = found
+            store.counts[split] = lengths
             path = folder / f"{split}_documents.bin"
-            _checked(path, known["documents_crc"], np.dtype(np.int64), sum(found) + 1)
+            _verify(path, half["documents_crc"], np.dtype(np.int64), sum(lengths) + 1)
         return store
 
     @property
@@ -71,7 +72,7 @@ class TokenStore:
         return sum(self.counts[split])
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def _read_meta(folder: Path) -> JsonObject:
     """meta.json, dont chaque valeur utile a le bon type. UserError sinon."""
     broken = UserError(f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible.")
     try:
@@ -86,9 +87,11 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         numbers = [meta["vocab_size"]]
         for split in SPLITS:
-            known = meta["splits"][split]
-            numbers += [known["characters"], known["bytes"], known["documents_crc"], *known["crc"]]
-        fine = meta["dtype"] in DTYPES and all(type(one) is int and 0 <= one < 1 << 62 for one in numbers)
+            half = meta["splits"][split]
+            numbers += [half[key] for key in ("characters", "bytes", "documents_crc")] + half["crc"]
+        fine = meta["dtype"] in DTYPES and all(
+            type(value) is int and 0 <= value < 1 << 62 for value in numbers
+        )
     except (KeyError, TypeError):
         fine = False
     if not fine:
@@ -96,13 +99,13 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _checked(path: Path, crc: int, dtype: np.dtype, below: int) -> int:
-    """Le nombre d'entiers de `path`. UserError si son empreinte n'est pas `crc`, ou un entier hors de [0, below)."""
-    found, size = 0, 0
+def _verify(path: Path, crc: int, dtype: np.dtype, below: int) -> int:
+    """Vérifie `path`, et compte ses entiers. UserError sur une autre empreinte, ou un entier hors de [0, below)."""
+    checksum, size = 0, 0
     try:
         with open(path, "rb") as file:
             while block := file.read(READ):
-                found, size = zlib.crc32(block, found), size + len(block)
+                checksum, size = zlib.crc32(block, checksum), size + len(block)
                 values = np.frombuffer(block[: len(block) // dtype.itemsize * dtype.itemsize], dtype)
                 if len(values) and not 0 <= values.min() <= values.max() < below:
                     raise UserError(
@@ -110,8 +113,8 @@ def _checked(path: Path, crc: int, dtype: np.dtype, below: int) -> int:
                         f"reconstruit."
                     )
     except OSError:
-        found = -1
-    if found != crc or size % dtype.itemsize:
+        checksum = -1
+    if checksum != crc or size % dtype.itemsize:
         raise UserError(f"{path} est abîmé ou absent : effacez {path.parent}, il sera reconstruit.")
     return size // dtype.itemsize
 
@@ -127,16 +130,16 @@ class Tokens(Sequence[int]):
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, where: Any) -> Any:
+    def __getitem__(self, where: int | slice) -> Any:
         if not isinstance(where, slice):
             return int(self[where : where + 1 or None][0])
         start, stop, step = where.indices(len(self))
-        found = [
+        parts = [
             part[max(0, start - begin) : max(0, stop - begin)]
             for part, begin in zip(self._parts, self._ends - [len(p) for p in self._parts], strict=True)
         ]
-        joined = np.concatenate([part for part in found if len(part)] or [np.empty(0, self._dtype)])
+        joined = np.concatenate([part for part in parts if len(part)] or [np.empty(0, self._dtype)])
         return joined[::step]
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self._dtype)

@@ -1,13 +1,13 @@
-"""Le LightningDataModule : du texte aux chargeurs d'entraînement et de validation."""
+"""Le LightningDataModule d'un texte : il le lit, et en sert les fenêtres d'entraînement et de validation."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import lightning
 
@@ -15,10 +15,13 @@ from gpt_lightning import durable
 from gpt_lightning.data import corpus, encode, store
 from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.loader import BatchOrder
+from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
+from gpt_lightning.tokenizers.base import LearningTokenizer
+from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
 SPLITS = ("characters", "documents", "hash")
@@ -28,7 +31,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     """Prépare le corpus une fois, puis sert ses fenêtres.
 
     `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
-    nouveau), construit ou retrouve la base de jetons, et rend les `Statistics`.
+    nouveau), construit ou retrouve la base de jetons, et renvoie les `Statistics`.
     """
 
     task, streams = "text", True
@@ -65,21 +68,21 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         super().__init__()
         check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
         choice("data.split", split, SPLITS)
-        self.shift = _shifted(shift, stride, max_length)
+        self.shift = _choose_shift(shift, stride, max_length)
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
-        reading: dict[str, Any] = {"jsonl_key": jsonl_key, "errors": errors, "deduplicate": deduplicate}
-        self.source = corpus.Source(
+        open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
+        self.source = open_source(
             source=source,
             path=path,
             url=url,
             sha256=sha256,
             cache_dir=self.cache_dir,
             limit=limit,
-            **reading,
         )
-        self.val_source = corpus.Source(path=val_path, **reading) if val_path else None
+        self.val_source = open_source(path=val_path) if val_path else None
         self.split, self.cross_documents = split, cross_documents
-        self.tokenizer: Any = tokenizer  # None : on le donne avant prepare(), les poids de départ en ont un
+        if tokenizer is not None:  # sinon prepare() en reçoit un : les poids de départ ont le leur
+            self.tokenizer = tokenizer
         self.report, self.progress = report, progress
         self.train_split, self.max_length, self.stride = train_split, max_length, stride or max_length
         self.batch_size, self.num_workers, self.seed, self.accumulate = (
@@ -95,32 +98,33 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        return [one for source in (self.source, self.val_source) if source for one in source.find()]
+        return [file for source in (self.source, self.val_source) if source for file in source.find()]
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
 
         UserError si le texte est vide ou plus court qu'une fenêtre.
         """
-        self.tokenizer = tokenizer or self.tokenizer
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
         documents, characters, digest = measure(self.source)
         if not characters:
             raise UserError("Le corpus est vide : aucun caractère à lire.")
-        how: dict[str, Any] = {"by": self.split}
+        how: dict[str, object] = {"by": self.split}
         if self.val_source:
             val_documents, _, val_digest = measure(self.val_source)
             documents += val_documents
             how = {"by": "val_path", "val_sha256": val_digest}
             train, val = self.source.pieces, self.val_source.pieces
         elif self.split == "characters":
-            how["at"] = int(self.train_split * characters)
-            train, val = split_by_characters(self.source.pieces, how["at"])
+            at = how["at"] = int(self.train_split * characters)
+            train, val = split_by_characters(self.source.pieces, at)
         elif self.split == "hash":
             how["share"] = self.train_split
             train, val = split_by_hash(self.source.pieces, self.train_split)
         else:
-            how["at"] = int(self.train_split * documents)
-            train, val = split_by_documents(self.source.pieces, how["at"])
+            at = how["at"] = int(self.train_split * documents)
+            train, val = split_by_documents(self.source.pieces, at)
         self._fit(train, val)
         identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
         kind = self.tokenizer.state()["kind"]
@@ -137,25 +141,24 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         self.statistics = self._statistics(documents)
         return self.statistics
 
-    def prepared_state(self) -> dict[str, Any]:
+    def prepared_state(self) -> State:
         """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
         return {
-            "folder": str(self._opened.folder.absolute()),
+            "folder": str(self._token_store.folder.absolute()),
             "tokenizer": self.tokenizer.state(),
             "documents": self.statistics.documents,
         }
 
-    def adopt(self, found: dict[str, Any], labels: Sequence[str] = ()) -> None:
-        """Comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
-        self.tokenizer = from_state(found["tokenizer"])
-        self.store = store.TokenStore.open(Path(found["folder"]))
-        self.statistics = self._statistics(found["documents"])
+    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
+        self.tokenizer = from_state(state["tokenizer"])
+        self.store = store.TokenStore.open(Path(state["folder"]))
+        self.statistics = self._statistics(state["documents"])
 
-    def _fit(self, train: Callable, val: Callable) -> None:
-        tokenizer: Any = self.tokenizer  # certains ont en plus fit et fit_on
-        if hasattr(tokenizer, "fit") and not tokenizer.vocab_size:
-            pieces = chain(train(), val()) if tokenizer.fit_on == "all" else train()
-            self.tokenizer = tokenizer.fit(piece.text for piece in pieces)
+    def _fit(self, train: Callable[[], Iterator[Piece]], val: Callable[[], Iterator[Piece]]) -> None:
+        if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
+            pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
+            self.tokenizer = self.tokenizer.fit(piece.text for piece in pieces)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -192,20 +195,20 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     def identity(self) -> str:
         """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
         windows = [self.max_length, self.stride, self.cross_documents, self.shift]
-        content = [self._opened.meta[key] for key in ("source_sha256", "tokenizer", "split")]
-        known = json.dumps([content, windows], sort_keys=True)
-        return hashlib.sha256(known.encode()).hexdigest()[:16]
+        content = [self._token_store.meta[key] for key in ("source_sha256", "tokenizer", "split")]
+        description = json.dumps([content, windows], sort_keys=True)
+        return hashlib.sha256(description.encode()).hexdigest()[:16]
 
     @property
-    def _opened(self) -> store.TokenStore:
+    def _token_store(self) -> store.TokenStore:
         assert self.store is not None, "prepare() ouvre la base"
         return self.store
 
     def _statistics(self, documents: int) -> Statistics:
-        splits = self._opened.meta["splits"]
+        splits = self._token_store.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
-            tokens = self._opened.n_tokens(split)
+            tokens = self._token_store.n_tokens(split)
             if count == 0:
                 which = "d'entraînement" if split == "train" else "de validation"
                 advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
@@ -216,8 +219,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         return Statistics(
             documents=documents,
             characters=sum(split["characters"] for split in splits.values()),
-            train_tokens=self._opened.n_tokens("train"),
-            val_tokens=self._opened.n_tokens("val"),
+            train_tokens=self._token_store.n_tokens("train"),
+            val_tokens=self._token_store.n_tokens("val"),
             train_windows=windows["train"],
             val_windows=windows["val"],
             val_bytes=splits["val"]["bytes"],
@@ -226,17 +229,17 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     def dataset(self, split: str) -> SlidingWindowDataset:
         """Les fenêtres de `split` (train ou val)."""
         return SlidingWindowDataset(
-            self._opened.shards(split),
+            self._token_store.shards(split),
             max_length=self.max_length,
             stride=self.stride,
-            dtype=self._opened.dtype,
-            documents=None if self.cross_documents else self._opened.documents(split),
+            dtype=self._token_store.dtype,
+            documents=None if self.cross_documents else self._token_store.documents(split),
         )
 
     def tokens(self, *splits: str) -> store.Tokens:
         """Tous les jetons de ces moitiés, à la suite : une tranche en est un tableau, le reste n'est pas lu."""
-        paths = [path for split in splits for path in self._opened.shards(split)]
-        return store.Tokens(paths, self._opened.dtype)
+        paths = [path for split in splits for path in self._token_store.shards(split)]
+        return store.Tokens(paths, self._token_store.dtype)
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
         """L'ordre des lots d'entraînement d'un processus. UserError si le corpus ne remplit pas un pas."""
@@ -262,12 +265,12 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     def openings(self, count: int = 3) -> list[str]:
         """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""
-        tokens, starts = self.tokens("val"), self._opened.documents("val")[:count]
+        tokens, starts = self.tokens("val"), self._token_store.documents("val")[:count]
         texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
 
 
-def _shifted(shift: Any, stride: Any, max_length: int) -> bool:
+def _choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bool:
     """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
     recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
     if stride is not None and whole("data.stride", stride) > max_length:

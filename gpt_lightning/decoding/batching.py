@@ -1,7 +1,8 @@
-"""Des suites qui s'écrivent ensemble, et dont chacune commence et finit quand elle veut : un lot continu.
+"""Des complétions qui s'écrivent ensemble, et dont chacune commence et finit quand elle veut : un lot continu.
 
-`stream` écrit un lot connu d'avance, jusqu'au bout. Ici une suite entre dans le lot entre deux jetons des autres, et en
-sort de même ; un jeton de toutes coûte presque le prix d'un jeton d'une seule, puisque les poids sont lus une fois.
+`stream` écrit un lot connu d'avance, jusqu'au bout. Ici une complétion entre dans le lot entre deux jetons des
+autres, et en sort de même ; un jeton de toutes coûte presque le prix d'un jeton d'une seule : les poids sont lus une
+fois.
 Légende des formes : R lignes, T jetons, V vocabulaire.
 Source : Yu et al., « Orca: A Distributed Serving System for Transformer-Based Generative Models », 2022.
 """
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,16 +21,16 @@ from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.uniforms import Uniforms
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.cache import KVCache, LanguageModel
 
 CHUNK = 256  # jetons de départ lus entre deux jetons des autres
 
 
 class Written(NamedTuple):
-    """Un jeton de plus pour une suite ; `reason` dit pourquoi elle finit : eos, stop, length. None : elle continue.
+    """Un jeton de plus pour une complétion ; `reason` dit pourquoi elle finit, None si elle continue.
 
     `error` : ce qui l'a fait échouer, elle seule (et `id` ne vaut rien).
-    `kept` : ce que les filtres laissent à chacun des rivaux de `scored`, en probabilité, si la suite le demande.
+    `kept` : ce que les filtres laissent à chacun des rivaux de `scored`, en probabilité, si la complétion le demande.
     """
 
     row: "Row"
@@ -42,11 +43,11 @@ class Written(NamedTuple):
 
 @dataclass(eq=False)
 class Row:
-    """Une suite à écrire : les jetons de départ, et comment continuer.
+    """Une complétion à écrire : les jetons de départ, et comment continuer.
 
     Elle tire comme la ligne `rank` d'un `stream` de graine `seed`. `until(jeton)` est appelée une fois par jeton, et
-    arrête la suite si elle rend vrai. `top` est le nombre de candidats dont on veut la log-probabilité, avec celle du
-    jeton ; None, aucune. `filtered` : et leur probabilité après les filtres.
+    arrête la complétion si elle renvoie vrai. `top` est le nombre de candidats dont on veut la log-probabilité, avec
+    celle du jeton ; None, aucune. `filtered` : et leur probabilité après les filtres.
     """
 
     ids: Sequence[int]
@@ -67,7 +68,7 @@ class Row:
 
 @dataclass(eq=False)
 class Arrival:
-    """Des suites du même départ, qui est lu une fois pour toutes : morceau par morceau, entre les jetons des autres."""
+    """Des complétions du même départ, qui est lu une seule fois, par morceaux, entre les jetons des autres."""
 
     rows: list[Row]
     read: int = 0
@@ -82,24 +83,24 @@ class Arrival:
 class Batch:
     """Le lot d'un modèle, de `rows` lignes au plus : `join` et `leave` quand on veut, `step` écrit un jeton de chacune.
 
-    Une suite est la même, seule ou en compagnie. Elle finit, par `length`, quand elle remplit le contexte.
+    Une complétion est la même, seule ou en compagnie. Elle finit, par `length`, quand elle remplit le contexte.
     """
 
-    def __init__(self, model: Any, rows: int) -> None:
+    def __init__(self, model: LanguageModel, rows: int) -> None:
         self.model, self.context, self.size = model, model.config.context_length, rows
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
-        self.cache = RowCache(model.config, rows, self.device, self.dtype)
+        self.cache = RowCache(model, rows, self.device, self.dtype)
         self.rows: list[Row] = []  # celles qui s'écrivent, dans l'ordre du cache
         self.arriving: deque[Arrival] = deque()
 
     @property
     def free(self) -> int:
         """Les lignes qui restent à prendre."""
-        return self.size - len(self.rows) - sum(len(one.rows) for one in self.arriving)
+        return self.size - len(self.rows) - sum(len(arrival.rows) for arrival in self.arriving)
 
     def join(self, arrival: Arrival) -> None:
-        """Fait entrer des suites, qui attendent que leur départ soit lu. UserError si elles n'ont pas de place."""
+        """Fait entrer des complétions, qui attendent que leur départ soit lu. UserError si elles n'ont pas de place."""
         ids = arrival.ids
         if not ids:
             raise UserError("Un texte de départ est vide : commencez par le jeton de fin de texte.")
@@ -110,7 +111,7 @@ class Batch:
 
     @torch.inference_mode()
     def leave(self, row: Row) -> None:
-        """Retire une suite, où qu'elle en soit ; rien si elle n'est plus là."""
+        """Retire une complétion, où qu'elle en soit ; rien si elle n'est plus là."""
         if row in self.rows:
             self._remove([self.rows.index(row)])
         for arrival in list(self.arriving):
@@ -121,22 +122,21 @@ class Batch:
 
     @torch.inference_mode()
     def clear(self) -> None:
-        """Retire toutes les suites."""
+        """Retire toutes les complétions."""
         self._remove(range(len(self.rows)))
         self.arriving.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Written]:
-        """Un jeton de chaque suite qui s'écrit, et le premier de celles dont le départ vient d'être lu en entier.
+        """Un jeton de chaque complétion qui s'écrit, et le premier de celles dont le départ vient d'être lu en entier.
 
-        UserError si le modèle rend des NaN : le lot ne vaut plus rien, `clear` le vide.
+        UserError si le modèle donne des NaN : le lot ne vaut plus rien, `clear` le vide.
         """
         written: list[Written] = []
         if self.rows:
             last = torch.tensor([[row.new[-1]] for row in self.rows], device=self.device)
-            logits = self.model.next_logits(last, self.cache)  # (R, V)
-            written = self._pick(self.rows, logits)
-            self._remove([rank for rank, one in enumerate(written) if one.reason is not None])
+            written = self._pick(self.rows, self.model.next_logits(last, self.cache))
+            self._remove([rank for rank, token in enumerate(written) if token.reason is not None])
         budget = CHUNK
         while self.arriving and budget > 0:
             together = self._together(budget)
@@ -149,20 +149,20 @@ class Batch:
 
     def _together(self, budget: int) -> list[Arrival]:
         """Les prochains départs, que l'on lit en une passe s'ils tiennent dans `budget` jetons, complétés à gauche."""
-        found, width = [self.arriving[0]], len(self.arriving[0].ids)
-        for one in islice(self.arriving, 1, None):
-            width = max(width, len(one.ids))
-            if found[0].cache is not None or width * (len(found) + 1) > budget:
+        arrivals, width = [self.arriving[0]], len(self.arriving[0].ids)
+        for arrival in islice(self.arriving, 1, None):
+            width = max(width, len(arrival.ids))
+            if arrivals[0].cache is not None or width * (len(arrivals) + 1) > budget:
                 break
-            found.append(one)
-        return found
+            arrivals.append(arrival)
+        return arrivals
 
     def _read(self, together: Sequence[Arrival], budget: int) -> tuple[int, KVCache, Tensor | None]:
         """Lit des départs, ou `budget` jetons d'un seul : combien de jetons, le cache, les logits (R, V) à la fin."""
-        first, width = together[0], max(len(one.ids) for one in together)
+        first, width = together[0], max(len(arrival.ids) for arrival in together)
         cache = first.cache
         if cache is None:
-            pads = torch.tensor([width - len(one.ids) for one in together], device=self.device)
+            pads = torch.tensor([width - len(arrival.ids) for arrival in together], device=self.device)
             cache = KVCache.empty(
                 self.model.config,
                 batch_size=len(together),
@@ -176,43 +176,43 @@ class Batch:
             part = [first.ids[first.read : first.read + budget]]
             first.read += len(part[0])
         else:
-            part = [[0] * (width - len(one.ids)) + list(one.ids) for one in together]
+            part = [[0] * (width - len(arrival.ids)) + list(arrival.ids) for arrival in together]
             first.read = len(first.ids)
         logits = self.model.next_logits(torch.tensor(part, device=self.device), cache)
         return len(part) * len(part[0]), cache, logits if first.read == len(first.ids) else None
 
     def _begin(self, together: Sequence[Arrival], cache: KVCache, logits: Tensor) -> list[Written]:
-        """Le premier jeton des suites de ces départs, qui entrent dans le lot."""
+        """Écrit le premier jeton des complétions de ces départs, qui entrent dans le lot."""
         for _ in together:
             self.arriving.popleft()
-        places = [place for place, one in enumerate(together) for _ in one.rows]
-        rows = [row for one in together for row in one.rows]
+        places = [place for place, arrival in enumerate(together) for _ in arrival.rows]
+        rows = [row for arrival in together for row in arrival.rows]
         written = self._pick(rows, logits[places])
-        for place, one in zip(places, written, strict=True):
-            if one.reason is None:
+        for place, token in zip(places, written, strict=True):
+            if token.reason is None:
                 self.cache.enter(cache, place)
-                self.rows.append(one.row)
+                self.rows.append(token.row)
         return written
 
     def _pick(self, rows: Sequence[Row], logits: Tensor) -> list[Written]:
-        """Le jeton suivant de chaque suite, d'après ses logits (R, V) ; une suite qui échoue échoue seule."""
+        """Le jeton suivant de chaque complétion, d'après ses logits (R, V) ; une complétion qui échoue échoue seule."""
         check_numbers(logits)
-        found: list[Written | None] = [None] * len(rows)
-        alike: dict[Strategy, list[int]] = {}  # les suites de même stratégie se filtrent ensemble
+        tokens: list[Written | None] = [None] * len(rows)
+        alike: dict[Strategy, list[int]] = {}  # les complétions de même stratégie se filtrent ensemble
         for rank, row in enumerate(rows):
             alike.setdefault(row.strategy, []).append(rank)
         for strategy, ranks in alike.items():
             some = [rows[rank] for rank in ranks]
             try:
-                made = self._picked(strategy, some, logits if len(alike) == 1 else logits[ranks])
+                made = self._pick_alike(strategy, some, logits if len(alike) == 1 else logits[ranks])
             except Exception as error:
                 made = [Written(row, -1, None, "error", error=error) for row in some]
-            for rank, one in zip(ranks, made, strict=True):
-                found[rank] = one
-        return [one for one in found if one is not None]
+            for rank, token in zip(ranks, made, strict=True):
+                tokens[rank] = token
+        return [token for token in tokens if token is not None]
 
-    def _picked(self, strategy: Strategy, rows: Sequence[Row], logits: Tensor) -> list[Written]:
-        """Le jeton suivant de suites de même stratégie, d'après leurs logits (R, V)."""
+    def _pick_alike(self, strategy: Strategy, rows: Sequence[Row], logits: Tensor) -> list[Written]:
+        """Le jeton suivant de complétions de même stratégie, d'après leurs logits (R, V)."""
         uniform = torch.cat([row.uniforms.next() for row in rows]).to(self.device)
         reread = self._texts(rows) if strategy.rereads else (None, None)
         chosen = strategy.pick(logits, uniform, *reread).tolist()
@@ -227,15 +227,15 @@ class Batch:
         written = []
         for rank, row in enumerate(rows):
             trace = traces.get(rank)
-            kept: list[float] = []
+            filtered: list[float] = []
             if trace is not None:
                 trace = trace._replace(top=trace.top[: row.top])
                 if row.filtered and after is not None:
-                    kept = after[rank, [index for index, _ in trace.top]].tolist()
-            written.append(self._written(row, chosen[rank], trace, tuple(kept)))
+                    filtered = after[rank, [index for index, _ in trace.top]].tolist()
+            written.append(self._append(row, chosen[rank], trace, tuple(filtered)))
         return written
 
-    def _written(self, row: Row, token: int, trace: Scored | None, kept: tuple[float, ...]) -> Written:
+    def _append(self, row: Row, token: int, trace: Scored | None, filtered: tuple[float, ...]) -> Written:
         row.new.append(token)
         reason = None
         try:
@@ -247,13 +247,13 @@ class Batch:
                 reason = "length"
         except Exception as error:  # un texte qui ne se décode pas
             return Written(row, token, None, "error", error=error)
-        return Written(row, token, trace, reason, kept)
+        return Written(row, token, trace, reason, filtered)
 
     def _texts(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        """Les jetons de chaque suite, départ compris, complétés à gauche par -1, et où commence ce qui est écrit."""
+        """Les jetons de chaque complétion, départ compris, alignés à droite, et où commence ce qui est écrit."""
         texts = [[*row.ids, *row.new] for row in rows]
         width = max(map(len, texts))
-        ids = torch.tensor([[-1] * (width - len(one)) + one for one in texts], device=self.device)
+        ids = torch.tensor([[-1] * (width - len(text)) + text for text in texts], device=self.device)
         start = torch.tensor([[width - len(row.new)] for row in rows], device=self.device)
         return ids, start
 

@@ -20,7 +20,7 @@ NEVER = float("-inf")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Une suite finie : son score (somme des log-probabilités / longueur ** length_penalty), ses jetons."""
+    """Une complétion finie : son score (somme des log-probabilités / longueur ** length_penalty), ses jetons."""
 
     score: float
     ids: list[int]
@@ -29,11 +29,11 @@ class Hypothesis:
 
 
 def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int) -> list[Hypothesis]:
-    """Les `num_samples` meilleures suites de chaque texte, la meilleure d'abord : P x num_samples hypothèses.
+    """Les `num_samples` meilleures complétions de chaque texte, la meilleure d'abord : P x num_samples hypothèses.
 
-    À chaque pas, les 2 F meilleures suites d'un jeton de plus sont triées ; une suite finie sort du faisceau, les
-    autres le remplissent. Un texte est fini quand aucune suite en cours ne peut dépasser les F retenues à sa
-    longueur d'aujourd'hui. UserError si num_samples dépasse num_beams.
+    À chaque pas, les 2 F meilleures complétions d'un jeton de plus sont triées ; celles qui finissent sortent du
+    faisceau, les autres le remplissent. Un texte est fini quand aucune complétion en cours ne peut dépasser les F
+    retenues à sa longueur d'aujourd'hui. UserError si num_samples dépasse num_beams.
     """
     width, n_texts = strategy.num_beams, reader.n_rows
     if num_samples > width:
@@ -50,7 +50,7 @@ def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int)
         check_numbers(logits)
         candidates = _best(strategy, reader, logits, scores)
         raw = logits.float().log_softmax(-1)
-        kept: list[tuple[int, int, float]] = []
+        selected: list[tuple[int, int, float]] = []
         for index in range(n_texts):
             running = []
             for rank, (row, token, total) in enumerate(candidates[index]):
@@ -62,26 +62,26 @@ def search(reader: Reader, strategy: Strategy, ending: Ending, num_samples: int)
                     score = total / length**strategy.length_penalty
                     trace = [*traces[row], float(raw[row, token])]
                     done[index].append(Hypothesis(score, ids, trace, reason))
-            done[index] = sorted(done[index], key=lambda one: -one.score)[:width]
-            if _finished(done[index], running, length, strategy):
+            done[index] = sorted(done[index], key=lambda hypothesis: -hypothesis.score)[:width]
+            if _is_finished(done[index], running, length, strategy):
                 running = []
-            kept += running[:width] + [(index * width, 0, NEVER)] * (width - len(running))
-        if all(total == NEVER for _, _, total in kept):
+            selected += running[:width] + [(index * width, 0, NEVER)] * (width - len(running))
+        if all(total == NEVER for _, _, total in selected):
             break
-        traces = [[*traces[row], float(raw[row, token])] for row, token, _ in kept]
-        beams = [[*beams[row], token] for row, token, _ in kept]
-        scores = torch.tensor([total for _, _, total in kept], device=reader.device).view(n_texts, width)
-        chosen = torch.tensor([token for _, token, _ in kept], device=reader.device)
-        reader.select(torch.tensor([row for row, _, _ in kept], device=reader.device))
+        traces = [[*traces[row], float(raw[row, token])] for row, token, _ in selected]
+        beams = [[*beams[row], token] for row, token, _ in selected]
+        scores = torch.tensor([total for _, _, total in selected], device=reader.device).view(n_texts, width)
+        chosen = torch.tensor([token for _, token, _ in selected], device=reader.device)
+        reader.select(torch.tensor([row for row, _, _ in selected], device=reader.device))
         reader.write(chosen)
         logits = reader.read(chosen)
-    return [one for hypotheses in done for one in hypotheses[:num_samples]]
+    return [hypothesis for hypotheses in done for hypothesis in hypotheses[:num_samples]]
 
 
 def _best(
     strategy: Strategy, reader: Reader, logits: Tensor, scores: Tensor
 ) -> list[list[tuple[int, int, float]]]:
-    """Les 2 F meilleures suites possibles de chaque texte : (ligne, jeton, somme), la meilleure d'abord."""
+    """Les 2 F meilleures complétions possibles de chaque texte : (ligne, jeton, somme), la meilleure d'abord."""
     (n_texts, width), size = scores.shape, logits.shape[-1]
     ids = reader.ids if strategy.rereads else None
     log_probs = strategy.penalise(logits.float().log_softmax(-1), ids, reader.width)
@@ -96,8 +96,8 @@ def _best(
     ]
 
 
-def _finished(done: list[Hypothesis], running: list[tuple], length: int, strategy: Strategy) -> bool:
-    """Le texte est-il fini : F hypothèses, qu'aucune suite en cours ne dépasse à sa longueur d'aujourd'hui ?"""
+def _is_finished(done: list[Hypothesis], running: list[tuple], length: int, strategy: Strategy) -> bool:
+    """Vrai si le texte est fini : il a F hypothèses, qu'aucune complétion en cours ne dépasse à sa longueur."""
     if not running or len(done) < strategy.num_beams:
         return not running
     return done[-1].score >= running[0][2] / length**strategy.length_penalty

@@ -1,4 +1,4 @@
-"""Du texte à l'étiquette : ce qu'un modèle qui classe dit de textes, lot par lot.
+"""Classer des textes, lot par lot : donner la probabilité de chaque étiquette.
 
 Légende des formes : N textes, T jetons, E étiquettes.
 """
@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt_lightning.decoding.text import TextCodec
+
 
 @torch.inference_mode()
 def classify(
-    model: Any,
-    tokenizer: Any,
+    model: Any,  # un GPTClassifier : la tête de classification n'est pas de cette pièce
+    tokenizer: TextCodec,
     texts: Sequence[str],
     *,
     batch_size: int = 32,
@@ -30,14 +32,14 @@ def classify(
     for rank, row in enumerate(rows):
         if len(row) > room:
             cut(rank)
-    found: dict[int, Tensor] = {}
+    by_rank: dict[int, Tensor] = {}
     by_length = sorted(range(len(rows)), key=lambda rank: len(rows[rank]))
     for start in range(0, len(rows), batch_size):
         ranks = by_length[start : start + batch_size]
-        kept = [rows[rank][:room] for rank in ranks]
-        width = max(map(len, kept))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in kept], device=device)  # (N, T)
-        where = torch.tensor([n * width + len(row) - 1 for n, row in enumerate(kept)], device=device)
+        batch = [rows[rank][:room] for rank in ranks]
+        width = max(map(len, batch))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in batch], device=device)  # (N, T)
+        where = torch.tensor([n * width + len(row) - 1 for n, row in enumerate(batch)], device=device)
         shares = model.classify(ids, where).float().softmax(-1).cpu()
-        found |= dict(zip(ranks, shares, strict=True))
-    return [found[rank] for rank in range(len(rows))]
+        by_rank |= dict(zip(ranks, shares, strict=True))
+    return [by_rank[rank] for rank in range(len(rows))]

@@ -4,13 +4,12 @@ Légende des formes : P textes de départ, R lignes, T jetons, K jetons devinés
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.cache import KVCache, step_of
+from gpt_lightning.model.cache import KVCache, LanguageModel, step_of
 
 
 class Reader:
@@ -20,7 +19,9 @@ class Reader:
     UserError si un texte est vide.
     """
 
-    def __init__(self, model: Any, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    def __init__(
+        self, model: LanguageModel, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int
+    ) -> None:
         self.model, self.context = model, model.config.context_length
         self.step = step_of(model)  # la passe d'un jeton par ligne, compilée si elle l'est
         parameter = next(model.parameters())
@@ -41,7 +42,7 @@ class Reader:
 
     def prefill(self, times: int = 1) -> Tensor:
         """Lit les P textes une seule fois, puis compte chacun `times` fois : les logits suivants, (R, V)."""
-        logits, self.cache = self._read_whole()
+        logits, self.cache = self._read_window()
         if times > 1:
             rows = torch.arange(self.n_rows, device=self.device).repeat_interleave(times)
             logits = logits[rows]
@@ -55,7 +56,7 @@ class Reader:
     def read(self, chosen: Tensor) -> Tensor:
         """Lit le dernier jeton écrit, (R,) : les logits suivants, (R, V)."""
         if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
-            return self._read_whole()[0]
+            return self._read_window()[0]
         return self.step(chosen[:, None], self.cache)
 
     def read_ahead(self, chosen: Tensor, drafts: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ class Reader:
         """La log-probabilité, en nats, de chaque jeton choisi : (R, V), (R,) -> (R,)."""
         return logits.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
-    def _read_whole(self) -> tuple[Tensor, KVCache]:
+    def _read_window(self) -> tuple[Tensor, KVCache]:
         window = self.ids[:, -self.context :]
         pads = (window < 0).sum(-1)
         kind = self.device.type

@@ -1,4 +1,4 @@
-"""Les mêmes jetons, plus vite : rien ici ne change un texte, et l'on peut ne pas le lire.
+"""Les mêmes jetons, plus vite : rien ici ne change un texte, et l'on peut sauter ce fichier.
 
 Légende des formes : R lignes, V vocabulaire.
 """
@@ -35,7 +35,7 @@ def keep_typical_p(logits: Tensor, p: float) -> Tensor:
 
 
 def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bins: int = 2048) -> Tensor:
-    """(R, 1) : la plus petite distance d telle que les jetons à d ou moins pèsent au moins `mass`.
+    """La plus petite distance d, (R, 1), telle que les jetons à d ou moins pèsent au moins `mass`.
 
     Le vocabulaire n'est jamais trié en entier. Les `first` plus proches suffisent souvent ; sinon un histogramme
     des distances (0 à 20 nats) trouve la case où la somme franchit `mass`, et seule cette case est triée.
@@ -60,19 +60,19 @@ def _reach(distance: Tensor, probs: Tensor, mass: float, *, first: int = 128, bi
 def pick_among_the_first(
     logits: Tensor,
     temperature: float,
-    filtered: Callable[[Tensor, Tensor], Tensor],
+    apply_filters: Callable[[Tensor, Tensor], Tensor],
     uniform: Tensor,
 ) -> Tensor | None:
     """Le jeton tiré en ne filtrant que les FIRST plus grands logits, (R,) ; None si cela ne suffit pas.
 
-    `filtered(logits, log Σ exp du vocabulaire)` garde un début du vocabulaire rangé par logit : si le dernier des FIRST
-    est écarté, ce qui suit l'est aussi, ex æquo compris.
+    `apply_filters(logits, log Σ exp du vocabulaire)` garde un début du vocabulaire rangé par logit : si le dernier
+    des FIRST est écarté, ce qui suit l'est aussi, ex æquo compris.
     """
     if logits.device.type != "cpu" or logits.shape[-1] <= 2 * FIRST:
         return None  # sur GPU, vérifier que cela suffit attendrait l'appareil
     first = logits.topk(FIRST, dim=-1)
-    kept = filtered(first.values, (logits / temperature).logsumexp(-1, keepdim=True))
-    if bool(torch.isfinite(kept[:, -1]).any()):
+    remaining = apply_filters(first.values, (logits / temperature).logsumexp(-1, keepdim=True))
+    if bool(torch.isfinite(remaining[:, -1]).any()):
         return None
     where, order = first.indices.sort(dim=-1)  # la répartition se lit dans l'ordre des identifiants
-    return where.gather(-1, draw(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
+    return where.gather(-1, draw(remaining.gather(-1, order), uniform)[:, None]).squeeze(-1)

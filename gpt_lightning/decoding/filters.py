@@ -72,7 +72,7 @@ def from_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def crossing(total: Tensor, mass: float) -> Tensor:
-    """(R, 1) : le premier rang où la somme atteint `mass` ; le dernier si les arrondis l'en empêchent."""
+    """Le premier rang, (R, 1), où la somme atteint `mass` ; le dernier si les arrondis l'en empêchent."""
     return (total < mass).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)
 
 

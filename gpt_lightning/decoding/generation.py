@@ -4,7 +4,6 @@ Légende des formes : P textes de départ, R lignes (P x num_samples), T jetons,
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +15,14 @@ from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending, Token
 from gpt_lightning.decoding.uniforms import Uniforms
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.model.cache import LanguageModel
 
 BURST = 8  # jetons que le GPU écrit sans qu'on l'attende
 
 
 @torch.inference_mode()
 def stream(
-    model: Any,
+    model: LanguageModel,
     prompts: Tensor | Sequence[Sequence[int]],
     *,
     strategy: Strategy,
@@ -34,7 +34,7 @@ def stream(
     logprobs: bool = False,
     first_row: int = 0,
 ) -> Iterator[list[Token]]:
-    """À chaque pas, le jeton nouveau de chaque ligne encore active.
+    """Donne, à chaque pas, le jeton nouveau de chaque ligne encore active.
 
     `prompts` est (P, T) ou P listes de longueurs quelconques, non vides ; la ligne r continue le texte
     r // num_samples. Un texte plus long que le contexte n'est lu que par sa fin. `until(ligne, jetons)` arrête une
@@ -42,7 +42,7 @@ def stream(
     glisse, et comme les positions changent toutes, chaque pas relit la fenêtre entière. Le tirage de la ligne r ne
     dépend que de (seed, first_row + r). Un faisceau (strategy.num_beams > 1) ne connaît son texte qu'à la fin : ses
     jetons viennent alors, et `num_samples` en demande les meilleurs. UserError si un texte est vide, si un nombre
-    n'a pas de sens, ou si le modèle rend des NaN.
+    n'a pas de sens, ou si le modèle donne des NaN.
     """
     whole("max_new_tokens", max_new_tokens, 0)
     whole("num_samples", num_samples, 1)
@@ -53,8 +53,8 @@ def stream(
     if max_new_tokens == 0:
         return
     if strategy.num_beams > 1:
-        found = beam.search(reader, strategy, ending, num_samples)
-        yield from _as_stream(found, logprobs)
+        hypotheses = beam.search(reader, strategy, ending, num_samples)
+        yield from _as_stream(hypotheses, logprobs)
     else:
         n_rows = reader.n_rows * num_samples
         uniforms = Uniforms(seed, range(first_row, first_row + n_rows), reader.device)
@@ -69,7 +69,7 @@ def _decode_one_by_one(
     num_samples: int,
     logprobs: bool,
 ) -> Iterator[list[Token]]:
-    """Un jeton par ligne et par pas. Un GPU n'est attendu que tous les `BURST` pas : il a pu écrire après la fin."""
+    """Écrit un jeton par ligne et par pas. Un GPU, attendu tous les `BURST` pas, a pu écrire après la fin."""
     # 1. préremplir
     logits = reader.prefill(num_samples)  # (R, V)
     active = list(range(reader.n_rows))
@@ -86,7 +86,7 @@ def _decode_one_by_one(
         unseen.append((chosen, logits.amax(-1), reader.logprobs(logits, chosen) if logprobs else chosen))
         # 4. s'arrêter
         if len(unseen) == min(burst, ending.max_new_tokens - len(produced[active[0]])):
-            for values, scores in _fetched(unseen):
+            for values, scores in _fetch(unseen):
                 tokens = []
                 for row in active:
                     produced[row].append(values[row])
@@ -102,33 +102,33 @@ def _decode_one_by_one(
 
 
 def _burst(reader: Reader, strategy: Strategy) -> int:
-    """Combien de jetons écrire avant de les lire : attendre le GPU à chacun le laisserait oisif."""
+    """Le nombre de jetons à écrire avant de les lire : attendre le GPU à chacun le laisserait oisif."""
     return BURST if reader.device.type == "cuda" and strategy.lookup_ngram is None else 1
 
 
-def _fetched(steps: list[tuple[Tensor, ...]]) -> Iterator[tuple[list, list]]:
-    """Les jetons et les log-probabilités de chaque pas, attendus ensemble. UserError si un logit est NaN."""
+def _fetch(steps: list[tuple[Tensor, ...]]) -> Iterator[tuple[list, list]]:
+    """Attend ensemble les jetons et les log-probabilités de chaque pas. UserError si un logit est NaN."""
     ids, highest, scores = (torch.stack(each) for each in zip(*steps, strict=True))
     check_numbers(highest)
     yield from zip(ids.tolist(), scores.tolist(), strict=True)
 
 
-def _as_stream(found: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[Token]]:
-    for step in range(max(len(one.ids) for one in found)):
+def _as_stream(hypotheses: list[beam.Hypothesis], logprobs: bool) -> Iterator[list[Token]]:
+    for step in range(max(len(hypothesis.ids) for hypothesis in hypotheses)):
         yield [
             Token(
                 row,
-                one.ids[step],
-                one.reason if step + 1 == len(one.ids) else None,
-                one.logprobs[step] if logprobs else None,
+                hypothesis.ids[step],
+                hypothesis.reason if step + 1 == len(hypothesis.ids) else None,
+                hypothesis.logprobs[step] if logprobs else None,
             )
-            for row, one in enumerate(found)
-            if step < len(one.ids)
+            for row, hypothesis in enumerate(hypotheses)
+            if step < len(hypothesis.ids)
         ]
 
 
 def generate(
-    model: Any,
+    model: LanguageModel,
     ids: Tensor | Sequence[Sequence[int]],
     *,
     strategy: Strategy,
@@ -139,9 +139,9 @@ def generate(
     seed: int | None = None,
     num_samples: int = 1,
 ) -> Tensor | list[list[int]]:
-    """Les textes de départ et leur suite : (P, T) -> (R, T + n), ou une liste par ligne si `ids` est une liste.
+    """Les textes de départ et leurs complétions : (P, T) -> (R, T + n), ou une liste par ligne si `ids` en est une.
 
-    Une ligne s'arrête après `eos_id`, quand `decode` de sa suite contient un des textes `stop`, ou à
+    Une ligne s'arrête après `eos_id`, quand `decode` de sa complétion contient un des textes `stop`, ou à
     max_new_tokens. Dans un tenseur, une ligne finie plus tôt est complétée par `eos_id` (0 s'il n'y en a pas).
     Les log-probabilités sont dans les `Token` de `stream(..., logprobs=True)`. UserError : voir `stream`.
     """

@@ -4,12 +4,13 @@ Légende des formes : T jetons, K candidats, V vocabulaire.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.strategy import check_numbers
+from gpt_lightning.model.cache import LanguageModel
 
 
 class Scored(NamedTuple):
@@ -29,25 +30,25 @@ def score_tokens(logits: Tensor, ids: Sequence[int], top: int = 0) -> list[Score
     best = traces.topk(min(top, traces.shape[-1]), dim=-1)
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     rivals = [tuple(zip(*pair, strict=True)) for pair in pairs]
-    return [Scored(*one) for one in zip(ids, own[:, 0].tolist(), ranks, rivals, strict=True)]
+    return [Scored(*values) for values in zip(ids, own[:, 0].tolist(), ranks, rivals, strict=True)]
 
 
 @torch.inference_mode()
-def score_text(model: Any, ids: Sequence[int], top: int = 0) -> list[Scored]:
+def score_text(model: LanguageModel, ids: Sequence[int], top: int = 0) -> list[Scored]:
     """La mesure de chaque jeton de `ids` sauf le premier, que rien ne précède.
 
     Au-delà du contexte, la fenêtre avance par moitiés : chaque jeton en a au moins une demie devant lui. UserError si
     un logit n'est pas un nombre.
     """
     context, device = model.config.context_length, next(model.parameters()).device
-    found: list[Scored] = []
+    scored: list[Scored] = []
     start = 0
-    while len(found) < len(ids) - 1:
+    while len(scored) < len(ids) - 1:
         window = ids[start : start + context]
         logits = model(torch.tensor([window], device=device))[0]  # (T, V)
         check_numbers(logits)
-        fresh = len(found) - start  # le premier rang dont le jeton suivant n'est pas mesuré
+        fresh = len(scored) - start  # le premier rang dont le jeton suivant n'est pas mesuré
         following = ids[start + fresh + 1 : start + len(window) + 1]
-        found += score_tokens(logits[fresh : fresh + len(following)], following, top)
-        start = len(found) - context // 2
-    return found
+        scored += score_tokens(logits[fresh : fresh + len(following)], following, top)
+        start = len(scored) - context // 2
+    return scored

@@ -1,4 +1,4 @@
-"""Deviner la suite en relisant le texte : plusieurs jetons par passe, et le même texte.
+"""Deviner les jetons suivants en relisant le texte : plusieurs jetons par passe, et le même texte.
 
 Légende des formes : R lignes, T jetons, K jetons devinés, V vocabulaire.
 Source : Saxena, « Prompt Lookup Decoding », 2023.
@@ -26,12 +26,12 @@ class Lookup:
         self._rank = 0  # combien d'entre eux le texte a confirmés
 
     def read(self, chosen: Tensor, active: list[int]) -> Tensor:
-        """Comme `Reader.read`, (R,) -> (R, V) : sans passe si ce jeton était deviné, aux lignes `active`."""
-        left = self._drafts.shape[1] - self._rank
-        if left and not bool((chosen != self._drafts[:, self._rank])[active].any()):
+        """Fait comme `Reader.read`, (R,) -> (R, V) : sans passe si ce jeton était deviné, aux lignes `active`."""
+        unread = self._drafts.shape[1] - self._rank
+        if unread and not bool((chosen != self._drafts[:, self._rank])[active].any()):
             self._rank += 1
             return self._ahead[:, self._rank]
-        self._reader.forget(left)
+        self._reader.forget(unread)
         self._drafts, self._rank = self._guess(active), 0
         if self._drafts.shape[1] == 0:
             return self._reader.read(chosen)
@@ -39,7 +39,7 @@ class Lookup:
         return self._ahead[:, 0]
 
     def _guess(self, active: list[int]) -> Tensor:
-        """(R, K) ; K = 0 si aucune ligne active ne retrouve sa fin, ou s'il ne reste pas de place dans le cache."""
+        """Devine des jetons, (R, K) ; K = 0 si aucune ligne active ne retrouve sa fin, ou si le cache est plein."""
         ids, ngram = self._reader.ids, self._ngram
         length = ids.shape[1]
         room = min(GUESSES, self._reader.capacity - length - 1)

@@ -3,12 +3,10 @@
 Légende des formes : B lignes occupées, H têtes, S jetons, D dimension d'une tête.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from gpt_lightning.model.cache import KVCache
+from gpt_lightning.model.cache import KVCache, LanguageModel
 
 
 class RowCache(KVCache):
@@ -19,11 +17,13 @@ class RowCache(KVCache):
     """
 
     def __init__(
-        self, config: Any, rows: int, device: torch.device | str | None, dtype: torch.dtype | None
+        self, model: LanguageModel, rows: int, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
-        capacity = config.context_length
-        opened = KVCache.empty(config, batch_size=rows, capacity=capacity, device=device, dtype=dtype)
-        super().__init__(opened.keys, opened.values, opened.position.new_zeros(0))
+        config = model.config
+        buffers = KVCache.empty(
+            config, batch_size=rows, capacity=config.context_length, device=device, dtype=dtype
+        )
+        super().__init__(buffers.keys, buffers.values, buffers.position.new_zeros(0))
 
     @property
     def lengths(self) -> list[int]:
@@ -44,13 +44,13 @@ class RowCache(KVCache):
         last = len(self.position) - 1
         if row != last:
             length = int(self.position[last])
-            for one in self.keys + self.values:
-                one[row, :, :length] = one[last, :, :length]
+            for buffer in self.keys + self.values:
+                buffer[row, :, :length] = buffer[last, :, :length]
             self.position[row] = self.position[last]
         self.position = self.position[:last]
 
     def prepare(self, length: int) -> Tensor:
-        """Prépare une passe d'un jeton par ligne occupée ; rend leurs positions, (B, 1)."""
+        """Prépare une passe d'un jeton par ligne occupée ; renvoie leurs positions, (B, 1)."""
         assert length == 1
         self.indices = self.position.clone()
         self._occupied = int(self.position.max()) + 1  # ceux de la ligne la plus longue
@@ -59,7 +59,7 @@ class RowCache(KVCache):
         return self.indices[:, None]
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Range (B, H, 1, D), chacun à la suite de sa ligne ; rend ce qui est occupé, (B, H, S, D)."""
+        """Range (B, H, 1, D), chacun à la suite de sa ligne ; renvoie ce qui est occupé, (B, H, S, D)."""
         rows = self.slots[: len(self.indices)]
         self.keys[layer][rows, :, self.indices] = k[:, :, 0]
         self.values[layer][rows, :, self.indices] = v[:, :, 0]

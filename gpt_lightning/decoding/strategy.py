@@ -69,7 +69,7 @@ class Strategy:
 
     @property
     def rereads(self) -> bool:
-        """Faut-il lui donner les jetons déjà écrits ?"""
+        """Vrai s'il faut lui donner les jetons déjà écrits."""
         return self.repetition_penalty != 1 or self.no_repeat_ngram is not None or self._counts
 
     @property
@@ -103,10 +103,10 @@ class Strategy:
     ) -> Tensor:
         """Les logits filtrés, en float32 : (R, V), (R, T) -> (R, V). Greedy ne garde que le plus grand."""
         logits = self.penalise(logits, ids, start)
-        return filters.keep_top_k(logits, 1) if self.greedy else self._filtered(logits)
+        return filters.keep_top_k(logits, 1) if self.greedy else self._filter(logits)
 
-    def _filtered(self, logits: Tensor, everything: Tensor | None = None) -> Tensor:
-        """Les filtres, dans l'ordre. `everything`, (R, 1) : log Σ exp du vocabulaire, si `logits` en est une part."""
+    def _filter(self, logits: Tensor, everything: Tensor | None = None) -> Tensor:
+        """Applique les filtres. `everything`, (R, 1) : log Σ exp du vocabulaire, si `logits` en est une part."""
         logits = filters.with_temperature(logits, self.temperature)
         if self.top_k is not None:
             logits, everything = filters.keep_top_k(logits, self.top_k), None
@@ -135,10 +135,10 @@ class Strategy:
         if self.greedy:
             return logits.argmax(-1)
         if self._keeps_the_first:
-            chosen = fast.pick_among_the_first(logits, self.temperature, self._filtered, uniform)
+            chosen = fast.pick_among_the_first(logits, self.temperature, self._filter, uniform)
             if chosen is not None:
                 return chosen
-        return draw(self._filtered(logits), uniform)
+        return draw(self._filter(logits), uniform)
 
     @property
     def _keeps_the_first(self) -> bool:
@@ -147,8 +147,8 @@ class Strategy:
 
 
 def check_numbers(logits: Tensor) -> None:
-    """UserError si un logit est NaN : (R, V), ou le plus grand de chaque ligne, qui est NaN si elle en a un."""
+    """Vérifie les logits, (R, V), ou le plus grand de chaque ligne, NaN si elle en a un. UserError sur un NaN."""
     if bool(torch.isnan(logits.amax(-1)).any()):
         raise UserError(
-            "Le modèle rend des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
+            "Le modèle donne des logits NaN : son entraînement a divergé, ou le fichier est abîmé."
         )

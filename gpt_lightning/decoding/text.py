@@ -1,20 +1,35 @@
-"""Du jeton au texte affiché : jamais une moitié de caractère, jamais un début de texte d'arrêt."""
+"""Afficher le texte des jetons : jamais une moitié de caractère, jamais un début de texte d'arrêt."""
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Protocol
 
 from gpt_lightning.decoding.generation import stream
 from gpt_lightning.decoding.strategy import Strategy
+from gpt_lightning.model.cache import LanguageModel
+
+
+class TextCodec(Protocol):
+    """Ce que la génération attend d'un tokenizer."""
+
+    @property
+    def eos_id(self) -> int | None: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def token_bytes(self, index: int) -> bytes: ...
 
 
 @dataclass
 class GrowingText:
-    """Le texte d'une suite de jetons, rendu au fur et à mesure qu'il est sûr.
+    """Le texte d'une complétion, donné à mesure qu'il est sûr.
 
     Un caractère peut tenir sur deux jetons, un texte de `stop` aussi : ce qui pourrait encore changer est
-    retenu. Le texte d'arrêt lui-même n'est pas rendu.
+    retenu. Le texte d'arrêt lui-même n'est pas donné.
     """
 
     decode: Callable[[list[int]], str]
@@ -24,22 +39,22 @@ class GrowingText:
     _shown: int = 0
 
     def push(self, token: int) -> str:
-        """Ajoute un jeton ; rend le texte nouveau, peut-être vide."""
+        """Ajoute un jeton ; renvoie le texte nouveau, peut-être vide."""
         self.ids.append(token)
         return self._grow(final=False)
 
     def finish(self) -> str:
-        """Le reste, quand plus rien ne viendra."""
+        """Renvoie le reste, quand plus rien ne viendra."""
         return self._grow(final=True)
 
     def _grow(self, final: bool) -> str:
         if self.stopped:
             return ""
         text = self.decode(self.ids)
-        found = [text.index(stop) for stop in self.stop if stop in text]
-        if found:
+        positions = [text.index(stop) for stop in self.stop if stop in text]
+        if positions:
             self.stopped = True
-            text = text[: min(found)]
+            text = text[: min(positions)]
         elif not final:
             text = text.rstrip("\ufffd")
             text = text[: len(text) - max((_overlap(text, stop) for stop in self.stop), default=0)]
@@ -52,16 +67,16 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+def prompt_ids(tokenizer: TextCodec, prompt: str) -> list[int]:
     """Les jetons d'un texte de départ ; vide, il commence par la fin de texte (ou le premier jeton)."""
     return tokenizer.encode(prompt) or [tokenizer.eos_id if tokenizer.eos_id is not None else 0]
 
 
 @dataclass
 class Continuation:
-    """La suite d'un texte : ses jetons, son texte, leurs log-probabilités (vide si non demandées), et sa fin.
+    """La complétion d'un texte : ses jetons, son texte, leurs log-probabilités (vide si non demandées), et sa fin.
 
-    `reason` vaut eos, stop ou length ; None tant que la suite n'est pas finie. `unread` compte les jetons du début
+    `reason` vaut eos, stop ou length ; None tant que la complétion n'est pas finie. `unread` compte les jetons du début
     du texte de départ qui n'entrent pas dans le contexte.
     """
 
@@ -74,7 +89,7 @@ class Continuation:
 
 
 class TextStream:
-    """La suite de chaque texte de `prompts`, `num_samples` fois : itérer rend (ligne, bout de texte affichable).
+    """Les complétions des textes de `prompts`, `num_samples` chacun : itérer donne (ligne, bout de texte affichable).
 
     `rows` tient une `Continuation` par ligne, à jour à chaque pas, même si l'on s'arrête avant la fin. La ligne r
     continue prompts[r // num_samples]. `ids` donne les jetons de chaque texte s'ils ne sont pas ceux du
@@ -84,8 +99,8 @@ class TextStream:
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: LanguageModel,
+        tokenizer: TextCodec,
         prompts: Sequence[str],
         *,
         strategy: Strategy,
@@ -97,39 +112,45 @@ class TextStream:
         first_row: int = 0,
         ids: Sequence[list[int]] | None = None,
     ) -> None:
-        self._model, self._eos_id, self._stop = model, tokenizer.eos_id, stop
-        self._arguments: dict[str, Any] = {
-            "strategy": strategy,
-            "max_new_tokens": max_new_tokens,
-            "seed": seed,
-            "num_samples": num_samples,
-            "logprobs": logprobs,
-            "first_row": first_row,
-        }
-        given = [prompt_ids(tokenizer, prompt) for prompt in prompts] if ids is None else ids
-        self._ids = [list(one) for one in given]
+        self._stop = stop
+        if ids is None:
+            starts = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+        else:
+            starts = [list(start) for start in ids]
+        self._stream = partial(
+            stream,
+            model,
+            starts,
+            strategy=strategy,
+            max_new_tokens=max_new_tokens,
+            eos_id=tokenizer.eos_id,
+            seed=seed,
+            num_samples=num_samples,
+            logprobs=logprobs,
+            first_row=first_row,
+        )
         context = model.config.context_length
         self.rows: list[Continuation] = []
         self._decoders = []
-        for prompt, one in zip(prompts, self._ids, strict=True):
+        for prompt, start in zip(prompts, starts, strict=True):
             for _ in range(num_samples):
-                self.rows.append(Continuation(prompt, max(0, len(one) - context)))
-                own = tokenizer.decode if ids else continuation_decoder(tokenizer, prompt, one)
+                self.rows.append(Continuation(prompt, max(0, len(start) - context)))
+                own = tokenizer.decode if ids else continuation_decoder(tokenizer, prompt, start)
                 self._decoders.append(own)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        grown = [GrowingText(decode, self._stop) for decode in self._decoders]
+        texts = [GrowingText(decode, self._stop) for decode in self._decoders]
         until = self._stops if self._stop else None
-        for tokens in stream(self._model, self._ids, eos_id=self._eos_id, until=until, **self._arguments):
+        for tokens in self._stream(until=until):
             for token in tokens:
                 row = self.rows[token.row]
                 row.ids.append(token.id)
                 if token.logprob is not None:
                     row.logprobs.append(token.logprob)
-                text = "" if token.reason == "eos" else grown[token.row].push(token.id)
+                text = "" if token.reason == "eos" else texts[token.row].push(token.id)
                 if token.reason is not None:
                     row.reason = token.reason
-                    text += grown[token.row].finish()
+                    text += texts[token.row].finish()
                 row.text += text
                 if text:
                     yield token.row, text
@@ -141,17 +162,17 @@ class TextStream:
         return any(stop in text for stop in self._stop)
 
 
-def continuation_decoder(tokenizer: Any, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
-    """Décode une suite dans son texte : un mot qui suit un autre prend une espace, une apostrophe non."""
+def continuation_decoder(tokenizer: TextCodec, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:
+    """Une fonction qui décode la complétion de `prompt` : un mot y prend une espace devant lui, une apostrophe non."""
     if not prompt:
         return tokenizer.decode
     tail = ids[-16:]  # assez pour savoir ce qui précède, sans tout relire à chaque jeton
-    before = len(tokenizer.decode(tail)) - _unfinished(tokenizer, tail)
+    before = len(tokenizer.decode(tail)) - _count_replacements(tokenizer, tail)
     return lambda new: tokenizer.decode(tail + new)[before:]
 
 
-def _unfinished(tokenizer: Any, ids: list[int]) -> int:
-    """Les caractères de remplacement qui finissent ce texte parce que son dernier caractère n'est pas entier."""
+def _count_replacements(tokenizer: TextCodec, ids: list[int]) -> int:
+    """Compte les caractères de remplacement qui finissent ce texte parce que son dernier caractère n'est pas entier."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(b"".join(tokenizer.token_bytes(index) for index in ids))
     return len(decoder.getstate()[0].decode("utf-8", "replace"))

@@ -21,26 +21,26 @@ class Uniforms:
         self._generators: list[torch.Generator] | None = None
         if seed is not None:
             seeds = ((seed * 1_000_003 + row) % 2**63 for row in rows)
-            self._generators = [torch.Generator().manual_seed(one) for one in seeds]
+            self._generators = [torch.Generator().manual_seed(row_seed) for row_seed in seeds]
 
     def next(self) -> Tensor:
         """Les nombres du pas suivant, (R,)."""
         place = self._step % self.BLOCK
         if place == 0:
-            self._block = self._drawn().to(self._device)
+            self._block = self._draw_block().to(self._device)
         self._step += 1
         return self._block[:, place]
 
-    def _drawn(self) -> Tensor:
+    def _draw_block(self) -> Tensor:
         if self._generators is None:
             return torch.rand(self._n_rows, self.BLOCK)
-        return torch.stack([torch.rand(self.BLOCK, generator=one) for one in self._generators])
+        return torch.stack([torch.rand(self.BLOCK, generator=generator) for generator in self._generators])
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """Un rang par ligne, tiré par l'inverse de la répartition : (R, V), (R,) -> (R,)."""
     cumulative = logits.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
-    wanted = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    found = torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
-    return found.clamp(max=logits.shape[-1] - 1)  # des NaN n'ont pas de rang
+    thresholds = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    ranks = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    return ranks.clamp(max=logits.shape[-1] - 1)  # des NaN n'ont pas de rang

@@ -17,6 +17,7 @@ from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import Settings
 
 LESSON = """Chaque ligne est un jeton qui lit, chaque colonne un jeton lu ; une ligne somme à 1, et le futur est masqué.
 
@@ -90,7 +91,7 @@ def main() -> None:
     cli.run(demo, "demos/attention")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Dessine l'attention du modèle de `ckpt_path` sur `prompt`, dans `output_dir`."""
     model, tokenizer, prompt = toy.subject(settings)
     if settings["prompt"] is None:  # un début est trop court pour une image : le modèle le continue

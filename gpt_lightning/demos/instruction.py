@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
-from gpt_lightning.tokenizers import gpt2
+from gpt_lightning.tokenizers import Tokenizer, gpt2
 from gpt_lightning.tokenizers.template import Message, template_for
+from gpt_lightning.typing import Settings
 
 WIDTH = 92  # caractères d'une ligne de l'image
 LEARNED, SEEN = "#1b7837", "#777777"
@@ -25,7 +25,7 @@ class Masked:
     learned: list[bool]
 
 
-def compute(template_name: str, tokenizer: Any, messages: list[Message]) -> Masked:
+def compute(template_name: str, tokenizer: Tokenizer, messages: list[Message]) -> Masked:
     """Les jetons de `messages` dans le gabarit `template_name`. UserError si le tokenizer ne sait pas l'écrire."""
     template = template_for(template_name, tokenizer)
     ids, learned = template.render(messages)
@@ -57,9 +57,16 @@ def render(masked: Masked, folder: Path) -> list[Path]:
             "facecolor": "#d9f0d3" if learned else "#f2f2f2",
             "edgecolor": "none",
         }
-        style: Any = {"family": "monospace", "fontsize": 10, "va": "center", "color": colour, "bbox": box}
         panel.text(
-            start + 0.3, row + 0.5, toy.in_figure(token), weight="bold" if learned else "normal", **style
+            start + 0.3,
+            row + 0.5,
+            toy.in_figure(token),
+            weight="bold" if learned else "normal",
+            family="monospace",
+            fontsize=10,
+            va="center",
+            color=colour,
+            bbox=box,
         )
     count = sum(masked.learned)
     figure.suptitle(
@@ -75,7 +82,7 @@ def main() -> None:
     cli.run(demo, "demos/instruction")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Dessine le masque d'une conversation d'une question et d'une réponse, dans `output_dir`."""
     messages = [Message("user", settings["prompt"]), Message("assistant", settings["answer"])]
     if settings["system"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number, percent
 
 LESSON = """
@@ -22,10 +23,10 @@ savent en dire. La base ne bouge pas : seules B et A s'apprennent, et se gardent
 class Correction:
     """Une correction entière (N, K), la meilleure de rang R, et la part qu'un rang de 1, 2, 3 ... en garde."""
 
-    whole: Tensor
+    full: Tensor
     b: Tensor  # (N, R)
     a: Tensor  # (R, K)
-    kept: list[float]
+    shares: list[float]
 
 
 def compute(size: int, rank: int, seed: int = 0) -> Correction:
@@ -39,29 +40,29 @@ def compute(size: int, rank: int, seed: int = 0) -> Correction:
     left, _ = torch.linalg.qr(torch.randn(size, size, generator=draw))
     right, _ = torch.linalg.qr(torch.randn(size, size, generator=draw))
     values = 1 / torch.arange(1, size + 1)
-    everything = left * values @ right.T
+    full = left * values @ right.T
     b, a = left[:, :rank] * values[:rank], right[:, :rank].T
-    kept = (values.square().cumsum(0) / values.square().sum()).tolist()
-    return Correction(everything, b, a, kept)
+    shares = (values.square().cumsum(0) / values.square().sum()).tolist()
+    return Correction(full, b, a, shares)
 
 
-def render(found: Correction, folder: Path) -> list[Path]:
+def render(correction: Correction, folder: Path) -> list[Path]:
     """Écrit lora.pdf et lora.png dans `folder`."""
     from matplotlib.figure import Figure
 
-    size, rank = found.b.shape
+    size, rank = correction.b.shape
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     widths = [size, 3, max(rank, 3), size, size]
     panels = figure.subplots(1, 5, width_ratios=widths)
-    most = float(found.whole.abs().max())
+    most = float(correction.full.abs().max())
     shown = [
-        (panels[0], found.whole, f"correction entière\n{size} x {size} = {number(size**2)} nombres"),
-        (panels[2], found.b, f"B\n{size} x {rank}"),
-        (panels[3], found.a, f"A\n{rank} x {size}"),
+        (panels[0], correction.full, f"correction entière\n{size} x {size} = {number(size**2)} nombres"),
+        (panels[2], correction.b, f"B\n{size} x {rank}"),
+        (panels[3], correction.a, f"A\n{rank} x {size}"),
         (
             panels[4],
-            found.b @ found.a,
-            f"B A : {number(2 * size * rank)} nombres\n{percent(found.kept[rank - 1])} de la correction",
+            correction.b @ correction.a,
+            f"B A : {number(2 * size * rank)} nombres\n{percent(correction.shares[rank - 1])} de la correction",
         ),
     ]
     for panel, values, title in shown:
@@ -82,7 +83,7 @@ def main() -> None:
     cli.run(demo, "demos/lora")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Dessine une correction et son écriture de rang `rank`, dans `output_dir`."""
     for path in render(
         compute(settings["size"], settings["rank"], settings["seed"]), Path(settings["output_dir"])

@@ -17,6 +17,7 @@ from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import number, whole
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number as written
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
@@ -33,7 +34,7 @@ class Survivors:
 
     words: list[str]
     probabilities: Tensor
-    kept: dict[str, Tensor]
+    masks: dict[str, Tensor]
     sizes: dict[str, int]
 
 
@@ -47,9 +48,9 @@ def compute(
         f"top-p, p = {written(p, 2)}": filters.keep_top_p(logits[None], p)[0],
         f"min-p, {written(min_p, 2)} du premier": filters.keep_min_p(logits[None], min_p)[0],
     }
-    kept = {name: (one > filters.NEVER)[first] for name, one in filtered.items()}
-    sizes = {name: int((one > filters.NEVER).sum()) for name, one in filtered.items()}
-    return Survivors([words(int(token)) for token in first], logits.softmax(-1)[first], kept, sizes)
+    masks = {name: (scores > filters.NEVER)[first] for name, scores in filtered.items()}
+    sizes = {name: int((scores > filters.NEVER).sum()) for name, scores in filtered.items()}
+    return Survivors([words(int(token)) for token in first], logits.softmax(-1)[first], masks, sizes)
 
 
 def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
@@ -58,30 +59,30 @@ def render(panels: dict[str, Survivors], folder: Path) -> list[Path]:
     from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(11, 4.6 * len(panels)), layout="constrained")
-    for panel, (title, found) in zip(
+    for panel, (title, survivors) in zip(
         figure.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True
     ):
-        ticks = torch.arange(len(found.words))
-        panel.bar(ticks, found.probabilities, color="0.75")
-        top = float(found.probabilities[0])
-        for rank, ((name, kept), colour) in enumerate(zip(found.kept.items(), COLOURS, strict=True)):
+        ticks = torch.arange(len(survivors.words))
+        panel.bar(ticks, survivors.probabilities, color="0.75")
+        top = float(survivors.probabilities[0])
+        for rank, ((name, mask), colour) in enumerate(zip(survivors.masks.items(), COLOURS, strict=True)):
             height = -top * 0.06 * (rank + 1)
             panel.scatter(
-                ticks[kept],
-                [height] * int(kept.sum()),
+                ticks[mask],
+                [height] * int(mask.sum()),
                 color=colour,
                 marker="so^"[rank],
                 s=28,
-                label=f"{name} : {_many(found.sizes[name])}",
+                label=f"{name} : {_many(survivors.sizes[name])}",
             )
-        panel.set_xticks(ticks, list(map(toy.in_figure, found.words)), rotation=90)
+        panel.set_xticks(ticks, list(map(toy.in_figure, survivors.words)), rotation=90)
         panel.set(title=title, ylabel="probabilité", ylim=(-top * 0.24, top * 1.05))
         digits = 0 if top >= 0.1 else 1  # deux graduations ne s'écrivent jamais pareil
         panel.yaxis.set_major_formatter(FuncFormatter(partial(_percent, digits)))
         panel.set_yticks([tick for tick in panel.get_yticks() if 0 <= tick <= top * 1.05])
         panel.axhline(0, color="0.3", linewidth=0.8)
         panel.legend(title="marques : les jetons gardés", loc="upper right")
-    most = max(len(found.words) for found in panels.values())
+    most = max(len(survivors.words) for survivors in panels.values())
     figure.suptitle(
         f"Quels jetons survivent à chaque filtre ? Les {most} premiers sont dessinés ; « · » est une espace"
     )
@@ -103,7 +104,7 @@ def main() -> None:
     cli.run(demo, "demos/nucleus")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Dessine les survivants après `prompt` et au début d'un texte, dans `output_dir`."""
     for key in ("p", "min_p"):
         number(key, settings[key], 0, 1)
@@ -115,7 +116,7 @@ def demo(settings: dict) -> None:
 
 
 def _panels(
-    model: GPTModel, tokenizer: Tokenizer, prompts: Sequence[str], settings: dict
+    model: GPTModel, tokenizer: Tokenizer, prompts: Sequence[str], settings: Settings
 ) -> dict[str, Survivors]:
     values = {key: settings[key] for key in ("k", "p", "min_p")}
     return {

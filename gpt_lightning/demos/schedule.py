@@ -7,6 +7,7 @@ from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
 from gpt_lightning.training.schedule import SCHEDULES
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import tick
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
@@ -52,7 +53,7 @@ def main() -> None:
     cli.run(demo, "demos/schedule")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Dessine les quatre formes, sur `total_steps` pas de `tokens_per_step` jetons."""
     from gpt_lightning.cli.targets import resolve
 

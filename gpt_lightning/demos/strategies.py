@@ -16,6 +16,7 @@ from gpt_lightning.demos import toy
 from gpt_lightning.errors import whole
 from gpt_lightning.model import GPTModel
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def _entropy(model: GPTModel, tokenizer: Tokenizer, prompt: str, new: list[int],
     device = next(model.parameters()).device
     logits = model(torch.tensor([ids[:-1]], device=device))[0, -len(new) :].cpu()  # (T, V)
     total = 0.0
-    for index, one in enumerate(logits):
+    for index, scores in enumerate(logits):
         before = torch.tensor([ids[: len(ids) - len(logits) + index]])
-        log_p = strategy(one[None], before if strategy.rereads else None).log_softmax(-1)
+        log_p = strategy(scores[None], before if strategy.rereads else None).log_softmax(-1)
         total -= float((log_p.exp() * log_p.masked_fill(log_p.isinf(), 0)).sum())
     return total / len(logits)
 
@@ -132,7 +133,7 @@ def render(rows: list[Comparison], prompt: str, seeds: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    title = f"Une suite {toy.quote(prompt)}, {seeds} graines ; nats par jeton"
+    title = f"Une complétion {toy.quote(prompt)}, {seeds} graines ; nats par jeton"
     table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
     table.add_column("stratégie", style="bold")
     table.add_column("le texte de la première graine", ratio=1)
@@ -156,7 +157,7 @@ def main() -> None:
     cli.run(demo, "demos/strategies")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Compare les stratégies de `strategies` (des fichiers de conf/decoding) sur le modèle de `ckpt_path`."""
     from gpt_lightning.cli.composition import group
     from gpt_lightning.cli.targets import build

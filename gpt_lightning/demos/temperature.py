@@ -14,6 +14,7 @@ from torch import Tensor
 from gpt_lightning import durable
 from gpt_lightning.decoding import softmax_avec_temperature
 from gpt_lightning.demos import toy
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number, tick
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Temperatures:
 
 
 def compute(logits: Tensor, words: Sequence[str] | Mapping[int, str], *, most: int = 9) -> Temperatures:
-    """Pour (V,) logits et leurs mots : les `most` premiers à cinq températures, et l'entropie de 0,05 à 10."""
+    """Les `most` premiers mots de (V,) logits à cinq températures, et l'entropie de 0,05 à 10."""
     first = logits.argsort(descending=True)[:most]
     probabilities = torch.stack([softmax_avec_temperature(logits, t)[first] for t in TEMPERATURES])
     scale = torch.logspace(-1.3, 1, 60)
@@ -57,23 +58,23 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
 
     figure = Figure(figsize=(10, 4 * len(panels) + 4), layout="constrained")
     axes = figure.subplots(len(panels) + 1, 1)
-    for panel, (title, found) in zip(axes, panels.items(), strict=False):
-        ticks = torch.arange(len(found.words))
+    for panel, (title, values) in zip(axes, panels.items(), strict=False):
+        ticks = torch.arange(len(values.words))
         for rank, (temperature, colour) in enumerate(zip(TEMPERATURES, COLOURS, strict=True)):
             label = f"T = {temperature:g}".replace(".", ",")
             offset = (rank - 2) * 0.16
-            panel.bar(ticks + offset, found.probabilities[rank], 0.16, color=colour, label=label)
-        panel.set_xticks(ticks, list(map(toy.in_figure, found.words)))
+            panel.bar(ticks + offset, values.probabilities[rank], 0.16, color=colour, label=label)
+        panel.set_xticks(ticks, list(map(toy.in_figure, values.words)))
         panel.set(title=title, ylabel="probabilité (sans unité)", ylim=(0, 1))
         panel.yaxis.set_major_formatter(FuncFormatter(tick))
         panel.legend(title="température")
-    for (title, found), style, colour in zip(
+    for (title, values), style, colour in zip(
         panels.items(), ("-", "--"), ("#0072B2", "#D55E00"), strict=False
     ):
-        axes[-1].plot(found.scale, found.entropy, style, color=colour, linewidth=2, label=title)
-        most = torch.tensor(float(found.vocabulary)).log().item()
+        axes[-1].plot(values.scale, values.entropy, style, color=colour, linewidth=2, label=title)
+        most = torch.tensor(float(values.vocabulary)).log().item()
         axes[-1].axhline(most, color=colour, linestyle=":")
-        axes[-1].text(0.05, most, f" ln {found.vocabulary} : tout au hasard", va="bottom", color=colour)
+        axes[-1].text(0.05, most, f" ln {values.vocabulary} : tout au hasard", va="bottom", color=colour)
     axes[-1].axvline(1, color="grey", linewidth=0.8)
     axes[-1].set(
         xscale="log", xlabel="température (sans unité, échelle logarithmique)", ylabel="entropie (nats)"
@@ -85,7 +86,7 @@ def render(panels: dict[str, Temperatures], folder: Path) -> list[Path]:
     return save(figure, folder, "temperature")
 
 
-def table(title: str, found: Temperatures) -> "Table":
+def table(title: str, values: Temperatures) -> "Table":
     """Les mêmes nombres que l'image : une ligne par mot, une colonne par température."""
     from rich import box
     from rich.table import Table
@@ -95,8 +96,8 @@ def table(title: str, found: Temperatures) -> "Table":
     shown.add_column("mot")
     for temperature in TEMPERATURES:
         shown.add_column(f"T = {temperature:g}".replace(".", ","), justify="right")
-    for index, word in enumerate(found.words):
-        shown.add_row(Text(word), *(f"{number(100 * float(p[index]), 1)} %" for p in found.probabilities))
+    for index, word in enumerate(values.words):
+        shown.add_row(Text(word), *(f"{number(100 * float(p[index]), 1)} %" for p in values.probabilities))
     return shown
 
 
@@ -114,7 +115,7 @@ def main() -> None:
     cli.run(demo, "demos/temperature")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Montre et dessine la température sur le petit vocabulaire et sur le modèle de `ckpt_path`, dans `output_dir`."""
     model, tokenizer, prompt = toy.subject(settings)
     logits = toy.next_token(model, tokenizer, prompt)
@@ -125,7 +126,7 @@ def demo(settings: dict) -> None:
         "Le vocabulaire du livre, neuf mots": compute(toy.LOGITS, toy.VOCABULARY),
         f"Le modèle, {toy.quote(prompt)}": compute(logits, words),
     }
-    toy.report([*(table(title, found) for title, found in panels.items()), LESSON], settings, "temperature")
+    toy.report([*(table(title, values) for title, values in panels.items()), LESSON], settings, "temperature")
     for path in render(panels, Path(settings["output_dir"])):
         print(path)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpt_lightning.decoding import filters
 from gpt_lightning.demos import toy
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Steps:
 
     k: int
     logits: Tensor
-    kept: Tensor
+    mask: Tensor
     masked: Tensor
     before: Tensor
     after: Tensor
@@ -54,15 +55,15 @@ def render(steps: Steps, word: Callable[[int], str], title: str, *, most: int) -
     for name in ("1. logit", "2. parmi les k ?", "3. logit masqué", "softmax avant", "4. softmax après"):
         table.add_column(name, justify="right")
     for token in steps.logits.argsort(descending=True)[:most].tolist():
-        kept = bool(steps.kept[token])
+        survives = bool(steps.mask[token])
         table.add_row(
             Text(word(token)),
             number(float(steps.logits[token]), 2),
-            "oui" if kept else "non",
-            number(float(steps.masked[token]), 2) if kept else "-∞",
+            "oui" if survives else "non",
+            number(float(steps.masked[token]), 2) if survives else "-∞",
             number(float(steps.before[token]), 4),
             number(float(steps.after[token]), 4),
-            style="bold" if kept else "dim",
+            style="bold" if survives else "dim",
         )
     return table
 
@@ -74,17 +75,17 @@ def main() -> None:
     cli.run(demo, "demos/top_k")
 
 
-def demo(settings: dict) -> None:
+def demo(settings: Settings) -> None:
     """Montre les étapes sur le petit vocabulaire, puis sur le modèle de `ckpt_path`."""
     small = compute(toy.LOGITS, k=settings["k"])
     model, tokenizer, prompt = toy.subject(settings)
     steps = compute(toy.next_token(model, tokenizer, prompt), k=settings["k"])
     title, most = f"Le jeton suivant {toy.quote(prompt)}, les {settings['rows']} premiers", settings["rows"]
-    left = 100 * float(steps.before[~steps.kept].sum())
+    share = 100 * float(steps.before[~steps.mask].sum())
     contents = [
         render(small, toy.VOCABULARY.__getitem__, "Le vocabulaire du livre", most=9),
         render(steps, lambda token: toy.readable_token(tokenizer, token), title, most=most),
-        f"Les {number(int((~steps.kept).sum()))} jetons écartés pesaient ensemble {number(left, 1)} %.",
+        f"Les {number(int((~steps.mask).sum()))} jetons écartés pesaient ensemble {number(share, 1)} %.",
         LESSON,
     ]
     toy.report(contents, settings, "top_k")

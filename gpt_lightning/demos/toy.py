@@ -3,12 +3,13 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich
 import torch
 
 from gpt_lightning import durable
+from gpt_lightning.typing import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +21,8 @@ VOCABULARY = ("closer", "every", "effort", "forward", "inches", "moves", "pizza"
 LOGITS = torch.tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
 
 
-def subject(settings: dict[str, Any]) -> "tuple[GPTModel, Tokenizer, str]":
-    """(modèle, tokenizer, texte de départ) d'une démonstration : `prompt`, ou le début que le checkpoint garde."""
+def subject(settings: Settings) -> "tuple[GPTModel, Tokenizer, str]":
+    """Le modèle, le tokenizer et le texte de départ : `prompt`, ou le début que le checkpoint garde."""
     from gpt_lightning.weights import load_for_inference
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
@@ -60,7 +61,7 @@ def in_figure(word: str) -> str:
     return word.replace("$", r"\$")
 
 
-def report(contents: Sequence[Any], settings: dict[str, Any], name: str) -> None:
+def report(contents: Sequence[object], settings: Settings, name: str) -> None:
     """Montre des tables et des textes, et les écrit aussi dans `output_dir`/name.txt si ce dossier est donné."""
     from rich.console import Console
 
@@ -75,6 +76,6 @@ def report(contents: Sequence[Any], settings: dict[str, Any], name: str) -> None
         print(path)
 
 
-def _print(console: "Console", contents: Sequence[Any]) -> None:
-    for one in contents:
-        console.print(one, markup=False, highlight=False, soft_wrap=isinstance(one, str))
+def _print(console: "Console", contents: Sequence[object]) -> None:
+    for content in contents:
+        console.print(content, markup=False, highlight=False, soft_wrap=isinstance(content, str))

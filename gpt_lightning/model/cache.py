@@ -3,15 +3,27 @@
 Légende des formes : L couches, B lot, H têtes, S capacité en jetons, D dimension d'une tête, T jetons nouveaux.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from gpt_lightning.model.config import GPTConfig
+
+
+class LanguageModel(Protocol):
+    """Ce que la génération attend d'un modèle."""
+
+    config: GPTConfig
+
+    def __call__(self, ids: Tensor, cache: "KVCache | None" = None) -> Tensor: ...
+
+    def next_logits(self, ids: Tensor, cache: "KVCache | None" = None) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class KVCache:
@@ -51,11 +63,11 @@ class KVCache:
         return cls(keys, values, torch.zeros((), dtype=torch.int64, device=device), pads)
 
     def prepare(self, length: int) -> Tensor:
-        """Prépare une passe de `length` jetons ; rend leurs positions, (T,) ou (B, T) avec des remplissages."""
+        """Prépare une passe de `length` jetons ; renvoie leurs positions, (T,) ou (B, T) avec des remplissages."""
         self.indices, self.mask = self.position + self.slots[:length], None
         # sur un GPU ou compilée, lire la position ferait attendre, ou recompiler : la passe lit alors tout le tampon
-        known = self.position.device.type == "cpu" and not torch.compiler.is_compiling()
-        before = int(self.position) if known else None
+        readable = self.position.device.type == "cpu" and not torch.compiler.is_compiling()
+        before = int(self.position) if readable else None
         self._occupied = None if before is None else before + length
         if self.pads is None and before is not None and (length == 1 or before == 0):
             return self.indices
@@ -70,7 +82,7 @@ class KVCache:
         return (self.indices - self.pads[:, None]).clamp(min=0)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Range (B, H, T, D) à la suite dans la couche `layer` ; rend ce qui s'y lit, (B, H, S, D)."""
+        """Range (B, H, T, D) à la suite dans la couche `layer` ; renvoie ce qui s'y lit, (B, H, S, D)."""
         keys, values = self.keys[layer], self.values[layer]
         keys.index_copy_(2, self.indices, k)
         values.index_copy_(2, self.indices, v)
@@ -91,10 +103,10 @@ class KVCache:
 
 # la passe compilée d'un modèle (fast/inference.py). Elle le reçoit sans le tenir : il s'en va quand plus personne ne
 # s'en sert
-COMPILED: WeakKeyDictionary[nn.Module, Callable[..., Tensor]] = WeakKeyDictionary()
+COMPILED: WeakKeyDictionary[LanguageModel, Callable[..., Tensor]] = WeakKeyDictionary()
 
 
-def step_of(model: Any) -> Callable[[Tensor, KVCache], Tensor]:
+def step_of(model: LanguageModel) -> Callable[[Tensor, KVCache], Tensor]:
     """La passe que la génération répète, un jeton par ligne : (B, 1) -> (B, V). Compilée, si `model` l'est."""
     compiled = COMPILED.get(model)
     return model.next_logits if compiled is None else partial(compiled, model)

@@ -27,10 +27,10 @@ class GPTClassifier(GPTModel):
     def classify(self, ids: Tensor, where: Tensor) -> Tensor:
         """Les notes de chaque texte : (B, T), (N,) -> (N, E). `where` sont les rangs, dans le lot mis à plat, des
         derniers jetons ; ce qui les suit n'est pas vu."""
-        return self.class_head(self.hidden(ids).flatten(0, 1)[where])
+        return self.class_head(self.hidden_states(ids).flatten(0, 1)[where])
 
 
-def labels_loss(scores: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
+def labels_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Entropie croisée moyenne en nats, chaque texte multiplié par son poids : (N, E), (N,), (N,) -> ()."""
-    losses = F.cross_entropy(scores.float(), wanted, reduction="none")
+    losses = F.cross_entropy(scores.float(), labels, reduction="none")
     return losses.mean() if weights is None else (losses * weights).mean()

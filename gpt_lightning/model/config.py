@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.typing import Settings, State
 
 CHOICES = {
     "norm": ("layernorm", "rmsnorm"),
@@ -64,20 +64,20 @@ class GPTConfig:
             )
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "GPTConfig":
+    def from_dict(cls, values: Settings) -> "GPTConfig":
         """La configuration d'un dictionnaire ; une clé inconnue ou absente est une UserError en français."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        names = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - names)
         if unknown:
             raise UserError(
-                f"Clé inconnue dans model : {', '.join(unknown)} (connues : {', '.join(sorted(known))})."
+                f"Clé inconnue dans model : {', '.join(unknown)} (connues : {', '.join(sorted(names))})."
             )
         if values.get("vocab_size") is None:
             raise UserError("model.vocab_size manque : le tokenizer le donne, ou model.vocab_size=50257.")
         return cls(**values)
 
     @classmethod
-    def for_vocabulary(cls, values: dict[str, Any], n_ids: int) -> "GPTConfig":
+    def for_vocabulary(cls, values: Settings, n_ids: int) -> "GPTConfig":
         """La configuration de `values` pour un tokenizer de `n_ids` identifiants, que `vocab_size: null` adopte.
 
         UserError si le vocabulaire demandé est plus petit.
@@ -89,7 +89,7 @@ class GPTConfig:
             )
         return cls.from_dict({**values, "vocab_size": n_ids if given is None else given})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Les champs en valeurs simples, tels que le checkpoint les garde : `kernels` n'en est pas, il se choisit
         quand on construit un modèle."""
         return {name: value for name, value in asdict(self).items() if name != "kernels"}
@@ -111,6 +111,6 @@ class GPTConfig:
         return 4 * self.emb_dim
 
 
-def _nearest_divisor(number: int, wanted: int) -> int:
+def _nearest_divisor(number: int, target: int) -> int:
     divisors = [d for d in range(1, number + 1) if number % d == 0]
-    return min(divisors, key=lambda d: abs(d - wanted))
+    return min(divisors, key=lambda d: abs(d - target))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 
-def confusion(wanted: Tensor, given: Tensor, n_labels: int) -> Tensor:
-    """Combien de textes de chaque étiquette ont reçu chacune : (N,), (N,) -> (E, E), entiers."""
-    return torch.bincount(wanted * n_labels + given, minlength=n_labels**2).view(n_labels, n_labels)
+def confusion(labels: Tensor, given: Tensor, n_labels: int) -> Tensor:
+    """Compte les textes de chaque étiquette qui ont reçu chacune : (N,), (N,) -> (E, E), entiers."""
+    return torch.bincount(labels * n_labels + given, minlength=n_labels**2).view(n_labels, n_labels)
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class ClassReport:
 
     @property
     def precision(self) -> Tensor:
-        """(E,) : parmi ceux qui ont reçu cette étiquette, la part de ceux qui l'ont vraiment."""
+        """La part, parmi les textes qui ont reçu chaque étiquette, de ceux qui l'ont vraiment : (E,)."""
         return self.counts.diagonal() / self.counts.sum(0).clamp(min=1)
 
     @property
     def recall(self) -> Tensor:
-        """(E,) : parmi ceux qui ont cette étiquette, la part de ceux qui l'ont reçue."""
+        """La part, parmi les textes qui ont chaque étiquette, de ceux qui l'ont reçue : (E,)."""
         return self.counts.diagonal() / self.counts.sum(1).clamp(min=1)
 
     @property
     def f1(self) -> Tensor:
-        """(E,) : la moyenne harmonique des deux."""
+        """La moyenne harmonique des deux : (E,)."""
         total = self.counts.sum(0) + self.counts.sum(1)
         return 2 * self.counts.diagonal() / total.clamp(min=1)
 

@@ -31,7 +31,7 @@ def initialise(module: nn.Module) -> None:
 
 @torch.no_grad()
 def initialise_like_gpt2(model: nn.Module, n_layers: int) -> None:
-    """Écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""
+    """Tire les poids, d'écart type 0,02 ; les deux projections qui rejoignent le résidu sont réduites de √(2 L)."""
     residual = 0.02 / math.sqrt(2 * n_layers)
     for name, parameter in model.named_parameters():
         if name.endswith(".bias"):

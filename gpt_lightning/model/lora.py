@@ -8,7 +8,6 @@ Kalajdzievski, « A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.model.gpt import GPTModel
 from gpt_lightning.model.init import Linear
+from gpt_lightning.typing import Settings, State
 
 A, B = "lora_A", "lora_B"
 ALL = ("W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2", "gate")  # les couches d'un bloc
@@ -39,24 +39,24 @@ class LoRAConfig:
         choice("lora.rslora", self.rslora, (True, False))
         if number("lora.drop_rate", self.drop_rate) >= 1:
             raise UserError(f"lora.drop_rate={self.drop_rate} : il faut 0 <= drop_rate < 1.")
-        if not self.modules or not all(isinstance(one, str) for one in self.modules):
+        if not self.modules or not all(isinstance(module, str) for module in self.modules):
             raise UserError(
                 "lora.modules doit nommer des couches : essayez lora.modules=[W_query,W_value], ou all."
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "LoRAConfig":
+    def from_dict(cls, values: Settings) -> "LoRAConfig":
         """La configuration d'un dictionnaire ; `modules` est un nom ou une liste. UserError sur une clé inconnue."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - names):
             raise UserError(
-                f"Clé inconnue dans lora : {', '.join(unknown)} (connues : {', '.join(sorted(known))})."
+                f"Clé inconnue dans lora : {', '.join(unknown)} (connues : {', '.join(sorted(names))})."
             )
         modules = values.get("modules", cls.modules)
         listed = tuple(modules) if isinstance(modules, list | tuple) else (modules,)
         return cls(**{**values, "modules": listed})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> State:
         """Les champs en valeurs simples, tels que le checkpoint les garde."""
         return {**asdict(self), "modules": list(self.modules)}
 
@@ -107,21 +107,21 @@ def adapt(model: GPTModel, config: LoRAConfig) -> GPTModel:
 def target_layers(model: nn.Module, config: LoRAConfig) -> Iterator[tuple[str, nn.Linear]]:
     """Les couches, avec leur nom, que `config.modules` désigne par la fin de leur nom. UserError s'il n'y en a pas."""
     layers = {
-        name: one
-        for name, one in model.named_modules()
-        if isinstance(one, nn.Linear) and name.startswith("trf_blocks.")
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and name.startswith("trf_blocks.")
     }
-    wanted = ALL if "all" in config.modules else config.modules
-    for one in config.modules:
-        if one != "all" and not any(f".{name}".endswith(f".{one}") for name in layers):
-            known = [part for part in ALL if any(name.endswith(f".{part}") for name in layers)]
+    asked = ALL if "all" in config.modules else config.modules
+    for suffix in config.modules:
+        if suffix != "all" and not any(f".{name}".endswith(f".{suffix}") for name in layers):
+            suffixes = [part for part in ALL if any(name.endswith(f".{part}") for name in layers)]
             raise UserError(
-                f"lora.modules : {one} n'est pas une couche qui s'adapte ; il y a {', '.join(known)}, ou all."
+                f"lora.modules : {suffix} n'est pas une couche qui s'adapte ; il y a {', '.join(suffixes)}, ou all."
             )
     return (
         (name, layer)
         for name, layer in layers.items()
-        if any(f".{name}".endswith(f".{one}") for one in wanted)
+        if any(f".{name}".endswith(f".{suffix}") for suffix in asked)
     )
 
 

@@ -73,8 +73,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
     """
     weights = attention_weights(q, k, mask)
     if dropout:
-        kept = torch.rand_like(weights) >= dropout
-        weights = weights * kept / (1 - dropout)
+        survivors = torch.rand_like(weights) >= dropout
+        weights = weights * survivors / (1 - dropout)
     return weights @ v
 
 
@@ -83,5 +83,5 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     logits = logits.float()
     largest = logits.amax(-1, keepdim=True)
     log_sum = (logits - largest).exp().sum(-1).log() + largest.squeeze(-1)  # (B, T)
-    wanted = logits.gather(-1, targets[..., None]).squeeze(-1)
-    return (log_sum - wanted).mean()
+    target_logits = logits.gather(-1, targets[..., None]).squeeze(-1)
+    return (log_sum - target_logits).mean()

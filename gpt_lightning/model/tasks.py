@@ -8,7 +8,7 @@ Légende des formes : B lot, T jetons, C emb_dim, N positions ou textes à préd
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,10 @@ from gpt_lightning.model.fast.cross_entropy import linear_cross_entropy
 from gpt_lightning.model.gpt import GPTModel
 
 ROWS = 256  # lignes de logits d'une tête quantifiée, calculées à la fois
-
-
 Progress = Callable[[int, int], None]  # (jetons ou textes faits, leur total)
+# chaque tâche connaît les siens : des fenêtres, des conversations ou des textes étiquetés, et leur module de données
+Batch: TypeAlias = Any
+Data: TypeAlias = Any
 
 
 class BatchLoss(NamedTuple):
@@ -83,33 +84,34 @@ def score(
             x, y = rows[:, :-1].to(device), rows[:, 1:].to(device)  # (B, T), (B, T)
             new = torch.tensor([length - count for _, _, count in group], device=device)
             fresh = torch.arange(length, device=device) >= new[:, None]  # (B, T) pas encore prédits
-            hidden, wanted = model.hidden(x)[fresh], y[fresh]
-            mean = _mean_loss(model, hidden, wanted)
-            total, scored = total + float(mean) * len(wanted), scored + len(wanted)
+            hidden, targets = model.hidden_states(x)[fresh], y[fresh]
+            mean = _mean_loss(model, hidden, targets)
+            total, scored = total + float(mean) * len(targets), scored + len(targets)
             progress(scored, len(ids) - 1)
     return Score(total / scored, scored, n_bytes)
 
 
 def score_answers(
     model: GPTModel,
-    batches: Sequence[Any],
+    batches: Sequence[Batch],
     n_bytes: int,
     *,
     progress: Progress = lambda done, total: None,
 ) -> Score:
     """La perte de `model` sur les réponses de conversations, et `n_bytes` octets de réponses.
 
-    `batches` sont des lots de conversations (`ids`, `where`, `wanted`, `segments`). UserError si une ligne est plus
+    `batches` sont des lots de conversations (`ids`, `where`, `targets`, `segments`). UserError si une ligne est plus
     longue que le contexte.
     """
     device, total, scored = next(model.parameters()).device, 0.0, 0
-    everything = sum(len(one.wanted) for one in batches)
+    everything = sum(len(batch.targets) for batch in batches)
     with torch.inference_mode():
-        for one in batches:
-            segments = None if one.segments is None else one.segments.to(device)
-            hidden = model.hidden(one.ids.to(device), segments=segments).flatten(0, 1)[one.where.to(device)]
-            total += float(_mean_loss(model, hidden, one.wanted.to(device))) * len(one.wanted)
-            scored += len(one.wanted)
+        for batch in batches:
+            segments = None if batch.segments is None else batch.segments.to(device)
+            hidden = model.hidden_states(batch.ids.to(device), segments=segments).flatten(0, 1)
+            mean = _mean_loss(model, hidden[batch.where.to(device)], batch.targets.to(device))
+            total += float(mean) * len(batch.targets)
+            scored += len(batch.targets)
             progress(scored, everything)
     return Score(total / scored, scored, n_bytes)
 
@@ -123,26 +125,26 @@ class LabelScore:
 
 
 def score_labels(
-    model: GPTClassifier, batches: Sequence[Any], *, progress: Progress = lambda done, total: None
+    model: GPTClassifier, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
 ) -> LabelScore:
     """La perte moyenne de `model` sur des textes étiquetés, et leur matrice de confusion : chaque texte compte autant.
 
-    `batches` sont des lots de textes étiquetés (`ids`, `where`, `wanted`).
+    `batches` sont des lots de textes étiquetés (`ids`, `where`, `targets`).
     """
-    device, total, everything = next(model.parameters()).device, 0.0, sum(len(one.wanted) for one in batches)
-    size = model.class_head.out_features
+    device, total, size = next(model.parameters()).device, 0.0, model.class_head.out_features
+    everything = sum(len(batch.targets) for batch in batches)
     counts = torch.zeros(size, size, dtype=torch.int64)
     with torch.inference_mode():
-        for one in batches:
-            scores = model.classify(one.ids.to(device), one.where.to(device)).float().cpu()
-            total += float(labels_loss(scores, one.wanted)) * len(one.wanted)
-            counts += confusion(one.wanted, scores.argmax(-1), size)
+        for batch in batches:
+            scores = model.classify(batch.ids.to(device), batch.where.to(device)).float().cpu()
+            total += float(labels_loss(scores, batch.targets)) * len(batch.targets)
+            counts += confusion(batch.targets, scores.argmax(-1), size)
             progress(int(counts.sum()), everything)
     return LabelScore(total / everything, counts)
 
 
 def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """(début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
+    """Donne (début, fin, jetons nouveaux) : la fenêtre lit [début, fin) et prédit [début + 1, fin + 1)."""
     seen, start = 0, 0
     while seen < n_tokens - 1:
         end = min(start + max_length, n_tokens - 1)
@@ -151,7 +153,7 @@ def _windows(n_tokens: int, max_length: int, stride: int) -> Iterator[tuple[int,
 
 
 def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Par lots de même longueur."""
+    """Range les fenêtres par lots de même longueur."""
     batch: list[tuple[int, int, int]] = []
     for window in windows:
         if batch and (len(batch) == size or window[1] - window[0] != batch[0][1] - batch[0][0]):
@@ -162,12 +164,12 @@ def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[lis
         yield batch
 
 
-def _mean_loss(model: GPTModel, hidden: Tensor, wanted: Tensor) -> Tensor:
+def _mean_loss(model: GPTModel, hidden: Tensor, targets: Tensor) -> Tensor:
     """La perte moyenne, par morceaux de lignes : (N, C), (N,) -> (). La tête peut être quantifiée."""
     head, size = model.out_head, model.config.vocab_size
     if isinstance(head, nn.Linear):
-        return linear_cross_entropy(hidden, head.weight, wanted, size)
-    parts = zip(hidden.split(ROWS), wanted.split(ROWS), strict=True)
+        return linear_cross_entropy(hidden, head.weight, targets, size)
+    parts = zip(hidden.split(ROWS), targets.split(ROWS), strict=True)
     sums = [F.cross_entropy(head(x)[:, :size].float(), y, reduction="sum") for x, y in parts]
     return torch.stack(sums).sum() / len(hidden)
 
@@ -176,28 +178,26 @@ class Text:
     """Continuer un texte : chaque jeton d'une fenêtre se prédit. C'est aussi ce que les autres tâches y ajoutent."""
 
     name = "text"
-    does, command = (
-        "continuer un texte",
-        "python generate.py",
-    )  # ce que sait son modèle, et la commande qui s'en sert
+    # ce que sait son modèle, et la commande qui s'en sert
+    does, command = "continuer un texte", "python generate.py"
     training = "python train.py"  # ce qui en entraîne un
     following: tuple[str, ...] = ("generate", "decoding=nucleus")  # ce que l'on tape ensuite
     writes = True  # son modèle écrit du texte
     labelled = False  # son modèle donne une étiquette : il en garde la liste, et ce qu'il lit d'un texte
     varies = False  # ses lots n'ont pas tous la même forme
 
-    def forward(self, model: Any) -> Callable[..., Tensor]:
+    def forward(self, model: GPTModel) -> Callable[..., Tensor]:
         """Ce que chaque lot fait calculer à `model` : la seule fonction que l'entraînement compile."""
         return model.loss
 
     def batch_loss(
-        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+        self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
         """La perte d'un lot ; avec `counted`, une classification y joint sa confusion (E, E)."""
         x, y = batch  # (B, T), (B, T), entiers de la base
         return BatchLoss(forward(x.long(), y.long()), y.numel())
 
-    def step_loss(self, loss: BatchLoss, batch: Any) -> Tensor:
+    def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
         """Ce dont un pas prend le gradient, ()."""
         return loss.mean
 
@@ -208,7 +208,9 @@ class Text:
             "val/bits_per_byte": loss / math.log(2) / bytes_per_target,
         }
 
-    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+    def evaluate(
+        self, model: GPTModel, data: Data, splits: Sequence[str], progress: Progress
+    ) -> Score | LabelScore:
         """Ce que `model` vaut sur ces moitiés de `data`, un module de données prêt : un Score, ou un LabelScore."""
         return score(
             model,
@@ -231,16 +233,16 @@ class Answers(Text):
     varies = True
 
     def batch_loss(
-        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+        self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
-        loss = forward(batch.ids, batch.wanted, batch.where, batch.segments)
-        return BatchLoss(loss, len(batch.wanted))
+        loss = forward(batch.ids, batch.targets, batch.where, batch.segments)
+        return BatchLoss(loss, len(batch.targets))
 
-    def step_loss(self, loss: BatchLoss, batch: Any) -> Tensor:
+    def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
         """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""
         return loss.mean * (loss.targets * batch.share)
 
-    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+    def evaluate(self, model: GPTModel, data: Data, splits: Sequence[str], progress: Progress) -> Score:
         return score_answers(model, data.batches(*splits), data.answer_bytes(*splits), progress=progress)
 
 
@@ -253,22 +255,24 @@ class Labels(Text):
     following = ("classify", 'prompt="..."')
     writes, labelled, varies = False, True, True
 
-    def forward(self, model: Any) -> Callable[..., Tensor]:
+    def forward(self, model: GPTModel) -> Callable[..., Tensor]:
+        assert isinstance(model, GPTClassifier)
         return model.classify
 
     def batch_loss(
-        self, forward: Callable[..., Tensor], batch: Any, n_labels: int = 0, *, counted: bool = False
+        self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
         scores = forward(batch.ids, batch.where)  # (N, E)
-        counts = confusion(batch.wanted, scores.argmax(-1), n_labels) if counted else None
-        return BatchLoss(labels_loss(scores, batch.wanted, batch.weights), len(batch.wanted), counts)
+        counts = confusion(batch.targets, scores.argmax(-1), n_labels) if counted else None
+        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), len(batch.targets), counts)
 
     def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
         assert counts is not None
         report = ClassReport(counts)
         return {"val/accuracy": report.accuracy, "val/f1": report.macro_f1}
 
-    def evaluate(self, model: Any, data: Any, splits: Sequence[str], progress: Progress) -> Any:
+    def evaluate(self, model: GPTModel, data: Data, splits: Sequence[str], progress: Progress) -> LabelScore:
+        assert isinstance(model, GPTClassifier)
         return score_labels(model, data.batches(*splits), progress=progress)
 
 

@@ -1,4 +1,4 @@
-"""Ce qui apprend : tout le modèle, ses adaptateurs, son dernier bloc, ou sa seule tête de classement."""
+"""Ce qui apprend : tout le modèle, ses adaptateurs, son dernier bloc, ou sa seule tête de classification."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ TRAINED = ("all", "lora", "last_block", "head")
 
 
 def learn_only(model: GPTModel, what: str) -> GPTModel:
-    """`model`, dont seuls les paramètres de `what` (un de TRAINED) garderont un gradient ; la tête de classement
+    """`model`, dont seuls les paramètres de `what` (un de TRAINED) garderont un gradient ; la tête de classification
     apprend toujours.
 
     UserError si `what` ne désigne rien dans ce modèle.
@@ -28,7 +28,7 @@ def learn_only(model: GPTModel, what: str) -> GPTModel:
     for name, parameter in model.named_parameters():
         unread = (
             classifies and name == "out_head.weight"
-        )  # sans lien avec l'embedding, un classement n'y passe pas
+        )  # sans lien avec l'embedding, une classification n'y passe pas
         parameter.requires_grad_((rule(name) and not unread) or name.startswith("class_head."))
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError(f"train_on={what} n'a rien à apprendre ici : elle sert à experiment=classify.")
@@ -36,12 +36,12 @@ def learn_only(model: GPTModel, what: str) -> GPTModel:
 
 
 def is_added(name: str) -> bool:
-    """Vrai pour le nom d'un paramètre que l'affinage ajoute à sa base : un adaptateur, la tête de classement."""
+    """Vrai pour le nom d'un paramètre que l'affinage ajoute à sa base : un adaptateur, la tête de classification."""
     return is_adapter(name) or "class_head." in name
 
 
 def n_trainable(model: GPTModel) -> int:
-    """Combien de paramètres ont un gradient."""
+    """Compte les paramètres qui ont un gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

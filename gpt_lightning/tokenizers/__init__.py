@@ -1,11 +1,10 @@
-"""Les tokenizers : du texte aux identifiants, et retour.
+"""Les tokenizers : changer un texte en identifiants, et l'inverse.
 
 Un tokenizer est tout objet qui suit le protocole `Tokenizer`. Son état (`state()`) est un dictionnaire de
 valeurs simples, rangé dans le checkpoint ; `from_state` est le seul chemin de retour.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer, fingerprint
@@ -21,6 +20,7 @@ from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenize
 from gpt_lightning.tokenizers.chat import ChatTokenizer
 from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
+from gpt_lightning.typing import State
 
 _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "gpt2": gpt2,
@@ -35,7 +35,7 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
 }
 
 
-def from_state(state: Mapping[str, Any]) -> Tokenizer:
+def from_state(state: Mapping[str, object]) -> Tokenizer:
     """Reconstruit le tokenizer décrit par `state` (le résultat de `Tokenizer.state()`).
 
     UserError si `kind` n'est pas un genre connu.
@@ -53,7 +53,7 @@ def from_state(state: Mapping[str, Any]) -> Tokenizer:
 def merges_of(tokenizer: Tokenizer | None) -> str | None:
     """Les fusions d'un BPE d'octets au découpage de GPT-2 ; None pour un autre tokenizer."""
     tokenizer = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
-    state: dict[str, Any] = tokenizer.state() if tokenizer else {"kind": None}
+    state: State = tokenizer.state() if tokenizer else {"kind": None}
     return {"gpt2": gpt2_merges, "trained": lambda: state["merges"]}.get(state["kind"], lambda: None)()
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from gpt_lightning.typing import State
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -12,8 +14,7 @@ END_OF_TEXT = "<|endoftext|>"
 class Tokenizer(Protocol):
     """Ce que le reste du projet attend d'un tokenizer.
 
-    Les genres qui apprennent leur vocabulaire (mots, caractères ...) ont en plus `fit(texts) -> Tokenizer`,
-    que le module de données appelle avant que le modèle n'existe, et `vocab_size` vaut 0 jusque-là.
+    Ceux qui apprennent leur vocabulaire (mots, caractères ...) sont aussi des `LearningTokenizer`.
     """
 
     @property
@@ -43,8 +44,23 @@ class Tokenizer(Protocol):
         """Les octets UTF-8 de cet identifiant, qui peuvent n'être qu'un morceau de caractère."""
         ...
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """L'état complet en valeurs simples, avec son genre sous la clé `kind`."""
+        ...
+
+
+@runtime_checkable
+class LearningTokenizer(Protocol):
+    """Ce qu'un tokenizer qui apprend son vocabulaire a de plus ; `vocab_size` vaut 0 jusque-là.
+
+    Le module de données appelle `fit` avant que le modèle n'existe. `fit_on` vaut « train » si le tokenizer apprend
+    sur l'entraînement seul, « all » s'il apprend aussi sur la validation.
+    """
+
+    fit_on: str
+
+    def fit(self, texts: Iterable[str]) -> Tokenizer:
+        """Un tokenizer qui a appris son vocabulaire sur `texts`."""
         ...
 
 

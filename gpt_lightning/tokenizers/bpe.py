@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
+from gpt_lightning.typing import State
 
 if TYPE_CHECKING:
     import tiktoken
@@ -42,7 +43,7 @@ class TiktokenTokenizer:
     `state` est le dictionnaire qui permet de le retrouver (il ne contient pas la table des rangs).
     """
 
-    def __init__(self, encoding: "tiktoken.Encoding", state: dict[str, Any]) -> None:
+    def __init__(self, encoding: "tiktoken.Encoding", state: State) -> None:
         self._encoding = encoding
         self._state = state
 
@@ -67,14 +68,16 @@ class TiktokenTokenizer:
 
     def encode_to_numpy(self, text: str) -> Any:
         """`encode` sans passer par une liste Python : (N,) uint32. Pour les corpus, pas pour les jetons spéciaux."""
-        first, *rest = [self._encoding.encode_to_numpy(one, disallowed_special=()) for one in _pieces(text)]
+        first, *rest = [
+            self._encoding.encode_to_numpy(piece, disallowed_special=()) for piece in _pieces(text)
+        ]
         if not rest:
             return first
         joined, end = first.copy(), len(first)
         joined.resize(end + sum(map(len, rest)), refcheck=False)
-        for one in rest:
-            joined[end : end + len(one)] = one
-            end += len(one)
+        for ids in rest:
+            joined[end : end + len(ids)] = ids
+            end += len(ids)
         return joined
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -89,7 +92,7 @@ class TiktokenTokenizer:
         except KeyError:
             return b""
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return dict(self._state)
 
 
@@ -137,8 +140,8 @@ def named(name: str) -> TiktokenTokenizer:
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
-        known = ", ".join(tiktoken.list_encoding_names())
-        raise UserError(f"tokenizer.name={name} : tiktoken ne connaît que {known}.")
+        names = ", ".join(tiktoken.list_encoding_names())
+        raise UserError(f"tokenizer.name={name} : tiktoken ne connaît que {names}.")
     try:
         return TiktokenTokenizer(tiktoken.get_encoding(name), {"kind": "tiktoken", "name": name})
     except (requests.RequestException, OSError):

@@ -1,10 +1,11 @@
 """Deux tokenizers sans table : un identifiant par caractère, ou par octet."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT, whole_characters
+from gpt_lightning.typing import State
 
 
 class CharacterTokenizer:
@@ -50,7 +51,7 @@ class CharacterTokenizer:
     def token_bytes(self, index: int) -> bytes:
         return self.decode([index]).encode("utf-8")
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"kind": "characters", "characters": self._characters}
 
 
@@ -77,5 +78,5 @@ class ByteTokenizer:
     def token_bytes(self, index: int) -> bytes:
         return END_OF_TEXT.encode() if index == self.eos_id else bytes([index])
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"kind": "bytes"}

@@ -1,9 +1,9 @@
-"""Un tokenizer et les deux jetons de chatml, ajoutés à la suite de son vocabulaire."""
+"""Un tokenizer et les deux jetons de chatml, ajoutés à la fin de son vocabulaire."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from gpt_lightning.tokenizers.base import Tokenizer
+from gpt_lightning.typing import State
 
 START, END = "<|im_start|>", "<|im_end|>"
 MARKS = (START, END)
@@ -35,8 +35,8 @@ class ChatTokenizer:
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         if special:
             for mark, index in self._ids.items():
-                before, found, after = text.partition(mark)
-                if found:
+                before, separator, after = text.partition(mark)
+                if separator:
                     return [*self.encode(before, special=True), index, *self.encode(after, special=True)]
         return self.base.encode(text, special=special)
 
@@ -55,5 +55,5 @@ class ChatTokenizer:
     def token_bytes(self, index: int) -> bytes:
         return self._marks[index].encode() if index in self._marks else self.base.token_bytes(index)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"kind": "chatml", "base": self.base.state()}

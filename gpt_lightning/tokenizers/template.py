@@ -1,4 +1,4 @@
-"""Le gabarit d'une conversation : d'une liste de messages aux identifiants, et à ce qu'il y a à apprendre.
+"""Le gabarit d'une conversation : écrire des messages en identifiants, et marquer ceux qui sont à apprendre.
 
 `texte` écrit des titres français et n'a besoin d'aucun jeton nouveau : il va à tout tokenizer. `chatml` encadre chaque
 message de deux jetons spéciaux. Ce qu'un message contient reste du texte, même s'il ressemble à un jeton spécial.
@@ -85,8 +85,8 @@ class Template:
 
     def _heading(self, role: str, follows: bool) -> list[int]:
         parts = self._before(role, follows)
-        found = [[one] if isinstance(one, int) else self.tokenizer.encode(one) for one in parts]
-        return [index for ids in found for index in ids]
+        encoded = [[part] if isinstance(part, int) else self.tokenizer.encode(part) for part in parts]
+        return [index for ids in encoded for index in ids]
 
     def _parts(self, messages: Sequence[Message]) -> Iterator[Part]:
         for rank, (role, content) in enumerate(messages):

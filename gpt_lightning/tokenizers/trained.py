@@ -107,11 +107,11 @@ def teaching_merges(text: str, n_merges: int) -> str:
         best = min(pairs, key=lambda pair: (-pairs[pair], identifier[pair[0]], identifier[pair[1]]))
         identifier.setdefault(best[0] + best[1], len(identifier))
         merges.append(" ".join(best))
-        words = [(_joined(word, best), count) for word, count in words]
+        words = [(_merge_pair(word, best), count) for word, count in words]
     return "\n".join(merges)
 
 
-def _joined(word: list[str], pair: tuple[str, str]) -> list[str]:
+def _merge_pair(word: list[str], pair: tuple[str, str]) -> list[str]:
     out: list[str] = []
     for token in word:
         if out and (out[-1], token) == pair:

@@ -5,10 +5,11 @@ Source : Sebastian Raschka, « Build a Large Language Model (From Scratch) », c
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import END_OF_TEXT
+from gpt_lightning.typing import State
 
 UNKNOWN = "<|unk|>"
 _PIECES = re.compile(r"""([,.:;?_!"()'\-]|--|\s)""")
@@ -65,7 +66,7 @@ class SimpleTokenizerV1:
     def token_bytes(self, index: int) -> bytes:
         return self._words[index].encode("utf-8")
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"kind": "words_v1", "vocabulary": list(self._words)}
 
 
@@ -93,5 +94,5 @@ class SimpleTokenizerV2(SimpleTokenizerV1):
         unknown = self._ids[UNKNOWN]
         return [unknown if piece in self.special_tokens else self._id(piece) for piece in pieces]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"kind": "words_v2", "vocabulary": list(self._words)}

@@ -40,7 +40,7 @@ def test_a_batch_is_padded_on_the_right_and_learns_what_the_mask_says(packed):
             assert batch.ids.flatten()[start : start + size].tolist() == row.ids[:-1].tolist()
             expected += [(start + i, int(row.ids[i + 1])) for i in range(size) if row.learned[i + 1]]
             start += size
-    assert list(zip(batch.where.tolist(), batch.wanted.tolist(), strict=True)) == expected
+    assert list(zip(batch.where.tolist(), batch.targets.tolist(), strict=True)) == expected
     assert (batch.segments is not None) == bool(packed)
 
 
@@ -99,7 +99,7 @@ def test_the_weights_of_a_step_add_up_to_one_token(world, accumulate):
     batches = [list(loader) for loader in loaders]
     for start in range(0, len(batches[0]), accumulate):
         step = [one for part in batches for one in part[start : start + accumulate]]
-        total = sum(len(one.wanted) * one.share for one in step) / (world * accumulate)
+        total = sum(len(one.targets) * one.share for one in step) / (world * accumulate)
         assert total == pytest.approx(1) and len({one.share for one in step}) == 1
 
 

@@ -216,7 +216,7 @@ def test_rows_of_a_cache_hold_what_they_read(seed):
     """Des lignes entrent, avancent et sortent : chacune lit comme un cache à elle seule."""
     draw = random.Random(seed)
     config = ROPE.config
-    cache = RowCache(config, 4, None, None)
+    cache = RowCache(ROPE, 4, None, None)
     texts: list[list[int]] = []
     with torch.inference_mode():
         for _ in range(12):

@@ -39,9 +39,9 @@ def test_the_first_candidates_suffice_or_are_not_used(strategy, sharpness, dtype
 def test_they_are_used_when_the_nucleus_is_small(monkeypatch):
     logits = 12 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(0))
     seen = []
-    whole = Strategy._filtered
+    whole = Strategy._filter
     monkeypatch.setattr(
-        Strategy, "_filtered", lambda self, x, *rest: seen.append(x.shape[-1]) or whole(self, x, *rest)
+        Strategy, "_filter", lambda self, x, *rest: seen.append(x.shape[-1]) or whole(self, x, *rest)
     )
     Strategy(top_p=0.9).pick(logits, torch.rand(2))
     assert seen == [fast.FIRST]

@@ -47,10 +47,10 @@ def test_the_toy_vocabulary_is_that_of_the_original(golden):
 
 def test_top_k_step_by_step():
     steps = top_k.compute(toy.LOGITS, k=3)
-    kept = {toy.VOCABULARY[place] for place in steps.kept.nonzero().flatten().tolist()}
-    assert kept == {"forward", "toward", "closer"} and (steps.after[~steps.kept] == 0).all()
-    inside = steps.before[steps.kept]
-    torch.testing.assert_close(steps.after[steps.kept], inside / inside.sum())
+    kept = {toy.VOCABULARY[place] for place in steps.mask.nonzero().flatten().tolist()}
+    assert kept == {"forward", "toward", "closer"} and (steps.after[~steps.mask] == 0).all()
+    inside = steps.before[steps.mask]
+    torch.testing.assert_close(steps.after[steps.mask], inside / inside.sum())
     shown = text_of(top_k.render(steps, toy.VOCABULARY.__getitem__, "Le livre", most=9))
     assert shown.count("oui") == 3 and shown.count("non") == 6 and "forward" in shown
 
@@ -67,7 +67,7 @@ def test_temperature_widens(model, tmp_path):
 def test_survivors_are_those_of_the_filters(model, tmp_path):
     logits = toy.next_token(model, TOKENIZER, "Un chat")
     found = nucleus.compute(logits, lambda token: toy.readable_token(TOKENIZER, token), k=5, p=0.5, min_p=0.3)
-    by_k, by_p, by_min_p = found.kept.values()
+    by_k, by_p, by_min_p = found.masks.values()
     assert by_k.sum() == 5 and by_k[:5].all()
     assert found.probabilities[by_p].sum() <= 0.5 + found.probabilities[0]
     ratio = found.probabilities / found.probabilities[0]

@@ -9,11 +9,11 @@ from gpt_lightning.demos import lora
 @pytest.mark.parametrize("rank", [1, 3, 12])
 def test_the_two_small_matrices_are_the_best_of_their_rank(rank, tmp_path):
     found = lora.compute(12, rank)
-    left, values, right = torch.linalg.svd(found.whole)
+    left, values, right = torch.linalg.svd(found.full)
     best = left[:, :rank] * values[:rank] @ right[:rank]
     torch.testing.assert_close(found.b @ found.a, best, atol=1e-5, rtol=1e-5)
-    share = 1 - (found.whole - best).norm() ** 2 / found.whole.norm() ** 2
-    assert found.kept[rank - 1] == pytest.approx(float(share), abs=1e-5)
+    share = 1 - (found.full - best).norm() ** 2 / found.full.norm() ** 2
+    assert found.shares[rank - 1] == pytest.approx(float(share), abs=1e-5)
     paths = lora.render(found, tmp_path)
     assert [path.name for path in paths] == ["lora.pdf", "lora.png"]
     assert all(path.stat().st_size > 1000 for path in paths)

@@ -53,7 +53,7 @@ def model(vocab_size: int = 257, **options) -> GPTModel:
 
 def losses(one: GPTModel, data: AnswerDataset, rows) -> torch.Tensor:
     batch = data.batch(rows)
-    return one.loss(batch.ids, batch.wanted, batch.where, batch.segments)
+    return one.loss(batch.ids, batch.targets, batch.where, batch.segments)
 
 
 OPTIONS = [{}, {"positions": "rope", "norm": "rmsnorm"}, {"kernels": "reference"}, {"vocab_padding": 64}]
@@ -78,8 +78,8 @@ def test_packed_conversations_do_not_see_each_other(options, data):
     both = losses(one, packed, [0])
     wanted = sum(loss * int(n) for loss, n in zip(each, counts, strict=True)) / int(counts.sum())
     torch.testing.assert_close(both, wanted, atol=1e-5, rtol=1e-5)
-    hidden = one.hidden(packed.batch([0]).ids, segments=packed.batch([0]).segments)
-    alone = [one.hidden(apart.batch([index]).ids) for index in (0, 1)]
+    hidden = one.hidden_states(packed.batch([0]).ids, segments=packed.batch([0]).segments)
+    alone = [one.hidden_states(apart.batch([index]).ids) for index in (0, 1)]
     torch.testing.assert_close(hidden, torch.cat(alone, dim=1), atol=1e-5, rtol=1e-5)
 
 
@@ -128,8 +128,8 @@ def test_a_step_is_the_same_however_it_is_split(data, packing, world, accumulate
             batches = iter(AnswerLoader(dataset, AnswerOrder(dataset, accumulate=accumulate, **options)))
             for _ in range(accumulate):
                 batch = next(batches)
-                loss = one.loss(batch.ids, batch.wanted, batch.where, batch.segments)
-                (loss * len(batch.wanted) * batch.share / (world * accumulate)).backward()
+                loss = one.loss(batch.ids, batch.targets, batch.where, batch.segments)
+                (loss * len(batch.targets) * batch.share / (world * accumulate)).backward()
         return [p.grad.clone() for p in one.parameters()]
 
     whole = gradients(4 * world * accumulate, 1, 1)

@@ -1,4 +1,4 @@
-"""Des fichiers de textes étiquetés à des couples (texte, étiquette), et deux tâches qui ne demandent aucun fichier.
+"""Lire des fichiers de textes étiquetés.
 
 .csv, .tsv       une ligne de titres, une colonne du texte et une de l'étiquette
 .jsonl, .json    {"text": ..., "label": ...}, un objet par ligne, ou une liste
@@ -9,7 +9,7 @@ import csv
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gpt_lightning.data.instruct.formats import BadRow, rows_of
 from gpt_lightning.data.reading import lines_of, read_blocks
@@ -42,7 +42,7 @@ def read_labelled(
     `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
     """
     kind = path.suffix.lower()
-    rows: Iterator[tuple[str, Any]]
+    rows: Iterator[tuple[str, object]]
     if kind == ".txt":
         rows = iter([(str(path), _of_a_folder(path, folder, text_key, label_key))])
     else:
@@ -59,7 +59,7 @@ def read_labelled(
         yield LabelledText(text, label, where, text)
 
 
-def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> Any:
+def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> dict[str, str] | BadRow:
     """Le texte d'un fichier, et le sous-dossier de `folder` où il est : c'est son étiquette."""
     if (text_key, label_key) != COLUMNS:
         raise UserError(
@@ -71,7 +71,7 @@ def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str)
     return {text_key: "".join(read_blocks(path)), label_key: inside[0]}
 
 
-def _value(row: Any, key: str) -> str:
+def _value(row: object, key: str) -> str:
     """Le texte de `key` ; un nombre entier, ou un booléen, est l'étiquette qui s'écrit comme lui."""
     if isinstance(row, BadRow):
         raise row
@@ -90,8 +90,8 @@ def _value(row: Any, key: str) -> str:
     return whole_characters(value.replace("\r\n", "\n")).strip()
 
 
-def _table(path: Path, *keys: str) -> Iterator[tuple[str, Any]]:
-    """(où, la ligne par titre) ; une ligne qui n'a pas le bon nombre de cases est un BadRow."""
+def _table(path: Path, *keys: str) -> Iterator[tuple[str, object]]:
+    """Chaque ligne par titre, et l'endroit où elle est ; c'est un BadRow si elle n'a pas le bon nombre de cases."""
     lines = (f"{line}\n" for line in lines_of(read_blocks(path)))
     first = next(lines, "").strip("\n")
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)

@@ -1,4 +1,4 @@
-"""Le LightningDataModule des textes étiquetés : de fichiers de textes et d'étiquettes aux chargeurs.
+"""Le LightningDataModule des textes étiquetés : il les lit, et en sert les lots.
 
 Légende des formes : B lot, T jetons du plus long texte du lot, N textes, E étiquettes.
 """
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,15 +22,16 @@ from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.wording import number, percent
 
 OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
 
 
-def _root(path: Any) -> Path | None:
-    """Le dossier que `data.path` est, s'il en est un."""
-    found = Path(os.path.expanduser(path)) if isinstance(path, str) else None
-    return found if found is not None and found.is_dir() else None
+def _root(path: str | list[str] | None) -> Path | None:
+    """`data.path`, si c'est un dossier."""
+    folder = Path(os.path.expanduser(path)) if isinstance(path, str) else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 class LabelBatch(NamedTuple):
@@ -38,7 +39,7 @@ class LabelBatch(NamedTuple):
 
     ids: Tensor  # (B, T)
     where: Tensor  # (B,) rangs, dans le lot mis à plat, des derniers jetons
-    wanted: Tensor  # (B,) les étiquettes, par leur rang
+    targets: Tensor  # (B,) les étiquettes, par leur rang
     weights: Tensor  # (B,)
 
 
@@ -47,9 +48,8 @@ class LabelDataset(AnswerDataset):
 
     def __init__(self, texts: Sequence[np.ndarray], labels: Sequence[int], weights: np.ndarray) -> None:
         # un jeton de plus : `AnswerDataset` compte ceux qu'un texte fait lire
-        last = [np.arange(len(ids) + 1) == len(ids) for ids in texts]
         super().__init__(
-            [EncodedConversation(np.append(ids, 0), one) for ids, one in zip(texts, last, strict=True)]
+            [EncodedConversation(np.append(ids, 0), np.arange(len(ids) + 1) == len(ids)) for ids in texts]
         )
         self.labels = np.array(labels, dtype=np.int64)  # (N,)
         self.weights = weights.astype(np.float32)  # (E,)
@@ -60,11 +60,11 @@ class LabelDataset(AnswerDataset):
         for line, index in enumerate(indices):
             ids[line, : self.lengths[index]] = self.rows[index].ids[:-1]
         where = np.arange(len(indices)) * width + self.lengths[list(indices)] - 1
-        wanted = self.labels[list(indices)]
-        return LabelBatch(*map(torch.from_numpy, (ids, where, wanted, self.weights[wanted])))
+        labels = self.labels[list(indices)]
+        return LabelBatch(*map(torch.from_numpy, (ids, where, labels, self.weights[labels])))
 
 
-class LabelledDataModule(RowsDataModule):
+class LabelledDataModule(RowsDataModule[LabelledText]):
     """Lit des textes étiquetés et sert de quoi apprendre leur étiquette.
 
     `source=None` : les fichiers de `path` s'il est donné, sinon les définitions de noms. Les étiquettes sont celles
@@ -133,56 +133,58 @@ class LabelledDataModule(RowsDataModule):
 
         UserError, qui nomme la ligne, si l'un ne se comprend pas.
         """
-        self.tokenizer, self.labels = tokenizer or self.tokenizer, tuple(labels) or self.labels
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+        self.labels = tuple(labels) or self.labels
         self.texts = self.halves()  # {moitié : les textes étiquetés}
         train, val = self.texts["train"], self.texts["val"]
-        known = bool(self.labels)
-        self.labels = self.labels or tuple(sorted({one.label for one in (*train, *val)}))
-        if len({one.label for one in train}) < 2:
+        given = bool(self.labels)
+        self.labels = self.labels or tuple(sorted({row.label for row in (*train, *val)}))
+        if len({row.label for row in train}) < 2:
             raise UserError(
                 f"Tous les textes d'entraînement ont l'étiquette « {train[0].label} » : il en faut deux au moins."
             )
-        for one in (*train, *val):
-            if one.label not in self.labels:
+        for row in (*train, *val):
+            if row.label not in self.labels:
                 listed = ", ".join(self.labels[:8])
                 raise UserError(
-                    f"{one.where} : l'étiquette « {one.label} » n'est pas une de celles du modèle ({listed})."
+                    f"{row.where} : l'étiquette « {row.label} » n'est pas une de celles du modèle ({listed})."
                 )
-        learned = {one.label for one in train}
+        learned = {row.label for row in train}
         if (
-            not known
+            not given
             and self.val_path
-            and (unknown := next((v for v in val if v.label not in learned), None))
+            and (unknown := next((row for row in val if row.label not in learned), None))
         ):
             raise UserError(
                 f"{unknown.where} : aucun texte d'entraînement n'a l'étiquette « {unknown.label} »."
             )
-        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
-            self.tokenizer = self.tokenizer.fit(one.text for one in train)
+        if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
+            self.tokenizer = self.tokenizer.fit(row.text for row in train)
         counts = self.class_counts("train")
         balanced = len(train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         self._cut = 0
         # une évaluation compte chaque texte de la même façon
         weights = {"train": balanced if self.class_weights == "auto" else np.ones(len(counts))}
         self.store = {
-            split: self._encoded(several, weights.get(split, np.ones(len(counts))))
-            for split, several in self.texts.items()
+            split: self._encode_all(rows, weights.get(split, np.ones(len(counts))))
+            for split, rows in self.texts.items()
         }
-        content = [[split, [one[:2] for one in several]] for split, several in self.texts.items()]
+        content = [[split, [row[:2] for row in rows]] for split, rows in self.texts.items()]
         self._digest = hashlib.sha256(json.dumps([content, self.labels]).encode()).hexdigest()
         self.say_skipped()
         self.statistics = Statistics(
             documents=len(train) + len(val),
-            characters=sum(len(one.text) for one in (*train, *val)),
+            characters=sum(len(row.text) for row in (*train, *val)),
             train_tokens=int(self.store["train"].lengths.sum()),
             val_tokens=int(self.store["val"].lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=sum(len(one.text.encode()) for one in val),
+            val_bytes=sum(len(row.text.encode()) for row in val),
         )
         return self.statistics
 
-    def read(self, source: str, path: Any) -> Iterator[LabelledText]:
+    def read(self, source: str, path: str | list[str] | None) -> Iterator[LabelledText]:
         if source in OWN:
             yield from OWN[source](self.limit)
             return
@@ -204,23 +206,23 @@ class LabelledDataModule(RowsDataModule):
             )
         yield from everything[: self.limit]
 
-    def _encoded(self, several: Sequence[LabelledText], weights: np.ndarray) -> LabelDataset:
-        """Les textes, coupés à la fenêtre ; combien l'ont été se dit dans `summary`."""
+    def _encode_all(self, rows: Sequence[LabelledText], weights: np.ndarray) -> LabelDataset:
+        """Encode les textes, coupés à la fenêtre ; `summary` dit combien l'ont été."""
         texts, characters = [], 0
-        for one in several:
-            characters += len(one.text)
+        for row in rows:
+            characters += len(row.text)
             self.progress(characters)
-            ids = self.tokenizer.encode(one.text)
+            ids = self.tokenizer.encode(row.text)
             self._cut += len(ids) > self.max_length
             texts.append(np.array(ids[: self.max_length], dtype=np.int32))
             if not len(texts[-1]):
-                raise UserError(f"{one.where} : ce tokenizer ne lit rien de « {one.text[:40]} ».")
-        return LabelDataset(texts, [self.labels.index(one.label) for one in several], weights)
+                raise UserError(f"{row.where} : ce tokenizer ne lit rien de « {row.text[:40]} ».")
+        return LabelDataset(texts, [self.labels.index(row.label) for row in rows], weights)
 
     def class_counts(self, split: str) -> np.ndarray:
-        """(E,) : combien de textes de cette moitié ont chaque étiquette."""
+        """Compte les textes de cette moitié qui ont chaque étiquette : (E,)."""
         ranks = {label: rank for rank, label in enumerate(self.labels)}
-        return np.bincount([ranks[one.label] for one in self.texts[split]], minlength=len(ranks))
+        return np.bincount([ranks[row.label] for row in self.texts[split]], minlength=len(ranks))
 
     @property
     def summary(self) -> str:
@@ -237,17 +239,17 @@ class LabelledDataModule(RowsDataModule):
     def identity(self) -> str:
         """L'empreinte de ce qui est lu et appris."""
         how = [self.max_length, self.train_split, self.class_weights]
-        known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
-        return hashlib.sha256(known.encode()).hexdigest()[:16]
+        description = json.dumps([self._digest, fingerprint(self.tokenizer), how])
+        return hashlib.sha256(description.encode()).hexdigest()[:16]
 
     def openings(self, count: int = 3) -> list[str]:
         """`count` textes de validation, pour les exemples."""
-        return [one.text for one in self.texts["val"][:count]]
+        return [row.text for row in self.texts["val"][:count]]
 
 
-def _contents(stats: Any, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
-    """Ce qu'un corpus de textes étiquetés contient : `counts` textes d'entraînement par étiquette, `cut` coupés."""
-    most = sorted(counts.items(), key=lambda one: -one[1])
+def _contents(stats: Statistics, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:
+    """La phrase qui décrit un corpus : `counts` textes d'entraînement par étiquette, `cut` textes coupés."""
+    most = sorted(counts.items(), key=lambda pair: -pair[1])
     listed = ", ".join(f"{label} {percent(count / sum(counts.values()))}" for label, count in most[:6])
     more = f" et {len(most) - 6} autres" if len(most) > 6 else ""
     text = (

@@ -1,10 +1,9 @@
-"""Le LightningDataModule des conversations : de fichiers de questions et de réponses aux chargeurs."""
+"""Le LightningDataModule des conversations : il lit des questions et des réponses, et en sert les lots."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -14,11 +13,12 @@ from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, EncodedConver
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
+from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
 from gpt_lightning.wording import number
 
 
-class ConversationDataModule(RowsDataModule):
+class ConversationDataModule(RowsDataModule[Conversation]):
     """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
 
     `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
@@ -80,24 +80,30 @@ class ConversationDataModule(RowsDataModule):
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
-        self.tokenizer = tokenizer or self.tokenizer
-        found = self.halves()
-        self._fit(found["train"])
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+        halves = self.halves()
+        self._fit(halves["train"])
         self.template = template_for(self.template_name, self.tokenizer)
         self.tokenizer = self.template.tokenizer
         digest = hashlib.sha256()
         self.store, self._sizes = {}, dict[str, int]()
-        for split, several in found.items():
-            self.store[split], self._sizes[split] = self._encoded(several)
-            digest.update(json.dumps([split, [one.messages for one in several]]).encode())
+        for split, conversations in halves.items():
+            self.store[split], self._sizes[split] = self._encode_all(conversations)
+            digest.update(
+                json.dumps([split, [conversation.messages for conversation in conversations]]).encode()
+            )
         self._digest = digest.hexdigest()
-        self._questions = [one.messages[:-1] for one in found["val"]]
+        self._questions = [conversation.messages[:-1] for conversation in halves["val"]]
         self.say_skipped()
         train, val = self.store["train"], self.store["val"]
         self.statistics = Statistics(
-            documents=len(found["train"]) + len(found["val"]),
+            documents=len(halves["train"]) + len(halves["val"]),
             characters=sum(
-                len(message.content) for part in found.values() for one in part for message in one.messages
+                len(message.content)
+                for part in halves.values()
+                for conversation in part
+                for message in conversation.messages
             ),
             train_tokens=int(train.lengths.sum()),
             val_tokens=int(val.lengths.sum()),
@@ -107,7 +113,7 @@ class ConversationDataModule(RowsDataModule):
         )
         return self.statistics
 
-    def read(self, source: str, path: Any) -> Iterator[Conversation]:
+    def read(self, source: str, path: str | list[str] | None) -> Iterator[Conversation]:
         if source == "definitions":
             from gpt_lightning.data.dictionary import definitions
 
@@ -117,51 +123,52 @@ class ConversationDataModule(RowsDataModule):
         rows = (row for file in self.files(path).files for row in read_conversations(file, skipped))
         yield from islice(rows, self.limit)
 
-    def _fit(self, several: list[Conversation]) -> None:
-        if hasattr(self.tokenizer, "fit") and not self.tokenizer.vocab_size:
+    def _fit(self, conversations: list[Conversation]) -> None:
+        if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
             from gpt_lightning.tokenizers.template import FINISHED, TITLES
 
             titles = "\n\n".join([*TITLES.values(), FINISHED, *("user\n", "assistant\n", "system\n")])
-            texts = (message.content for one in several for message in one.messages)
+            texts = (message.content for conversation in conversations for message in conversation.messages)
             self.tokenizer = self.tokenizer.fit([titles, *texts])
 
-    def _encoded(self, several: list[Conversation]) -> tuple[AnswerDataset, int]:
-        """Les lignes de ces conversations, et les octets de leurs réponses."""
+    def _encode_all(self, conversations: list[Conversation]) -> tuple[AnswerDataset, int]:
+        """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses."""
         rows, size, characters = [], 0, 0
-        for one in several:
-            characters += sum(len(message.content) for message in one.messages)
+        for conversation in conversations:
+            characters += sum(len(message.content) for message in conversation.messages)
             self.progress(characters)
-            kept = self._fitting(one)
-            if kept is None:
+            beginning = self._cut_to_window(conversation)
+            if beginning is None:
                 sentence = (
-                    f"{one.where} : la première question et sa réponse dépassent "
+                    f"{conversation.where} : la première question et sa réponse dépassent "
                     f"data.max_length={self.max_length} jetons"
                 )
                 if self.errors == "strict" and self.source == "files":
                     raise UserError(f"{sentence} (ou data.errors=skip).")
                 self.skipped.append(sentence)
                 continue
-            messages_kept, row = kept
+            messages, row = beginning
             rows.append(row)
-            answers = (
-                messages_kept if not self.mask_prompt else [m for m in messages_kept if m.role == "assistant"]
+            size += sum(
+                len(message.content.encode())
+                for message in messages
+                if message.role == "assistant" or not self.mask_prompt
             )
-            size += sum(len(message.content.encode()) for message in answers)
         if not rows:
             raise UserError(f"Aucune conversation ne tient en data.max_length={self.max_length} jetons.")
         bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
         return AnswerDataset(rows, bins), size
 
-    def _fitting(self, one: Conversation) -> tuple[list[Message], EncodedConversation] | None:
+    def _cut_to_window(self, conversation: Conversation) -> tuple[list[Message], EncodedConversation] | None:
         """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse."""
-        kept = list(one.messages)
-        while kept:
-            if kept[-1].role == "assistant":
-                ids, mask = self.template.render(kept)
+        messages = list(conversation.messages)
+        while messages:
+            if messages[-1].role == "assistant":
+                ids, mask = self.template.render(messages)
                 if len(ids) <= self.max_length + 1:
                     learned = np.array(mask) if self.mask_prompt else np.ones(len(ids), dtype=bool)
-                    return kept, EncodedConversation(np.array(ids, dtype=np.int32), learned)
-            kept.pop()
+                    return messages, EncodedConversation(np.array(ids, dtype=np.int32), learned)
+            messages.pop()
         return None
 
     @property
@@ -186,8 +193,8 @@ class ConversationDataModule(RowsDataModule):
     def identity(self) -> str:
         """L'empreinte de ce qui est lu et appris."""
         how = [self.template_name, self.mask_prompt, self.packing, self.max_length, self.train_split]
-        known = json.dumps([self._digest, fingerprint(self.tokenizer), how])
-        return hashlib.sha256(known.encode()).hexdigest()[:16]
+        description = json.dumps([self._digest, fingerprint(self.tokenizer), how])
+        return hashlib.sha256(description.encode()).hexdigest()[:16]
 
     def answer_bytes(self, *splits: str) -> int:
         """Les octets de texte appris dans ces moitiés."""
@@ -195,5 +202,6 @@ class ConversationDataModule(RowsDataModule):
 
     def openings(self, count: int = 3) -> list[str]:
         """Les questions de `count` conversations de validation, pour les réponses d'exemple."""
-        asked = [[one for one in several if one.role == "user"] for several in self._questions[:count]]
-        return [several[-1].content for several in asked]
+        questions = self._questions[:count]
+        users = [[message for message in question if message.role == "user"] for question in questions]
+        return [messages[-1].content for messages in users]

@@ -1,1 +1,1 @@
-"""Rien ici ne change un résultat : ce dossier calcule la même chose, plus vite, et l'on peut ne pas le lire."""
+"""Rien ici ne change un résultat : ce dossier calcule la même chose, plus vite, et l'on peut le sauter."""

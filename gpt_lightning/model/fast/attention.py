@@ -45,22 +45,22 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         shape, scale = q.shape, q.shape[-1] ** -0.5
-        q, k, v = (one.flatten(0, 1) for one in (q, k, v))  # (N, T, D)
+        q, k, v = (heads.flatten(0, 1) for heads in (q, k, v))  # (N, T, D)
         future = torch.full(shape[-2:-1] * 2, float("-inf"), dtype=q.dtype, device=q.device).triu(1)
         weights = torch.softmax(torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=scale), -1)
-        kept, drawn = torch.native_dropout(weights, dropout, True) if dropout else (weights, None)
-        ctx.save_for_backward(q, k, v, weights, kept, drawn)
+        dropped, mask = torch.native_dropout(weights, dropout, True) if dropout else (weights, None)
+        ctx.save_for_backward(q, k, v, weights, dropped, mask)
         ctx.scale, ctx.dropout = scale, dropout
-        return torch.bmm(kept, v).view(shape)
+        return torch.bmm(dropped, v).view(shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, weights, kept, drawn = ctx.saved_tensors
+        q, k, v, weights, dropped, mask = ctx.saved_tensors
         shape, grad = grad.shape, grad.flatten(0, 1)
         grad_weights = torch.bmm(grad, v.mT)
-        if drawn is not None:
-            grad_weights *= drawn.to(grad.dtype) / (1 - ctx.dropout)
+        if mask is not None:
+            grad_weights *= mask.to(grad.dtype) / (1 - ctx.dropout)
         # la softmax : d scores = poids * (d poids - Σ poids d poids)
         scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scale)
         grad_q, grad_k = torch.bmm(scores, k), torch.bmm(scores.mT, q)
-        return grad_q.view(shape), grad_k.view(shape), torch.bmm(kept.mT, grad).view(shape), None
+        return grad_q.view(shape), grad_k.view(shape), torch.bmm(dropped.mT, grad).view(shape), None

@@ -44,8 +44,8 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, targets: Tensor, vocab_size:
             return _LinearCrossEntropy.apply(x, weight, targets, vocab_size, dtype)
         head, rows = weight[:vocab_size].to(dtype), _rows_at_once(vocab_size, dtype)
         losses = [
-            F.cross_entropy((part.to(dtype) @ head.T).float(), wanted, reduction="sum")
-            for part, wanted in zip(x.split(rows), targets.split(rows), strict=True)
+            F.cross_entropy((part.to(dtype) @ head.T).float(), labels, reduction="sum")
+            for part, labels in zip(x.split(rows), targets.split(rows), strict=True)
         ]
         return torch.stack(losses).sum() / len(x)
 
@@ -70,9 +70,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # des lignes alignées sur 64 nombres : le produit y gagne un dixième en float32
         buffer = torch.empty(at_once, -(-vocab_size // 64) * 64, dtype=dtype, device=x.device)[:, :vocab_size]
         for start in range(0, len(x), at_once):
-            rows, wanted = inputs[start : start + at_once], targets[start : start + at_once, None]
+            rows, labels = inputs[start : start + at_once], targets[start : start + at_once, None]
             logits = torch.mm(rows, head.T, out=buffer[: len(rows)])
-            for part, target in zip(logits.split(piece), wanted.split(piece), strict=True):
+            for part, target in zip(logits.split(piece), labels.split(piece), strict=True):
                 total += _softmax_minus_one_hot(part, target)
             # d perte / d logits = (softmax - un_en_la_cible) / N ; le 1 / N attend que les matrices soient petites
             torch.mm(logits, head, out=grad_x[start : start + at_once])
@@ -97,12 +97,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_minus_one_hot(logits: Tensor, targets: Tensor) -> Tensor:
-    """Remplace les logits (R, V) par softmax(logits) - un_en_la_cible, et rend la somme des pertes : (R, 1) -> ()."""
+    """Remplace les logits (R, V) par softmax(logits) - un_en_la_cible ; renvoie la somme des pertes : (R, 1) -> ()."""
     p = logits.float()  # les logits mêmes en float32, une copie sinon
-    wanted, top = p.gather(1, targets), p.amax(1, keepdim=True)
+    target_logits, top = p.gather(1, targets), p.amax(1, keepdim=True)
     torch.softmax(p, 1, out=p)
     # le plus probable ne s'annule jamais : log Σ exp = son logit - log(sa probabilité)
-    total = (top - p.amax(1, keepdim=True).log() - wanted).sum()
+    total = (top - p.amax(1, keepdim=True).log() - target_logits).sum()
     p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
     logits.copy_(p)
     return total

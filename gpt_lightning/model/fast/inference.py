@@ -5,7 +5,6 @@ dans aucun fichier.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ class JoinedAttention(MultiHeadAttention):
         )  # ses poids existent déjà : il n'y a rien à construire d'après une configuration
         self.layer, self.n_heads = att.layer, att.n_heads
         self.head_dim, self.drop_rate = att.head_dim, att.drop_rate
-        self.W_qkv: nn.Module = _joined(att.W_query, att.W_key, att.W_value)
+        self.W_qkv: nn.Module = _join(att.W_query, att.W_key, att.W_value)
         self._attention, self.out_proj, self.rotary = att._attention, att.out_proj, att.rotary
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,14 +36,14 @@ class JoinedAttention(MultiHeadAttention):
         return q, k, v
 
 
-def _joined(*parts: nn.Linear) -> Linear:
+def _join(*parts: nn.Linear) -> Linear:
     """Une couche linéaire qui calcule, bout à bout, ce que calculent celles-ci."""
     first = parts[0]
-    joined = Linear(first.in_features, len(parts) * first.out_features, bias=first.bias is not None)
-    joined.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
-    if joined.bias is not None:
-        joined.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), requires_grad=False)
-    return joined
+    layer = Linear(first.in_features, len(parts) * first.out_features, bias=first.bias is not None)
+    layer.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), requires_grad=False)
+    return layer
 
 
 class PackedLinear(nn.Module):
@@ -129,7 +128,7 @@ class CudaGraph:
     def __init__(self, step: Step) -> None:
         self._step = step
         self._cache: KVCache | None = None
-        self._graph: Any
+        self._graph: torch.cuda.CUDAGraph
         self._ids: Tensor
         self._logits: Tensor
 
