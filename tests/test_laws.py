@@ -165,21 +165,14 @@ def test_the_inference_keys_stand_once():
         )
 
 
-# participes, en fin de nom ou devant une préposition : une fonction est un verbe, un nom, ou is_/has_
+# une fonction est un verbe, un nom, ou is_/has_ ; un participe n'y est qu'un adjectif, devant un nom ou après un verbe
 IRREGULAR = (
     "kept held taken given written known told shown seen sent found built drawn grown heard said begun gone done made "
-    "lost met paid thrown chosen broken hidden bound left"
+    "lost met paid thrown chosen broken bound left"
 )
-NOT_A_PARTICIPLE = {
-    "need",
-    "feed",
-    "seed",
-    "speed",
-    "embed",
-    "exceed",
-    "hidden",
-}  # hidden : le flux caché d'un modèle
+NOT_A_PARTICIPLE = {"need", "feed", "seed", "speed", "embed", "exceed"}
 IMPOSED = {"named", "connection_made", "connection_lost", "data_received"}  # un `_target_` ; asyncio
+VERBS = {"is", "has", "compose", "leave", "read", "say", "log", "check"}
 PREPOSITIONS = {"to", "by", "with", "from", "of", "in", "at", "on", "for", "as"}
 
 
@@ -193,13 +186,10 @@ def test_a_function_is_not_named_by_a_participle(path):
     for node in ast.walk(TREES[path]):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name in IMPOSED:
             continue
-        words = [word for word in node.name.strip("_").split("_") if word]
-        if not words or words[0] in ("is", "has"):
+        words = [word for word in node.name.split("_") if word]
+        if not words or words[0] in VERBS:
             continue
-        before_preposition = any(
-            is_participle(word) and after in PREPOSITIONS
-            for word, after in zip(words, words[1:], strict=False)
-        )
+        before_preposition = is_participle(words[0]) and words[1:2] and words[1] in PREPOSITIONS
         if is_participle(words[-1]) or before_preposition:
             guilty.append(f"{node.name} (ligne {node.lineno})")
     assert guilty == []
@@ -209,14 +199,23 @@ EMPTY_WORDS = {"one", "found", "known", "kept", "whole"}  # des noms qui ne nomm
 
 
 def test_local_names_name_something():
-    uses = [
-        f"{named(path)}:{node.lineno}"
-        for path, tree in TREES.items()
+    """`whole`, la vérification de errors.py, est un nom de fonction."""
+    uses = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            name = node.id if isinstance(node, ast.Name) else node.arg if isinstance(node, ast.arg) else None
+            if name in EMPTY_WORDS and not (name == "whole" and imports_whole(tree)):
+                uses.append(f"{named(path)}:{node.lineno} {name}")
+    assert uses == ["decoding/batching.py:40 kept"]  # ce que les filtres gardent
+
+
+def imports_whole(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "gpt_lightning.errors"
+        and any(alias.name == "whole" for alias in node.names)
         for node in ast.walk(tree)
-        if (isinstance(node, ast.Name) and node.id in EMPTY_WORDS)
-        or (isinstance(node, ast.arg) and node.arg in EMPTY_WORDS)
-    ]
-    assert len(uses) <= 60, uses
+    )
 
 
 def test_any_is_rare():
@@ -224,4 +223,4 @@ def test_any_is_rare():
     uses = sum(
         isinstance(node, ast.Name) and node.id == "Any" for tree in TREES.values() for node in ast.walk(tree)
     )
-    assert uses < 150
+    assert uses < 100

@@ -27,7 +27,7 @@ class GPTClassifier(GPTModel):
     def classify(self, ids: Tensor, where: Tensor) -> Tensor:
         """Les notes de chaque texte : (B, T), (N,) -> (N, E). `where` sont les rangs, dans le lot mis à plat, des
         derniers jetons ; ce qui les suit n'est pas vu."""
-        return self.class_head(self.hidden_states(ids).flatten(0, 1)[where])
+        return self.class_head(self.hidden(ids).flatten(0, 1)[where])
 
 
 def labels_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -167,16 +167,14 @@ class GPTModel(nn.Module):
 
         Avec un cache, `ids` continue les jetons qu'il contient. Sans lui, T <= context_length, sinon UserError.
         """
-        x = self.hidden_states(ids, cache)  # (B, T, C)
+        x = self.hidden(ids, cache)  # (B, T, C)
         return self.out_head(x)[..., : self.config.vocab_size]  # (B, T, V)
 
     def next_logits(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Les logits du jeton qui suit `ids`, seuls calculés : (B, T) -> (B, V)."""
-        return self.out_head(self.hidden_states(ids, cache)[:, -1])[:, : self.config.vocab_size]
+        return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]
 
-    def hidden_states(
-        self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None
-    ) -> Tensor:
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:
         """Le flux résiduel normalisé, juste avant la tête : (B, T) -> (B, T, C).
 
         `segments` (B, T) donne à chaque jeton le rang de son texte : les positions repartent de zéro à chacun, et aucun
@@ -215,9 +213,9 @@ class GPTModel(nn.Module):
         """L'entropie croisée moyenne en nats des jetons `targets`, un par position : (B, T), (B, T) -> ().
 
         Avec `where`, les rangs de N positions dans le lot mis à plat, seules celles-ci atteignent la tête, et `targets`
-        sont leurs N jetons : (B, T), (N,), (N,) -> (). `segments` : voir `hidden_states`.
+        sont leurs N jetons : (B, T), (N,), (N,) -> (). `segments` : voir `hidden`.
         """
-        x = self.hidden_states(ids, segments=segments)  # (B, T, C)
+        x = self.hidden(ids, segments=segments)  # (B, T, C)
         if where is not None:
             x = x.flatten(0, 1)[where]  # (N, C)
         return self._kernels.head_loss(x, self.out_head, targets, self.config.vocab_size)

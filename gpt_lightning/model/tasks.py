@@ -84,7 +84,7 @@ def score(
             x, y = rows[:, :-1].to(device), rows[:, 1:].to(device)  # (B, T), (B, T)
             new = torch.tensor([length - count for _, _, count in group], device=device)
             fresh = torch.arange(length, device=device) >= new[:, None]  # (B, T) pas encore prédits
-            hidden, targets = model.hidden_states(x)[fresh], y[fresh]
+            hidden, targets = model.hidden(x)[fresh], y[fresh]
             mean = _mean_loss(model, hidden, targets)
             total, scored = total + float(mean) * len(targets), scored + len(targets)
             progress(scored, len(ids) - 1)
@@ -108,7 +108,7 @@ def score_answers(
     with torch.inference_mode():
         for batch in batches:
             segments = None if batch.segments is None else batch.segments.to(device)
-            hidden = model.hidden_states(batch.ids.to(device), segments=segments).flatten(0, 1)
+            hidden = model.hidden(batch.ids.to(device), segments=segments).flatten(0, 1)
             mean = _mean_loss(model, hidden[batch.where.to(device)], batch.targets.to(device))
             total += float(mean) * len(batch.targets)
             scored += len(batch.targets)

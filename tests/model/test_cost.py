@@ -77,7 +77,7 @@ def test_activation_memory_is_what_autograd_keeps(options):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.hidden_states(torch.zeros(8, 64, dtype=torch.long))
+        model.hidden(torch.zeros(8, 64, dtype=torch.long))
     measured = sum(size for size, _ in kept.values())
     estimated = cost.training_memory(one, batch_size=8, length=64, fused_attention=not one.drop_rate)[
         "activations"

@@ -78,8 +78,8 @@ def test_packed_conversations_do_not_see_each_other(options, data):
     both = losses(one, packed, [0])
     wanted = sum(loss * int(n) for loss, n in zip(each, counts, strict=True)) / int(counts.sum())
     torch.testing.assert_close(both, wanted, atol=1e-5, rtol=1e-5)
-    hidden = one.hidden_states(packed.batch([0]).ids, segments=packed.batch([0]).segments)
-    alone = [one.hidden_states(apart.batch([index]).ids) for index in (0, 1)]
+    hidden = one.hidden(packed.batch([0]).ids, segments=packed.batch([0]).segments)
+    alone = [one.hidden(apart.batch([index]).ids) for index in (0, 1)]
     torch.testing.assert_close(hidden, torch.cat(alone, dim=1), atol=1e-5, rtol=1e-5)
 
 
