@@ -62,7 +62,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
             f"ckpt_path= continue l'exécution dans son dossier, {run} : retirez output_dir={asked}, "
             f"ou partez de ses poids avec init_from=."
         )
-    checkpoint = _first_undamaged(checkpoint, run, value_of("strict_resume", overrides))
+    checkpoint = _newest_readable(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
@@ -72,7 +72,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     return [*old, *where, *rest]
 
 
-def _first_undamaged(checkpoint: Path, run: Path, strict: str | None) -> Path:
+def _newest_readable(checkpoint: Path, run: Path, strict: str | None) -> Path:
     """`checkpoint` s'il est entier, sinon le plus récent de `run` qui l'est. UserError s'il ne se reprend pas."""
     from gpt_lightning.weights.loading import first_whole, resumable
 

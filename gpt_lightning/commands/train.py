@@ -49,7 +49,7 @@ def train(settings: Settings) -> float:
     shared = prepare_data(data, start.tokenizer, start.labels)
     planned = plan.plan_run(used, data, machine.world_size, done)
     if done is not None and plan.is_over(planned, done):
-        return engine.nothing_left(done, callbacks)
+        return engine.finish_without_training(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
     used = engine.decide(used, gpt, machine, seconds)

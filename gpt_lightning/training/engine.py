@@ -149,7 +149,7 @@ def choose_callbacks(
     return [*allowed, StopOnSignal(received), Finish()]
 
 
-def nothing_left(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
+def finish_without_training(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
     """L'entraînement repris a fait tous ses pas : le journal le dit ; renvoie sa dernière perte de validation.
 
     Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.

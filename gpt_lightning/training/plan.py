@@ -27,17 +27,17 @@ class Plan:
     @property
     def epochs(self) -> float | None:
         """Le nombre d'époques, à virgule."""
-        steps = self._steps_left
+        steps = self._remaining_steps
         return None if steps is None else self.done_epochs + steps / self.steps_per_epoch
 
     @property
     def total_tokens(self) -> int | None:
         """Le nombre de jetons lus en tout, tous processus compris."""
-        steps = self._steps_left
+        steps = self._remaining_steps
         return None if steps is None else self.done_tokens + steps * self.tokens_per_step
 
     @property
-    def _steps_left(self) -> int | None:
+    def _remaining_steps(self) -> int | None:
         return None if self.total_steps is None else self.total_steps - self.done_steps
 
 
