@@ -19,6 +19,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S)
     for line in block.splitlines()
     if re.search(r"(python|torchrun.*) (train\.py|generate\.py|-m gpt_lightning)", line)
+    and name != "contribuer.md"  # tests/test_recipes.py les exécute
 ]
 
 
@@ -49,14 +50,14 @@ def test_the_index_names_every_page():
     )
 
 
-def definitions(text: str, tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Le nom et le texte de chaque définition : celles du fichier, et celles de ses classes."""
+def definitions(text: str, tree: ast.AST, inside: str = "") -> Iterator[tuple[str, str]]:
+    """Le nom et le texte de chaque définition : celles du fichier, et celles de ses classes (« Classe.méthode »)."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-            yield node.name, textwrap.dedent("\n".join(lines))
+            yield inside + node.name, textwrap.dedent("\n".join(lines))
         if isinstance(node, ast.ClassDef):
-            yield from definitions(text, node)
+            yield from definitions(text, node, f"{node.name}.")
 
 
 QUOTES = [
@@ -73,7 +74,8 @@ def sources() -> dict[str, set[str]]:
     for path in (ROOT / "gpt_lightning").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for name, source in definitions(text, ast.parse(text)):
-            found.setdefault(name, set()).add(source)
+            for known in {name, name.rpartition(".")[2]}:  # une page cite aussi une méthode seule
+                found.setdefault(known, set()).add(source)
     return found
 
 
