@@ -40,7 +40,7 @@ def test_links_and_files_exist(path):
     text = path.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (path.parent / link).exists(), link
-    for name in re.findall(r"`((?:gpt_lightning|tests|benchmarks)/[\w/.]+)`", text):
+    for name in re.findall(r"(?<!Créez )`((?:gpt_lightning|tests|benchmarks)/[\w/.]+)`", text):
         assert (ROOT / name).exists(), name
 
 
@@ -63,6 +63,7 @@ def definitions(text: str, tree: ast.AST, inside: str = "") -> Iterator[tuple[st
 QUOTES = [
     (page, name, quote)
     for page, text in TEXTS.items()
+    if page != "contribuer.md"  # du code à ajouter : tests/test_recipes.py l'ajoute
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.S)
     for name, quote in definitions(block, ast.parse(block))
 ]

@@ -1,9 +1,16 @@
-"""Les pages sont écrites pour être lues : des phrases courtes, et vraies."""
+"""Les pages sont écrites pour être lues, et vraies : phrases courtes, commandes, fichiers, clés, images, mesures."""
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from gpt_lightning.cli.composition import choices, compose
+from gpt_lightning.commands import COMMANDS
+from tests.test_floors import INSIDE, TOP
+from tests.test_readme import composes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,12 +24,13 @@ def paragraphs(text: str) -> list[str]:
     text = re.sub(r"!\[[^]]*\]\([^)]*\)", "", text)  # une image
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)  # un lien : ce qui s'en lit
     text = re.sub(r"`[^`]+`", "code", text)
-    return re.split(r"\n\s*\n|\n(?=\s*(?:[*-]|\d+\.|#+) )|(?<=\n)(#+ .*)\n", text)
+    text = re.sub(r"^(#+ .*)$", r"\n\1\n", text, flags=re.M)
+    return re.split(r"\n\s*\n|\n(?=\s*(?:[*-]|\d+\.) )", text)
 
 
 def sentences(text: str) -> list[str]:
     """Les phrases d'une page ; une phrase finit à « . », « ! », « ? », ou avec son paragraphe."""
-    whole = [re.sub(r"\s+", " ", one) for one in paragraphs(text) if one]
+    whole = [re.sub(r"\s+", " ", one).strip() for one in paragraphs(text)]
     parts = [part for one in whole for part in re.split(r"(?<![. ]\.)(?<=[.!?])[*»)]* (?=\S)", one)]
     return [part for part in parts if words(part)]
 
@@ -43,5 +51,162 @@ def test_a_sentence_is_read_in_one_breath(path):
 
 
 def test_sentences_are_counted_as_they_are_read():
-    text = "# Un titre\nUne phrase `a b c` longue. Deux ! Trois ?\n\n* un\n* deux\n  suite\n\n| a | b |\n\n```\nx\n```\n"
-    assert sentences(text) == ["# Un titre", "Une phrase code longue.", "Deux !", "Trois ?", "* un", "* deux suite"]
+    text = "# Un titre\nUne phrase `a b c` longue. Deux ! Trois ?\n\n* un\n* deux\n  suite\n\n| a |\n\n```\nx\n```\n"
+    assert sentences(text) == [
+        "# Un titre",
+        "Une phrase code longue.",
+        "Deux !",
+        "Trois ?",
+        "* un",
+        "* deux suite",
+    ]
+
+
+TEXTS = {named(path): path.read_text(encoding="utf-8") for path in PAGES}
+ENGLISH = (ROOT / "README.en.md").read_text(encoding="utf-8")
+RUN_FILES = {"config.yaml", "environment.yaml", "multirun.yaml"}  # ce qu'une exécution écrit
+FILES = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if ".venv" not in path.parts}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def codes(page: str) -> Iterator[str]:
+    """Ce qu'une page dit entre accents graves, hors des blocs, et hors des fichiers qu'une recette crée."""
+    text = re.sub(r"^```.*?^```$", "", TEXTS[page], flags=re.S | re.M)
+    made = re.findall(r"^Créez `([^`]+)`", text, flags=re.M)
+    for code in re.findall(r"`([^`]+)`", text):
+        if code not in made:
+            yield " ".join(code.split())
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_word_is_a_calque(page):
+    calques = r"tuyau|mandataire|\btubes?\b|classement|(est|sont) une phrase|l'ont été est dit"
+    assert re.findall(calques, TEXTS[page]) == []
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_command_in_a_sentence_composes(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in codes(page):
+        if re.match(r"python (train\.py|generate\.py|-m gpt_lightning( |$))", code) and not re.search(
+            r"\.\.\.| --", code
+        ):
+            # « python train.py -m » ou « <commande> » : le début d'une commande
+            assert "<" in code or code.endswith(" -m") or composes(code), code
+
+
+@pytest.mark.parametrize("page", [*TEXTS, "README.en.md"])
+def test_a_make_target_exists(page):
+    text = TEXTS.get(page, ENGLISH)
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.M):
+        assert re.search(rf"^{target}:", MAKEFILE, flags=re.M), target
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_file_that_a_page_names_exists(page):
+    """Par son chemin, ou par sa fin : « filters.py », « data/corpus.py »."""
+    for code in codes(page):
+        if re.fullmatch(r"[\w./-]+\.(py|yaml|md|js|toml|txt)|(gpt_lightning|conf|docs|tests)/[\w/.-]+", code):
+            name = code.rstrip("/")
+            known = name in FILES or any(one.endswith(f"/{name}") for one in FILES)
+            assert known or name in RUN_FILES or name.startswith("mon_"), code
+
+
+GROUPS = ("model", "data", "optim", "decoding", "trainer", "callbacks", "logger", "tokenizer", "lora")
+
+
+def flat(values: dict, prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+
+
+@pytest.fixture(scope="module")
+def keys() -> set[str]:
+    """Toutes les clés de conf/, avec des points."""
+    found = {key for name in COMMANDS for key in flat(compose(name))}
+    for group in (*GROUPS, "experiment"):
+        for choice in choices(group):
+            found |= {*flat(compose("train", f"{group}={choice}"))}
+    return found
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_key_that_a_page_names_exists(page, keys):
+    for code in codes(page):
+        named_key = re.fullmatch(rf"((?:{'|'.join(GROUPS)})\.[a-z_]\w*(?:\.\w+)*)(=.*)?", code)
+        if named_key and not code.endswith((".json", ".md", ".py", ".yaml")):
+            assert named_key[1] in keys, code
+
+
+def test_every_image_is_shown_once_at_least_and_every_image_shown_exists():
+    shown = {
+        str((ROOT / page).parent.joinpath(link).resolve().relative_to(ROOT))
+        for page, text in {**TEXTS, "README.en.md": ENGLISH}.items()
+        for link in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
+    }
+    assert shown == {one for one in FILES if one.startswith("docs/images/")}
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if page.startswith("README")])
+def test_the_readme_links_exist(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+MEASURED = re.compile(r"(\d+(?: \d{3})*(?:,\d+)?) ?(?:%|x(?= |\)|,|\.)|ms\b|jetons/s|nats? par jeton)")
+BENCHMARKS = "".join(
+    (ROOT / "benchmarks" / name).read_text(encoding="utf-8") for name in ("RESULTS.md", "NOTES.md")
+)
+# ce qu'un article dit, et ce que le texte de la page calcule
+SAID = {
+    "docs/affinage.md": {"95,00", "98,33"},
+    "docs/entrainement.md": {"39"},
+    "docs/instructions.md": {"0,53"},
+}
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if page != "docs/configuration.md"])
+def test_a_measure_is_one_of_the_benchmarks_and_its_section_says_so(page):
+    text = re.sub(r"^```.*?^```$", "", TEXTS[page], flags=re.S | re.M)
+    for section in re.split(r"^##? ", text, flags=re.M):
+        figures = set(MEASURED.findall(section)) - SAID.get(page, set())
+        assert not figures or "benchmarks/" in section, (section.partition("\n")[0], figures)
+        assert {one for one in figures if one not in BENCHMARKS} == set()
+
+
+def test_the_tree_has_each_file_once_in_order():
+    tree = re.search(r"^## L'arbre$.*?^```text\n(.*?)^```$", TEXTS["docs/contribuer.md"], flags=re.S | re.M)
+    assert tree is not None
+    rooms = ["__init__", "__main__", *(room for room in INSIDE), *sorted(TOP)]
+    package = ROOT / "gpt_lightning"
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+
+    def place(name: str) -> tuple[int, str]:
+        return rooms.index(name.partition("/")[0].removesuffix(".py")), name
+
+    assert [line.split()[0] for line in tree[1].splitlines()] == sorted(files, key=place)
+    assert all(len(line.split()) > 1 for line in tree[1].splitlines())  # et ce qu'il fait
+
+
+def test_the_glossary_is_sorted():
+    words_of = re.findall(
+        r"^\| ([^|]+?) \| [^|]+ \| [^|]+\. \| [^|]+ \|$", TEXTS["docs/glossaire.md"], flags=re.M
+    )
+    plain = [unicodedata.normalize("NFKD", one.lower()).encode("ascii", "ignore") for one in words_of]
+    assert len(plain) > 50 and plain == sorted(set(plain))
+    assert len(plain) == len(re.findall(r"^\| ", TEXTS["docs/glossaire.md"], flags=re.M)) - 1  # le titre
+
+
+def test_the_hour_is_an_hour():
+    minutes = re.findall(r"^\| (\d+) \|", TEXTS["docs/lire-le-code.md"], flags=re.M)
+    assert sum(map(int, minutes)) == 60
+
+
+def test_both_readmes_have_the_same_shape():
+    def shape(text: str) -> list[str]:
+        return re.findall(r"^(#+|```\w*|\||!|\d\. |\* )", text, flags=re.M)
+
+    assert shape(TEXTS["README.md"]) == shape(ENGLISH)
+    assert len(TEXTS["README.md"].splitlines()) <= 290
