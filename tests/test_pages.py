@@ -155,7 +155,9 @@ def test_the_readme_links_exist(page):
         assert link.startswith("http") or (ROOT / link).exists(), link
 
 
-MEASURED = re.compile(r"(\d+(?: \d{3})*(?:,\d+)?) ?(?:%|x(?= |\)|,|\.)|ms\b|jetons/s|nats? par jeton)")
+MEASURED = re.compile(
+    r"(?<![\w,])(\d+(?: \d{3})*(?:,\d+)?) ?(?:%|x(?= |\)|,|\.)|m?s\b(?!')|jetons/s|nats? par jeton|Go\b|fois\b)"
+)
 BENCHMARKS = "".join(
     (ROOT / "benchmarks" / name).read_text(encoding="utf-8") for name in ("RESULTS.md", "NOTES.md")
 )
