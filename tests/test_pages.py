@@ -208,6 +208,18 @@ def test_the_hour_is_an_hour():
     assert sum(map(int, minutes)) == 60
 
 
+@pytest.mark.parametrize("page", ["docs/lire-le-code.md", "README.md"])
+def test_what_a_row_names_is_in_its_file(page):
+    """« | fichier | `Classe.méthode` ... | » : chaque nom est dans le fichier."""
+    for row in re.findall(r"^\|.*$", TEXTS[page], flags=re.M):
+        found = re.findall(r"`([^` ]+)`", row)
+        paths = [one for one in found if one in FILES and one.endswith((".py", ".yaml"))]
+        for name in found if paths else ():
+            if name not in paths:
+                text = (ROOT / paths[0]).read_text(encoding="utf-8")
+                assert all(re.search(rf"\b{part}\b", text) for part in name.split(".")), (paths[0], name)
+
+
 def test_both_readmes_have_the_same_shape():
     def shape(text: str) -> list[str]:
         return re.findall(r"^(#+|```\w*|\||!|\d\. |\* )", text, flags=re.M)
