@@ -19,6 +19,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S)
     for line in block.splitlines()
     if re.search(r"(python|torchrun.*) (train\.py|generate\.py|-m gpt_lightning)", line)
+    and name != "contribuer.md"  # tests/test_recipes.py les exécute
 ]
 
 
@@ -39,7 +40,7 @@ def test_links_and_files_exist(path):
     text = path.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("http") or (path.parent / link).exists(), link
-    for name in re.findall(r"`((?:gpt_lightning|tests|benchmarks)/[\w/.]+)`", text):
+    for name in re.findall(r"(?<!Créez )`((?:gpt_lightning|tests|benchmarks)/[\w/.]+)`", text):
         assert (ROOT / name).exists(), name
 
 
@@ -49,19 +50,20 @@ def test_the_index_names_every_page():
     )
 
 
-def definitions(text: str, tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Le nom et le texte de chaque définition : celles du fichier, et celles de ses classes."""
+def definitions(text: str, tree: ast.AST, inside: str = "") -> Iterator[tuple[str, str]]:
+    """Le nom et le texte de chaque définition : celles du fichier, et celles de ses classes (« Classe.méthode »)."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-            yield node.name, textwrap.dedent("\n".join(lines))
+            yield inside + node.name, textwrap.dedent("\n".join(lines))
         if isinstance(node, ast.ClassDef):
-            yield from definitions(text, node)
+            yield from definitions(text, node, f"{node.name}.")
 
 
 QUOTES = [
     (page, name, quote)
     for page, text in TEXTS.items()
+    if page != "contribuer.md"  # du code à ajouter : tests/test_recipes.py l'ajoute
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.S)
     for name, quote in definitions(block, ast.parse(block))
 ]
@@ -73,7 +75,8 @@ def sources() -> dict[str, set[str]]:
     for path in (ROOT / "gpt_lightning").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for name, source in definitions(text, ast.parse(text)):
-            found.setdefault(name, set()).add(source)
+            for known in {name, name.rpartition(".")[2]}:  # une page cite aussi une méthode seule
+                found.setdefault(known, set()).add(source)
     return found
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gpt_lightning.cli import effects, habits
 from gpt_lightning.cli.arguments import take_free_text
-from gpt_lightning.cli.composition import compose
-from gpt_lightning.commands import COMMANDS
+from gpt_lightning.cli.composition import compose_resolved
+from gpt_lightning.cli.targets import build, resolve
+from gpt_lightning.commands import COMMANDS, ineffective
+from gpt_lightning.training.run_config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,15 +41,26 @@ def parsed(line: str) -> tuple[str, list[str]]:
 
 
 def composes(line: str) -> bool:
-    """La commande se compose, avec la première valeur de chaque clé d'un balayage."""
+    """La commande se compose, avec la première valeur de chaque clé d'un balayage, et passe ses contrôles.
+
+    Ce sont ceux de la commande elle-même : les habitudes, les clés sans effet, les réglages, la stratégie. UserError.
+    """
     name, typed = parsed(line)
     if not name:
         return line.split()[-1] == "gpt_lightning"  # la liste des commandes
-    overrides, texts = take_free_text(typed)
+    overrides, texts = take_free_text(habits.check_arguments(typed, name))
     values = [o for o in overrides if not o.startswith("-")]
     sweep = "-m" in overrides
     singles = [re.sub(r"=([^'\[{,]*),.*", r"=\1", value) if sweep else value for value in values]
-    cfg = compose(name, *singles)
+    singles = effects.with_own_text(singles, name)
+    folder = ["output_dir=dossier"] if name in ("train", "prepare") else []
+    cfg, _ = compose_resolved(name, *singles, *folder)
+    settings = {**cfg, **texts}
+    effects.refuse_idle([*singles, *texts], settings, name, ineffective.RULES)
+    if name == "train":
+        RunConfig.read(settings, resolve("optim", settings["optim"]["_target_"]))
+    if "decoding" in settings:
+        build("decoding", settings["decoding"])
     return all(key in cfg for key in texts)
 
 
