@@ -56,7 +56,7 @@ def composes(line: str) -> bool:
     folder = ["output_dir=dossier"] if name in ("train", "prepare") else []
     cfg, _ = compose_resolved(name, *singles, *folder)
     settings = {**cfg, **texts}
-    effects.refuse_idle([*singles, *texts], settings, name, ineffective.RULES)
+    effects.refuse_ineffective([*singles, *texts], settings, name, ineffective.TABLE)
     if name == "train":
         RunConfig.read(settings, resolve("optim", settings["optim"]["_target_"]))
     if "decoding" in settings:
