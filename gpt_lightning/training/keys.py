@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple
 
-Settings = Mapping[str, Any]
+from gpt_lightning.typing import Settings
+
 LIMITS = "trainer.max_epochs, trainer.max_steps, trainer.max_time ou max_tokens"
 
 
