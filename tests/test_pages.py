@@ -1,6 +1,7 @@
 """Les pages sont écrites pour être lues, et vraies : phrases courtes, commandes, fichiers, clés, images, mesures."""
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_a_file_that_a_page_names_exists(page):
             assert known or name in RUN_FILES or name.startswith("mon_"), code
 
 
+@pytest.mark.parametrize("page", [*TEXTS, "README.en.md"])
+def test_what_a_page_installs_or_runs_exists(page):
+    text = TEXTS.get(page, ENGLISH)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert {*re.findall(r"-e '\.\[(\w+)\]'", text), *re.findall(r"l'extra\s`(\w+)`", text)} <= {*extras}
+    scripts = re.findall(r"python ((?:benchmarks|docs|tests)/[\w/]+\.py)", text)
+    assert [one for one in scripts if one not in FILES] == []
+
+
 GROUPS = ("model", "data", "optim", "decoding", "trainer", "callbacks", "logger", "tokenizer", "lora")
 
 
@@ -153,6 +165,26 @@ def test_every_image_is_shown_once_at_least_and_every_image_shown_exists():
 def test_the_readme_links_exist(page):
     for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
         assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("page", [*TEXTS, "README.en.md"])
+def test_a_block_of_code_opens_with_its_language_and_closes(page):
+    fences = [line for line in TEXTS.get(page, ENGLISH).splitlines() if line.lstrip().startswith("```")]
+    assert all(re.fullmatch(r"```[a-z]+", one) for one in fences[::2]) and set(fences[1::2]) <= {"```"}
+    assert len(fences) % 2 == 0
+
+
+def anchors(text: str) -> set[str]:
+    """Les ancres des titres d'une page, comme GitHub les écrit."""
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_link_to_a_title_finds_it(page):
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", TEXTS[page]):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert anchor in anchors(path.read_text(encoding="utf-8")), (target, anchor)
 
 
 MEASURED = re.compile(
