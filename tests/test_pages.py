@@ -252,6 +252,15 @@ def test_what_a_row_names_is_in_its_file(page):
                 assert all(re.search(rf"\b{part}\b", text) for part in name.split(".")), (paths[0], name)
 
 
+def test_the_stages_of_the_data_are_files():
+    """Ceux que docs/donnees.md et le README donnent dans l'ordre."""
+    (stages,) = re.findall(r"sept étapes.*?```text\n(.*?)```", TEXTS["docs/donnees.md"], flags=re.S)
+    (row,) = re.findall(r"`gpt_lightning/data/` : (.*) \|", TEXTS["README.md"])
+    names = [line.split()[0] for line in stages.splitlines()]
+    assert len(names) == 7
+    assert {f"gpt_lightning/data/{name}.py" for name in (*names, *re.findall(r"`(\w+)`", row))} <= FILES
+
+
 def test_both_readmes_have_the_same_shape():
     def shape(text: str) -> list[str]:
         return re.findall(r"^(#+|```\w*|\||!|\d\. |\* )", text, flags=re.M)
