@@ -14,7 +14,7 @@ from gpt_lightning.data.dictionary import DEFINE, definitions, is_well_formed
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.decoding import Strategy, TextStream
-from gpt_lightning.model.tasks import score_answers
+from gpt_lightning.model.score import score_answers
 from gpt_lightning.tokenizers.template import Message, Template
 from gpt_lightning.weights import load_for_inference
 

@@ -13,7 +13,7 @@ from gpt_lightning.wording import class_table, duration, number, percent
 
 if TYPE_CHECKING:
     from gpt_lightning.model.confusion import ClassReport
-    from gpt_lightning.model.tasks import Score
+    from gpt_lightning.model.score import Score
 
 SPLITS = ("val", "train", "all")
 
@@ -23,7 +23,8 @@ def evaluate(settings: Settings) -> float:
     choice("split", settings["split"], SPLITS)
 
     from gpt_lightning.model.confusion import ClassReport
-    from gpt_lightning.model.tasks import TASKS, LabelScore, compatible_tasks
+    from gpt_lightning.model.score import LabelScore
+    from gpt_lightning.model.tasks import TASKS, compatible_tasks
     from gpt_lightning.weights import load_for_inference
 
     data = build_data(settings["data"])

@@ -76,6 +76,7 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
 
     from gpt_lightning.cli import processes
 
+    monkeypatch.setattr(processes, "_prepared", None)  # remis à la fin : ce processus n'est pas un enfant
     settings = {"logger": {"clé": "secret"}, "seed": 3}
     with processes.launch_children("train", settings, {"prêt": 1}):
         commands = [subprocess_script._hydra_subprocess_cmd(rank)[0] for rank in (1, 2)]
@@ -85,5 +86,4 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
         monkeypatch.setattr("sys.argv", ["train", processes.CHILD, str(files[0])])
         assert processes.receive_settings() == settings and not files[0].exists()
         assert processes.once_per_machine(lambda: 0) == {"prêt": 1}
-        processes._handed = None
     assert not files[1].exists()

@@ -116,7 +116,7 @@ def test_a_quantized_model_writes_the_same_with_and_without_cache(dtype, strateg
 @pytest.mark.parametrize("dtype", ["fp32", *BITS])
 def test_a_model_ready_to_write_is_measured(dtype):
     """La perte par `score` est celle de ses logits."""
-    from gpt_lightning.model.tasks import score
+    from gpt_lightning.model.score import score
 
     found = for_inference(model(), dtype)
     tokens = torch.randint(101, (65,), generator=torch.Generator().manual_seed(2))

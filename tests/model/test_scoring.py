@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.tasks import Score, score
+from gpt_lightning.model.score import Score, score
 
 
 def model() -> GPTModel:

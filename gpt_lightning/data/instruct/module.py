@@ -21,7 +21,7 @@ from gpt_lightning.wording import number
 class ConversationDataModule(RowsDataModule[Conversation]):
     """Lit des conversations, les met dans un gabarit, et sert ce qu'il y a à apprendre : les réponses.
 
-    `source=None` : les fichiers de `path` s'il est donné, sinon les questions de definitions.py. Une conversation plus
+    `source=None` : les fichiers de `path` s'il est donné, sinon les questions de dictionary.py. Une conversation plus
     longue que `max_length` est coupée après une réponse.
     """
 
