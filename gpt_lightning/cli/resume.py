@@ -201,7 +201,7 @@ def inherited_overrides(overrides: list[str], group: str) -> list[str]:
     chosen = [choice for choice in _choices(record, set()) if choice.startswith(f"{group}=")]
     if not chosen:
         return overrides
-    usual = compose(chosen[0].replace("=", "/", 1))[group]
+    usual = compose("command", f"+{chosen[0]}")[group]
     changed = [
         f"{group}.{key}={literal(value)}"
         for key, value in saved.items()

@@ -15,11 +15,14 @@ def export(settings: Settings) -> None:
         raise UserError("Il manque le dossier à écrire : to=mon_modele.")
 
     from gpt_lightning.model import cost
+    from gpt_lightning.model.lora import is_adapter
     from gpt_lightning.weights import exporting
     from gpt_lightning.weights.loading import load_and_describe
 
     loaded = load_and_describe(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
     tokenizer, parameters = loaded.description.tokenizer, cost.n_parameters(loaded.model.config)
+    if settings["format"] == "lora" and loaded.adapted is not None:  # eux seuls sont écrits
+        parameters = sum(tensor.numel() for name, tensor in loaded.adapted.items() if is_adapter(name))
     files = exporting.export(
         loaded.model,
         tokenizer,

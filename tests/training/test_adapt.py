@@ -16,6 +16,7 @@ from gpt_lightning.training.callbacks import StopOnSignal
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from gpt_lightning.weights.adapters import fingerprint
 from gpt_lightning.weights.loading import load_and_describe
+from gpt_lightning.wording import parameters_of
 from tests.resilience.runs import read, same_run
 from tests.resilience.test_stops import run
 
@@ -237,7 +238,10 @@ def exported(command, adapted, to, *typed, code=0):
 
 def test_adapters_travel_alone_and_know_their_base(base, adapted, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exported(command, adapted, tmp_path / "seuls", "format=lora")
+    said = exported(command, adapted, tmp_path / "seuls", "format=lora")
+    alone = weights.loading.load_and_describe(str(adapted)).adapted
+    count = sum(tensor.numel() for name, tensor in alone.items() if "lora_" in name)
+    assert parameters_of(count) in said  # ceux qu'il écrit, et non ceux du modèle
     exported(command, adapted, tmp_path / "tout", "format=safetensors", "merge=false")
     exported(command, adapted, tmp_path / "fondu", "format=safetensors")
     sizes = {
