@@ -1,4 +1,4 @@
-"""Les types que plusieurs pièces se passent, et qui n'appartiennent à aucune."""
+"""Les types que plusieurs modules échangent, et qui n'appartiennent à aucun."""
 
 from typing import Any, TypeAlias
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def train(settings: Settings) -> float:
     """Entraîne selon `settings` (conf/train.yaml composé) ; renvoie la dernière perte de validation, en nats.
 
-    Chaque ligne appelle une pièce, de haut en bas ; aucune valeur ne remonte. `asked` est ce que la commande demande,
-    `used` ce qui sert, une fois connus les poids de départ et la machine.
+    Chaque ligne est une étape, et n'emploie que ce qui est calculé au-dessus d'elle. `asked` est ce que la commande
+    demande, `used` ce qui sert, une fois connus les poids de départ et la machine.
     """
     began, typed = time.monotonic(), record.typed_overrides()
     asked = RunConfig.read(settings, resolve("optim", settings["optim"]["_target_"]))
@@ -31,7 +31,7 @@ def train(settings: Settings) -> float:
     from gpt_lightning import weights
     from gpt_lightning.training import engine, module, plan, report
 
-    # ouvrir l'exécution : ce qu'elle continue, et tout ce qui juge ses réglages en se construisant
+    # l'exécution à continuer, s'il y en a une ; puis les objets qui vérifient leurs réglages en se construisant
     resumed = weights.resumable(asked.ckpt_path, asked.base_path) if asked.ckpt_path else None
     done = resumed.progress if resumed is not None and is_the_same_run(asked) else None
     engine.prepare_process(asked)
@@ -41,7 +41,7 @@ def train(settings: Settings) -> float:
     equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
     trainer = build("trainer", engine.arguments(asked, machine, accumulate), **equipment)
 
-    # le point de départ, les données, le plan, le modèle dans son module ; ce qui était auto se décide
+    # le point de départ, les données, le plan, le modèle dans son module ; puis la valeur de ce qui était auto
     start = weights.starting_point(
         asked.init_from, asked.model, resumed, task=data.task, base=asked.base_path
     )
@@ -54,7 +54,7 @@ def train(settings: Settings) -> float:
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
     used = engine.decide(used, gpt, machine, seconds)
 
-    # dire ce qui sera fait, le faire, dire ce qui a été fait
+    # afficher ce qui sera fait, entraîner, afficher le résultat
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers)
@@ -80,7 +80,7 @@ def find_machine(asked: RunConfig) -> "Machine":
 
 
 def is_the_same_run(asked: RunConfig) -> bool:
-    """Vrai si ces réglages continuent l'exécution de leur dossier. UserError sur celui qui en ferait une autre."""
+    """Toujours vrai ; UserError si l'un de ces réglages ferait un autre entraînement que celui du dossier."""
     from gpt_lightning.training import restart
 
     if processes.is_first():  # les autres ont les réglages qu'il a jugés

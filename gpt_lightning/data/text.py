@@ -150,7 +150,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         }
 
     def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
-        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine, sans rien relire."""
         self.tokenizer = from_state(state["tokenizer"])
         self.store = store.TokenStore.open(Path(state["folder"]))
         self.statistics = self._statistics(state["documents"])
@@ -169,7 +169,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     @property
     def credit(self) -> str:
-        """Le nom du corpus et, s'il en a une, la licence que doit garder qui diffuse un modèle entraîné sur lui."""
+        """Le nom du corpus et, s'il en a une, sa licence : qui diffuse un modèle entraîné sur lui doit la citer."""
         licence = corpus.LICENCES.get(self.source.source)
         return f"{self.name}, {licence}" if licence else self.name
 
@@ -193,7 +193,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     @property
     def identity(self) -> str:
-        """L'empreinte de ce qui est lu : les jetons des deux moitiés, leur tokenizer, leurs fenêtres."""
+        """L'empreinte de ce qui est lu : les jetons des deux parts, leur tokenizer, leurs fenêtres."""
         windows = [self.max_length, self.stride, self.cross_documents, self.shift]
         content = [self._token_store.meta[key] for key in ("source_sha256", "tokenizer", "split")]
         description = json.dumps([content, windows], sort_keys=True)
@@ -237,7 +237,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         )
 
     def tokens(self, *splits: str) -> store.Tokens:
-        """Tous les jetons de ces moitiés, à la suite : une tranche en est un tableau, le reste n'est pas lu."""
+        """Tous les jetons de ces parts (train, val), bout à bout ; seule la tranche demandée est lue."""
         paths = [path for split in splits for path in self._token_store.shards(split)]
         return store.Tokens(paths, self._token_store.dtype)
 
@@ -271,8 +271,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
 
 def _choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bool:
-    """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
-    recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
+    """Vrai si les fenêtres se décalent après le premier passage : c'est `shift`, ou, s'il est None, vrai quand elles ne
+    se recouvrent pas. UserError si `stride` ou `shift` ne convient pas."""
     if stride is not None and whole("data.stride", stride) > max_length:
         raise UserError(
             f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "

@@ -1,4 +1,4 @@
-"""La stratégie de décodage : une valeur gelée, des logits au jeton suivant.
+"""La stratégie de décodage : un objet immuable, qui va des logits au jeton suivant.
 
 Légende des formes : R lignes, V vocabulaire, T jetons déjà écrits.
 """
@@ -17,7 +17,7 @@ LEAST, MOST = 1e-6, 1e6  # au-delà, diviser des logits en float32 ne donne plus
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """Quels filtres appliquer, dans l'ordre des champs ci-dessous, les deux qui relisent le texte d'abord.
+    """Quels filtres appliquer : ceux qui relisent le texte d'abord, puis les autres, dans l'ordre des champs.
 
     `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. UserError sur une
     valeur absurde, ou sur deux valeurs qui ne vont pas ensemble.
@@ -128,8 +128,8 @@ class Strategy:
         """Le jeton suivant de chaque ligne : (R, V), (R,) nombres dans [0, 1), (R, T) -> (R,) identifiants.
 
         Le tirage inverse la fonction de répartition : un nombre par ligne suffit, et le même nombre donne le
-        même jeton quels que soient le lot et la machine. Rien n'attend le GPU : `check_numbers` juge les logits, dont
-        un NaN donne ici n'importe quel jeton. `start` : voir `penalise`.
+        même jeton quels que soient le lot et la machine. Cette fonction n'attend pas le GPU : un NaN y donne
+        n'importe quel jeton, et c'est `check_numbers` qui le signale. `start` : voir `penalise`.
         """
         logits = self.penalise(logits, ids, start)
         if self.greedy:
@@ -142,7 +142,7 @@ class Strategy:
 
     @property
     def _keeps_the_first(self) -> bool:
-        """Vrai si ce qui reste est toujours le début du vocabulaire rangé par logit, et qu'il en reste peu."""
+        """Vrai si les filtres ne gardent que les jetons les plus probables, et peu d'entre eux."""
         return self.typical_p is None and (self.top_k, self.top_p, self.min_p) != (None, None, None)
 
 

@@ -35,12 +35,12 @@ def flops_per_token(
     depth: float = 1.0,
     head: bool = True,
 ) -> int:
-    """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L H Q T.
+    """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L C T.
 
     N compte les matrices qui multiplient (blocs et tête ; les tables qu'on lit par indice ne coûtent
-    rien), L les couches, H Q la largeur, T = `length` jetons (défaut : context_length). Des 6 N, 2 sont la passe avant,
-    2 remontent le gradient sur la part `depth` des couches, 2 le calculent pour la part `learned` des poids ;
-    `head=False` : une classification ne passe pas par la tête du vocabulaire.
+    rien), L les couches, C la largeur (H Q dans PaLM), T = `length` jetons (défaut : context_length). Des 6 N, 2 sont
+    la passe avant, 2 remontent le gradient sur la part `depth` des couches, 2 le calculent pour la part `learned` des
+    poids ; `head=False` : une classification ne passe pas par la tête du vocabulaire.
     Source : Chowdhery et al., « PaLM », 2022, annexe B.
     """
     length = length or config.context_length

@@ -1,8 +1,9 @@
 """Le GPT, de haut en bas : normalisation, activation, réseau, attention, bloc, modèle.
 
-Chaque classe tient ses paramètres et appelle l'opération du jeu choisi par `config.kernels` ; sa formule est dans
-reference.py. Ce qu'une configuration peut mettre à la place d'une de ces pièces est dans variants.py.
-Légende des formes : B lot, T jetons de la requête, S jetons vus, C emb_dim, H têtes, D = C / H, V vocabulaire.
+Chaque classe garde ses paramètres et appelle l'opération que choisit `config.kernels` ; sa formule est dans
+reference.py. Ce qu'une configuration peut mettre à la place d'une de ces classes est dans variants.py.
+Légende des formes : B lot, T jetons donnés au modèle, S jetons vus, ceux du cache compris, C emb_dim, H têtes,
+D = C / H, V vocabulaire.
 Sources : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019 (GPT-2) ; Vaswani et al.,
 « Attention Is All You Need », 2017, section 3.2.
 """
@@ -36,7 +37,7 @@ class LayerNorm(nn.Module):
 
 
 class GELU(nn.Module):
-    """x Φ(x), où Φ est la répartition normale ; GPT-2 utilise l'approximation `gelu_tanh`.
+    """x Φ(x), où Φ est la fonction de répartition de la loi normale ; GPT-2 l'approche par `gelu_tanh`.
 
     Source : Hendrycks et Gimpel, « Gaussian Error Linear Units », 2016.
     """
@@ -139,7 +140,7 @@ class TransformerBlock(nn.Module):
 
 
 class GPTModel(nn.Module):
-    """Un GPT-2. Les noms de ses paramètres sont ceux du projet d'origine : c'est le format de fichier.
+    """Un GPT-2. Ses paramètres portent les noms du projet d'origine, y compris dans les fichiers de poids.
 
     `draw=False` ne tire pas les poids de départ : ils viendront d'un fichier.
     """
@@ -171,7 +172,7 @@ class GPTModel(nn.Module):
         return self.out_head(x)[..., : self.config.vocab_size]  # (B, T, V)
 
     def next_logits(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Les logits du jeton qui suit `ids`, seuls calculés : (B, T) -> (B, V)."""
+        """Les logits du seul jeton qui suit `ids` : (B, T) -> (B, V)."""
         return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""L'application : les routes, et le passage entre la boucle du serveur et le fil du modèle."""
+"""L'application : les routes, et le passage entre la boucle du serveur et le fil (thread) du modèle."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa 
 
 
 class Service:
-    """Un modèle servi : ce qu'il sait, son fil, ses compteurs, et ce que chaque route en fait."""
+    """Un modèle servi, son fil, ses compteurs, et une méthode par route."""
 
     def __init__(
         self, model: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
@@ -103,7 +103,7 @@ class Service:
     async def next(self, request: HTTPRequest) -> Response:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
         values, ids = await self._read_text(request, playground.NEXT)
-        fields.strategy(values)  # ce qui n'a pas de sens se dit avant de calculer
+        fields.strategy(values)  # une valeur impossible est refusée avant de calculer
         window, batch = ids[-self.model.context :], self.worker.batch
         logits = await self._call(request, lambda: playground.next_logits(batch.model, window, batch.device))
         return await _call_in_thread(_to_json, playground.next_token, self.model, ids, logits, values)
@@ -115,7 +115,7 @@ class Service:
         return await _call_in_thread(_to_json, playground.surprises, self.model, ids, scores)
 
     async def tokens(self, request: HTTPRequest) -> Response:
-        """Les jetons d'un texte, ou le texte de jetons : sans le modèle."""
+        """Les jetons d'un texte, ou le texte de jetons, sans appeler le modèle."""
         _, ids = await self._read_text(request, playground.TEXT, playground.WINDOWS)
         return await _call_in_thread(_to_json, playground.tokens_of, self.model, ids)
 
@@ -225,7 +225,7 @@ class Service:
         choices: Sequence[Sequence[Choice]] = (),
         call: Callable[[], object] | None = None,
     ) -> AsyncGenerator[Delta | Done, None]:
-        """Donne un travail au fil du modèle, et suit ce qui en sort. Refused s'il échoue ; un client parti l'arrête."""
+        """Donne un travail au fil du modèle et en suit les résultats tant que le client est là. Refused s'il échoue."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Delivery | None]()
 
         def deliver(item: Delivery) -> None:

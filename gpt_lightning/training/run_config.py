@@ -1,9 +1,9 @@
 """Les réglages d'un entraînement : les lire une fois, les juger clé par clé, ne plus les changer.
 
-Chaque clé de train.yaml est ici un champ, avec les valeurs qu'elle prend, si une reprise peut la changer (et en quels
-mots), et quand elle serait sans effet. Ce qui se décide plus tard (la précision,
-la compilation, le taux d'apprentissage, l'origine des poids) donne une autre valeur : les réglages demandés et ceux qui
-ont servi sont deux objets. Ce fichier n'importe torch que dans ses fonctions : `--help` ne l'attend pas.
+Chaque clé de train.yaml est ici un champ. Il donne les valeurs qu'elle prend, ce qu'une reprise peut y changer, et
+quand elle serait sans effet. La précision, la compilation, le taux d'apprentissage et l'origine des poids se décident
+plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. Ce fichier n'importe torch que dans ses
+fonctions : `--help` ne l'attend pas.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -173,7 +173,7 @@ class RunConfig:
 
     @classmethod
     def read(cls, settings: Settings, optimizer: type) -> "RunConfig":
-        """Juge les réglages de train.py, sans rien lire sur le disque. `optimizer` est la classe de `optim`.
+        """Vérifie les réglages de train.py, sans rien lire sur le disque. `optimizer` est la classe de `optim`.
 
         UserError si l'un est impossible, seul ou avec un autre.
         """
@@ -227,8 +227,9 @@ class RunConfig:
     def settle(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
         """Complète ces réglages d'après les poids de départ : leur origine, l'architecture, et le taux qui en dépend.
 
-        Une reprise garde l'architecture demandée, que la suivante comparera. UserError si une clé tapée (`typed`,
-        « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre n'y tient pas.
+        Une reprise garde l'architecture demandée : la reprise suivante la comparera à la sienne. UserError si une clé
+        tapée (`typed`, « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre est trop
+        longue pour le modèle.
         """
         from gpt_lightning.training.optim import resolve_lr
 
@@ -248,7 +249,7 @@ class RunConfig:
 
     def hyperparameters(self, typed: Sequence[str]) -> dict[str, int | float | str]:
         """Ce qui distingue cet entraînement, {"optim.lr": 0.002 ...} : ce que la commande donne (`typed`,
-        « clé=valeur ») d'abord, puis le plus parlant."""
+        « clé=valeur ») d'abord, puis les réglages de `keys.TELLING`."""
         given: Settings = {}
         for name in [*(override.partition("=")[0].lstrip("+") for override in typed), *keys.TELLING]:
             group, _, leaf = name.partition(".")
@@ -281,7 +282,7 @@ def useless() -> Iterator[Useless]:
 
 
 def followed_keys() -> dict[str, str]:
-    """Ce qu'une reprise peut changer, une clé ou tout un groupe, et en quels mots : la commande l'emporte alors."""
+    """Ce qu'une reprise peut changer, {clé ou groupe: ce que c'est} : la ligne de commande l'emporte alors."""
     table: dict[str, str] = {}
     for setting in _keys():
         what = setting.metadata["follows"]

@@ -1,4 +1,4 @@
-"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un fichier safetensors."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un dossier safetensors."""
 
 import json
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ class Monitor(Callback):
 
     Le débit compte les jetons de tous les processus, et le temps d'entraînement seul : ni évaluation, ni texte, ni
     checkpoint de fin d'évaluation. `mfu` est la part de la crête `peak_flops` (FLOP/s par appareil ; None : la table
-    de hardware.py) que les 6 N + 12 L H Q T FLOP par jeton occupent ; sans crête connue, elle n'est pas écrite.
+    de hardware.py) que les 6 N + 12 L C T FLOP par jeton occupent ; sans crête connue, elle n'est pas écrite.
     `memory_gb` est le pic du premier processus, en Go.
     """
 
