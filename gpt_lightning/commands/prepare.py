@@ -7,7 +7,7 @@ from gpt_lightning import cli
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import build_data, prepare_data
 from gpt_lightning.typing import Settings
-from gpt_lightning.wording import number
+from gpt_lightning.wording import number, percent
 
 if TYPE_CHECKING:
     from gpt_lightning.data.statistics import Contents
@@ -35,9 +35,7 @@ def _tokens(contents: "Contents", characters: int, tokenizer: "Tokenizer", most:
     """Les jetons d'une base : combien par caractère, et les plus fréquents."""
     total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
     frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
-    listed = ", ".join(
-        f"{tokenizer.decode([i])!r} {100 * contents.counts[i] / total:.1f} %" for i in frequent
-    )
+    listed = ", ".join(f"{tokenizer.decode([i])!r} {percent(contents.counts[i] / total)}" for i in frequent)
     return (
         f"Jetons     : {number(total)}, soit {number(total / characters, 3)} par caractère ; "
         f"vocabulaire employé {number(used)} sur {number(len(contents.counts))}\n"
