@@ -72,15 +72,18 @@ class Template:
 
         Si elle finit par un message de l'assistant, c'est le début de sa réponse : ils s'arrêtent au bout, sans sa fin.
         """
-        arranged = arrange(messages)
-        unfinished = arranged[-1].role == "assistant"
-        contents = [part.content for part in self._parts(arranged, unfinished=unfinished)]
-        contents += [] if unfinished else self._before("assistant", True)
-        return [index for content in contents for index in self._encode(content)]
+        return self._open(arrange(messages))
 
     def asking(self, question: str) -> list[int]:
-        """Les identifiants d'une seule question, jusqu'à l'endroit où l'assistant répond."""
-        return self.opening([Message("user", question)])
+        """Les identifiants d'une seule question, jusqu'à l'endroit où l'assistant répond ; elle peut être vide."""
+        message = Message("user", question)
+        return self._open(arrange([message]) if question.strip() else [message])
+
+    def _open(self, messages: Sequence[Message]) -> list[int]:
+        unfinished = messages[-1].role == "assistant"
+        contents = [part.content for part in self._parts(messages, unfinished=unfinished)]
+        contents += [] if unfinished else self._before("assistant", True)
+        return [index for content in contents for index in self._encode(content)]
 
     @property
     def eos_id(self) -> int | None:

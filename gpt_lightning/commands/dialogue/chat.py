@@ -103,13 +103,10 @@ def talk(speaker: Speaker, start: ChatSession, find_strategy: Callable[[str], St
         if command in HELP:
             print(_chat_help(speaker.source), file=sys.stderr)
         elif command in NEW:
-            history = []
+            history.clear()
             print("[nouvelle conversation]", file=sys.stderr)
         elif command in CONTINUE:
-            if history:
-                _continue(speaker, history, session)
-            else:
-                print("Il n'y a pas encore de réponse à continuer.", file=sys.stderr)
+            _continue(speaker, history, session)
         elif line.startswith("/"):
             try:
                 session = apply_command(session, line.strip(), start, find_strategy)
@@ -148,6 +145,9 @@ def _answer(speaker: Speaker, question: str, history: list[Message], session: Ch
 
 def _continue(speaker: Speaker, history: list[Message], session: ChatSession) -> None:
     """Continue la dernière réponse, interrompue ou coupée, là où elle s'est arrêtée."""
+    if not history:
+        print("Il n'y a pas encore de réponse à continuer.", file=sys.stderr)
+        return
     more = _say(speaker, history, session)
     history[-1] = Message("assistant", history[-1].content.rstrip() + more)
 
