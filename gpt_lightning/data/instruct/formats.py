@@ -18,6 +18,7 @@ from typing import NamedTuple
 from gpt_lightning.data.reading import lines_of, read_blocks
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.messages import (
+    MARKS,
     BadMessage,
     Message,
     arrange,
@@ -50,6 +51,7 @@ class Conversation(NamedTuple):
     messages: tuple[Message, ...]
     where: str = ""
     key: str = ""
+    since: tuple[str, ...] = ()  # ses clés que la version 0.1 ne lisait pas
 
 
 class BadRow(Exception):
@@ -73,7 +75,7 @@ def read_conversations(
             skipped(sentence)
             continue
         first = next(message.content for message in messages if message.role == "user")
-        yield Conversation(messages, where, first)
+        yield Conversation(messages, where, first, _read_since(row, ignore))
 
 
 def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
@@ -133,6 +135,17 @@ def _way_out(keys: Sequence[str]) -> str:
     listed = ",".join(keys)
     typed = f"data.ignore=[{listed}]" if re.fullmatch(r"[\w,.-]+", listed) else f'"data.ignore=[{listed}]"'
     return f" ; {typed} s'en passe"
+
+
+def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
+    """Les clés de cette ligne que la version 0.1 ne lisait pas : elles changent l'empreinte du corpus."""
+    assert isinstance(row, dict)  # to_messages l'a lue
+    keys = [] if "conversations" in row else ["system", "history"]
+    since = [key for key in keys if not is_empty(row.get(key))]
+    for form in MESSAGE_KEYS:
+        messages = row.get(form) or []
+        since += [mark for mark in MARKS if any(message.get(mark) is not None for message in messages)]
+    return tuple(key for key in since if key not in ignore)
 
 
 def _two_texts(row: JsonObject, form: str) -> list[Message]:

@@ -95,6 +95,8 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             self.store[split], self._sizes[split] = self._encode_all(conversations)
             digest.update(json.dumps([split, list(map(_to_json, conversations))]).encode())
         self._digest = digest.hexdigest()
+        since = chain.from_iterable(conversation.since for half in halves.values() for conversation in half)
+        self.since = tuple(dict.fromkeys(since))
         self._questions = [conversation.messages[:-1] for conversation in halves["val"]]
         self.say_skipped()
         train, val = self.store["train"], self.store["val"]
