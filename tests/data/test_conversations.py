@@ -139,6 +139,8 @@ READ = [
         (*WANTED, Message("user", "C")),
     ),
     (SAME["messages"] | {"instruction": None, "output": ""}, WANTED),
+    ({"conversations": TALK}, WANTED),
+    ({"messages": SAME["sharegpt"]["conversations"]}, WANTED),
     (PAIR | {"id": 3, "source": "ici", "score": 0.5, "tags": [], "tools": None}, WANTED),
 ]
 

@@ -89,7 +89,7 @@ def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...
     system = [] if is_empty(row.get("system")) else [Message("system", _text(row, "system"))]
     try:
         if form in MESSAGE_KEYS:
-            messages = parse_messages(row[form], form, *MESSAGE_KEYS[form], ignore)
+            messages = parse_messages(row[form], form, *_keys_of(row[form], form), ignore)
         else:
             messages = [*_history(row.get("history")), *_two_texts(row, form)]
         _refuse_unread(row, form)
@@ -116,6 +116,14 @@ def _format_of(row: JsonObject) -> str:
         others = unread_keys(row, FORMATS[given[0]] | UNTAUGHT)
         raise BadRow(f"elle a deux formats à la fois, {' et '.join(given)} : gardez l'un{_way_out(others)}")
     return given[0]
+
+
+def _keys_of(messages: object, form: str) -> tuple[str, str]:
+    """Les clés du rôle et du texte de ces messages : celles de leur format, ou celles de l'autre s'ils les ont."""
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if isinstance(first, dict):
+        return next((keys for keys in MESSAGE_KEYS.values() if keys[0] in first), MESSAGE_KEYS[form])
+    return MESSAGE_KEYS[form]
 
 
 def _refuse_unread(row: JsonObject, form: str) -> None:
