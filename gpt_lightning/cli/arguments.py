@@ -19,6 +19,7 @@ NAMES = (
     "data.jsonl_key",
     "data.text_key",
     "data.label_key",
+    "data.ignore",
     "tokenizer.name",
 )  # un texte d'un seul tenant
 PATHS = (

@@ -46,6 +46,12 @@ TABLE = (
         "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
     ),
     IneffectiveKeys(
+        _CORPUS,
+        ("data.ignore",),
+        lambda s: "mask_prompt" in s["data"] and not s["data"]["path"] and not s["data"]["val_path"],
+        "ces conversations ne viennent pas d'un fichier : donnez data.path=",
+    ),
+    IneffectiveKeys(
         ("evaluate", "prepare"), ("data.class_weights",), lambda s: True, "elle ne sert qu'à train.py"
     ),
     IneffectiveKeys(

@@ -70,6 +70,7 @@ class Served:
     _whole_validation: bool
     template: "Template | None" = None  # celui de conversations
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
+    since: tuple[str, ...] = ()  # les clés du corpus que la version 0.1 ne lisait pas
     streams = False  # vrai si le corpus est une suite de jetons
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:

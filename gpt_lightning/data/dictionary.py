@@ -14,7 +14,7 @@ from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import shuffled_glosses
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.split import fraction
-from gpt_lightning.tokenizers.template import Message
+from gpt_lightning.tokenizers.messages import Message
 
 DEFINE = (
     "Définis le mot {}.",

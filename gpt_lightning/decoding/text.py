@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from gpt_lightning.decoding.generation import stream
 from gpt_lightning.decoding.strategy import Strategy
@@ -160,6 +160,19 @@ class TextStream:
     def _stops(self, row: int, new: list[int]) -> bool:
         text = self._decoders[row](new)
         return any(stop in text for stop in self._stop)
+
+
+class AnswerStream(TextStream):
+    """La réponse à une conversation, dont `ids` sont les jetons : `beginning` est le début de réponse à continuer.
+
+    Le texte est ce qui suit ce début ; "" : la réponse n'est pas commencée. `options` sont celles de `TextStream`.
+    """
+
+    def __init__(
+        self, model: LanguageModel, tokenizer: TextCodec, ids: list[int], beginning: str, **options: Any
+    ) -> None:
+        super().__init__(model, tokenizer, [beginning], ids=[ids], **options)
+        self._decoders = [continuation_decoder(tokenizer, beginning, ids)]
 
 
 def continuation_decoder(tokenizer: TextCodec, prompt: str, ids: list[int]) -> Callable[[list[int]], str]:

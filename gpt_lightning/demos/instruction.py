@@ -6,7 +6,8 @@ from pathlib import Path
 from gpt_lightning.demos import toy
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.tokenizers.template import Message, template_for
+from gpt_lightning.tokenizers.messages import Message
+from gpt_lightning.tokenizers.template import template_for
 from gpt_lightning.typing import Settings
 
 WIDTH = 92  # caractères d'une ligne de l'image

@@ -11,25 +11,22 @@ from typing import NamedTuple
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers.base import END_OF_TEXT, Tokenizer
 from gpt_lightning.tokenizers.chat import END, START, ChatTokenizer
+from gpt_lightning.tokenizers.messages import ROLES, Message, arrange
 
 TEMPLATES = ("texte", "chatml")
-ROLES = ("system", "user", "assistant")
 TITLES = {"system": "### Consigne :", "user": "### Question :", "assistant": "### Réponse :"}
 FINISHED = "\n\n### Fin"  # la fin d'une réponse, pour un tokenizer sans jeton de fin de texte
 
 
-class Message(NamedTuple):
-    """Ce que dit un rôle : system (la consigne), user (la question) ou assistant (la réponse)."""
-
-    role: str
-    content: str
-
-
 class Part(NamedTuple):
-    """Un bout de conversation : du texte, ou l'identifiant d'un jeton ; `learned` s'il est de l'assistant."""
+    """Un bout de conversation : du texte, ou l'identifiant d'un jeton.
+
+    `answers` s'il est d'une réponse, `learned` si son message peut être appris.
+    """
 
     content: str | int
-    learned: bool = False
+    answers: bool
+    learned: bool
 
 
 @dataclass(frozen=True)
@@ -55,23 +52,38 @@ class Template:
                     f"data.template=texte : ce tokenizer ne sait pas écrire « {title} » ; prenez data.template=chatml."
                 )
 
-    def render(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Les identifiants de la conversation, et lesquels sont à apprendre : les réponses et leur fin."""
+    def render(
+        self, messages: Sequence[Message], *, everything: bool = False
+    ) -> tuple[list[int], list[bool]]:
+        """Les identifiants de la conversation, et lesquels sont à apprendre : les réponses et leur fin.
+
+        `everything` apprend aussi le reste, mais jamais un message marqué. BadMessage si `arrange` refuse les messages.
+        """
         ids: list[int] = []
         mask: list[bool] = []
-        for part in self._parts(messages):
-            new = [part.content] if isinstance(part.content, int) else self.tokenizer.encode(part.content)
+        for part in self._parts(arrange(messages)):
+            new = self._encode(part.content)
             ids += new
-            mask += [part.learned] * len(new)
+            mask += [part.learned and (part.answers or everything)] * len(new)
         return ids, mask
 
     def opening(self, messages: Sequence[Message]) -> list[int]:
-        """Les identifiants de la conversation, jusqu'à l'endroit où l'assistant répond."""
-        return self.render(messages)[0] + self._heading("assistant", bool(messages))
+        """Les identifiants de la conversation, jusqu'à l'endroit où l'assistant répond.
+
+        Si elle finit par un message de l'assistant, c'est le début de sa réponse : ils s'arrêtent au bout, sans sa fin.
+        """
+        return self._open(arrange(messages))
 
     def asking(self, question: str) -> list[int]:
-        """Les identifiants d'une seule question, jusqu'à l'endroit où l'assistant répond."""
-        return self.opening([Message("user", question)])
+        """Les identifiants d'une seule question, jusqu'à l'endroit où l'assistant répond ; elle peut être vide."""
+        message = Message("user", question)
+        return self._open(arrange([message]) if question.strip() else [message])
+
+    def _open(self, messages: Sequence[Message]) -> list[int]:
+        unfinished = messages[-1].role == "assistant"
+        contents = [part.content for part in self._parts(messages, unfinished=unfinished)]
+        contents += [] if unfinished else self._before("assistant", True)
+        return [index for content in contents for index in self._encode(content)]
 
     @property
     def eos_id(self) -> int | None:
@@ -83,20 +95,21 @@ class Template:
         """Les textes qui finissent une réponse, si ce n'est pas un jeton."""
         return () if self.eos_id is not None else (FINISHED.strip(),)
 
-    def _heading(self, role: str, follows: bool) -> list[int]:
-        parts = self._before(role, follows)
-        encoded = [[part] if isinstance(part, int) else self.tokenizer.encode(part) for part in parts]
-        return [index for ids in encoded for index in ids]
+    def _encode(self, content: str | int) -> list[int]:
+        return [content] if isinstance(content, int) else self.tokenizer.encode(content)
 
-    def _parts(self, messages: Sequence[Message]) -> Iterator[Part]:
-        for rank, (role, content) in enumerate(messages):
+    def _parts(self, messages: Sequence[Message], *, unfinished: bool = False) -> Iterator[Part]:
+        """Les bouts de ces messages ; `unfinished` : sans la fin du dernier."""
+        for rank, (role, content, learned) in enumerate(messages):
             answers = role == "assistant"
-            yield from map(Part, self._before(role, rank > 0))
-            yield Part(content.strip(), answers)
+            yield from (Part(part, False, learned) for part in self._before(role, rank > 0))
+            yield Part(content.strip(), answers, learned)
+            if unfinished and rank == len(messages) - 1:
+                return
             if self.name == "chatml":
-                yield Part(self._chat.eos_id, answers)
+                yield Part(self._chat.eos_id, answers, learned)
             elif answers:
-                yield Part(FINISHED if self.eos_id is None else self.eos_id, True)
+                yield Part(FINISHED if self.eos_id is None else self.eos_id, True, learned)
 
     def _before(self, role: str, follows: bool) -> list[str | int]:
         """Ce qui précède un message."""
@@ -117,21 +130,59 @@ def template_for(name: str, tokenizer: Tokenizer) -> Template:
     return Template(name, tokenizer)
 
 
+# la même lecture que messages.py, dans la langue de Hugging Face ; HEADING, TITLE, END sont propres à un gabarit
+_JINJA = """
+{%- set roles = ROLES -%}
+{%- set last = namespace(role='', asked=false) -%}
+{%- for message in messages -%}
+  {%- if message.role not in roles -%}{{ raise_exception('role : user, assistant, system') }}{%- endif -%}
+  {%- if message.tool_calls -%}{{ raise_exception('tool_calls') }}{%- endif -%}
+  {%- set role = roles[message.role] -%}
+  {%- set content = message.content -%}
+  {%- if content is not string -%}
+    {%- if content | rejectattr('type', 'equalto', 'text') | list -%}{{ raise_exception('content') }}{%- endif -%}
+    {%- set content = content | map(attribute='text') | join -%}
+  {%- endif -%}
+  {%- set content = content | replace('\\r\\n', '\\n') | trim -%}
+  {%- if content -%}
+  {%- if role == 'system' and last.role not in ('', 'system') -%}{{ raise_exception('system') }}{%- endif -%}
+  {%- if role == 'user' -%}{%- set last.asked = true -%}{%- endif -%}
+  {%- if not last.asked and role == 'assistant' -%}{{ raise_exception('assistant') }}{%- endif -%}
+  {%- if role == last.role -%}{{ '\\n\\n' + content }}
+  {%- else -%}
+    {%- if last.role -%}END{{ 'SEPARATOR' }}{%- endif -%}
+    {{ HEADING + content }}
+  {%- endif -%}
+  {%- set last.role = role -%}
+  {%- endif -%}
+{%- endfor -%}
+{%- if not last.asked -%}{{ raise_exception('user') }}{%- endif -%}
+{%- if not add_generation_prompt -%}END
+{%- elif last.role != 'assistant' -%}END{{ 'SEPARATORANSWER' }}{%- endif -%}
+"""
+
+
 def jinja(name: str) -> str:
     """Le gabarit tel que `apply_chat_template` de Hugging Face le lit."""
-    loop = "{% for message in messages %}"
     if name == "chatml":
-        body = (
-            f"{{% if not loop.first %}}{{{{ '\\n' }}}}{{% endif %}}{{{{ '{START}' + message.role + '\\n' + "
-        )
-        body += f"(message.content | trim) + '{END}' }}}}"
-        after = f"{{{{ '\\n{START}assistant\\n' }}}}"
+        pieces = {
+            "END": f"{{{{ '{END}' }}}}",
+            "HEADING": f"'{START}' + role + '\\n'",
+            "SEPARATOR": "\\n",
+            "ANSWER": f"{START}assistant\\n",
+        }
     else:
         titles = ", ".join(f"'{role}': '{title}'" for role, title in TITLES.items())
-        body = f"{{% if not loop.first %}}{{{{ '\\n\\n' }}}}{{% endif %}}{{{{ {{{titles}}}[message.role] + '\\n' + "
-        body += f"(message.content | trim) + ('{END_OF_TEXT}' if message.role == 'assistant' else '') }}}}"
-        after = f"{{{{ '\\n\\n{TITLES['assistant']}\\n' }}}}"
-    return f"{loop}{body}{{% endfor %}}{{% if add_generation_prompt %}}{after}{{% endif %}}"
+        pieces = {
+            "END": f"{{%- if last.role == 'assistant' -%}}{{{{ '{END_OF_TEXT}' }}}}{{%- endif -%}}",
+            "HEADING": f"{{{titles}}}[role] + '\\n'",
+            "SEPARATOR": "\\n\\n",
+            "ANSWER": f"{TITLES['assistant']}\\n",
+        }
+    text = _JINJA.replace("ROLES", str(ROLES))
+    for word, piece in pieces.items():
+        text = text.replace(word, piece)
+    return "".join(line.strip() for line in text.splitlines())
 
 
 def _letters(text: str) -> str:

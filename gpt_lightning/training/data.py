@@ -40,6 +40,7 @@ class DataModule(Protocol):
     tokenizer: Any
     template: Any
     labels: tuple[str, ...]
+    since: tuple[str, ...]
     seed: int
     max_length: int
 

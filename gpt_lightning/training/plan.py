@@ -1,5 +1,6 @@
 """Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpt_lightning.errors import UserError, whole
@@ -85,7 +86,7 @@ def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingPr
         run, world_size, len(order), run.recipe.schedule, done=done, remaining=remaining, order=order
     )
     if done is not None:
-        refuse_another_corpus(done, data.identity)
+        refuse_another_corpus(done, data.identity, data.since)
         refuse_another_size(done, world_size, plan.tokens_per_step, run)
     return plan
 
@@ -172,12 +173,21 @@ def _count_batches(n_batches: int, limit: int | float | None, accumulate: int) -
     return batches // accumulate * accumulate
 
 
-def refuse_another_corpus(progress: TrainingProgress, corpus: str) -> None:
-    """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint."""
+def refuse_another_corpus(progress: TrainingProgress, corpus: str, since: Sequence[str] = ()) -> None:
+    """UserError si les jetons, leur découpage ou leur tokenizer ne sont plus ceux du checkpoint.
+
+    `since` : les clés du corpus que la version 0.1 ne lisait pas.
+    """
     if corpus != progress.corpus:
+        older = ""
+        if since:
+            older = (
+                f" (une exécution commencée par la version 0.1 ne lisait pas {', '.join(since)} : elle se reprend avec "
+                f"data.ignore=[{','.join(since)}])"
+            )
         raise UserError(
             f"Reprise refusée : le corpus n'est plus le même (empreinte {progress.corpus}, maintenant {corpus}) : "
-            f"redonnez le texte d'origine (data.path=), ou partez des poids avec init_from=."
+            f"redonnez le texte d'origine (data.path=), ou partez des poids avec init_from={older}."
         )
 
 

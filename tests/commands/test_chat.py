@@ -17,7 +17,7 @@ from gpt_lightning.decoding import Strategy
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
-from gpt_lightning.tokenizers.template import Message
+from gpt_lightning.tokenizers.messages import Message
 from gpt_lightning.weights.inference import Inference
 from tests.conftest import ROOT
 
@@ -56,6 +56,43 @@ def test_a_conversation_that_fits_loses_nothing(capsys):
 def test_a_question_that_cannot_fit_is_refused():
     with pytest.raises(UserError, match="raccourcissez"):
         "".join(speaker().reply([Message("user", "x" * 300)], session()))
+
+
+def test_a_question_that_cannot_fit_forgets_nothing(capsys):
+    one, history = speaker(), [*talk(2), Message("user", "x" * 300)]
+    with pytest.raises(UserError, match="raccourcissez"):
+        "".join(one.reply(history, session()))
+    assert history == [*talk(2), Message("user", "x" * 300)] and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", [None, "", "  ", "Sois bref.\r\n"])
+@pytest.mark.parametrize("begun", [[], [Message("assistant", "Le chat ")]], ids=["question", "début"])
+def test_it_reads_what_training_wrote(system, begun, monkeypatch):
+    """Les jetons que le modèle reçoit sont ceux du même fichier de messages, à l'entraînement."""
+    from gpt_lightning.data.instruct.formats import to_messages
+
+    given = []
+    monkeypatch.setattr(chat, "AnswerStream", lambda model, tokenizer, ids, *_, **__: given.append(ids) or [])
+    one, question = speaker(), Message("user", " Qui\r\nmiaule ?\n")
+    "".join(one.reply([question, *begun], session(system=system)))
+    rows = [{"role": "system", "content": system or ""}, *(m._asdict() for m in (question, *begun))]
+    rows = [{key: row[key] for key in ("role", "content")} for row in rows]
+    rows += [] if begun else [{"role": "assistant", "content": "Le chat"}]
+    learned = one.template.render(to_messages({"messages": rows}))[0]
+    assert given == [learned[: len(given[0])]] and len(learned) - len(given[0]) == (1 if begun else 8)
+
+
+def test_an_answer_is_continued(monkeypatch, capsys):
+    history = [Message("user", "A"), Message("assistant", "Il était ")]
+    monkeypatch.setattr(chat.Speaker, "reply", lambda *_: iter([" une", " fois"]))
+    chat._continue(speaker(), history, session())
+    assert history[1:] == [Message("assistant", "Il était une fois")]
+    assert capsys.readouterr().out == " une fois\n"
+
+
+def test_there_is_no_answer_to_continue_yet(capsys):
+    chat._continue(speaker(), [], session())
+    assert "pas encore de réponse" in capsys.readouterr().err
 
 
 def test_a_base_model_continues_the_text():
@@ -130,6 +167,13 @@ def test_a_piped_conversation_answers_each_line(instructed, command):
     done = command(*CHAT, cwd=instructed, stdin=lines)
     assert (done.returncode, done.stdout) == (0, "Le chat, l'été.\nLe chien.\n"), done.stderr
     assert "« /oups » n'existe pas" in done.stderr and "max_new_tokens" not in done.stdout
+
+
+def test_an_answer_that_was_cut_is_continued_by_a_command(instructed, command):
+    lines = "/continuer\n/regler longueur 6\nQuel animal miaule ?\n/regler longueur 40\n/continuer\n/quit\n"
+    done = command(*CHAT, cwd=instructed, stdin=lines)
+    assert (done.returncode, done.stdout.replace("\n", "")) == (0, "Le chat, l'été."), done.stderr
+    assert "pas encore de réponse" in done.stderr and done.stdout.count("\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,21 @@
 """Les formats de conversations : les mêmes messages, et une phrase qui nomme la ligne pour tout le reste."""
 
 import json
+import re
 
 import pytest
 
 from gpt_lightning.data import ConversationDataModule
 from gpt_lightning.data.instruct.formats import read_conversations
 from gpt_lightning.errors import UserError
-from gpt_lightning.tokenizers import ByteTokenizer, gpt2
-from gpt_lightning.tokenizers.template import Message
+from gpt_lightning.tokenizers import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    SimpleTokenizerV1,
+    SimpleTokenizerV2,
+    gpt2,
+)
+from gpt_lightning.tokenizers.messages import Message
 
 ASKED, ANSWERED = "Quel animal miaule ?", "Le chat."
 SAME = {
@@ -104,6 +111,208 @@ def test_a_file_that_is_not_one_is_refused(tmp_path, name, content, what):
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=what):
         ConversationDataModule(tokenizer=gpt2(), path=str(tmp_path / name)).prepare()
+
+
+PAIR = {"instruction": ASKED, "output": ANSWERED}
+TALK = SAME["messages"]["messages"]
+SYSTEM, BEFORE = Message("system", "Sois bref."), (Message("user", "A"), Message("assistant", "B"))
+READ = [
+    (PAIR | {"system": "Sois bref.\r\n"}, (SYSTEM, *WANTED)),
+    (PAIR | {"history": [["A", " B"]]}, (*BEFORE, *WANTED)),
+    (PAIR | {"system": "Sois bref.", "history": [["A", "B"]]}, (SYSTEM, *BEFORE, *WANTED)),
+    (PAIR | {"system": "", "history": [], "input": None}, WANTED),
+    (SAME["deux textes"] | {"system": "Sois bref.", "history": [["A", "B"]]}, (SYSTEM, *BEFORE, *WANTED)),
+    (SAME["messages"] | {"system": "Sois bref."}, (SYSTEM, *WANTED)),
+    (SAME["sharegpt"] | {"system": "Sois bref."}, (SYSTEM, *WANTED)),
+    ({"messages": [{"role": "developer", "content": "Sois bref."}, *TALK]}, (SYSTEM, *WANTED)),
+    ({"messages": [{"role": "system", "content": " "}, *TALK]}, WANTED),
+    (
+        {"system": "Sois bref.", "messages": [{"role": "system", "content": "Et poli."}, *TALK]},
+        (Message("system", "Sois bref.\n\nEt poli."), *WANTED),
+    ),
+    (
+        {"messages": [TALK[0], TALK[1] | {"weight": 0}, *TALK]},
+        (WANTED[0], WANTED[1]._replace(learned=False), *WANTED),
+    ),
+    (
+        {"conversations": [*SAME["sharegpt"]["conversations"], {"from": "human", "value": "C"}]},
+        (*WANTED, Message("user", "C")),
+    ),
+    (SAME["messages"] | {"instruction": None, "output": ""}, WANTED),
+    ({"conversations": TALK}, WANTED),
+    ({"messages": SAME["sharegpt"]["conversations"]}, WANTED),
+    (PAIR | {"id": 3, "source": "ici", "score": 0.5, "tags": [], "tools": None}, WANTED),
+]
+
+
+@pytest.mark.parametrize("row, wanted", READ, ids=[json.dumps(row)[:60] for row, _ in READ])
+def test_every_key_of_a_row_is_used(tmp_path, row, wanted):
+    (found,) = read_conversations(written(tmp_path / "a.jsonl", [row]))
+    assert found.messages == wanted
+
+
+KEYS = ["context", "response", "tools", "images", "weight", "chosen", "System", "histories", "clé inconnue"]
+
+
+@pytest.mark.parametrize("form", ["alpaca", "messages", "sharegpt", "deux textes"])
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_would_not_be_read_is_named_and_may_be_ignored(tmp_path, form, key):
+    path = written(tmp_path / "a.jsonl", [SAME[form], SAME[form] | {key: "quelque chose"}])
+    with pytest.raises(UserError, match=f"ligne 2 : .*{key}.*data.ignore=.{key}") as seen:
+        list(read_conversations(path))
+    assert "\n" not in str(seen.value)
+    assert [one.messages for one in read_conversations(path, ignore=[key])] == [WANTED] * 2
+    skipped = []
+    assert len(list(read_conversations(path, skipped.append))) == len(skipped) == 1
+
+
+@pytest.mark.parametrize("form", ["messages", "sharegpt"])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call", "images", "thinking", "loss"])
+def test_a_key_of_a_message_that_would_not_be_read_is_named_and_may_be_ignored(tmp_path, form, key):
+    ((name, (asked, answered)),) = SAME[form].items()
+    path = written(tmp_path / "a.jsonl", [{name: [asked, answered | {key: [1]}]}, {name: [asked, answered]}])
+    with pytest.raises(UserError, match=f"ligne 1 : le message 2 .*{key}.*data.ignore=.{key}"):
+        list(read_conversations(path))
+    assert [one.messages for one in read_conversations(path, ignore=[key])] == [WANTED] * 2
+
+
+FORMS = ["alpaca", "messages", "sharegpt", "deux textes"]
+
+
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("second", FORMS)
+def test_two_formats_at_once_are_refused_by_name(tmp_path, first, second):
+    if first == second:
+        return
+    path = written(tmp_path / "a.jsonl", [SAME[first] | SAME[second]])
+    with pytest.raises(UserError, match="deux formats") as seen:
+        list(read_conversations(path))
+    for name in (next(iter(SAME[first])), next(iter(SAME[second]))):
+        assert name in str(seen.value)
+    ignored = re.search(r"data.ignore=\[(.*?)\]", str(seen.value))[1].split(",")
+    assert [one.messages for one in read_conversations(path, ignore=ignored)] == [WANTED]  # la voie donnée
+
+
+BAD_HISTORY = ["A", ["A"], [["A"]], [["A", "B", "C"]], [["A", ""]], [["A", 3]], [{"A": "B"}], {"A": "B"}]
+
+
+@pytest.mark.parametrize("history", BAD_HISTORY, ids=str)
+def test_a_history_that_is_not_one_is_refused(tmp_path, history):
+    path = written(tmp_path / "a.jsonl", [PAIR | {"history": history}])
+    with pytest.raises(UserError, match="history"):
+        list(read_conversations(path))
+
+
+@pytest.mark.parametrize("mask_prompt", [True, False])
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"weight": 0.0}])
+def test_a_marked_answer_is_never_learned(tmp_path, mark, mask_prompt):
+    talk = [TALK[0], TALK[1] | mark, TALK[0], TALK[1] | {"weight": 1, "train": True}]
+    path = written(tmp_path / "a.jsonl", [{"messages": talk}])
+    options = {"tokenizer": ByteTokenizer(), "path": str(path), "val_path": str(path), "max_length": 256}
+    data = ConversationDataModule(**options, mask_prompt=mask_prompt)
+    data.prepare()
+    (row,) = data.store["train"].rows
+    learned = ByteTokenizer().decode(row.ids[row.learned].tolist())
+    assert learned.count(ANSWERED) == 1 and learned.count(ASKED) == (0 if mask_prompt else 2)
+    ignoring = ConversationDataModule(**options, ignore=["weight", "train"], mask_prompt=mask_prompt)
+    ignoring.prepare()
+    assert ignoring.identity != data.identity  # ce n'est plus ce que l'on apprend
+    read = ByteTokenizer().decode(
+        ignoring.store["train"].rows[0].ids[ignoring.store["train"].rows[0].learned]
+    )
+    assert read.count(ANSWERED) == 2
+    assert data.answer_bytes("train") == len((ANSWERED + (ASKED * 2) * (not mask_prompt)).encode())
+
+
+def test_a_marked_question_is_not_learned_with_mask_prompt_false(tmp_path):
+    talk = [TALK[0] | {"weight": 0}, TALK[1]]
+    path = written(tmp_path / "a.jsonl", [{"messages": talk}])
+    options = {"tokenizer": ByteTokenizer(), "path": str(path), "val_path": str(path), "max_length": 256}
+    data = ConversationDataModule(**options, mask_prompt=False)
+    data.prepare()
+    (row,) = data.store["train"].rows
+    learned = ByteTokenizer().decode(row.ids[row.learned].tolist())
+    assert ANSWERED in learned and ASKED not in learned
+
+
+def test_a_conversation_without_an_answer_to_learn_is_refused(tmp_path):
+    path = written(tmp_path / "a.jsonl", [{"messages": [TALK[0], TALK[1] | {"weight": 0}]}])
+    with pytest.raises(UserError, match="aucune réponse"):
+        list(read_conversations(path))
+
+
+def test_what_is_cut_still_ends_with_an_answer_to_learn(tmp_path):
+    talk = [TALK[0], TALK[1], TALK[0], TALK[1] | {"weight": 0}]
+    path = written(tmp_path / "a.jsonl", [{"messages": talk}])
+    options = {"tokenizer": ByteTokenizer(), "path": str(path), "val_path": str(path), "max_length": 256}
+    data = ConversationDataModule(**options)
+    data.prepare()
+    row = data.store["train"].rows[0]
+    assert row.learned[-1] and ByteTokenizer().decode(row.ids.tolist()).count(ANSWERED) == 1
+    long = [TALK[0], TALK[1] | {"weight": 0, "content": "x" * 300}, *TALK]
+    options["path"] = str(written(tmp_path / "b.jsonl", [{"messages": long}]))
+    with pytest.raises(UserError, match="première réponse à apprendre dépassent data.max_length=256"):
+        ConversationDataModule(**options).prepare()
+
+
+def test_the_digest_of_a_corpus_that_was_read_before_is_the_same(tmp_path):
+    """Une exécution commencée par une version d'avant se reprend : un corpus qui se lit pareil a son empreinte."""
+    rows = [SAME["alpaca"], SAME["sharegpt"] | {"system": " Sois bref.\n"}, *[SAME["messages"]] * 3]
+    path = str(written(tmp_path / "a.jsonl", rows))
+    data = ConversationDataModule(tokenizer=ByteTokenizer(), path=path, val_path=path)
+    data.prepare()
+    assert data.identity == "29cf80a14961f74d"
+
+
+@pytest.mark.parametrize(
+    "ignore, words",
+    [
+        (3, "liste de clés"),
+        ([3], "liste de clés"),
+        ([""], "liste de clés"),
+        (["content"], "data.ignore=content"),
+    ],
+)
+def test_an_ignore_that_makes_no_sense_is_refused(ignore, words):
+    with pytest.raises(UserError, match=words):
+        ConversationDataModule(tokenizer=ByteTokenizer(), ignore=ignore)
+
+
+@pytest.mark.parametrize("key", ["contexte", "thème", "une clé"])
+def test_the_command_names_the_key_and_obeys_data_ignore(tmp_path, command, key):
+    rows = [PAIR | {"instruction": f"Q{i} ?", key: "quelque chose"} for i in range(20)]
+    written(tmp_path / "a.jsonl", rows)
+    typed = ["data=instruct", "data.path=a.jsonl", "tokenizer=bytes", "data.train_split=0.5"]
+    done = command("gpt_lightning", "prepare", *typed, cwd=tmp_path)
+    assert done.returncode == 1 and f"data.ignore=[{key}]" in done.stderr and "Traceback" not in done.stderr
+    done = command("gpt_lightning", "prepare", *typed, f"data.ignore=[{key}]", cwd=tmp_path)
+    assert done.returncode == 0 and "20 conversations" in done.stdout, done.stderr
+
+
+def test_data_ignore_without_a_file_is_refused(tmp_path, command):
+    done = command("gpt_lightning", "prepare", "data=instruct", "data.ignore=[id]", cwd=tmp_path)
+    assert done.returncode == 1 and "data.path=" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", [CharacterTokenizer, SimpleTokenizerV1])
+def test_a_vocabulary_of_the_whole_corpus_has_what_only_validation_says(tmp_path, kind):
+    train = written(tmp_path / "a.jsonl", [PAIR])
+    val = written(tmp_path / "b.jsonl", [PAIR | {"output": "Le ß."}])
+    data = ConversationDataModule(
+        tokenizer=kind(), path=str(train), val_path=str(val), template="chatml", max_length=128
+    )
+    data.prepare()
+    assert "ß" in data.tokenizer.decode(data.tokenizer.encode("Le ß."))
+
+
+def test_a_vocabulary_of_the_training_half_has_not(tmp_path):
+    train = written(tmp_path / "a.jsonl", [PAIR])
+    val = written(tmp_path / "b.jsonl", [PAIR | {"output": "Le ß."}])
+    data = ConversationDataModule(
+        tokenizer=SimpleTokenizerV2(), path=str(train), val_path=str(val), template="chatml", max_length=128
+    )
+    data.prepare()
+    assert "ß" not in data.tokenizer.decode(data.tokenizer.encode("Le ß."))
 
 
 def test_a_folder_is_read_and_what_is_not_a_conversation_is_said(tmp_path):

@@ -493,6 +493,57 @@ def test_a_new_conversation_knows_nothing_of_the_old_one(browser):
         ]
 
 
+def chat_bodies(page) -> list[dict]:
+    """Les demandes de conversation que cette page envoie, à mesure."""
+    asked: list[dict] = []
+    page.on("request", lambda one: asked.append(json.loads(one.post_data)) if "chat" in one.url else None)
+    return asked
+
+
+def ask_the_page(page, question: str) -> None:
+    """Pose une question, et attend la fin de la réponse, ou son refus."""
+    page.fill("#question", question)
+    page.keyboard.press("Enter")
+    page.locator("#status", has_text=re.compile("^(?!Le modèle écrit|.*présente)")).wait_for()
+
+
+@pytest.mark.browser
+def test_when_the_context_is_full_the_oldest_turns_are_forgotten_and_it_is_said(browser):
+    """Chaque question reçoit sa réponse, et le modèle lit toujours les tours les plus récents."""
+    with (
+        Live(tokenizers.ByteTokenizer(), model=tiny(257, 256), template="texte") as live,
+        Seen(browser, live.url, allowed="400 (Bad Request)") as page,
+    ):
+        asked = chat_bodies(page)
+        page.click("#tab-chat")
+        for rank in range(6):
+            ask_the_page(page, f"Question {rank} ?")
+            assert page.input_value("#question") == "" and page.locator("#talk p").count() == 2 * rank + 2
+            last = asked[-1]["messages"]
+            assert last[-1] == {"role": "user", "content": f"Question {rank} ?"} and last[0]["role"] == "user"
+        assert "oubliés" in page.text_content("#status")
+        assert 1 <= len(last) < 11
+
+
+@pytest.mark.browser
+def test_a_question_that_is_refused_stays_in_its_field_and_nothing_is_forgotten(browser):
+    with (
+        Live(tokenizers.ByteTokenizer(), model=tiny(257, 512), template="texte") as live,
+        Seen(browser, live.url, allowed="400 (Bad Request)") as page,
+    ):
+        asked = chat_bodies(page)
+        page.click("#tab-chat")
+        ask_the_page(page, "Un ?")
+        before = page.locator("#talk p").count()
+        long = "x" * 600
+        ask_the_page(page, long)
+        assert page.input_value("#question") == long and page.locator("#talk p").count() == before
+        assert "raccourcissez" in page.text_content("#status")
+        ask_the_page(page, "Deux ?")
+        assert [one["content"] for one in asked[-1]["messages"]][::2] in (["Un ?", "Deux ?"], ["Deux ?"])
+        assert any(len(one["messages"]) == 3 and one["messages"][2]["content"] == "Deux ?" for one in asked)
+
+
 @pytest.mark.slow
 def test_skipping_to_the_content_keeps_the_text(page):
     page.fill("#text", "Mon texte")

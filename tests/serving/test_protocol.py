@@ -208,6 +208,39 @@ def test_a_conversation(stream, client, live):
     assert text == expected.text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_began_is_continued(stream, live):
+    """La réponse ne contient que ce qui suit, et le modèle lit une conversation qui s'arrête au bout de ce début."""
+    talk = [*HELLO, {"role": "assistant", "content": "Oui,\r\n"}, {"role": "assistant", "content": "merci "}]
+    template = live.service.model.template
+    ids = template.opening([("user", HELLO[0]["content"]), ("assistant", "Oui,\n\nmerci")])
+    assert ids[-1] != template.eos_id and live.tokenizer.decode(ids).endswith("Oui,\n\nmerci")
+    (expected,) = alone(live, [""], ids=[ids], max_new_tokens=15, seed=1)
+    body = {"messages": talk, "seed": 1, "max_tokens": 15}
+    if stream:
+        events = list(live.events("/v1/chat/completions", body))
+        text = "".join(event["choices"][0]["delta"].get("content", "") for event in events[:-1])
+    else:
+        status, answer = live.ask("/v1/chat/completions", body)
+        assert status == 200 and answer["usage"]["prompt_tokens"] == len(ids)
+        text = answer["choices"][0]["message"]["content"]
+    assert text == expected.text
+
+
+def test_a_word_that_continues_an_answer_has_its_space():
+    """Un tokenizer par mots ne dit pas l'espace qui précède un mot : ce qui suit un début en a une."""
+    words = tokenizers.SimpleTokenizerV2().fit(["le chat dort et la nuit passe"])
+    chat = tokenizers.template.template_for("chatml", words).tokenizer
+    with Live(chat, template="chatml") as live:
+        talk = [{"role": "user", "content": "le chat dort"}]
+        begun = [*talk, {"role": "assistant", "content": "le chat"}]
+        body = {"temperature": 0, "max_tokens": 4, "logprobs": True}
+        for messages, blank in ((talk, False), (begun, True)):
+            status, answer = live.ask("/v1/chat/completions", {"messages": messages, **body})
+            text = answer["choices"][0]["message"]["content"]
+            assert status == 200 and text.startswith(" ") == blank, text
+
+
 def test_the_messages_of_a_conversation_are_rendered_by_the_template(live):
     parts = [{"type": "text", "text": "Bon"}, {"type": "text", "text": "jour"}]
     talk = [

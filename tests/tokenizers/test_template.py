@@ -94,6 +94,34 @@ def test_a_chat_tokenizer_is_its_state(tokenizer):
 
 
 @pytest.mark.parametrize("name", ["texte", "chatml"])
+def test_a_marked_answer_is_read_and_never_learned(tokenizer, name):
+    template = template_for(name, tokenizer)
+    marked = [*TALK[:2], TALK[2]._replace(learned=False), *TALK[3:]]
+    ids, mask = template.render(marked)
+    everything = template.render(marked, everything=True)[1]
+    last = template.render(TALK[:3])[0]
+    assert ids == template.render(TALK)[0] and any(mask)
+    before = len(template.render(TALK[:2])[0])
+    assert not any(mask[: len(last)]) and all(everything[:before]) and all(everything[len(last) :])
+    assert not any(everything[before : len(last)])
+
+
+@pytest.mark.parametrize("name", ["texte", "chatml"])
+def test_an_answer_that_began_is_continued(tokenizer, name):
+    """Les identifiants s'arrêtent au bout de la réponse, sans la fin que le gabarit lui écrit."""
+    template = template_for(name, tokenizer)
+    ids, mask = template.render(TALK)
+    opening = template.opening(TALK)
+    end = [template.eos_id] if template.eos_id is not None else tokenizer.encode(FINISHED)
+    assert [*opening, *end] == ids and mask[len(opening) - 1]
+
+
+def test_a_sample_may_ask_nothing():
+    template = template_for("texte", ByteTokenizer())
+    assert ByteTokenizer().decode(template.asking("")) == "### Question :\n\n\n### Réponse :\n"
+
+
+@pytest.mark.parametrize("name", ["texte", "chatml"])
 def test_hugging_face_writes_the_same_conversation(name, tmp_path):
     transformers = pytest.importorskip("transformers")
     from gpt_lightning.model import GPTConfig, GPTModel

@@ -232,3 +232,40 @@ def test_a_pretrained_model_is_instructed_and_its_checkpoint_says_so(
     assert (known["task"], known["template"]) == ("instruct", template)
     assert known["model"]["vocab_size"] == before["model"]["vocab_size"] + 2
     assert any("»" in path.read_text() for path in (tmp_path / "course" / "samples").iterdir())
+
+
+OLDER = {
+    "system": ({"system": "Sois bref."}, None),
+    "history": ({}, None),
+    "context": ({"context": "ici"}, None),  # une clé que la version 0.1 laissait tomber sans le dire
+    "weight": (None, {"weight": 0}),
+}
+
+
+@pytest.mark.parametrize("key", OLDER)
+def test_a_run_of_before_that_dropped_a_key_is_continued_without_it(key, tmp_path, command):
+    """La reprise dit par quelle clé continuer, et l'exécution continue alors sur ce qu'elle a lu."""
+    column, mark = OLDER[key]
+    rows = [row | (column or {}) for row in ROWS]
+    if key == "history":  # la première question dit de quelle moitié est une conversation
+        rows = [row | {"history": [[row["instruction"], "Oui."]]} for row in ROWS]
+    if mark:
+        turn = [{"role": "user", "content": "Ça va ?"}, {"role": "assistant", "content": "Oui."} | mark]
+        talks = [[("user", row["instruction"]), ("assistant", row["output"])] for row in ROWS]
+        talks = [[{"role": who, "content": text} for who, text in talk] for talk in talks]
+        rows = [{"messages": [*talk, *turn, *talk]} for talk in talks]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    typed = ["experiment=instruct", "init_from=null", "tokenizer=bytes", "data.path=a.jsonl", *TINY]
+    typed += ["callbacks.sample=null", "trainer.max_steps=2", "output_dir=course", f"data.ignore=[{key}]"]
+    done = command("train.py", *typed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    settings = tmp_path / "course" / "config.yaml"  # celui de la version 0.1 n'a pas cette clé
+    lines = settings.read_text(encoding="utf-8").splitlines()
+    first = next(rank for rank, line in enumerate(lines) if line.strip().startswith("ignore:"))
+    settings.write_text("\n".join([*lines[:first], *lines[first + 2 :]]) + "\n", encoding="utf-8")
+    again = ["train.py", "ckpt_path=course", "trainer.max_steps=4"]
+    done = command(*again, cwd=tmp_path)
+    assert done.returncode == 1 and f"data.ignore=[{key}]" in done.stderr and "Traceback" not in done.stderr
+    done = command(*again, f"data.ignore=[{key}]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert max(read_metrics(tmp_path / "course" / "metrics.csv")) == 4

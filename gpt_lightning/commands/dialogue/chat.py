@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.commands.dialogue import generate
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.decoding.text import AnswerStream
 from gpt_lightning.errors import UserError
-from gpt_lightning.tokenizers.template import Message, Template
+from gpt_lightning.tokenizers.messages import Message, arrange, unfinished_answer
+from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.wording import number
 
 if TYPE_CHECKING:
     from gpt_lightning.weights.inference import Inference
 
 QUIT, HELP = ("/quitter", "/quit"), ("/aide", "/help")
+CONTINUE = ("/continuer", "/continue")
 NEW, SYSTEM, TUNE = ("/nouveau", "/new"), ("/systeme", "/système", "/system"), ("/regler", "/régler", "/set")
 
 
@@ -36,25 +39,21 @@ class Speaker:
     def reply(self, history: list[Message], session: ChatSession) -> Iterator[str]:
         """Les bouts de la réponse à la dernière question de `history`, qui perd ses plus vieux tours si besoin.
 
-        UserError si la question ne tient pas, seule, dans la fenêtre.
+        Si `history` finit par une réponse, ce sont les bouts qui la continuent. UserError si les messages sont refusés,
+        ou si la question ne tient pas, seule, dans la fenêtre ; `history` ne perd alors rien.
         """
         options: dict[str, Any] = {"strategy": session.strategy, "seed": session.seed}
         if self.template is None:
-            text = history[-1].content
-            stream = TextStream(
-                self.model, self.tokenizer, [text], max_new_tokens=session.max_new_tokens, **options
-            )
+            options["max_new_tokens"] = session.max_new_tokens
+            stream = TextStream(self.model, self.tokenizer, [history[-1].content], **options)
         else:
             ids = self._fit(history, session)
-            room = min(session.max_new_tokens, self.context - len(ids))
-            stream = TextStream(
-                self.model,
-                self.tokenizer,
-                [history[-1].content],
-                ids=[ids],
-                stop=self.template.stop,
-                max_new_tokens=room,
-                **options,
+            options |= {
+                "stop": self.template.stop,
+                "max_new_tokens": min(session.max_new_tokens, self.context - len(ids)),
+            }
+            stream = AnswerStream(
+                self.model, self.tokenizer, ids, unfinished_answer(arrange(history)), **options
             )
         for _, text in stream:
             yield text
@@ -64,20 +63,19 @@ class Speaker:
         assert self.template is not None
         reserve = max(1, min(session.max_new_tokens, self.context // 4))  # la place laissée à la réponse
         system = [Message("system", session.system)] if session.system else []
-        dropped = 0
-        while True:
-            ids = self.template.opening([*system, *history])
+        beginnings = [rank for rank, message in enumerate(history) if rank == 0 or message.role == "user"]
+        for first in beginnings:
+            ids = self.template.opening([*system, *history[first:]])
             if len(ids) + reserve <= self.context:
                 break
-            if len(history) == 1:
-                raise UserError(
-                    f"Cette question fait {number(len(ids))} jetons, et la fenêtre du modèle en "
-                    f"laisse {number(self.context - reserve)} : raccourcissez-la."
-                )
-            del history[: 2 if history[1].role == "assistant" else 1]
-            dropped += 1
-        if dropped:
-            print(_forgotten_turns(dropped), file=sys.stderr)
+        else:
+            raise UserError(
+                f"Cette question fait {number(len(ids))} jetons, et la fenêtre du modèle en "
+                f"laisse {number(self.context - reserve)} : raccourcissez-la."
+            )
+        if first:
+            del history[:first]
+            print(_forgotten_turns(beginnings.index(first)), file=sys.stderr)
         return ids
 
 
@@ -105,8 +103,10 @@ def talk(speaker: Speaker, start: ChatSession, find_strategy: Callable[[str], St
         if command in HELP:
             print(_chat_help(speaker.source), file=sys.stderr)
         elif command in NEW:
-            history = []
+            history.clear()
             print("[nouvelle conversation]", file=sys.stderr)
+        elif command in CONTINUE:
+            _continue(speaker, history, session)
         elif line.startswith("/"):
             try:
                 session = apply_command(session, line.strip(), start, find_strategy)
@@ -136,6 +136,24 @@ def apply_command(
 def _answer(speaker: Speaker, question: str, history: list[Message], session: ChatSession) -> None:
     """Répond, et retient la réponse, même interrompue ; oublie une question restée sans réponse."""
     history.append(Message("user", question.strip()))
+    answer = _say(speaker, history, session)
+    if answer.strip():
+        history.append(Message("assistant", answer))
+    else:
+        history.pop()
+
+
+def _continue(speaker: Speaker, history: list[Message], session: ChatSession) -> None:
+    """Continue la dernière réponse, interrompue ou coupée, là où elle s'est arrêtée."""
+    if not history:
+        print("Il n'y a pas encore de réponse à continuer.", file=sys.stderr)
+        return
+    more = _say(speaker, history, session)
+    history[-1] = Message("assistant", history[-1].content.rstrip() + more)
+
+
+def _say(speaker: Speaker, history: list[Message], session: ChatSession) -> str:
+    """Écrit sur stdout ce qui suit `history`, et le renvoie."""
     answer = ""
     try:
         for text in speaker.reply(history, session):
@@ -146,10 +164,7 @@ def _answer(speaker: Speaker, question: str, history: list[Message], session: Ch
     except UserError as error:
         print(error, end="", file=sys.stderr)
     print(flush=True)
-    if answer.strip():
-        history.append(Message("assistant", answer))
-    elif history:
-        history.pop()
+    return answer
 
 
 def _chat_help(source: str) -> str:
@@ -158,6 +173,7 @@ def _chat_help(source: str) -> str:
         f"[{source}]\n"
         "Une ligne est une question ; Ctrl-C arrête la réponse.\n"
         "  /nouveau               recommence la conversation\n"
+        "  /continuer             continue la dernière réponse, si elle s'est arrêtée trop tôt\n"
         "  /systeme TEXTE         donne une consigne, en tête\n"
         "  /regler CLÉ VALEUR     change un réglage : temperature 0.7, top_k 20, decoding greedy, longueur 80, seed 3\n"
         "  /aide, /quitter"

@@ -1,26 +1,48 @@
 """Lire des fichiers de conversations : quatre formats, reconnus à leurs clés.
 
-    Alpaca       {"instruction": ..., "input": ..., "output": ...}
-    messages     {"messages": [{"role": ..., "content": ...}, ...]}
-    ShareGPT     {"conversations": [{"from": ..., "value": ...}, ...]}
-    deux textes  {"prompt": ..., "completion": ...}
+    Alpaca       {"instruction": ..., "input": ..., "output": ..., "system": ..., "history": [[..., ...], ...]}
+    messages     {"messages": [{"role": ..., "content": ...}, ...], "system": ...}
+    ShareGPT     {"conversations": [{"from": ..., "value": ...}, ...], "system": ...}
+    deux textes  {"prompt": ..., "completion": ..., "system": ..., "history": [[..., ...], ...]}
 
-Un fichier est une liste JSON (.json) ou un objet par ligne (.jsonl).
+Un fichier est une liste JSON (.json) ou un objet par ligne (.jsonl). Toute clé d'une ligne est lue, ou ne porte rien
+que l'on apprenne (`UNTAUGHT`) ; sinon la ligne est refusée, et data.ignore=[clé] est la voie pour s'en passer.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gpt_lightning.data.reading import lines_of, read_blocks
 from gpt_lightning.errors import UserError
-from gpt_lightning.tokenizers.base import whole_characters
-from gpt_lightning.tokenizers.template import ROLES, Message
+from gpt_lightning.tokenizers.messages import (
+    MARKS,
+    BadMessage,
+    Message,
+    arrange,
+    clean,
+    is_empty,
+    parse_messages,
+    unread_keys,
+)
 from gpt_lightning.typing import JsonObject
 
 SUFFIXES = (".json", ".jsonl")
-SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
+FORMATS: Mapping[str, frozenset[str]] = {  # la clé qui dit le format, et toutes celles qu'il lit
+    "messages": frozenset({"messages", "system"}),
+    "conversations": frozenset({"conversations", "system"}),
+    "instruction": frozenset({"instruction", "input", "output", "system", "history"}),
+    "prompt": frozenset({"prompt", "completion", "system", "history"}),
+}
+MESSAGE_KEYS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+# ce qui dit d'où vient une ligne, et qu'il n'y a pas à apprendre
+_ORIGINS = (
+    "id _id uid uuid idx index conversation_id prompt_id source dataset category lang language name model "
+    "url license licence date timestamp created_at score"
+)
+UNTAUGHT = frozenset(_ORIGINS.split())
 
 
 class Conversation(NamedTuple):
@@ -29,17 +51,23 @@ class Conversation(NamedTuple):
     messages: tuple[Message, ...]
     where: str = ""
     key: str = ""
+    since: tuple[str, ...] = ()  # ses clés que la version 0.1 ne lisait pas
 
 
 class BadRow(Exception):
     """Ce qui manque à une conversation."""
 
 
-def read_conversations(path: Path, skipped: Callable[[str], None] | None = None) -> Iterator[Conversation]:
-    """Les conversations de `path`. `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne."""
+def read_conversations(
+    path: Path, skipped: Callable[[str], None] | None = None, ignore: Collection[str] = ()
+) -> Iterator[Conversation]:
+    """Les conversations de `path`, sans leurs clés `ignore`.
+
+    `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
+    """
     for where, row in rows_of(path):
         try:
-            messages = to_messages(row)
+            messages = to_messages(row, ignore)
         except BadRow as error:
             sentence = f"{where} : {error}"
             if skipped is None:
@@ -47,77 +75,119 @@ def read_conversations(path: Path, skipped: Callable[[str], None] | None = None)
             skipped(sentence)
             continue
         first = next(message.content for message in messages if message.role == "user")
-        yield Conversation(messages, where, first)
+        yield Conversation(messages, where, first, _read_since(row, ignore))
 
 
-def to_messages(row: object) -> tuple[Message, ...]:
-    """Les messages d'une ligne, quel que soit son format. BadRow dit ce qui manque."""
+def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
+    """Les messages d'une ligne, quel que soit son format. BadRow dit ce qui manque, ou ce qui ne serait pas lu."""
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, dict):
         raise BadRow("il faut un objet JSON")
-    if "messages" in row:
-        messages = _read_messages(row["messages"], "messages", "role", "content")
-    elif "conversations" in row:
-        messages = _read_messages(row["conversations"], "conversations", "from", "value")
-        if isinstance(row.get("system"), str) and row["system"].strip():
-            messages = [Message("system", row["system"]), *messages]
-    elif "instruction" in row:
-        more = _text(row, "input", optional=True)
-        question = "\n\n".join(filter(None, (_text(row, "instruction"), more)))
-        messages = [Message("user", question), Message("assistant", _text(row, "output"))]
-    elif "prompt" in row:
-        messages = [Message("user", _text(row, "prompt")), Message("assistant", _text(row, "completion"))]
-    else:
-        seen = ", ".join(map(str, list(row)[:4])) or "aucune"
+    row = {key: value for key, value in row.items() if key not in ignore}
+    form = _format_of(row)
+    system = [] if is_empty(row.get("system")) else [Message("system", _text(row, "system"))]
+    try:
+        if form in MESSAGE_KEYS:
+            messages = parse_messages(row[form], form, *_keys_of(row[form], form), ignore)
+        else:
+            messages = [*_history(row.get("history")), *_two_texts(row, form)]
+        _refuse_unread(row, form)
+        if (
+            system and form == "conversations"
+        ):  # tel quel : il compte dans l'empreinte d'une exécution d'avant
+            system = [Message("system", row["system"])]
+        arranged = arrange([*system, *messages], before=len(system))
+    except BadMessage as error:
+        raise BadRow(f"{error}{_way_out(error.unread) if error.unread else ''}") from None
+    if not any(message.role == "assistant" and message.learned for message in arranged):
+        raise BadRow("il n'y a aucune réponse (assistant) à apprendre")
+    return arranged
+
+
+def _format_of(row: JsonObject) -> str:
+    """La clé qui dit le format de cette ligne. BadRow s'il n'y en a pas, ou plusieurs."""
+    present = [key for key in FORMATS if key in row]
+    if not present:
+        seen = ", ".join(str(key)[:40] for key in list(row)[:4]) or "aucune"
         raise BadRow(f"il faut la clé messages, conversations, instruction ou prompt (clés lues : {seen})")
-    return _check_order(messages)
+    given = [key for key in present if not is_empty(row[key])] or present[:1]
+    if len(given) > 1:
+        others = unread_keys(row, FORMATS[given[0]] | UNTAUGHT)
+        raise BadRow(f"elle a deux formats à la fois, {' et '.join(given)} : gardez l'un{_way_out(others)}")
+    return given[0]
 
 
-def _read_messages(values: object, name: str, role_key: str, text_key: str) -> list[Message]:
-    if not isinstance(values, list) or not values:
-        raise BadRow(f"« {name} » doit être une liste de messages, non vide")
-    messages: list[Message] = []
-    for rank, message in enumerate(values, start=1):
-        if not isinstance(message, dict) or role_key not in message or text_key not in message:
-            raise BadRow(f"le message {rank} doit avoir les clés {role_key} et {text_key}")
-        role = (
-            SPEAKERS.get(message[role_key], message[role_key]) if isinstance(message[role_key], str) else None
+def _keys_of(messages: object, form: str) -> tuple[str, str]:
+    """Les clés du rôle et du texte de ces messages : celles de leur format, ou celles de l'autre s'ils les ont."""
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if isinstance(first, dict):
+        return next((keys for keys in MESSAGE_KEYS.values() if keys[0] in first), MESSAGE_KEYS[form])
+    return MESSAGE_KEYS[form]
+
+
+def _refuse_unread(row: JsonObject, form: str) -> None:
+    unread = unread_keys(row, FORMATS[form] | UNTAUGHT)
+    if unread:
+        listed = ", ".join(key[:40] for key in unread[:8])
+        which = (
+            f"la clé {listed} ne serait pas lue"
+            if len(unread) == 1
+            else f"les clés {listed} ne seraient pas lues"
         )
-        if role not in ROLES:
-            raise BadRow(
-                f"le message {rank} a le rôle {str(message[role_key])[:20]!r} : il faut user, assistant ou system"
-            )
-        content = _text(message, text_key)
-        if messages and messages[-1].role == role:  # deux messages de suite du même n'en font qu'un
-            content = f"{messages.pop().content}\n\n{content}"
-        messages.append(Message(role, content))
-    return messages
+        raise BadRow(f"{which}{_way_out(unread)}")
 
 
-def _text(row: JsonObject, key: str, *, optional: bool = False) -> str:
-    value = row.get(key)
-    if optional and (value is None or value == ""):
-        return ""
+def _way_out(keys: Sequence[str]) -> str:
+    """Comment continuer sans ces clés, à taper tel quel."""
+    listed = ",".join(keys)
+    typed = f"data.ignore=[{listed}]" if re.fullmatch(r"[\w,.-]+", listed) else f'"data.ignore=[{listed}]"'
+    return f" ; {typed} s'en passe"
+
+
+def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
+    """Les clés de cette ligne que la version 0.1 ne lisait pas : elles changent l'empreinte du corpus."""
+    assert isinstance(row, dict)  # to_messages l'a lue
+    keys = [] if "conversations" in row else ["system", "history"]
+    since = [key for key in keys if not is_empty(row.get(key))]
+    for form in MESSAGE_KEYS:
+        messages = row.get(form) or []
+        since += [mark for mark in MARKS if any(message.get(mark) is not None for message in messages)]
+    return tuple(key for key in since if key not in ignore)
+
+
+def _two_texts(row: JsonObject, form: str) -> list[Message]:
+    if form == "prompt":
+        return [Message("user", _text(row, "prompt")), Message("assistant", _text(row, "completion"))]
+    more = "" if is_empty(row.get("input")) else _text(row, "input")
+    question = "\n\n".join(filter(None, (_text(row, "instruction"), more)))
+    return [Message("user", question), Message("assistant", _text(row, "output"))]
+
+
+def _history(value: object) -> Iterator[Message]:
+    """Les tours d'avant, des paires [question, réponse]."""
+    if is_empty(value):
+        return
+    if not isinstance(value, list):
+        raise BadRow("la clé history doit être une liste de paires [question, réponse]")
+    for rank, pair in enumerate(value, start=1):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_text, pair)):
+            raise BadRow(f"history, paire {rank} : il faut [question, réponse], deux textes non vides")
+        yield Message("user", clean(pair[0]))
+        yield Message("assistant", clean(pair[1]))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _text(row: JsonObject, key: str) -> str:
     if key not in row:
         raise BadRow(f"il manque la clé {key}")
+    value = row[key]
     if not isinstance(value, str) or not value.strip():
         raise BadRow(f"la clé {key} doit être un texte, non vide")
-    return whole_characters(value.replace("\r\n", "\n")).strip()
-
-
-def _check_order(messages: list[Message]) -> tuple[Message, ...]:
-    """Vérifie que la consigne est en tête, et que chaque réponse suit une question. BadRow sinon."""
-    asked = False
-    for rank, message in enumerate(messages):
-        if message.role == "system" and rank:
-            raise BadRow("le message system doit être le premier")
-        if message.role == "assistant" and not asked:
-            raise BadRow("une réponse (assistant) n'a pas de question (user) devant elle")
-        asked = asked or message.role == "user"
-    if not any(message.role == "assistant" for message in messages):
-        raise BadRow("il n'y a aucune réponse (assistant) à apprendre")
-    return tuple(messages)
+    return clean(value)
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, object]]:

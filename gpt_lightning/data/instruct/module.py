@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
 from gpt_lightning.data.base import Statistics
-from gpt_lightning.data.instruct.formats import SUFFIXES, Conversation, read_conversations
+from gpt_lightning.data.instruct.formats import MESSAGE_KEYS, SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.base import LearningTokenizer
-from gpt_lightning.tokenizers.template import TEMPLATES, Message, Template, template_for
+from gpt_lightning.tokenizers.messages import Message
+from gpt_lightning.tokenizers.template import FINISHED, TEMPLATES, TITLES, Template, template_for
 from gpt_lightning.wording import number
 
 
@@ -40,6 +41,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         val_path: str | list[str] | None = None,
         limit: int | None = None,
         errors: str = "strict",
+        ignore: str | Sequence[str] = (),
         train_split: float = 0.9,
         template: str = "texte",
         mask_prompt: bool = True,
@@ -76,6 +78,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         self.template_name = choice("data.template", template, TEMPLATES)
         self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
         self.packing = choice("data.packing", packing, (True, False))
+        self.ignore = _ignored_keys(ignore)
         self.template: Template
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
@@ -83,17 +86,17 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         if tokenizer is not None:
             self.tokenizer = tokenizer
         halves = self.halves()
-        self._fit(halves["train"])
+        self._fit(halves)
         self.template = template_for(self.template_name, self.tokenizer)
         self.tokenizer = self.template.tokenizer
         digest = hashlib.sha256()
         self.store, self._sizes = {}, dict[str, int]()
         for split, conversations in halves.items():
             self.store[split], self._sizes[split] = self._encode_all(conversations)
-            digest.update(
-                json.dumps([split, [conversation.messages for conversation in conversations]]).encode()
-            )
+            digest.update(json.dumps([split, list(map(_to_json, conversations))]).encode())
         self._digest = digest.hexdigest()
+        since = chain.from_iterable(conversation.since for half in halves.values() for conversation in half)
+        self.since = tuple(dict.fromkeys(since))
         self._questions = [conversation.messages[:-1] for conversation in halves["val"]]
         self.say_skipped()
         train, val = self.store["train"], self.store["val"]
@@ -120,16 +123,19 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             yield from definitions(self.limit)
             return
         skipped = self.skipped.append if self.errors == "skip" else None
-        rows = (row for file in self.files(path).files for row in read_conversations(file, skipped))
+        rows = (
+            row for file in self.files(path).files for row in read_conversations(file, skipped, self.ignore)
+        )
         yield from islice(rows, self.limit)
 
-    def _fit(self, conversations: list[Conversation]) -> None:
+    def _fit(self, halves: dict[str, list[Conversation]]) -> None:
+        """Apprend le vocabulaire, s'il s'apprend : sur toutes les conversations, ou celles d'entraînement."""
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
-            from gpt_lightning.tokenizers.template import FINISHED, TITLES
-
             titles = "\n\n".join([*TITLES.values(), FINISHED, *("user\n", "assistant\n", "system\n")])
+            everything: Iterable[Conversation] = chain(*halves.values())
+            conversations = everything if self.tokenizer.fit_on == "all" else halves["train"]
             texts = (message.content for conversation in conversations for message in conversation.messages)
-            self.tokenizer = self.tokenizer.fit([titles, *texts])
+            self.tokenizer = self.tokenizer.fit(chain([titles], texts))
 
     def _encode_all(self, conversations: list[Conversation]) -> tuple[AnswerDataset, int]:
         """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses."""
@@ -139,9 +145,12 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             self.progress(characters)
             beginning = self._cut_to_window(conversation)
             if beginning is None:
+                answers = [message for message in conversation.messages if message.role == "assistant"]
+                which = "la première question et sa réponse"
+                if not answers[0].learned:
+                    which = "les messages jusqu'à la première réponse à apprendre"
                 sentence = (
-                    f"{conversation.where} : la première question et sa réponse dépassent "
-                    f"data.max_length={self.max_length} jetons"
+                    f"{conversation.where} : {which} dépassent data.max_length={self.max_length} jetons"
                 )
                 if self.errors == "strict" and self.source == "files":
                     raise UserError(f"{sentence} (ou data.errors=skip).")
@@ -152,7 +161,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             size += sum(
                 len(message.content.encode())
                 for message in messages
-                if message.role == "assistant" or not self.mask_prompt
+                if message.learned and (message.role == "assistant" or not self.mask_prompt)
             )
         if not rows:
             raise UserError(f"Aucune conversation ne tient en data.max_length={self.max_length} jetons.")
@@ -160,14 +169,13 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         return AnswerDataset(rows, bins), size
 
     def _cut_to_window(self, conversation: Conversation) -> tuple[list[Message], EncodedConversation] | None:
-        """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse."""
+        """Le plus long début de la conversation qui tient dans la fenêtre et finit par une réponse à apprendre."""
         messages = list(conversation.messages)
         while messages:
-            if messages[-1].role == "assistant":
-                ids, mask = self.template.render(messages)
+            if messages[-1].role == "assistant" and messages[-1].learned:
+                ids, mask = self.template.render(messages, everything=not self.mask_prompt)
                 if len(ids) <= self.max_length + 1:
-                    learned = np.array(mask) if self.mask_prompt else np.ones(len(ids), dtype=bool)
-                    return messages, EncodedConversation(np.array(ids, dtype=np.int32), learned)
+                    return messages, EncodedConversation(np.array(ids, dtype=np.int32), np.array(mask))
             messages.pop()
         return None
 
@@ -205,3 +213,19 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         questions = self._questions[:count]
         users = [[message for message in question if message.role == "user"] for question in questions]
         return [messages[-1].content for messages in users]
+
+
+def _ignored_keys(ignore: object) -> tuple[str, ...]:
+    """Les clés de data.ignore. UserError si ce ne sont pas des noms, ou si un message ne se lit plus sans elles."""
+    keys = [ignore] if isinstance(ignore, str) else ignore
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) and key.strip() for key in keys):
+        raise UserError("data.ignore : il faut une liste de clés, data.ignore=[id,tags].")
+    for key in chain.from_iterable(MESSAGE_KEYS.values()):
+        if key in keys:
+            raise UserError(f"data.ignore={key} : un message ne se lit pas sans cette clé ; retirez-la.")
+    return tuple(keys)
+
+
+def _to_json(conversation: Conversation) -> list[list[object]]:
+    """Les messages de cette conversation, pour l'empreinte : `learned` n'y est que s'il est faux."""
+    return [[*message[:2]] if message.learned else [*message] for message in conversation.messages]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gpt_lightning.decoding.batching import Row
 from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import UserError, whole
 from gpt_lightning.serving.choice import Choice
 from gpt_lightning.serving.openai.fields import (
     ACCEPTED_AND_IGNORED,
@@ -25,7 +25,8 @@ from gpt_lightning.serving.openai.fields import (
     strategy,
 )
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.tokenizers.template import Message, Template
+from gpt_lightning.tokenizers.messages import read_messages, unfinished_answer
+from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.typing import JsonObject
 
 CHOICES = 128  # complétions d'une demande, toutes ensemble
@@ -55,7 +56,6 @@ CHAT_IGNORED = ACCEPTED_AND_IGNORED | {
     "modalities": (["text"],),
     "service_tier": ("auto", "default"),
 }
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
 class ServedModel(NamedTuple):
@@ -137,11 +137,13 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
     values["max_tokens"] = values["max_completion_tokens"] or values["max_tokens"] or model.context
     values["stop"] = (*values["stop"], *model.template.stop)
     try:
-        ids = model.template.opening(_messages(values["messages"]))
+        messages = read_messages(values["messages"])
+        ids = model.template.opening(messages)
     except UserError as error:
         raise Refused(str(error), param="messages") from None
+    decode = continuation_decoder(model.tokenizer, unfinished_answer(messages), ids)
     top = (values["top_logprobs"] or 0) if values["logprobs"] else None
-    return _request(values, model, [ids], [model.tokenizer.decode], top=top, is_chat=True)
+    return _request(values, model, [ids], [decode], top=top, is_chat=True)
 
 
 def _request(
@@ -242,31 +244,3 @@ def token_ids(name: str, value: object, tokenizer: Tokenizer) -> list[int]:
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
     """Le décodeur de la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
     return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
-
-
-def _messages(value: object) -> list[Message]:
-    """Les messages d'une conversation. UserError qui dit lequel ne va pas."""
-    if not isinstance(value, list) or not value:
-        raise UserError("messages : il faut une liste de messages, qui n'est pas vide.")
-    messages = []
-    for rank, message in enumerate(value):
-        where = f"messages[{rank}]"
-        if not isinstance(message, dict):
-            raise UserError(f'{where} : il faut un objet, {{"role": ..., "content": ...}}.')
-        unknown = sorted(set(message) - {"role", "content", "name"})
-        if any(message[key] not in (None, []) for key in unknown):
-            raise UserError(f"{where} : {', '.join(unknown)[:60]} n'est pas pris en charge.")
-        role = choice(f"{where}.role", message.get("role"), ROLES)
-        messages.append(Message(ROLES[role], _content(f"{where}.content", message.get("content"))))
-    return messages
-
-
-def _content(where: str, value: object) -> str:
-    """Le texte d'un message : une chaîne, ou une liste de morceaux de texte."""
-    parts: list[object] = value if isinstance(value, list) else [{"type": "text", "text": value}]
-    texts = []
-    for part in parts:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise UserError(f'{where} : il faut un texte, ou des morceaux {{"type": "text", "text": ...}}.')
-        texts.append(part["text"])
-    return "".join(texts)

@@ -1,9 +1,10 @@
 // Parler au serveur : une question et sa réponse, ou un flux d'objets. Une faute est une phrase.
 
 export class Fault extends Error {
-  constructor(sentence, status = 0) {
+  constructor(sentence, status = 0, code = null) {
     super(sentence);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -26,11 +27,11 @@ async function send(path, body, signal) {
     throw new Fault("", 0); // plus de serveur
   }
   if (answer.ok) return answer;
-  let sentence = String(answer.status);
+  let said = { message: String(answer.status), code: null };
   try {
-    sentence = (await answer.json()).error.message;
+    said = (await answer.json()).error;
   } catch { /* ce n'était pas du JSON */ }
-  throw new Fault(sentence, answer.status);
+  throw new Fault(said.message, answer.status, said.code);
 }
 
 export async function ask(path, body, signal) {
