@@ -12,7 +12,7 @@ from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
-from gpt_lightning.data.padded import AnswerDataset, AnswerOrder, Answers
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
@@ -56,6 +56,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
     what = ""
     own: tuple[str, ...] = ()
     default: str
+    loader, partial = AnswerLoader, True
     path: str | list[str] | None
     val_path: str | list[str] | None
     errors: str
@@ -89,6 +90,9 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         self.store: dict[str, AnswerDataset] | None = None
         self.skipped: list[str] = []
         self.statistics: Statistics
+
+    def continue_as_before(self) -> None:
+        self.partial = False
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
@@ -163,7 +167,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
-        """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""
+        """L'ordre des lots d'un processus : chaque ligne une fois par passage."""
         order = AnswerOrder(
             self.dataset("train"),
             batch_size=self.batch_size,
@@ -171,8 +175,9 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             world_size=world_size,
             rank=rank,
             accumulate=self.accumulate,
+            partial=self.partial,
         )
-        if not len(order):
+        if not len(order):  # une exécution d'avant, dont les pas sont entiers
             raise UserError(
                 f"Il y a {order.n_windows} {self.nouns[1]} et un pas en lit {order.per_step} : essayez "
                 f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."

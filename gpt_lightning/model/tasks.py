@@ -164,6 +164,11 @@ def _batches(windows: Iterable[tuple[int, int, int]], size: int) -> Iterator[lis
         yield batch
 
 
+def _weighed(batch: Batch) -> int:
+    """Les jetons, ou les textes, qu'un lot de lignes prédit : aucun s'il est vide (de poids nul)."""
+    return len(batch.targets) if batch.share else 0
+
+
 def _mean_loss(model: GPTModel, hidden: Tensor, targets: Tensor) -> Tensor:
     """La perte moyenne, par morceaux de lignes : (N, C), (N,) -> (). La tête peut être quantifiée."""
     head, size = model.out_head, model.config.vocab_size
@@ -236,7 +241,7 @@ class Answers(Text):
         self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
         loss = forward(batch.ids, batch.targets, batch.where, batch.segments)
-        return BatchLoss(loss, len(batch.targets))
+        return BatchLoss(loss, _weighed(batch))
 
     def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
         """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""
@@ -264,7 +269,11 @@ class Labels(Text):
     ) -> BatchLoss:
         scores = forward(batch.ids, batch.where)  # (N, E)
         counts = confusion(batch.targets, scores.argmax(-1), n_labels) if counted else None
-        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), len(batch.targets), counts)
+        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), _weighed(batch), counts)
+
+    def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
+        """Un pas est la moyenne de ses textes, où qu'ils soient : le dernier d'un passage en a moins."""
+        return loss.mean * (loss.targets * batch.share)
 
     def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
         assert counts is not None

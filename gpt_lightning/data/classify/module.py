@@ -41,6 +41,7 @@ class LabelBatch(NamedTuple):
     where: Tensor  # (B,) rangs, dans le lot mis à plat, des derniers jetons
     targets: Tensor  # (B,) les étiquettes, par leur rang
     weights: Tensor  # (B,)
+    share: float = 1.0  # celui d'un lot d'`Answers` : zéro, le lot est vide
 
 
 class LabelDataset(AnswerDataset):
@@ -55,13 +56,18 @@ class LabelDataset(AnswerDataset):
         self.weights = weights.astype(np.float32)  # (E,)
 
     def batch(self, indices: Sequence[int]) -> LabelBatch:  # type: ignore[override]
+        if not len(indices):
+            first = torch.zeros(1, dtype=torch.int64)
+            return LabelBatch(first[None], first, first, torch.ones(1), share=0.0)
         width = int(self.lengths[list(indices)].max())
         ids = np.zeros((len(indices), width), dtype=np.int64)
         for line, index in enumerate(indices):
             ids[line, : self.lengths[index]] = self.rows[index].ids[:-1]
         where = np.arange(len(indices)) * width + self.lengths[list(indices)] - 1
         labels = self.labels[list(indices)]
-        return LabelBatch(*map(torch.from_numpy, (ids, where, labels, self.weights[labels])))
+        arrays = ids, where, labels, self.weights[labels]
+        tokens, places, targets, weights = map(torch.from_numpy, arrays)
+        return LabelBatch(tokens, places, targets, weights)
 
 
 class LabelledDataModule(RowsDataModule[LabelledText]):

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.instruct.formats import SUFFIXES, Conversation, read_conversations
-from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, EncodedConversation, pack
+from gpt_lightning.data.padded import AnswerDataset, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
@@ -26,7 +26,6 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     """
 
     task = "instruct"
-    loader = AnswerLoader
     nouns = ("conversation", "conversations")
     suffixes, what = SUFFIXES, "des conversations"
     own, default = ("definitions",), "definitions"
