@@ -162,8 +162,8 @@ def _left_out_line(count: int) -> str:
     """Les fenêtres qu'une époque ne lit pas."""
     plural = "s" * (count > 1)
     return (
-        f"             chaque époque laisse {number(count)} fenêtre{plural}, qui ne rempli{'ssen' * (count > 1)}t pas un "
-        f"pas ; l'ordre change : une autre époque les lit"
+        f"             chaque époque laisse {number(count)} fenêtre{plural}, faute de remplir un pas : l'ordre change, "
+        f"une autre les lit"
     )
 
 

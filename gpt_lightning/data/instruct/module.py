@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -28,7 +27,8 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     task = "instruct"
     nouns = ("conversation", "conversations")
     suffixes, what = SUFFIXES, "des conversations"
-    own, default = ("definitions",), "definitions"
+    own, default, few = ("definitions",), "definitions", 30_000
+    alike = "commencent par la même question"
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         source: str | None = None,
         path: str | list[str] | None = None,
         val_path: str | list[str] | None = None,
-        limit: int | None = None,
+        limit: int | str | None = None,
         errors: str = "strict",
         train_split: float = 0.9,
         template: str = "texte",
@@ -119,8 +119,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             yield from definitions(self.limit)
             return
         skipped = self.skipped.append if self.errors == "skip" else None
-        rows = (row for file in self.files(path).files for row in read_conversations(file, skipped))
-        yield from islice(rows, self.limit)
+        yield from (row for file in self.files(path).files for row in read_conversations(file, skipped))
 
     def _fit(self, conversations: list[Conversation]) -> None:
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
