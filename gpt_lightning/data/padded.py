@@ -35,6 +35,11 @@ class Answers(NamedTuple):
     segments: Tensor | None  # (B, T) le rang de la conversation de chaque jeton ; None : une par ligne
     share: float = 1.0
 
+    @property
+    def n_targets(self) -> int:
+        """Les jetons à apprendre ; aucun dans un lot vide."""
+        return len(self.targets) if self.share else 0
+
 
 class AnswerDataset(Dataset):
     """Un jeu de lignes, d'une ou plusieurs conversations : `bins` dit lesquelles, chacune une fois."""

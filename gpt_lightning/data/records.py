@@ -20,7 +20,7 @@ class Repeated(dict):
 def parse_json(text: str) -> object:
     """La valeur que ce texte écrit ; ValueError ou RecursionError si ce n'est pas du JSON.
 
-    Un objet où une clé est donnée deux fois est un `Repeated` : `repeated` le retrouve.
+    Un objet où une clé est donnée deux fois est un `Repeated` : `double_key` le retrouve.
     """
     return json.loads(text, object_pairs_hook=_object)
 
@@ -34,19 +34,19 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return row
 
 
-def repeated(value: object) -> str | None:
+def double_key(value: object) -> str | None:
     """La première clé donnée deux fois dans un objet de `value`, à toute profondeur."""
     if isinstance(value, Repeated):
         return value.key
     inside: Iterable[object] = (
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     )
-    return next((key for part in inside if (key := repeated(part)) is not None), None)
+    return next((key for part in inside if (key := double_key(part)) is not None), None)
 
 
 def judge(row: object) -> object:
     """`row`, ou un BadRow si une clé y est donnée deux fois."""
-    key = repeated(row)
+    key = double_key(row)
     return row if key is None else BadRow(f"la clé {key} est donnée deux fois : gardez-en une")
 
 
@@ -82,7 +82,7 @@ def refuse_twins(keys: Iterable[object], key: str, name: str) -> None:
 
     `name` est la clé de `data` qui la nomme, et qui choisit.
     """
-    twins = [other for other in map(str, keys) if other != key and _folded(other) == _folded(key)]
+    twins = [other for other in map(str, keys) if other != key and _fold(other) == _fold(key)]
     if twins:
         raise BadRow(
             f"{key} et {twins[0]} se ressemblent trop pour choisir : {name}={twins[0]} lit la seconde ; pour lire la "
@@ -90,5 +90,5 @@ def refuse_twins(keys: Iterable[object], key: str, name: str) -> None:
         )
 
 
-def _folded(title: str) -> str:
+def _fold(title: str) -> str:
     return " ".join(unicodedata.normalize("NFC", title).casefold().split())

@@ -24,7 +24,10 @@ from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
 # les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
-HALVES = (("train", "training"), ("validation", "valid", "val", "dev", "test", "eval"))
+HALVES = (
+    ("train", "training", "entraînement", "entrainement"),
+    ("validation", "valid", "val", "dev", "test", "eval"),
+)
 Line = TypeVar("Line", Conversation, LabelledText)  # une ligne du corpus
 
 
@@ -115,10 +118,10 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
 
     def files(self, path: str | list[str] | None) -> Found:
         """Les fichiers que `path` désigne. UserError si c'est un dossier qui a déjà ses deux moitiés."""
-        found = find_files(path, suffixes=self.suffixes, what=self.what)
+        there = find_files(path, suffixes=self.suffixes, what=self.what)
         if isinstance(path, str) and self.partial:
-            _refuse_two_halves(path, found.files)
-        return found
+            _refuse_two_halves(path, there.files)
+        return there
 
     def read(self, source: str, path: str | list[str] | None) -> Iterable[Line]:
         """Les lignes d'une source, chacune avec sa clé (`key`) : la même clé est toujours du même côté."""
@@ -161,18 +164,18 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
 
     def _why_empty(self, split: str, lines: Sequence[Line]) -> str:
         """La phrase d'une moitié vide, et ce qui l'aiderait ; `lines` sont les lignes de data.path."""
-        one, several = self.nouns
+        noun, nouns = self.nouns
         skipped = f" ; la première ligne laissée de côté : {self.skipped[0]}" if self.skipped else ""
         if not lines:
-            return f"Le corpus est vide : {self._no} {one} à lire{skipped}."
+            return f"Le corpus est vide : {self._no} {noun} à lire{skipped}."
         which = "d'entraînement" if split == "train" else "de validation"
-        nothing = f"{self._no.capitalize()} {one} {which}"
+        nothing = f"{self._no.capitalize()} {noun} {which}"
         if self.val_path:
             return f"{nothing} : data.val_path= n'en contient pas{skipped}."
         different = len({line.key for line in lines})
         if self.source == "files" and different == 1 < len(lines):
             return (
-                f"{nothing} : les {number(len(lines))} {several} {self.alike}, et vont donc du même côté ; donnez une "
+                f"{nothing} : les {number(len(lines))} {nouns} {self.alike}, et vont donc du même côté ; donnez une "
                 f"validation à part, data.val_path=."
             )
         more = (
@@ -256,12 +259,10 @@ def _refuse_two_halves(path: str, files: Sequence[Path]) -> None:
     places: dict[str, str] = {}  # un mot d'un nom -> le chemin qui le porte
     for file in files if folder.is_dir() else ():
         inside = file.relative_to(folder)
-        parts = inside.parts[:-1] if file.suffix.lower() == ".txt" else inside.parts
-        for depth, part in enumerate(parts, start=1):
+        names = inside.parts[:1] if file.suffix.lower() == ".txt" else inside.with_suffix("").parts
+        for depth, name in enumerate(names, start=1):
             place = str(folder.joinpath(*inside.parts[:depth]))
-            for word in re.findall(
-                "[a-z]+", Path(part).stem.lower() if depth == len(inside.parts) else part.lower()
-            ):
+            for word in re.findall(r"[^\W\d_]+", name.lower()):
                 places.setdefault(word, place)
     training, apart = (next((places[word] for word in words if word in places), None) for words in HALVES)
     if training is not None and apart is not None and training != apart:

@@ -80,17 +80,17 @@ def _say_lonely(learned: Counter[str], measured: Counter[str]) -> None:
     unmeasured = {label: count for label, count in learned.items() if label not in measured}
     if unlearned:
         log.warning(
-            f"Rien n'apprendra {_listed(unlearned)} : {_count(unlearned)} en validation. Donnez-en davantage, ou "
+            f"Rien n'apprendra {_names(unlearned)} : {_count(unlearned)} en validation. Donnez-en davantage, ou "
             f"choisissez la validation avec data.val_path=."
         )
     if unmeasured:
         log.warning(
-            f"Rien ne mesurera {_listed(unmeasured)} : {_count(unmeasured)} à l'entraînement. Donnez-en davantage, "
+            f"Rien ne mesurera {_names(unmeasured)} : {_count(unmeasured)} à l'entraînement. Donnez-en davantage, "
             f"ou choisissez la validation avec data.val_path=."
         )
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _names(counts: Mapping[str, int]) -> str:
     labels = sorted(counts)
     more = f" et {number(len(labels) - 4)} autres" if len(labels) > 4 else ""
     return (

@@ -44,6 +44,11 @@ class LabelBatch(NamedTuple):
     weights: Tensor  # (B,)
     share: float = 1.0  # celui d'un lot d'`Answers` : zéro, le lot est vide
 
+    @property
+    def n_targets(self) -> int:
+        """Les textes à classer ; aucun dans un lot vide."""
+        return len(self.targets) if self.share else 0
+
 
 class LabelDataset(AnswerDataset):
     """Des textes encodés (T,) et leurs étiquettes, complétés à droite : le remplissage n'est pas vu."""

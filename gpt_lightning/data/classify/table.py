@@ -46,7 +46,7 @@ def read_table(path: Path, keys: tuple[str, str], *, strict: bool = True) -> Ite
             continue
         if quoted and any(_holds_rows(cell, separator, len(titles)) for cell in cells):
             swallowed.append(where)
-        wrapped += not quoted and any(_looks_quoted(cell) for cell in cells)
+        wrapped += not quoted and any(_has_quotes(cell) for cell in cells)
         yield where, dict(zip(titles, cells, strict=True))
     _say(path, swallowed, wrapped)
 
@@ -150,7 +150,7 @@ def _holds_rows(cell: str, separator: str, columns: int) -> bool:
     return "\n" in cell and any(line.count(separator) == columns - 1 for line in cell.split("\n"))
 
 
-def _looks_quoted(cell: str) -> bool:
+def _has_quotes(cell: str) -> bool:
     """Vrai pour une case qu'un tableur aurait mise entre guillemets : deux aux bords, ceux du texte doublés."""
     inside = cell[1:-1]
     return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inside.replace('""', "")
