@@ -184,7 +184,18 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             f"             entraînement {number(self.statistics.train_tokens)} jetons, "
             f"{number(self.statistics.train_windows)} fenêtres ; "
             f"validation {number(self.statistics.val_tokens)} jetons, "
-            f"{number(self.statistics.val_windows)} fenêtres"
+            f"{number(self.statistics.val_windows)} fenêtres{self._too_short}"
+        )
+
+    @property
+    def _too_short(self) -> str:
+        count = sum(self.dataset(split).too_short for split in ("train", "val"))
+        if not count:
+            return ""
+        what = "document plus court" if count == 1 else "documents plus courts"
+        return (
+            f"\n             {number(count)} {what} qu'une fenêtre de data.max_length={self.max_length} + 1 jetons : "
+            f"rien n'en est lu (data.cross_documents=false)"
         )
 
     @property
