@@ -1,18 +1,22 @@
 """Le dernier pas d'un passage : chaque ligne une fois, et le gradient d'un seul processus quels que soient les lots."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from gpt_lightning.data import ConversationDataModule, LabelledDataModule
 from gpt_lightning.data.classify.module import LabelDataset
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, EncodedConversation, pack
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.tasks import ANSWERS, LABELS
+from gpt_lightning.tokenizers import ByteTokenizer
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from gpt_lightning.weights.format import TrainingProgress
+from tests.test_before import write as write_before
 
 WAYS = [(1, 1), (2, 1), (1, 3), (2, 2), (3, 2), (5, 1)]  # processus, accumulation
 SHAPE = {"vocab_size": 90, "context_length": 128, "emb_dim": 16, "n_heads": 2, "n_layers": 1}
@@ -179,3 +183,49 @@ def test_two_processes_make_the_partial_step_of_one(kind, n, command, tmp_path):
         rows = read_metrics(tmp_path / name / "metrics.csv")
         losses.append([row["train/loss"] for row in rows.values() if "train/loss" in row])
     assert len(losses[0]) == 4 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def progress_of(run) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["gpt_lightning"]["progress"]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["instruct", "labels"])
+def test_a_run_is_resumed_around_its_partial_step(kind, stop, command, tmp_path):
+    write(tmp_path / "a.jsonl", kind, 31), write(tmp_path / "v.jsonl", kind, 8)
+    paths = (f"data={kind}", "data.path=a.jsonl", "data.val_path=v.jsonl", "data.batch_size=16")
+    more = ("optim=adamw", "optim.schedule=constant", "optim.warmup=0", "optim.lr=1e-3")
+
+    def train(*typed: str) -> dict[int, float]:
+        done = command("train.py", *typed, cwd=tmp_path, OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        name = next(value for value in ("x", "y") if any(word.endswith(f"={value}") for word in typed))
+        rows = read_metrics(tmp_path / name / "metrics.csv")
+        return {step: row["train/loss"] for step, row in rows.items() if "train/loss" in row}
+
+    straight = train(*paths, *COMMON, *more, "trainer.max_steps=4")
+    train(*paths, *COMMON[:-1], *more, f"trainer.max_steps={stop}", "output_dir=y")
+    again = train("ckpt_path=y", "trainer.max_steps=4")
+    assert again == pytest.approx(straight, rel=1e-5) and list(again) == [1, 2, 3, 4]
+    assert progress_of(tmp_path / "y")["partial"] and progress_of(tmp_path / "y")["epoch"] == 2
+
+
+@pytest.mark.parametrize("kind, size", [("instruct", 5), ("classify", 4)])
+def test_a_run_of_before_keeps_its_order(kind, size, command, tmp_path):
+    """Ses pas restent entiers, passage après passage ; une reprise de la reprise aussi."""
+    write_before.corpora(tmp_path)
+    shutil.copytree(write_before.HERE / kind, tmp_path / kind)
+    corpus = {"instruct": "dialogues.jsonl", "classify": "avis.csv"}[kind]
+    module = {"instruct": ConversationDataModule, "classify": LabelledDataModule}[kind]
+    n = len(module(tokenizer=ByteTokenizer(), path=str(tmp_path / corpus)).halves()["train"])
+    assert n % size  # sinon, rien ne distingue les deux ordres
+    step, epoch, windows = 50, 0, 200
+    for steps in (120, 130):
+        typed = (f"ckpt_path={kind}", f"trainer.max_steps={steps}", f"data.batch_size={size}")
+        done = command("train.py", *typed, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        while step < steps:
+            step, windows = step + 1, windows + size
+            epoch, windows = (epoch, windows) if windows + size <= n else (epoch + 1, 0)
+        progress = progress_of(tmp_path / kind)
+        assert (progress["epoch"], progress["windows"], progress["partial"]) == (epoch, windows, False)
