@@ -361,3 +361,65 @@ def test_the_vocabulary_of_characters_is_that_of_every_text(tmp_path):
     for part in data.texts.values():
         for line in part:
             assert data.tokenizer.decode(data.tokenizer.encode(line.text)) == line.text
+
+
+# --- par la commande
+
+TYPED = (
+    "model=tiny",
+    "tokenizer=bytes",
+    "trainer.max_steps=1",
+    "trainer.accelerator=cpu",
+    "callbacks.sample=null",
+    "output_dir=x",
+)
+
+
+@pytest.mark.parametrize("task, files, what", [TWICE[0], TWICE[10], TWICE[12], TWICE[16]])
+def test_the_command_refuses_in_one_sentence(task, files, what, command, tmp_path):
+    for name, content in files.items():
+        (tmp_path / "c" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "c" / name).write_text(content, encoding="utf-8")
+    path = f"c/{next(iter(files))}" if len(files) == 1 else "c"
+    done = command("train.py", f"data={task}", f"data.path={path}", *TYPED, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and not (tmp_path / "x").exists()
+    for part in what:
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("task, limit", [("instruct", ""), ("labels", ""), ("labels", "data.limit=30")])
+def test_the_command_reads_what_is_its_owners(task, limit, command, tmp_path):
+    """Sans limite tapée, tout est lu, même au-delà de la part du dictionnaire ; tapée, elle se dit."""
+    number = {"instruct": 30_050, "labels": 20_050}[task] if not limit else 90
+    write(tmp_path / "a.jsonl", task, range(number))
+    write(tmp_path / "v.jsonl", task, range(number, number + 40))
+    paths = (f"data={task}", "data.path=a.jsonl", "data.val_path=v.jsonl", *filter(None, [limit]))
+    paths += ("data.max_length=128",)
+    done = command("train.py", *paths, *TYPED, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    total = f"{number + 40:,}".replace(",", "\u202f")
+    if limit:
+        assert "30 textes sur 90" in done.stdout and "70 textes, 2 étiquettes" in done.stdout
+    else:
+        assert f"{total} {'conversations' if task == 'instruct' else 'textes'}" in done.stdout
+
+
+def test_the_plan_says_the_windows_a_pass_leaves(command, tmp_path):
+    (tmp_path / "a.txt").write_text("Il était une fois un chat. " * 400)
+    (tmp_path / "c").mkdir()
+    for n in range(4):
+        (tmp_path / "c" / f"{n}.txt").write_text("Il était une fois un chat. " * (1 + 200 * (n % 2)))
+    size = ("data.max_length=64", "data.batch_size=16")
+    done = command("train.py", "data=text", "data.path=a.txt", *size, *TYPED, cwd=tmp_path)
+    assert done.returncode == 0 and "chaque époque laisse" in done.stdout, done.stderr
+    more = ("data.cross_documents=false", "data.split=documents", "data.train_split=0.5", "data.batch_size=4")
+    typed = [word for word in TYPED if "output_dir" not in word]
+    done = command(
+        "train.py", "data=text", "data.path=c", *size[:1], *more, *typed, "output_dir=y", cwd=tmp_path
+    )
+    assert done.returncode == 0 and "2 documents plus courts qu'une fenêtre" in done.stdout, done.stderr
+    typed += ["output_dir=z", "data.limit=2", "data.batch_size=4"]
+    done = command("train.py", "data=text", "data.path=c", *size[:1], *typed, cwd=tmp_path)
+    assert done.returncode == 0 and "2 documents" in done.stdout and "data.limit=2 ;" in done.stdout, (
+        done.stderr
+    )
