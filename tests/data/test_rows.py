@@ -11,6 +11,7 @@ import pytest
 from gpt_lightning.data import ConversationDataModule, LabelledDataModule
 from gpt_lightning.data.classify.labels import plain_label
 from gpt_lightning.data.classify.table import read_table
+from gpt_lightning.data.reading import read_files
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
 
@@ -423,3 +424,9 @@ def test_the_plan_says_the_windows_a_pass_leaves(command, tmp_path):
     assert done.returncode == 0 and "2 documents" in done.stdout and "data.limit=2 ;" in done.stdout, (
         done.stderr
     )
+
+
+def test_a_text_given_twice_in_a_line_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "un", "id": 1}\n{"text": "deux", "text": "trois"}\n')
+    with pytest.raises(UserError, match="ligne 2 : la clé 'text' est donnée deux fois"):
+        list(read_files([tmp_path / "a.jsonl"]))
