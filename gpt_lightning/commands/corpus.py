@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from gpt_lightning.data.instruct.module import ConversationDataModule
     from gpt_lightning.data.text import SlidingWindowDataModule
     from gpt_lightning.tokenizers import Tokenizer
+    from gpt_lightning.weights.format import TrainingProgress
 
 DataModule: TypeAlias = "SlidingWindowDataModule | ConversationDataModule | LabelledDataModule"
 
 
 def build_data(
-    node: Mapping[str, object], tokenizer: Mapping[str, object] | None = None, *, accumulate: int = 1
+    node: Mapping[str, object],
+    tokenizer: Mapping[str, object] | None = None,
+    *,
+    accumulate: int = 1,
+    done: "TrainingProgress | None" = None,
 ) -> DataModule:
-    """Le module de données de `node`, et son tokenizer s'il y en a un : vérifiés, rien n'est lu."""
+    """Le module de données de `node`, et son tokenizer s'il y en a un : vérifiés, rien n'est lu.
+
+    `done` est où en est l'exécution que l'on reprend, s'il y en a une : une version d'avant a pu la commencer.
+    """
     data: DataModule = build(
         "data",
         node,
@@ -33,6 +41,8 @@ def build_data(
         progress=console.ProgressLine(_encoding_progress),
         accumulate=accumulate,
     )
+    if done is not None and not done.partial:
+        data.continue_as_before()
     if skipped := data.find():
         console.log.info(_skipped_files(skipped))
     return data

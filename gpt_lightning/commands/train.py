@@ -37,7 +37,7 @@ def train(settings: Settings) -> float:
     engine.prepare_process(asked)
     loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
     accumulate = plan.accumulation(asked, machine.world_size)
-    data = build_data(asked.data, asked.tokenizer, accumulate=accumulate)
+    data = build_data(asked.data, asked.tokenizer, accumulate=accumulate, done=done)
     equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
     trainer = build("trainer", engine.arguments(asked, machine, accumulate), **equipment)
 

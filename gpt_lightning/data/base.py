@@ -72,10 +72,14 @@ class Served:
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
     since: tuple[str, ...] = ()  # les clés du corpus que la version 0.1 ne lisait pas
     streams = False  # vrai si le corpus est une suite de jetons
+    partial = False  # vrai si le dernier pas d'un passage lit ce qui reste, moins de lignes qu'un pas
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
         raise NotImplementedError
+
+    def continue_as_before(self) -> None:
+        """Lit, et range en pas, comme la version qui a commencé l'exécution que l'on reprend. Avant `prepare`."""
 
     def dataset(self, split: str) -> Batches:
         raise NotImplementedError

@@ -8,18 +8,23 @@ tokenizer ne joindrait les deux côtés. `SOURCES` est la table des origines pos
 import gzip
 import hashlib
 import importlib.util
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from gpt_lightning.data.reading import Piece, find_files, read_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.wording import magnitude, number
+
+log = logging.getLogger("gpt_lightning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,31 @@ class Source:
         if self.deduplicate:
             pieces = _drop_duplicates(pieces)
         return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
+
+    def say_limit(self, documents: int) -> None:
+        """Dit ce que `data.limit` laisse de ce que l'on a donné : `documents` sont lus."""
+        if self.limit is None or not self.path:
+            return
+        size = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces())
+        count = sum(1 for _ in self.pieces())
+        if next(islice(replace(self, limit=None).pieces(), count, None), None) is not None:
+            there = sum(file.stat().st_size for file in find_files(self.path).files)
+            log.info(
+                f"Corpus     : {number(documents)} document{'s' * (documents > 1)}, {magnitude(size, 'o')} lus sur "
+                f"{magnitude(there, 'o')} (data.limit={self.limit} ; data.limit=null lit tout)"
+            )
+
+
+def measure(source: Source) -> tuple[int, int, str]:
+    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
+    digest, documents, characters = hashlib.sha256(), 0, 0
+    for piece in source.pieces():
+        characters += len(piece.text)
+        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        if piece.last:
+            documents += 1
+            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
+    return documents, characters, digest.hexdigest()
 
 
 def pydoc(source: Source) -> Iterator[Piece]:

@@ -34,7 +34,8 @@ class BatchOrder:
 
     Un pas d'optimiseur lit `accumulate` lots sur chaque processus. L'ordre global est découpé par pas, puis
     par lot, puis par processus : à lot global égal, tout nombre de processus lit les mêmes fenêtres à chaque pas. Les
-    fenêtres qui ne remplissent pas un pas entier attendent une autre époque. Après la première, les fenêtres commencent
+    fenêtres qui ne remplissent pas un pas entier attendent une autre époque ; avec `partial`, elles font le dernier
+    pas de celle-ci, plus court, dont certains lots peuvent être vides. Après la première, les fenêtres commencent
     toutes un peu plus loin, de moins de `shift` jetons : ce n'est pas deux fois le même texte.
     """
 
@@ -49,8 +50,9 @@ class BatchOrder:
         accumulate: int = 1,
         shift: int = 0,
         length: int = 1,
+        partial: bool = False,
     ) -> None:
-        self.shift, self.length = shift, length  # length : jetons d'une fenêtre
+        self.shift, self.length, self.partial = shift, length, partial  # length : jetons d'une fenêtre
         self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
         self.world_size, self.rank, self.accumulate = world_size, rank, accumulate
         self.epoch, self.start = 0, 0  # l'époque, et les fenêtres déjà lues au début de la prochaine lecture
@@ -69,7 +71,13 @@ class BatchOrder:
 
     def remaining(self, windows: int) -> int:
         """Les lots d'un processus qui restent dans une époque dont `windows` fenêtres sont lues."""
-        return (self.n_windows - windows) // self.per_step * self.accumulate
+        left = max(0, self.n_windows - windows)
+        return (-(-left // self.per_step) if self.partial else left // self.per_step) * self.accumulate
+
+    @property
+    def left_out(self) -> int:
+        """Les fenêtres qu'une époque ne lit pas : elles ne remplissent pas un pas."""
+        return 0 if self.partial else self.n_windows % self.per_step
 
     def place(self, epoch: int, windows: int) -> tuple[int, int]:
         """L'époque et les fenêtres lues d'où continuer : celle d'après, s'il ne reste pas un pas dans celle-ci."""

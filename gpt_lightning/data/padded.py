@@ -24,13 +24,21 @@ class EncodedConversation(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Un lot. `share` est le poids de chaque jeton appris : la perte d'un pas est leur moyenne sur tout le pas."""
+    """Un lot. `share` est le poids de chaque jeton appris : la perte d'un pas est leur moyenne sur tout le pas.
+
+    Zéro est celui d'un lot vide, dont le seul jeton n'est là que pour que chaque processus ait un lot.
+    """
 
     ids: Tensor  # (B, T)
     where: Tensor  # (N,) rangs, dans le lot mis à plat, des positions à apprendre
     targets: Tensor  # (N,) le jeton que chacune doit prédire
     segments: Tensor | None  # (B, T) le rang de la conversation de chaque jeton ; None : une par ligne
     share: float = 1.0
+
+    @property
+    def n_targets(self) -> int:
+        """Les jetons à apprendre ; aucun dans un lot vide."""
+        return len(self.targets) if self.share else 0
 
 
 class AnswerDataset(Dataset):
@@ -61,6 +69,8 @@ class AnswerDataset(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Answers:
         """Les lignes `indices`, complétées à droite. Le remplissage n'est ni appris, ni vu : il est après."""
+        if not len(indices):
+            return self._nothing()
         width = int(self.lengths[list(indices)].max())
         ids = np.zeros((len(indices), width), dtype=np.int64)
         targets = np.full((len(indices), width), -1, dtype=np.int64)
@@ -77,6 +87,14 @@ class AnswerDataset(Dataset):
         where = (flat >= 0).nonzero().squeeze(1)
         ranks = torch.from_numpy(segments) if self.packed else None
         return Answers(torch.from_numpy(ids), where, flat[where], ranks)
+
+    def _nothing(self) -> Answers:
+        """Le lot d'un processus à qui le dernier pas ne laisse rien : un jeton de poids nul.
+
+        Tous les processus calculent ainsi autant de lots, et le gradient de celui-ci est zéro.
+        """
+        first = torch.zeros(1, dtype=torch.int64)
+        return Answers(first[None], first, first, first[None] if self.packed else None, share=0.0)
 
 
 def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
@@ -104,8 +122,8 @@ def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
 class AnswerOrder(BatchOrder):
     """L'ordre des lignes, fonction de (graine, époque) seule : les longueurs voisines y sont ensemble."""
 
-    def __init__(self, dataset: AnswerDataset, **options: int) -> None:
-        super().__init__(len(dataset), **options)
+    def __init__(self, dataset: AnswerDataset, *, partial: bool = False, **options: int) -> None:
+        super().__init__(len(dataset), partial=partial, **options)
         self._lengths, self._targets = dataset.lengths, dataset.targets
         self._permutation: tuple[int, np.ndarray] | None = None
 
@@ -124,7 +142,8 @@ class AnswerOrder(BatchOrder):
 
     @property
     def mean_tokens(self) -> int:
-        return max(1, round(float(self._lengths.mean()) * self.per_step))
+        rows = self.n_windows / (len(self) // self.accumulate) if self.partial else self.per_step
+        return max(1, round(float(self._lengths.mean()) * rows))
 
     def step_tokens(self, epoch: int, windows: int) -> tuple[int, int]:
         rows = self.permutation(epoch)[windows : windows + self.per_step]
@@ -136,9 +155,8 @@ class AnswerOrder(BatchOrder):
             epoch, windows = self.place(epoch, windows)
             count = self.remaining(windows) // self.accumulate
             rows = self.permutation(epoch)[windows : windows + count * self.per_step]
-            read = (
-                self._lengths[rows].reshape(count, self.per_step).sum(1).cumsum()
-            )  # jetons lus à chaque pas
+            firsts = np.arange(0, len(rows), self.per_step)
+            read = np.add.reduceat(self._lengths[rows], firsts).cumsum()  # jetons lus, pas après pas
             if tokens <= read[-1]:
                 return steps + int(np.searchsorted(read, tokens)) + 1
             tokens, steps, epoch, windows = tokens - int(read[-1]), steps + count, epoch + 1, 0
@@ -160,4 +178,7 @@ class AnswerLoader(TrainLoader):
         order = self.order
         assert isinstance(order, AnswerOrder)
         for batch in super().__iter__():
-            yield batch._replace(share=order.share(self.position - order.batch_size * order.world_size))
+            if batch.share:  # un lot vide garde son poids, zéro
+                share = order.share(self.position - order.batch_size * order.world_size)
+                batch = batch._replace(share=share)
+            yield batch

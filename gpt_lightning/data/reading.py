@@ -3,12 +3,12 @@
 import codecs
 import glob
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gpt_lightning.data.records import Repeated, parse_json
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
@@ -188,7 +188,9 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
             continue
         row = None
         try:
-            row = json.loads(line)
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise TypeError
             text = row[key]
         except (ValueError, KeyError, TypeError, RecursionError):
             talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
@@ -200,6 +202,8 @@ def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
             raise UserError(
                 f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} ({advice})."
             ) from None
+        if isinstance(row, Repeated) and row.key == key:
+            raise UserError(f"{path}, ligne {number} : la clé {key!r} est donnée deux fois : gardez-en une.")
         if not isinstance(text, str):
             raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")
         text = _without_surrogates(text, errors, f"{path}, ligne {number}")

@@ -1,6 +1,8 @@
 """Ce que tous les corpus de lignes (conversations, textes étiquetés) partagent : fichiers, moitiés, lots."""
 
 import logging
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
-from gpt_lightning.data.padded import AnswerDataset, AnswerOrder, Answers
+from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
@@ -21,6 +23,11 @@ from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
+# les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
+HALVES = (
+    ("train", "training", "entraînement", "entrainement"),
+    ("validation", "valid", "val", "dev", "test", "eval"),
+)
 Line = TypeVar("Line", Conversation, LabelledText)  # une ligne du corpus
 
 
@@ -32,7 +39,7 @@ class RowOptions:
     source: str | None
     path: str | list[str] | None
     val_path: str | list[str] | None
-    limit: int | None
+    limit: int | str | None
     errors: str
     train_split: float
     max_length: int
@@ -56,6 +63,10 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
     what = ""
     own: tuple[str, ...] = ()
     default: str
+    few: int  # lignes d'une source qui ne lit pas de fichier, si data.limit est auto
+    alike = ""  # ce que font des lignes de même clé
+    drew_before = False  # vrai si data.limit tirait déjà ses lignes, et n'en gardait pas les premières
+    loader, partial = AnswerLoader, True
     path: str | list[str] | None
     val_path: str | list[str] | None
     errors: str
@@ -67,8 +78,6 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         check_sizes(*sizes, options.eval_batches, options.train_split)
         choice("data.source", options.source, (None, "files", *self.own))
         choice("data.errors", options.errors, ("strict", "skip"))
-        if options.limit is not None:
-            whole("data.limit", options.limit)
         self.source = options.source or ("files" if options.path else self.default)
         if self.source in self.own and options.path:
             raise UserError(
@@ -76,12 +85,8 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             )
         if options.tokenizer is not None:
             self.tokenizer = options.tokenizer
-        self.path, self.val_path, self.limit, self.errors = (
-            options.path,
-            options.val_path,
-            options.limit,
-            options.errors,
-        )
+        self.path, self.val_path, self.errors = options.path, options.val_path, options.errors
+        self.limit = self._most(options.limit)
         self.train_split, self.max_length, self.seed = options.train_split, options.max_length, options.seed
         self.batch_size, self.num_workers = options.batch_size, options.num_workers
         self.accumulate, self.progress = options.accumulate, options.progress
@@ -90,6 +95,21 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         self.skipped: list[str] = []
         self.statistics: Statistics
 
+    def continue_as_before(self) -> None:
+        self.partial = False
+
+    def _most(self, limit: int | str | None) -> int | None:
+        """Ce que `data.limit` laisse lire ; auto : une part d'un corpus intégré, et ses propres fichiers en entier."""
+        if limit == "auto":
+            return None if self.source == "files" else self.few
+        if limit is None:
+            return None
+        if isinstance(limit, str):
+            raise UserError(
+                f"data.limit={limit} : il faut un nombre de {self.nouns[1]}, null (tout) ou auto."
+            )
+        return whole("data.limit", limit)
+
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
         paths = [self.path] if self.source == "files" else []
@@ -97,37 +117,89 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         return [file for path in paths for file in self.files(path).left_out]
 
     def files(self, path: str | list[str] | None) -> Found:
-        """Les fichiers que `path` désigne."""
-        return find_files(path, suffixes=self.suffixes, what=self.what)
+        """Les fichiers que `path` désigne. UserError si c'est un dossier qui a déjà ses deux moitiés."""
+        there = find_files(path, suffixes=self.suffixes, what=self.what)
+        if isinstance(path, str) and self.partial:
+            _refuse_two_halves(path, there.files)
+        return there
 
     def read(self, source: str, path: str | list[str] | None) -> Iterable[Line]:
         """Les lignes d'une source, chacune avec sa clé (`key`) : la même clé est toujours du même côté."""
         raise NotImplementedError
 
     def halves(self) -> dict[str, list[Line]]:
-        """Les lignes des deux moitiés, train et val. UserError si l'une est vide."""
+        """Les lignes des deux moitiés, train et val. UserError si l'une est vide.
+
+        `data.limit` compte celles de data.path, et ne coupe pas une validation à part.
+        """
         self.skipped = []
-        halves: dict[str, list[Line]] = {"train": list(self.read(self.source, self.path))}
+        lines = list(self.read(self.source, self.path))
+        if self.source == "files":
+            lines = self._draw(lines)
+        halves: dict[str, list[Line]] = {"train": lines, "val": []}
         if self.val_path:
-            halves["val"] = list(self.read("files", self.val_path))
+            self._say_read_twice(self.val_path)
+            apart = list(self.read("files", self.val_path))
+            halves["val"] = apart if self.partial else self._draw(apart)
         else:
-            everything = halves["train"]
-            halves = {"train": [], "val": []}
-            for line in everything:
+            halves["train"] = []
+            for line in lines:
                 halves["train" if fraction(line.key, "split") < self.train_split else "val"].append(line)
-        if not any(halves.values()):
-            raise UserError(f"Le corpus est vide : {self._no} {self.nouns[0]} à lire.")
-        for split, lines in halves.items():
-            if not lines:
-                which = "d'entraînement" if split == "train" else "de validation"
-                raise UserError(
-                    f"{self._no.capitalize()} {self.nouns[0]} {which} : donnez-en davantage, ou data.val_path=."
-                )
+        for split in halves:
+            if not halves[split]:
+                raise UserError(self._why_empty(split, lines))
         return halves
+
+    def _draw(self, lines: list[Line]) -> list[Line]:
+        """Les lignes que `data.limit` garde, tirées parmi toutes : un fichier est souvent trié."""
+        if self.limit is None or len(lines) <= self.limit:
+            return lines
+        log.info(
+            f"Corpus     : {number(self.limit)} {self.nouns[1]} sur {number(len(lines))}, tiré{self._e}s au sort "
+            f"(data.limit={self.limit} ; data.limit=null les lit tou{'tes' if self._e else 's'})"
+        )
+        if self.partial or self.drew_before:
+            lines = sorted(lines, key=lambda line: fraction(line.key, "order"))
+        return lines[: self.limit]
+
+    def _why_empty(self, split: str, lines: Sequence[Line]) -> str:
+        """La phrase d'une moitié vide, et ce qui l'aiderait ; `lines` sont les lignes de data.path."""
+        noun, nouns = self.nouns
+        skipped = f" ; la première ligne laissée de côté : {self.skipped[0]}" if self.skipped else ""
+        if not lines:
+            return f"Le corpus est vide : {self._no} {noun} à lire{skipped}."
+        which = "d'entraînement" if split == "train" else "de validation"
+        nothing = f"{self._no.capitalize()} {noun} {which}"
+        if self.val_path:
+            return f"{nothing} : data.val_path= n'en contient pas{skipped}."
+        different = len({line.key for line in lines})
+        if self.source == "files" and different == 1 < len(lines):
+            return (
+                f"{nothing} : les {number(len(lines))} {nouns} {self.alike}, et vont donc du même côté ; donnez une "
+                f"validation à part, data.val_path=."
+            )
+        more = (
+            f"donnez-en davantage, différent{self._e}s" if different < len(lines) else "donnez-en davantage"
+        )
+        return f"{nothing} : {more}, ou data.val_path=."
+
+    def _say_read_twice(self, val_path: str | list[str]) -> None:
+        """Dit qu'un fichier est lu des deux côtés."""
+        if self.source == "files":
+            train = {file.resolve() for file in self.files(self.path).files}
+            both = [file for file in self.files(val_path).files if file.resolve() in train]
+            if both:
+                log.warning(
+                    f"{both[0]} est lu par data.path= et par data.val_path= : la validation mesure ce qui est appris."
+                )
+
+    @property
+    def _e(self) -> str:
+        return "" if self.nouns[0].startswith("texte") else "e"
 
     @property
     def _no(self) -> str:
-        return "aucun" if self.nouns[0].startswith("texte") else "aucune"
+        return f"aucun{self._e}"
 
     def say_skipped(self) -> None:
         """Dit combien de lignes sont laissées de côté, et la première."""
@@ -163,7 +235,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         return [part.batch(rows) for part in parts for rows in self._batches(self._by_length(part))]
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> AnswerOrder:
-        """L'ordre des lots d'un processus. UserError si le corpus ne remplit pas un pas."""
+        """L'ordre des lots d'un processus : chaque ligne une fois par passage."""
         order = AnswerOrder(
             self.dataset("train"),
             batch_size=self.batch_size,
@@ -171,13 +243,33 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             world_size=world_size,
             rank=rank,
             accumulate=self.accumulate,
+            partial=self.partial,
         )
-        if not len(order):
+        if not len(order):  # une exécution d'avant, dont les pas sont entiers
             raise UserError(
                 f"Il y a {order.n_windows} {self.nouns[1]} et un pas en lit {order.per_step} : essayez "
                 f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
             )
         return order
+
+
+def _refuse_two_halves(path: str, files: Sequence[Path]) -> None:
+    """UserError si un dossier range déjà ses fichiers en entraînement et en validation : les lire tous les mêlerait."""
+    folder = Path(os.path.expanduser(path))
+    places: dict[str, str] = {}  # un mot d'un nom -> le chemin qui le porte
+    for file in files if folder.is_dir() else ():
+        inside = file.relative_to(folder)
+        names = inside.parts[:1] if file.suffix.lower() == ".txt" else inside.with_suffix("").parts
+        for depth, name in enumerate(names, start=1):
+            place = str(folder.joinpath(*inside.parts[:depth]))
+            for word in re.findall(r"[^\W\d_]+", name.lower()):
+                places.setdefault(word, place)
+    training, apart = (next((places[word] for word in words if word in places), None) for words in HALVES)
+    if training is not None and apart is not None and training != apart:
+        raise UserError(
+            f"{path} contient {Path(training).name} et {Path(apart).name} : donnez data.path={training} et "
+            f"data.val_path={apart}, ou la liste data.path=[{training},{apart}] pour les mêler."
+        )
 
 
 def _skip_notice(nouns: tuple[str, str], count: int, first: str) -> str:

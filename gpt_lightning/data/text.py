@@ -107,12 +107,13 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         """
         if tokenizer is not None:
             self.tokenizer = tokenizer
-        documents, characters, digest = measure(self.source)
+        documents, characters, digest = corpus.measure(self.source)
         if not characters:
             raise UserError("Le corpus est vide : aucun caractère à lire.")
+        self.source.say_limit(documents)
         how: dict[str, object] = {"by": self.split}
         if self.val_source:
-            val_documents, _, val_digest = measure(self.val_source)
+            val_documents, _, val_digest = corpus.measure(self.val_source)
             documents += val_documents
             how = {"by": "val_path", "val_sha256": val_digest}
             train, val = self.source.pieces, self.val_source.pieces
@@ -183,7 +184,18 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             f"             entraînement {number(self.statistics.train_tokens)} jetons, "
             f"{number(self.statistics.train_windows)} fenêtres ; "
             f"validation {number(self.statistics.val_tokens)} jetons, "
-            f"{number(self.statistics.val_windows)} fenêtres"
+            f"{number(self.statistics.val_windows)} fenêtres{self._too_short}"
+        )
+
+    @property
+    def _too_short(self) -> str:
+        count = sum(self.dataset(split).too_short for split in ("train", "val"))
+        if not count:
+            return ""
+        what = "document plus court" if count == 1 else "documents plus courts"
+        return (
+            f"\n             {number(count)} {what} qu'une fenêtre de data.max_length={self.max_length} + 1 jetons : "
+            f"rien n'en est lu (data.cross_documents=false)"
         )
 
     @property
@@ -286,15 +298,3 @@ def _choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bo
             f"data.max_length={max_length} : retirez l'un des deux."
         )
     return apart if shift is None else shift
-
-
-def measure(source: corpus.Source) -> tuple[int, int, str]:
-    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
-    digest, documents, characters = hashlib.sha256(), 0, 0
-    for piece in source.pieces():
-        characters += len(piece.text)
-        digest.update(piece.text.encode("utf-8", "surrogatepass"))
-        if piece.last:
-            documents += 1
-            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-    return documents, characters, digest.hexdigest()

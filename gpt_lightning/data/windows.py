@@ -56,6 +56,11 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
             return int(self._until[-1]) if len(self._until) else 0
         return max(0, -(-(self.n_tokens - self.max_length) // self.stride))
 
+    @property
+    def too_short(self) -> int:
+        """Les documents sans fenêtre : plus courts qu'une, et aucune ne passe de l'un à l'autre."""
+        return 0 if self._documents is None else int((np.diff(self._until, prepend=0) == 0).sum())
+
     def _first_tokens(self, indices: np.ndarray) -> np.ndarray:
         """Le premier jeton de chaque fenêtre : (B,) -> (B,)."""
         if self._documents is None:

@@ -53,9 +53,15 @@ def _cells(
 ) -> list[Cell]:
     """Les lots que lisent les chargeurs de tous les processus, à partir de `start` fenêtres lues."""
     cells = []
-    sizes = {"batch_size": batch_size, "world_size": world_size, "accumulate": accumulate}
     for rank in range(world_size):
-        order = BatchOrder(n_windows, seed=seed, rank=rank, **sizes)
+        order = BatchOrder(
+            n_windows,
+            seed=seed,
+            rank=rank,
+            batch_size=batch_size,
+            world_size=world_size,
+            accumulate=accumulate,
+        )
         order.start = start
         first = start // order.per_step
         for index, windows in enumerate(order):

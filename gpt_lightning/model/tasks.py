@@ -78,37 +78,41 @@ class Text:
         )
 
 
-class Answers(Text):
+class Rows(Text):
+    """Prédire des lignes : leurs lots n'ont pas tous la même forme, ni autant à prédire."""
+
+    varies = True
+
+    def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
+        """Un pas est la moyenne de ce qu'il prédit, où que ce soit : un lot qui en a plus y compte plus."""
+        return loss.mean * (loss.targets * batch.share)
+
+
+class Answers(Rows):
     """Répondre : d'une conversation, seules les réponses se prédisent."""
 
     name = "instruct"
     does, command = "répondre à des questions", "python -m gpt_lightning chat"
     training = "python train.py experiment=instruct"
     following = ("chat",)
-    varies = True
 
     def batch_loss(
         self, forward: Callable[..., Tensor], batch: Batch, n_labels: int = 0, *, counted: bool = False
     ) -> BatchLoss:
-        loss = forward(batch.ids, batch.targets, batch.where, batch.segments)
-        return BatchLoss(loss, len(batch.targets))
-
-    def step_loss(self, loss: BatchLoss, batch: Batch) -> Tensor:
-        """Un pas est la moyenne de ses jetons appris, où qu'ils soient : un lot qui en a plus y compte plus."""
-        return loss.mean * (loss.targets * batch.share)
+        return BatchLoss(forward(batch.ids, batch.targets, batch.where, batch.segments), batch.n_targets)
 
     def evaluate(self, model: GPTModel, data: Data, splits: Sequence[str], progress: Progress) -> Score:
         return score_answers(model, data.batches(*splits), data.answer_bytes(*splits), progress=progress)
 
 
-class Labels(Text):
+class Labels(Rows):
     """Classer : le dernier jeton d'un texte donne une note à chaque étiquette."""
 
     name = "classify"
     does, command = "classer un texte", "python -m gpt_lightning classify"
     training = "python train.py experiment=classify"
     following = ("classify", 'prompt="..."')
-    writes, labelled, varies = False, True, True
+    writes, labelled = False, True
 
     def forward(self, model: GPTModel) -> Callable[..., Tensor]:
         assert isinstance(model, GPTClassifier)
@@ -119,7 +123,7 @@ class Labels(Text):
     ) -> BatchLoss:
         scores = forward(batch.ids, batch.where)  # (N, E)
         counts = confusion(batch.targets, scores.argmax(-1), n_labels) if counted else None
-        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), len(batch.targets), counts)
+        return BatchLoss(labels_loss(scores, batch.targets, batch.weights), batch.n_targets, counts)
 
     def metrics(self, loss: float, bytes_per_target: float, counts: Tensor | None) -> dict[str, float]:
         assert counts is not None

@@ -11,6 +11,12 @@ class Order(Protocol):
     def per_step(self) -> int: ...
 
     @property
+    def n_windows(self) -> int: ...
+
+    @property
+    def left_out(self) -> int: ...
+
+    @property
     def mean_tokens(self) -> int: ...
 
     def __len__(self) -> int: ...
@@ -43,6 +49,7 @@ class DataModule(Protocol):
     since: tuple[str, ...]
     seed: int
     max_length: int
+    partial: bool
 
     @property
     def statistics(self) -> Statistics: ...

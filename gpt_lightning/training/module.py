@@ -203,7 +203,7 @@ class GPTModule(lightning.LightningModule):
         epoch, windows = self._order.place(self.seen.epoch, self.seen.windows)
         where = (
             f"époque {number(epoch + 1)}, fenêtres {number(windows)} à "
-            f"{number(windows + self._order.per_step - 1)} de son ordre"
+            f"{number(min(windows + self._order.per_step, self._order.n_windows) - 1)} de son ordre"
         )
         self.guard.judge(optimizer, code, step=self.trainer.global_step + 1, where=where)
 
@@ -238,6 +238,7 @@ class GPTModule(lightning.LightningModule):
             corpus=self.data.identity,
             tokens_per_step=self.plan.tokens_per_step,
             world_size=self.trainer.world_size,
+            partial=self.data.partial,
             metrics=dict(self.metrics),
             **self.seen.state(self.trainer.strategy),
         )

@@ -24,6 +24,7 @@ class Plan:
     done_tokens: int = 0
     done_epochs: float = 0.0
     resumes: bool = False
+    left_out: int = 0  # fenêtres qu'une époque ne lit pas, faute de remplir un pas
 
     @property
     def epochs(self) -> float | None:
@@ -151,6 +152,7 @@ def make_plan(
         done_tokens=tokens,
         done_epochs=epochs,
         resumes=done is not None,
+        left_out=0 if order is None else order.left_out,
     )
 
 

@@ -49,6 +49,8 @@ def before(
         full = cost.BYTES_PER_PARAMETER[machine.precision] * everything
         log.info(_learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full))
     log.info(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    if plan.left_out:
+        log.info(_left_out_line(plan.left_out))
     log.info(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
         own = start.tokenizer is not None
@@ -154,6 +156,15 @@ def _plan_line(
         batch += f" ({accumulate} lots accumulés)"
     time = "" if seconds is None else f"\n             environ {duration(seconds)} au débit mesuré"
     return f"Plan       : {length} ; {batch}{time}"
+
+
+def _left_out_line(count: int) -> str:
+    """Les fenêtres qu'une époque ne lit pas."""
+    plural = "s" * (count > 1)
+    return (
+        f"             chaque époque laisse {number(count)} fenêtre{plural}, faute de remplir un pas : l'ordre change, "
+        f"une autre les lit"
+    )
 
 
 def _optimizer_line(name: str, lr: float, tokens_per_step: int) -> str:

@@ -24,7 +24,8 @@ from gpt_lightning.typing import State
 from gpt_lightning.weights.untrusted import read_description, reading
 
 VERSION = 1  # des poids : ils se chargent pour toujours
-TRAINING_VERSION = 4  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
+TRAINING_VERSION = 5  # de ce qu'il faut pour reprendre : où en est l'entraînement, l'optimiseur
+RESUMABLE = (4, TRAINING_VERSION)  # 4 : sans `partial`, que rien n'a
 KEY = "gpt_lightning"
 _PREFIX = "model."  # le nom du GPTModel dans le LightningModule
 
@@ -60,6 +61,9 @@ class TrainingProgress(NamedTuple):
     loss_sums: tuple[tuple[float, int], ...] = ()  # par processus, depuis la dernière ligne du journal
     metrics: Mapping[str, float] = {}  # les dernières mesures
     targets: int | None = None  # jetons appris en tout ; None : tous ceux qui sont lus
+    partial: bool = (
+        False  # vrai si le dernier pas d'un passage lit ce qui reste ; faux : il attendait le suivant
+    )
 
 
 def describe(description: Description) -> State:
@@ -189,7 +193,7 @@ def read_progress(content: object, path: str) -> TrainingProgress:
         raise UserError(
             f"{path} vient d'une version plus récente du projet : mettez-le à jour pour reprendre."
         )
-    if version != TRAINING_VERSION:
+    if version not in RESUMABLE:
         raise UserError(
             f"{path} vient d'une version du projet qui réglait autrement l'optimiseur : cet entraînement ne se reprend "
             f"pas ; init_from= part de ses poids."

@@ -1,24 +1,22 @@
 """Lire des fichiers de textes étiquetés.
 
-.csv, .tsv       une ligne de titres, une colonne du texte et une de l'étiquette
+.csv, .tsv       une ligne de titres, une colonne du texte et une de l'étiquette (table)
 .jsonl, .json    {"text": ..., "label": ...}, un objet par ligne, ou une liste
 un dossier       un sous-dossier par étiquette, un fichier .txt par texte
 """
 
-import csv
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt_lightning.data.instruct.formats import BadRow, rows_of
-from gpt_lightning.data.reading import lines_of, read_blocks
+from gpt_lightning.data.classify.table import COLUMNS, read_table
+from gpt_lightning.data.instruct.formats import rows_of
+from gpt_lightning.data.reading import read_blocks
+from gpt_lightning.data.records import BadRow, refuse_twins
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
-LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 131 072
-COLUMNS = ("text", "label")  # celles que l'on cherche, si rien n'est dit
 
 
 class LabelledText(NamedTuple):
@@ -36,20 +34,23 @@ def read_labelled(
     label_key: str,
     skipped: Callable[[str], None] | None = None,
     folder: Path | None = None,
+    *,
+    strict: bool = True,
 ) -> Iterator[LabelledText]:
-    """Les textes étiquetés de `path`, trouvé dans `folder`.
+    """Les textes étiquetés de `path`, trouvé dans `folder` ; les étiquettes, telles que le fichier les écrit.
 
-    `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
+    `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne. `strict` est celui de `read_table`.
     """
     kind = path.suffix.lower()
     rows: Iterator[tuple[str, object]]
     if kind == ".txt":
-        rows = iter([(str(path), _of_a_folder(path, folder, text_key, label_key))])
+        rows = iter([(str(path), _of_a_folder(path, folder, text_key, label_key, strict))])
     else:
-        rows = _table(path, text_key, label_key) if kind in (".csv", ".tsv") else rows_of(path)
+        table = kind in (".csv", ".tsv")
+        rows = read_table(path, (text_key, label_key), strict=strict) if table else rows_of(path)
     for where, row in rows:
         try:
-            text, label = _value(row, text_key), _value(row, label_key)
+            text, label = _value(row, text_key, "data.text_key"), _value(row, label_key, "data.label_key")
         except BadRow as error:
             sentence = f"{where} : {error}"
             if skipped is None:
@@ -59,7 +60,9 @@ def read_labelled(
         yield LabelledText(text, label, where, text)
 
 
-def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str) -> dict[str, str] | BadRow:
+def _of_a_folder(
+    path: Path, folder: Path | None, text_key: str, label_key: str, strict: bool
+) -> dict[str, str] | BadRow:
     """Le texte d'un fichier, et le sous-dossier de `folder` où il est : c'est son étiquette."""
     if (text_key, label_key) != COLUMNS:
         raise UserError(
@@ -68,11 +71,18 @@ def _of_a_folder(path: Path, folder: Path | None, text_key: str, label_key: str)
     inside = path.relative_to(folder).parts if folder is not None and path.is_relative_to(folder) else ()
     if len(inside) < 2:
         return BadRow("un .txt est dans le sous-dossier de son étiquette : data.path=avis, et avis/bon/1.txt")
+    if len(inside) > 2 and strict:
+        first, last = inside[0], inside[-2]
+        raise UserError(
+            f"{path} : son étiquette est-elle « {first} » ou « {last} » ? Pour « {last} », donnez "
+            f"data.path={path.parents[1]} (et data.val_path= pour la validation) ; pour « {first} », mettez les .txt "
+            f"directement dans son dossier."
+        )
     return {text_key: "".join(read_blocks(path)), label_key: inside[0]}
 
 
-def _value(row: object, key: str) -> str:
-    """Le texte de `key` ; un nombre entier, ou un booléen, est l'étiquette qui s'écrit comme lui."""
+def _value(row: object, key: str, name: str) -> str:
+    """Le texte de `key` ; un nombre, ou un booléen, est l'étiquette qui s'écrit comme lui."""
     if isinstance(row, BadRow):
         raise row
     if not isinstance(row, dict):
@@ -82,39 +92,11 @@ def _value(row: object, key: str) -> str:
         raise BadRow(
             f"il manque la clé {key} (clés lues : {seen} ; data.text_key et data.label_key les nomment)"
         )
+    if key in COLUMNS:
+        refuse_twins(row, key, name)
     value = row[key]
-    if isinstance(value, bool | int):
+    if isinstance(value, bool | int | float) and value == value:  # NaN est une case vide
         value = str(value).lower()
     if not isinstance(value, str) or not value.strip():
         raise BadRow(f"{key} est vide ou n'est pas du texte")
     return whole_characters(value.replace("\r\n", "\n")).strip()
-
-
-def _table(path: Path, *keys: str) -> Iterator[tuple[str, object]]:
-    """Chaque ligne par titre, et l'endroit où elle est ; c'est un BadRow si elle n'a pas le bon nombre de cases."""
-    lines = (f"{line}\n" for line in lines_of(read_blocks(path)))
-    first = next(lines, "").strip("\n")
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader(itertools.chain([f"{first}\n"], lines), delimiter=separator, strict=True)
-    try:
-        titles = [title.strip() for title in next(reader, [])]
-        for key in keys:
-            if key not in titles:
-                name = "data.text_key" if key == keys[0] else "data.label_key"
-                raise UserError(
-                    f"{path} : il manque la colonne {key} (colonnes lues : {', '.join(titles[:8]) or 'aucune'}) ; "
-                    f"donnez son titre avec {name}=."
-                )
-        for cells in reader:
-            if not any(cells):
-                continue
-            where = f"{path}, ligne {reader.line_num}"
-            if len(cells) != len(titles):
-                yield where, BadRow(f"{len(cells)} cases pour {len(titles)} colonnes")
-            else:
-                yield where, dict(zip(titles, cells, strict=True))
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, ligne {reader.line_num} : ce n'est pas du CSV ({error}) ; un guillemet dans une case se double."
-        ) from None

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.classify.formats import SUFFIXES, LabelledText, read_labelled
+from gpt_lightning.data.classify.labels import check, spell
 from gpt_lightning.data.dictionary import aspirated_h, noun_definitions
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation
-from gpt_lightning.data.rows import RowOptions, RowsDataModule, log
-from gpt_lightning.data.split import fraction
+from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.base import LearningTokenizer
@@ -28,10 +28,11 @@ from gpt_lightning.wording import number, percent
 OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
 
 
-def _root(path: str | list[str] | None) -> Path | None:
-    """`data.path`, si c'est un dossier."""
-    folder = Path(os.path.expanduser(path)) if isinstance(path, str) else None
-    return folder if folder is not None and folder.is_dir() else None
+def _root(path: str | list[str] | None, file: Path) -> Path | None:
+    """Celui des dossiers de `data.path` qui contient `file`."""
+    entries = [path] if isinstance(path, str) else path or []
+    folders = [Path(os.path.expanduser(entry)) for entry in entries]
+    return next((folder for folder in folders if folder.is_dir() and file.is_relative_to(folder)), None)
 
 
 class LabelBatch(NamedTuple):
@@ -41,6 +42,12 @@ class LabelBatch(NamedTuple):
     where: Tensor  # (B,) rangs, dans le lot mis à plat, des derniers jetons
     targets: Tensor  # (B,) les étiquettes, par leur rang
     weights: Tensor  # (B,)
+    share: float = 1.0  # celui d'un lot d'`Answers` : zéro, le lot est vide
+
+    @property
+    def n_targets(self) -> int:
+        """Les textes à classer ; aucun dans un lot vide."""
+        return len(self.targets) if self.share else 0
 
 
 class LabelDataset(AnswerDataset):
@@ -55,13 +62,18 @@ class LabelDataset(AnswerDataset):
         self.weights = weights.astype(np.float32)  # (E,)
 
     def batch(self, indices: Sequence[int]) -> LabelBatch:  # type: ignore[override]
+        if not len(indices):
+            first = torch.zeros(1, dtype=torch.int64)
+            return LabelBatch(first[None], first, first, torch.ones(1), share=0.0)
         width = int(self.lengths[list(indices)].max())
         ids = np.zeros((len(indices), width), dtype=np.int64)
         for line, index in enumerate(indices):
             ids[line, : self.lengths[index]] = self.rows[index].ids[:-1]
         where = np.arange(len(indices)) * width + self.lengths[list(indices)] - 1
         labels = self.labels[list(indices)]
-        return LabelBatch(*map(torch.from_numpy, (ids, where, labels, self.weights[labels])))
+        arrays = ids, where, labels, self.weights[labels]
+        tokens, places, targets, weights = map(torch.from_numpy, arrays)
+        return LabelBatch(tokens, places, targets, weights)
 
 
 class LabelledDataModule(RowsDataModule[LabelledText]):
@@ -75,7 +87,8 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
     task = "classify"
     nouns = ("texte", "textes")
     suffixes, what = SUFFIXES, "des textes étiquetés"
-    own, default = tuple(OWN), "noms"
+    own, default, few = tuple(OWN), "noms", 20_000
+    alike, drew_before = "sont le même texte", True
 
     def __init__(
         self,
@@ -86,7 +99,7 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
         val_path: str | list[str] | None = None,
         text_key: str = "text",
         label_key: str = "label",
-        limit: int | None = None,
+        limit: int | str | None = None,
         errors: str = "strict",
         train_split: float = 0.9,
         class_weights: str = "none",
@@ -136,31 +149,14 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
         if tokenizer is not None:
             self.tokenizer = tokenizer
         self.labels = tuple(labels) or self.labels
-        self.texts = self.halves()  # {moitié : les textes étiquetés}
+        of_model = bool(self.labels)
+        self.texts = spell(self.halves(), self.labels)  # {moitié : les textes étiquetés}
         train, val = self.texts["train"], self.texts["val"]
-        given = bool(self.labels)
         self.labels = self.labels or tuple(sorted({row.label for row in (*train, *val)}))
-        if len({row.label for row in train}) < 2:
-            raise UserError(
-                f"Tous les textes d'entraînement ont l'étiquette « {train[0].label} » : il en faut deux au moins."
-            )
-        for row in (*train, *val):
-            if row.label not in self.labels:
-                listed = ", ".join(self.labels[:8])
-                raise UserError(
-                    f"{row.where} : l'étiquette « {row.label} » n'est pas une de celles du modèle ({listed})."
-                )
-        learned = {row.label for row in train}
-        if (
-            not given
-            and self.val_path
-            and (unknown := next((row for row in val if row.label not in learned), None))
-        ):
-            raise UserError(
-                f"{unknown.where} : aucun texte d'entraînement n'a l'étiquette « {unknown.label} »."
-            )
+        check(self.texts, self.labels, of_model=of_model, apart=bool(self.val_path))
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
-            self.tokenizer = self.tokenizer.fit(row.text for row in train)
+            read = (*train, *val) if self.tokenizer.fit_on == "all" else train
+            self.tokenizer = self.tokenizer.fit(row.text for row in read)
         counts = self.class_counts("train")
         balanced = len(train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         self._cut = 0
@@ -186,25 +182,15 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
 
     def read(self, source: str, path: str | list[str] | None) -> Iterator[LabelledText]:
         if source in OWN:
-            yield from OWN[source](self.limit)
-            return
+            return OWN[source](self.limit)
         skipped = self.skipped.append if self.errors == "skip" else None
-        files = self.files(path).files
-        rows: Iterator[LabelledText] = (
+        return (
             row
-            for file in files
-            for row in read_labelled(file, self.text_key, self.label_key, skipped, _root(path))
-        )
-        everything = list(rows)
-        if (
-            self.limit is not None and len(everything) > self.limit
-        ):  # un fichier est souvent trié par étiquette
-            everything.sort(key=lambda row: fraction(row.text, "order"))
-            log.info(
-                f"Corpus     : {number(self.limit)} textes tirés parmi "
-                f"{number(len(everything))} (data.limit=null les lit tous)"
+            for file in self.files(path).files
+            for row in read_labelled(
+                file, self.text_key, self.label_key, skipped, _root(path, file), strict=self.partial
             )
-        yield from everything[: self.limit]
+        )
 
     def _encode_all(self, rows: Sequence[LabelledText], weights: np.ndarray) -> LabelDataset:
         """Encode les textes, coupés à la fenêtre ; `summary` dit combien l'ont été."""

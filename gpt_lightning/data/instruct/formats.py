@@ -9,13 +9,13 @@ Un fichier est une liste JSON (.json) ou un objet par ligne (.jsonl). Toute clé
 que l'on apprenne (`UNTAUGHT`) ; sinon la ligne est refusée, et data.ignore=[clé] est la voie pour s'en passer.
 """
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gpt_lightning.data.reading import lines_of, read_blocks
+from gpt_lightning.data.records import BadRow, judge, parse_json, rows_in
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.messages import (
     MARKS,
@@ -52,10 +52,6 @@ class Conversation(NamedTuple):
     where: str = ""
     key: str = ""
     since: tuple[str, ...] = ()  # ses clés que la version 0.1 ne lisait pas
-
-
-class BadRow(Exception):
-    """Ce qui manque à une conversation."""
 
 
 def read_conversations(
@@ -195,20 +191,16 @@ def rows_of(path: Path) -> Iterator[tuple[str, object]]:
     if path.suffix.lower() == ".jsonl":
         for number, line in enumerate(lines_of(read_blocks(path)), start=1):
             if line.strip():
-                yield f"{path}, ligne {number}", _parse_json(line)
+                yield f"{path}, ligne {number}", judge(_parse_json(line))
         return
     values = _parse_json("".join(read_blocks(path)))
-    if isinstance(values, dict):
-        values = next((value for value in values.values() if isinstance(value, list)), values)
-    if isinstance(values, BadRow) or not isinstance(values, list):
-        raise UserError(
-            f"{path} : il faut une liste JSON d'objets, ou un fichier .jsonl, un objet par ligne."
-        )
-    yield from ((f"{path}, élément {number}", row) for number, row in enumerate(values, start=1))
+    yield from (
+        (f"{path}, élément {number}", row) for number, row in enumerate(rows_in(values, path), start=1)
+    )
 
 
 def _parse_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError):
         return BadRow("ce n'est pas du JSON")

@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.instruct.formats import MESSAGE_KEYS, SUFFIXES, Conversation, read_conversations
-from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, EncodedConversation, pack
+from gpt_lightning.data.padded import AnswerDataset, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
@@ -27,10 +27,10 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     """
 
     task = "instruct"
-    loader = AnswerLoader
     nouns = ("conversation", "conversations")
     suffixes, what = SUFFIXES, "des conversations"
-    own, default = ("definitions",), "definitions"
+    own, default, few = ("definitions",), "definitions", 30_000
+    alike = "commencent par la même question"
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         source: str | None = None,
         path: str | list[str] | None = None,
         val_path: str | list[str] | None = None,
-        limit: int | None = None,
+        limit: int | str | None = None,
         errors: str = "strict",
         ignore: str | Sequence[str] = (),
         train_split: float = 0.9,
@@ -123,10 +123,8 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             yield from definitions(self.limit)
             return
         skipped = self.skipped.append if self.errors == "skip" else None
-        rows = (
-            row for file in self.files(path).files for row in read_conversations(file, skipped, self.ignore)
-        )
-        yield from islice(rows, self.limit)
+        for file in self.files(path).files:
+            yield from read_conversations(file, skipped, self.ignore)
 
     def _fit(self, halves: dict[str, list[Conversation]]) -> None:
         """Apprend le vocabulaire, s'il s'apprend : sur toutes les conversations, ou celles d'entraînement."""
