@@ -260,10 +260,7 @@ class RunConfig:
                 value = next((text.partition("=")[2] for text in typed if text.startswith(f"{name}=")), None)
             if value is not None:
                 given.setdefault(name, value)
-        return {
-            name: value if isinstance(value, int | float | str) else str(value)
-            for name, value in given.items()
-        }
+        return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
 
     def decide(self, precision: str, compile: bool) -> "RunConfig":
         """Ces réglages, avec ce que `auto` est devenu : la reprise et les autres processus le gardent."""
