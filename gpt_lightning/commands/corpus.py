@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
+from gpt_lightning.errors import Unfit
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
@@ -23,7 +24,7 @@ def build_data(
     node: Mapping[str, object], tokenizer: Mapping[str, object] | None = None, *, accumulate: int = 1
 ) -> DataModule:
     """Le module de données de `node`, et son tokenizer s'il y en a un : vérifiés, rien n'est lu."""
-    data: DataModule = build(
+    return build(
         "data",
         node,
         tokenizer=None if tokenizer is None else build("tokenizer", tokenizer),
@@ -33,6 +34,11 @@ def build_data(
         progress=console.ProgressLine(_encoding_progress),
         accumulate=accumulate,
     )
+
+
+def find_data(node: Mapping[str, object], tokenizer: Mapping[str, object] | None = None) -> DataModule:
+    """Le même module, jugé d'avance : ses fichiers sont trouvés, et le journal dit ceux qui ne seront pas lus."""
+    data = build_data(node, tokenizer)
     if skipped := data.find():
         console.log.info(_skipped_files(skipped))
     return data
@@ -41,14 +47,20 @@ def build_data(
 def prepare_data(data: DataModule, tokenizer: "Tokenizer | None" = None, labels: Sequence[str] = ()) -> State:
     """Lit et encode le corpus : `data` est prêt à servir. `tokenizer` et `labels` sont ceux des poids de départ.
 
-    Un seul processus par machine le fait ; renvoie ce que les autres reçoivent, en valeurs simples.
+    Un seul processus par machine le fait ; renvoie ce que les autres reçoivent, en valeurs simples : aussi un réglage
+    qui ne va pas au corpus (Unfit), pour que tous y accordent le leur.
     """
 
     def prepare() -> State:
-        data.prepare(tokenizer, labels)
+        try:
+            data.prepare(tokenizer, labels)
+        except Unfit as refusal:
+            return {"unfit": [str(refusal), refusal.why, *refusal.fits]}
         return data.prepared_state()
 
     shared = processes.once_per_machine(prepare)
+    if "unfit" in shared:
+        raise Unfit(*shared["unfit"])
     if data.store is None:
         data.adopt(shared, labels)
     return shared

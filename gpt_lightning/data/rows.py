@@ -15,7 +15,7 @@ from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.padded import AnswerDataset, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
 from gpt_lightning.data.split import fraction
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
@@ -173,9 +173,12 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             accumulate=self.accumulate,
         )
         if not len(order):
-            raise UserError(
+            fit = order.n_windows // (world_size * self.accumulate)
+            raise Unfit(
                 f"Il y a {order.n_windows} {self.nouns[1]} et un pas en lit {order.per_step} : essayez "
-                f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
+                f"data.batch_size={max(1, fit)}.",
+                f"il n'y a que {order.n_windows} {self.nouns[1]}",
+                {"data.batch_size": fit} if fit else {},
             )
         return order
 

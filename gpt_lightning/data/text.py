@@ -18,7 +18,7 @@ from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.windows import SlidingWindowDataset
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
@@ -208,14 +208,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         splits = self._token_store.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
-            tokens = self._token_store.n_tokens(split)
             if count == 0:
-                which = "d'entraînement" if split == "train" else "de validation"
-                advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
-                raise UserError(
-                    f"Le texte {which} n'a que {tokens} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
-                    f"essayez {advice}."
-                )
+                raise self._too_short(split)
         return Statistics(
             documents=documents,
             characters=sum(split["characters"] for split in splits.values()),
@@ -224,6 +218,22 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             train_windows=windows["train"],
             val_windows=windows["val"],
             val_bytes=splits["val"]["bytes"],
+        )
+
+    def _too_short(self, split: str) -> Unfit:
+        """Ce qui est dit d'une moitié où aucune fenêtre ne tient, et la fenêtre qui y tiendrait."""
+        tokens, starts = self._token_store.n_tokens(split), self._token_store.documents(split)
+        which = "d'entraînement" if split == "train" else "de validation"
+        named, longest = f"Le texte {which} n'a", tokens
+        if not self.cross_documents and len(starts) > 1:
+            named = f"Le plus long document {which} n'a"
+            longest = max(end - start for start, end in zip(starts, [*starts[1:], tokens], strict=True))
+        fit = {"data.max_length": int(longest) // 2} if longest > 2 else {}
+        advice = f"data.max_length={fit['data.max_length']}" if fit else "un texte plus long"
+        return Unfit(
+            f"{named} que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : essayez {advice}.",
+            f"le texte {which} est court",
+            fit,
         )
 
     def dataset(self, split: str) -> SlidingWindowDataset:
@@ -256,10 +266,12 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         )
         if not len(order):
             per_step = self.batch_size * world_size * self.accumulate
-            raise UserError(
+            fit = n_windows // (world_size * self.accumulate)
+            raise Unfit(
                 f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
-                f"data.batch_size={max(1, n_windows // (world_size * self.accumulate))} ou un pas plus court "
-                f"(data.stride)."
+                f"data.batch_size={max(1, fit)} ou un pas plus court (data.stride).",
+                f"le corpus n'a que {n_windows} fenêtres",
+                {"data.batch_size": fit} if fit else {},
             )
         return order
 

@@ -32,6 +32,9 @@ class Statistics(Protocol):
     @property
     def val_windows(self) -> int: ...
 
+    @property
+    def val_tokens(self) -> int: ...
+
 
 class DataModule(Protocol):
     """Un module de données préparé ; `template` est celui de conversations, `labels` celles d'une classification."""
@@ -42,6 +45,7 @@ class DataModule(Protocol):
     labels: tuple[str, ...]
     seed: int
     max_length: int
+    eval_batches: int | None
 
     @property
     def statistics(self) -> Statistics: ...
