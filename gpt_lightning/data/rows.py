@@ -120,8 +120,12 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         for split, lines in halves.items():
             if not lines:
                 which = "d'entraînement" if split == "train" else "de validation"
-                raise UserError(
-                    f"{self._no.capitalize()} {self.nouns[0]} {which} : donnez-en davantage, ou data.val_path=."
+                raise Unfit(
+                    f"{self._no.capitalize()} {self.nouns[0]} {which} : donnez-en davantage, ou data.val_path=.",
+                    f"il n'y a que {sum(map(len, halves.values()))} {self.nouns[1]}",
+                    {}
+                    if self.val_path
+                    else _share_for(split, {line.key for part in halves.values() for line in part}),
                 )
         return halves
 
@@ -181,6 +185,14 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
                 {"data.batch_size": fit} if fit else {},
             )
         return order
+
+
+def _share_for(empty: str, keys: set[str]) -> dict[str, float]:
+    """La part d'entraînement qui laisse une de ces clés à la moitié `empty` ; {} si elles vont toutes ensemble."""
+    places = sorted({fraction(key, "split") for key in keys})
+    if len(places) < 2:
+        return {}
+    return {"data.train_split": places[-1] if empty == "val" else places[1]}
 
 
 def _skip_notice(nouns: tuple[str, str], count: int, first: str) -> str:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import lightning
+import numpy as np
 
 from gpt_lightning import durable
 from gpt_lightning.data import corpus, encode, store
@@ -17,8 +18,8 @@ from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
-from gpt_lightning.data.windows import SlidingWindowDataset
-from gpt_lightning.errors import Unfit, UserError, choice, whole
+from gpt_lightning.data.windows import SlidingWindowDataset, choose_shift
+from gpt_lightning.errors import Unfit, UserError, choice
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
@@ -68,7 +69,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         super().__init__()
         check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
         choice("data.split", split, SPLITS)
-        self.shift = _choose_shift(shift, stride, max_length)
+        self.shift = choose_shift(shift, stride, max_length)
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
         open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
         self.source = open_source(
@@ -222,17 +223,16 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     def _too_short(self, split: str) -> Unfit:
         """Ce qui est dit d'une moitié où aucune fenêtre ne tient, et la fenêtre qui y tiendrait."""
-        tokens, starts = self._token_store.n_tokens(split), self._token_store.documents(split)
-        which = "d'entraînement" if split == "train" else "de validation"
-        named, longest = f"Le texte {which} n'a", tokens
+        longest, starts = self._token_store.n_tokens(split), self._token_store.documents(split)
+        which, named = "d'entraînement" if split == "train" else "de validation", "texte"
         if not self.cross_documents and len(starts) > 1:
-            named = f"Le plus long document {which} n'a"
-            longest = max(end - start for start, end in zip(starts, [*starts[1:], tokens], strict=True))
-        fit = {"data.max_length": int(longest) // 2} if longest > 2 else {}
-        advice = f"data.max_length={fit['data.max_length']}" if fit else "un texte plus long"
+            named, longest = "plus long document", int(max(np.diff(starts, append=longest)))
+        fit = {"data.max_length": longest // 2} if longest > 2 else {}
+        advice = f"data.max_length={longest // 2}" if fit else "un texte plus long"
         return Unfit(
-            f"{named} que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : essayez {advice}.",
-            f"le texte {which} est court",
+            f"Le {named} {which} n'a que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
+            f"essayez {advice}.",
+            f"le {named} {which} n'a que {longest} jetons",
             fit,
         )
 
@@ -280,24 +280,6 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         tokens, starts = self.tokens("val"), self._token_store.documents("val")[:count]
         texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
-
-
-def _choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bool:
-    """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
-    recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
-    if stride is not None and whole("data.stride", stride) > max_length:
-        raise UserError(
-            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
-            "ou null pour avancer d'une fenêtre."
-        )
-    choice("data.shift", shift, (None, True, False))
-    apart = stride is None or stride == max_length
-    if shift and not apart:
-        raise UserError(
-            f"data.shift=true décale des fenêtres qui ne se recouvrent pas ; ici data.stride={stride} pour "
-            f"data.max_length={max_length} : retirez l'un des deux."
-        )
-    return apart if shift is None else shift
 
 
 def measure(source: corpus.Source) -> tuple[int, int, str]:
