@@ -227,13 +227,14 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         which, named = "d'entraînement" if split == "train" else "de validation", "texte"
         if not self.cross_documents and len(starts) > 1:
             named, longest = "plus long document", int(max(np.diff(starts, append=longest)))
-        fit = {"data.max_length": longest // 2} if longest > 2 else {}
+        fit = {"data.max_length": longest // 2} if longest > 1 else {}
         advice = f"data.max_length={longest // 2}" if fit else "un texte plus long"
         return Unfit(
             f"Le {named} {which} n'a que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
             f"essayez {advice}.",
             f"le {named} {which} n'a que {longest} jetons",
             fit,
+            {"data.train_split": 0.5} if split == "val" and self.val_source is None else {},
         )
 
     def dataset(self, split: str) -> SlidingWindowDataset:

@@ -236,7 +236,7 @@ SUITS = {
     "text": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export"},
     "instruct": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export"},
     "lora": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export", "export lora"},
-    "classify": {"classify", "evaluate", "evaluate avis"},
+    "classify": {"classify", "evaluate", "evaluate avis", "export"},
 }
 
 
@@ -265,12 +265,12 @@ def test_evaluate_follows_the_model_and_refuses_what_is_typed(command, cwd):
 
 def test_a_stride_nobody_typed_follows_the_window(command, cwd):
     typed = ("experiment=original", "model=tiny", "tokenizer=bytes", "data=text", "data.path=texte.txt")
-    typed = (*typed, "data.max_length=64", "output_dir=outputs/essai")
-    done = command("train.py", *typed, *QUICK, cwd=cwd)
+    typed = (*typed, "data.max_length=64", *QUICK)
+    done = command("train.py", *typed, "output_dir=outputs/essai", cwd=cwd)
     assert done.returncode == 0 and "data.stride=64 au lieu de 128" in done.stdout, done.stderr
     done = command("gpt_lightning", "evaluate", "ckpt_path=outputs/essai", "data.max_length=32", cwd=cwd)
     assert done.returncode == 0 and done.stderr.count("data.stride=32 au lieu de 64") == 1, done.stderr
-    done = command("train.py", *typed, "data.stride=65", *QUICK, cwd=cwd)
+    done = command("train.py", *typed, "data.stride=65", cwd=cwd)
     assert done.returncode == 1 and "data.stride=65" in done.stderr
 
 

@@ -1,6 +1,7 @@
 """Montrer l'avancement : une barre sur un terminal, une ligne à chaque évaluation partout."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -79,21 +80,28 @@ class Lines(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         self._paused = pl_module.paused_seconds
-        left = self._left(trainer, pl_module)
+        left = self._left(trainer, pl_module, evaluated=True)
         log.info(_evaluation(trainer.global_step, pl_module.plan.total_steps, pl_module.metrics, left))
 
-    def _left(self, trainer: "Trainer", pl_module: "GPTModule") -> float | None:
-        """Les secondes qui restent ; None si le nombre de pas n'est pas connu, ou si aucun n'est fait."""
+    def _left(self, trainer: "Trainer", pl_module: "GPTModule", *, evaluated: bool = False) -> float | None:
+        """Les secondes qui restent ; None si le nombre de pas n'est pas connu, ou si aucun n'est fait.
+
+        `evaluated` : l'évaluation de ce pas est faite, et il en reste le texte.
+        """
         plan, step = pl_module.plan, trainer.global_step
         if plan.total_steps is None or step in (self._first, plan.total_steps):
             return None
         everything = sum(int(n) for n in trainer.num_val_batches)
         some = min(everything, pl_module.data.eval_batches or everything)
-        between = (plan.total_steps - 1) // plan.eval_every - step // plan.eval_every
+        # en pas : eval_every, ou ce que trainer.val_check_interval ou check_val_every_n_epoch disent à Lightning
+        interval = float(trainer.val_check_batch or math.inf) * (trainer.check_val_every_n_epoch or 1)
+        interval /= plan.accumulate
+        due = (step if evaluated else step - 1) // interval
+        between = max(0, int((plan.total_steps - 1) // interval - due))
         batch_tokens = plan.tokens_per_step // (plan.accumulate * trainer.world_size)
         batches = between * some + everything
         return self._pace.left(
-            plan.total_steps - step, plan.tokens_per_step, batches, batch_tokens, between + 1
+            plan.total_steps - step, plan.tokens_per_step, batches, batch_tokens, between + 1 + evaluated
         )
 
 
