@@ -23,10 +23,10 @@ def remember_typed(arguments: Collection[str]) -> None:
     _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)
 
 
-def follow(settings: Settings, attempt: Callable[[Settings], T], *, frozen: bool = False) -> T:
+def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
     """Ce que `attempt` rend pour ces réglages, où un défaut qui n'allait pas a pris la valeur qui va.
 
-    UserError si la clé a été tapée, si rien n'irait, ou avec `frozen` : une reprise garde ses nombres.
+    UserError si la clé a été tapée, si rien n'irait, ou dans une reprise, qui garde ses nombres.
     """
     usual, times = settings, dict[str, int]()
     while True:
@@ -34,14 +34,19 @@ def follow(settings: Settings, attempt: Callable[[Settings], T], *, frozen: bool
             return attempt(settings)
         except Unfit as refusal:
             fit = next((fit for fit in refusal.fits if _can_follow(settings, fit)), None)
-            if frozen or fit is None or max(times.get(key, 0) for key in fit) >= MOST:
+            if _resumes(settings) or fit is None or max(times.get(key, 0) for key in fit) >= MOST:
                 raise
             settings = _replace(settings, fit)
             for key, value in fit.items():
                 times[key] = times.get(key, 0) + 1
                 console.log.info(
-                    f"Réglage    : {key}={_shown(value)} au lieu de {_shown(_value(usual, key))}, {refusal.why}"
+                    f"Réglage    : {key}={_text(value)} au lieu de {_text(_value(usual, key))}, {refusal.why}"
                 )
+
+
+def _resumes(settings: Settings) -> bool:
+    """Vrai pour les réglages d'un entraînement que l'on reprend : seul train.yaml a `strict_resume`."""
+    return "strict_resume" in settings and settings["ckpt_path"] is not None
 
 
 def _can_follow(settings: Settings, fit: Mapping[str, object]) -> bool:
@@ -77,5 +82,5 @@ def _replace(settings: Settings, fit: Mapping[str, object]) -> Settings:
     return settings
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return "null" if value is None else str(value)

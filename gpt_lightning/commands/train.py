@@ -1,6 +1,7 @@
 """Entraîner un GPT : `python train.py model=gpt124m trainer.devices=2`."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
@@ -29,8 +30,7 @@ def train(settings: Settings) -> float:
     `used` ce qui sert, une fois connus les poids de départ et la machine.
     """
     began, typed = time.monotonic(), record.typed_overrides()
-    optimizer, resumes = resolve("optim", settings["optim"]["_target_"]), bool(settings["ckpt_path"])
-    asked = defaults.follow(settings, lambda values: RunConfig.read(values, optimizer), frozen=resumes)
+    asked = defaults.follow(settings, lambda values: RunConfig.read(values, optimizer_of(values)))
     machine = find_machine(asked)
 
     from gpt_lightning import weights
@@ -48,10 +48,7 @@ def train(settings: Settings) -> float:
     start = weights.starting_point(asked.init_from, asked.model, resumed, task=task, base=asked.base_path)
     used, data, trainer, shared, planned = defaults.follow(
         asked.values(),
-        lambda values: open_corpus(
-            RunConfig.read(values, optimizer).settle(start, typed), start, machine, equipment, done
-        ),
-        frozen=resumes,
+        lambda values: open_corpus(values, asked.optimizer, start, typed, machine, equipment, done),
     )
     if done is not None and plan.is_over(planned, done):
         return engine.finish_without_training(done, callbacks)
@@ -81,19 +78,22 @@ class Corpus(NamedTuple):
 
 
 def open_corpus(
-    used: RunConfig,
+    values: Settings,
+    optimizer: type,
     start: "StartingPoint",
+    typed: Sequence[str],
     machine: "Machine",
     equipment: Settings,
     done: "TrainingProgress | None",
 ) -> Corpus:
-    """Lit le corpus de `used` pour un modèle qui part de `start`, et en fait le plan ; le Trainer se juge avant.
+    """Lit le corpus de ces réglages pour un modèle qui part de `start`, et en fait le plan ; le Trainer se juge avant.
 
-    Unfit si un réglage ne va pas à ce corpus.
+    Unfit si un réglage ne va pas à ce modèle, ou à ce corpus.
     """
     from gpt_lightning.model import GPTConfig
     from gpt_lightning.training import engine, plan
 
+    used = RunConfig.read(values, optimizer).settle(start, typed)
     accumulate = plan.accumulation(used, machine.world_size)
     data = build_data(used.data, used.tokenizer, accumulate=accumulate)
     trainer = build("trainer", engine.arguments(used, machine, accumulate), **equipment)
@@ -101,6 +101,11 @@ def open_corpus(
     if start.state is None:
         GPTConfig.for_vocabulary(dict(start.architecture), data.tokenizer.vocab_size)
     return Corpus(used, data, trainer, shared, plan.plan_run(used, data, machine.world_size, done))
+
+
+def optimizer_of(settings: Settings) -> type:
+    """La classe que `optim` nomme. UserError si elle n'est pas permise."""
+    return resolve("optim", settings["optim"]["_target_"])
 
 
 def find_machine(asked: RunConfig) -> "Machine":

@@ -61,7 +61,8 @@ def test_what_was_typed_is_refused(typed):
 
 def test_a_resumed_run_keeps_its_numbers():
     with pytest.raises(UserError, match="trop long"):
-        defaults.follow({"data": {"max_length": 256}}, at_most(32), frozen=True)
+        resumed = {"data": {"max_length": 256}, "ckpt_path": "last", "strict_resume": False}
+        defaults.follow(resumed, at_most(32))
 
 
 @pytest.mark.parametrize("fit", [{}, {"data.max_length": 256}, {"data.unknown": 1}, {"unknown.key": 1}])

@@ -51,7 +51,9 @@ class Pace:
         self._last, self._batches = self._clock(), self._batches + 1
         self._per_batch = (self._last - self._began) / self._batches
 
-    def left(self, steps: int, tokens_per_step: int, batches: int, batch_tokens: int, texts: int) -> float:
+    def remaining(
+        self, steps: int, tokens_per_step: int, batches: int, batch_tokens: int, texts: int
+    ) -> float:
         """Ce qu'il reste : `steps` pas, `batches` lots d'évaluation de `batch_tokens` jetons, `texts` évaluations."""
         pace = median(self._steps)
         per_batch = pace * batch_tokens * FORWARD if self._per_batch is None else self._per_batch

@@ -58,7 +58,7 @@ class Lines(Callback):
         self._pace.step(tokens - self._tokens, paused - self._paused)
         self._tokens, self._paused = tokens, paused
         if trainer.global_step - self._first in ESTIMATED and trainer.is_global_zero:
-            left = self._left(trainer, pl_module)
+            left = self._remaining(trainer, pl_module)
             if left is not None:
                 log.info(_estimate(trainer.global_step - self._first, self._clock() - self.began, left))
 
@@ -80,10 +80,12 @@ class Lines(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         self._paused = pl_module.paused_seconds
-        left = self._left(trainer, pl_module, evaluated=True)
+        left = self._remaining(trainer, pl_module, evaluated=True)
         log.info(_evaluation(trainer.global_step, pl_module.plan.total_steps, pl_module.metrics, left))
 
-    def _left(self, trainer: "Trainer", pl_module: "GPTModule", *, evaluated: bool = False) -> float | None:
+    def _remaining(
+        self, trainer: "Trainer", pl_module: "GPTModule", *, evaluated: bool = False
+    ) -> float | None:
         """Les secondes qui restent ; None si le nombre de pas n'est pas connu, ou si aucun n'est fait.
 
         `evaluated` : l'évaluation de ce pas est faite, et il en reste le texte.
@@ -100,7 +102,7 @@ class Lines(Callback):
         between = max(0, int((plan.total_steps - 1) // interval - due))
         batch_tokens = plan.tokens_per_step // (plan.accumulate * trainer.world_size)
         batches = between * some + everything
-        return self._pace.left(
+        return self._pace.remaining(
             plan.total_steps - step, plan.tokens_per_step, batches, batch_tokens, between + 1 + evaluated
         )
 
