@@ -1,6 +1,6 @@
 """La faute d'une personne, et les trois façons de juger une valeur dont tout le paquet se sert."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,6 +11,18 @@ class UserError(ValueError):
 
     Qui trouve la faute lève l'erreur. `cli/` n'en montre que la phrase ; toute autre erreur garde sa trace.
     """
+
+
+class Unfit(UserError):
+    """Un réglage qui ne va pas à ce modèle, à ce corpus ou à cette machine, et ce qui irait.
+
+    Chaque `fits` est une façon de l'accorder, {clé: valeur}, et `why` dit d'après quoi. Une commande prend la première
+    dont personne n'a tapé les clés (`cli/defaults.py`) : seul ce qui a été tapé est refusé.
+    """
+
+    def __init__(self, sentence: str, why: str, *fits: Mapping[str, object]) -> None:
+        super().__init__(sentence)
+        self.why, self.fits = why, fits
 
 
 def whole(name: str, value: object, least: int | None = 1, most: int | None = None) -> int:

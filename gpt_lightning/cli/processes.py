@@ -144,7 +144,8 @@ class SharedSettings:
 
         FailedElsewhere dans les autres s'il échoue : lui seul dit pourquoi.
         """
-        key = f"{self._key()}/machine/{self._launcher.node}"
+        self._shared += 1
+        key = f"{self._key()}/machine/{self._launcher.node}/{self._shared}"
         return self._by_one(self._launcher.local_rank == 0, key, work)
 
     def once(self, work: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gpt_lightning.cli import console, effects, habits, processes, signals
+from gpt_lightning.cli import console, defaults, effects, habits, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
 from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
@@ -48,6 +48,7 @@ def run(
             processes.become_follower(os.environ["LOCAL_RANK"])
             task(processes.receive_settings())
             return
+        defaults.remember_typed(sys.argv[1:])
         launcher = processes.launcher() if opens_run else None
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
+from gpt_lightning.errors import Unfit
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
@@ -43,6 +44,12 @@ def build_data(
     )
     if done is not None and not done.partial:
         data.continue_as_before()
+    return data
+
+
+def find_data(node: Mapping[str, object], tokenizer: Mapping[str, object] | None = None) -> DataModule:
+    """Le même module, jugé d'avance : ses fichiers sont trouvés, et le journal dit ceux qui ne seront pas lus."""
+    data = build_data(node, tokenizer)
     if skipped := data.find():
         console.log.info(_skipped_files(skipped))
     return data
@@ -51,14 +58,20 @@ def build_data(
 def prepare_data(data: DataModule, tokenizer: "Tokenizer | None" = None, labels: Sequence[str] = ()) -> State:
     """Lit et encode le corpus : `data` est prêt à servir. `tokenizer` et `labels` sont ceux des poids de départ.
 
-    Un seul processus par machine le fait ; renvoie ce que les autres reçoivent, en valeurs simples.
+    Un seul processus par machine le fait ; renvoie ce que les autres reçoivent, en valeurs simples : aussi un réglage
+    qui ne va pas au corpus (Unfit), pour que tous y accordent le leur.
     """
 
     def prepare() -> State:
-        data.prepare(tokenizer, labels)
+        try:
+            data.prepare(tokenizer, labels)
+        except Unfit as refusal:
+            return {"unfit": [str(refusal), refusal.why, *refusal.fits]}
         return data.prepared_state()
 
     shared = processes.once_per_machine(prepare)
+    if "unfit" in shared:
+        raise Unfit(*shared["unfit"])
     if data.store is None:
         data.adopt(shared, labels)
     return shared

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
-from gpt_lightning.cli import console
+from gpt_lightning.cli import console, defaults
 from gpt_lightning.commands import ineffective
-from gpt_lightning.commands.corpus import build_data, prepare_data
+from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data
 from gpt_lightning.errors import UserError, choice
+from gpt_lightning.training import checks
 from gpt_lightning.typing import Settings
 from gpt_lightning.wording import class_table, duration, number, percent
 
 if TYPE_CHECKING:
     from gpt_lightning.model.confusion import ClassReport
     from gpt_lightning.model.score import Score
+    from gpt_lightning.weights.inference import Inference
 
 SPLITS = ("val", "train", "all")
 
@@ -27,12 +29,12 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.model.tasks import TASKS, compatible_tasks
     from gpt_lightning.weights import load_for_inference
 
-    data = build_data(settings["data"])
+    settings, task = defaults.follow(settings, judge)
     options = {key: settings[key] for key in ("n_heads", "device", "dtype")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=compatible_tasks(data.task), base=settings["base_path"], **options
+        settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )
-    prepare_data(data, loaded.tokenizer, loaded.labels)
+    data = defaults.follow(settings, lambda values: open_corpus(values, loaded))
     if data.tokenizer.vocab_size > loaded.model.config.vocab_size:
         template = getattr(data, "template_name", "")  # d'un module de conversations
         raise UserError(
@@ -46,6 +48,21 @@ def evaluate(settings: Settings) -> float:
     else:
         print(_text_result(loaded.source, where, score))
     return score.loss
+
+
+def judge(settings: Settings) -> tuple[Settings, str]:
+    """Ces réglages, et la tâche du corpus que `data` demande, jugés avant que rien ne soit lu."""
+    checks.data("data", settings["data"])
+    return settings, find_data(settings["data"]).task
+
+
+def open_corpus(settings: Settings, loaded: "Inference") -> DataModule:
+    """Lit le corpus, en fenêtres que le modèle de `loaded` peut lire. Unfit si un réglage ne va pas à l'un des deux."""
+    checks.check_window(settings["data"]["max_length"], loaded.model.config.context_length)
+    checks.data("data", settings["data"])
+    data = build_data(settings["data"])
+    prepare_data(data, loaded.tokenizer, loaded.labels)
+    return data
 
 
 def _text_result(source: str, corpus: str, score: "Score") -> str:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
+from gpt_lightning.cli import defaults
 from gpt_lightning.commands import ineffective
-from gpt_lightning.commands.corpus import build_data, prepare_data
+from gpt_lightning.commands.corpus import DataModule, find_data, prepare_data
+from gpt_lightning.training import checks
 from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number, percent
 
@@ -19,8 +21,7 @@ def prepare(settings: Settings) -> None:
     from gpt_lightning.data import statistics
     from gpt_lightning.data.text import SlidingWindowDataModule
 
-    data = build_data(settings["data"], settings["tokenizer"])
-    prepare_data(data)
+    data = defaults.follow(settings, open_corpus)
     print(data.summary)
     if not isinstance(data, SlidingWindowDataModule):
         return
@@ -29,6 +30,14 @@ def prepare(settings: Settings) -> None:
     if settings["output_dir"]:
         for path in statistics.render(contents, Path(settings["output_dir"])):
             print(path)
+
+
+def open_corpus(settings: Settings) -> DataModule:
+    """Lit et encode le corpus de `data`. Unfit si un réglage ne lui va pas."""
+    checks.data("data", settings["data"])
+    data = find_data(settings["data"], settings["tokenizer"])
+    prepare_data(data)
+    return data
 
 
 def _tokens(contents: "Contents", characters: int, tokenizer: "Tokenizer", most: int = 10) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
-from gpt_lightning.cli import console
+from gpt_lightning.cli import console, defaults
 from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, number, whole
@@ -35,7 +35,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
             "api_key_file=), ou dites "
             f"open=true si tout le monde peut s'en servir."
         )
-    sock = server.listen(settings["host"], settings["port"])  # avant d'attendre le modèle
+    # avant d'attendre le modèle
+    sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
     from gpt_lightning.serving import app, worker
     from gpt_lightning.weights import load_for_inference

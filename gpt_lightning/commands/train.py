@@ -1,21 +1,26 @@
 """Entraîner un GPT : `python train.py model=gpt124m trainer.devices=2`."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
-from gpt_lightning.cli import folders, processes, record, signals
+from gpt_lightning.cli import defaults, folders, processes, record, signals
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
-from gpt_lightning.commands.corpus import build_data, prepare_data
+from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data
 from gpt_lightning.training.run_config import RunConfig
-from gpt_lightning.typing import Settings
+from gpt_lightning.typing import Settings, State
 
 if TYPE_CHECKING:
+    import lightning
     import torch
 
     from gpt_lightning.training.hardware import Machine
+    from gpt_lightning.training.plan import Plan
+    from gpt_lightning.weights import StartingPoint
+    from gpt_lightning.weights.format import TrainingProgress
 
 
 def train(settings: Settings) -> float:
@@ -25,7 +30,7 @@ def train(settings: Settings) -> float:
     demande, `used` ce qui sert, une fois connus les poids de départ et la machine.
     """
     began, typed = time.monotonic(), record.typed_overrides()
-    asked = RunConfig.read(settings, resolve("optim", settings["optim"]["_target_"]))
+    asked = defaults.follow(settings, lambda values: RunConfig.read(values, optimizer_of(values)))
     machine = find_machine(asked)
 
     from gpt_lightning import weights
@@ -36,18 +41,15 @@ def train(settings: Settings) -> float:
     done = resumed.progress if resumed is not None and is_the_same_run(asked) else None
     engine.prepare_process(asked)
     loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
-    accumulate = plan.accumulation(asked, machine.world_size)
-    data = build_data(asked.data, asked.tokenizer, accumulate=accumulate, done=done)
     equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
-    trainer = build("trainer", engine.arguments(asked, machine, accumulate), **equipment)
+    task = find_data(asked.data, asked.tokenizer).task
 
     # le point de départ, les données, le plan, le modèle dans son module ; puis la valeur de ce qui était auto
-    start = weights.starting_point(
-        asked.init_from, asked.model, resumed, task=data.task, base=asked.base_path
+    start = weights.starting_point(asked.init_from, asked.model, resumed, task=task, base=asked.base_path)
+    used, data, trainer, shared, planned = defaults.follow(
+        asked.values(),
+        lambda values: open_corpus(values, asked.optimizer, start, typed, machine, equipment, done),
     )
-    used = asked.settle(start, typed)
-    shared = prepare_data(data, start.tokenizer, start.labels)
-    planned = plan.plan_run(used, data, machine.world_size, done)
     if done is not None and plan.is_over(planned, done):
         return engine.finish_without_training(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
@@ -57,12 +59,53 @@ def train(settings: Settings) -> float:
     # afficher ce qui sera fait, entraîner, afficher le résultat
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
-    engine.follow(trainer, planned, used, loggers)
+    engine.follow(trainer, planned, used, loggers, began)
     with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
     following = folders.next_commands(used.folder, *gpt.task.following)
     return report.after(trainer, gpt, used.folder, time.monotonic() - began, following)
+
+
+class Corpus(NamedTuple):
+    """Un corpus prêt, les réglages qui lui vont, son Trainer, ce que les autres processus reçoivent, le plan."""
+
+    used: RunConfig
+    data: DataModule
+    trainer: "lightning.Trainer"
+    shared: State
+    planned: "Plan"
+
+
+def open_corpus(
+    values: Settings,
+    optimizer: type,
+    start: "StartingPoint",
+    typed: Sequence[str],
+    machine: "Machine",
+    equipment: Settings,
+    done: "TrainingProgress | None",
+) -> Corpus:
+    """Lit le corpus de ces réglages pour un modèle qui part de `start`, et en fait le plan ; le Trainer se juge avant.
+
+    Unfit si un réglage ne va pas à ce modèle, ou à ce corpus.
+    """
+    from gpt_lightning.model import GPTConfig
+    from gpt_lightning.training import engine, plan
+
+    used = RunConfig.read(values, optimizer).settle(start, typed)
+    accumulate = plan.accumulation(used, machine.world_size)
+    data = build_data(used.data, used.tokenizer, accumulate=accumulate, done=done)
+    trainer = build("trainer", engine.arguments(used, machine, accumulate), **equipment)
+    shared = prepare_data(data, start.tokenizer, start.labels)
+    if start.state is None:
+        GPTConfig.for_vocabulary(dict(start.architecture), data.tokenizer.vocab_size)
+    return Corpus(used, data, trainer, shared, plan.plan_run(used, data, machine.world_size, done))
+
+
+def optimizer_of(settings: Settings) -> type:
+    """La classe que `optim` nomme. UserError si elle n'est pas permise."""
+    return resolve("optim", settings["optim"]["_target_"])
 
 
 def find_machine(asked: RunConfig) -> "Machine":

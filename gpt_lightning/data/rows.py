@@ -17,7 +17,7 @@ from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
 from gpt_lightning.data.split import fraction
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
@@ -147,7 +147,9 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
                 halves["train" if fraction(line.key, "split") < self.train_split else "val"].append(line)
         for split in halves:
             if not halves[split]:
-                raise UserError(self._why_empty(split, lines))
+                share = {} if self.val_path else _share_for(split, {line.key for line in lines})
+                count = f"il n'y a que {number(len(lines))} {self.nouns[1]}"
+                raise Unfit(self._why_empty(split, lines), count, share)
         return halves
 
     def _draw(self, lines: list[Line]) -> list[Line]:
@@ -246,9 +248,12 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             partial=self.partial,
         )
         if not len(order):  # une exécution d'avant, dont les pas sont entiers
-            raise UserError(
+            fit = order.n_windows // (world_size * self.accumulate)
+            raise Unfit(
                 f"Il y a {order.n_windows} {self.nouns[1]} et un pas en lit {order.per_step} : essayez "
-                f"data.batch_size={max(1, order.n_windows // (world_size * self.accumulate))}."
+                f"data.batch_size={max(1, fit)}.",
+                f"il n'y a que {order.n_windows} {self.nouns[1]}",
+                {"data.batch_size": fit} if fit else {},
             )
         return order
 
@@ -270,6 +275,14 @@ def _refuse_two_halves(path: str, files: Sequence[Path]) -> None:
             f"{path} contient {Path(training).name} et {Path(apart).name} : donnez data.path={training} et "
             f"data.val_path={apart}, ou la liste data.path=[{training},{apart}] pour les mêler."
         )
+
+
+def _share_for(empty: str, keys: set[str]) -> dict[str, float]:
+    """La part d'entraînement qui laisse une de ces clés à la moitié `empty` ; {} si elles vont toutes ensemble."""
+    places = sorted({fraction(key, "split") for key in keys})
+    if len(places) < 2:
+        return {}
+    return {"data.train_split": places[-1] if empty == "val" else places[1]}
 
 
 def _skip_notice(nouns: tuple[str, str], count: int, first: str) -> str:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import lightning
+import numpy as np
 
 from gpt_lightning import durable
 from gpt_lightning.data import corpus, encode, store
@@ -17,8 +18,8 @@ from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
-from gpt_lightning.data.windows import SlidingWindowDataset
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.data.windows import SlidingWindowDataset, choose_shift, short_documents
+from gpt_lightning.errors import Unfit, UserError, choice
 from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
@@ -68,7 +69,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         super().__init__()
         check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
         choice("data.split", split, SPLITS)
-        self.shift = _choose_shift(shift, stride, max_length)
+        self.shift = choose_shift(shift, stride, max_length)
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
         open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
         self.source = open_source(
@@ -177,6 +178,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     @property
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
+        short = sum(self.dataset(split).too_short for split in ("train", "val"))
+        unread = short_documents(short, self.max_length) if short else ""
         return (
             f"Corpus     : {self.name}, {number(self.statistics.documents)} "
             f"document{'s' * (self.statistics.documents > 1)}, "
@@ -184,18 +187,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             f"             entraînement {number(self.statistics.train_tokens)} jetons, "
             f"{number(self.statistics.train_windows)} fenêtres ; "
             f"validation {number(self.statistics.val_tokens)} jetons, "
-            f"{number(self.statistics.val_windows)} fenêtres{self._too_short}"
-        )
-
-    @property
-    def _too_short(self) -> str:
-        count = sum(self.dataset(split).too_short for split in ("train", "val"))
-        if not count:
-            return ""
-        what = "document plus court" if count == 1 else "documents plus courts"
-        return (
-            f"\n             {number(count)} {what} qu'une fenêtre de data.max_length={self.max_length} + 1 jetons : "
-            f"rien n'en est lu (data.cross_documents=false)"
+            f"{number(self.statistics.val_windows)} fenêtres{unread}"
         )
 
     @property
@@ -220,14 +212,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         splits = self._token_store.meta["splits"]
         windows = {split: len(self.dataset(split)) for split in splits}
         for split, count in windows.items():
-            tokens = self._token_store.n_tokens(split)
             if count == 0:
-                which = "d'entraînement" if split == "train" else "de validation"
-                advice = f"data.max_length={max(1, tokens // 2)}" if tokens > 2 else "un texte plus long"
-                raise UserError(
-                    f"Le texte {which} n'a que {tokens} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
-                    f"essayez {advice}."
-                )
+                raise self._too_short(split)
         return Statistics(
             documents=documents,
             characters=sum(split["characters"] for split in splits.values()),
@@ -236,6 +222,22 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             train_windows=windows["train"],
             val_windows=windows["val"],
             val_bytes=splits["val"]["bytes"],
+        )
+
+    def _too_short(self, split: str) -> Unfit:
+        """Ce qui est dit d'une moitié où aucune fenêtre ne tient, et la fenêtre qui y tiendrait."""
+        longest, starts = self._token_store.n_tokens(split), self._token_store.documents(split)
+        which, named = "d'entraînement" if split == "train" else "de validation", "texte"
+        if not self.cross_documents and len(starts) > 1:
+            named, longest = "plus long document", int(max(np.diff(starts, append=longest)))
+        fit = {"data.max_length": longest // 2} if longest > 1 else {}
+        advice = f"data.max_length={longest // 2}" if fit else "un texte plus long"
+        return Unfit(
+            f"Le {named} {which} n'a que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
+            f"essayez {advice}.",
+            f"le {named} {which} n'a que {longest} jetons",
+            fit,
+            {"data.train_split": 0.5} if split == "val" and self.val_source is None else {},
         )
 
     def dataset(self, split: str) -> SlidingWindowDataset:
@@ -268,10 +270,12 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         )
         if not len(order):
             per_step = self.batch_size * world_size * self.accumulate
-            raise UserError(
+            fit = n_windows // (world_size * self.accumulate)
+            raise Unfit(
                 f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
-                f"data.batch_size={max(1, n_windows // (world_size * self.accumulate))} ou un pas plus court "
-                f"(data.stride)."
+                f"data.batch_size={max(1, fit)} ou un pas plus court (data.stride).",
+                f"le corpus n'a que {n_windows} fenêtres",
+                {"data.batch_size": fit} if fit else {},
             )
         return order
 
@@ -282,19 +286,13 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
 
 
-def _choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bool:
-    """Vrai si les fenêtres se décalent après le premier passage : c'est `shift`, ou, s'il est None, vrai quand elles ne
-    se recouvrent pas. UserError si `stride` ou `shift` ne convient pas."""
-    if stride is not None and whole("data.stride", stride) > max_length:
-        raise UserError(
-            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
-            "ou null pour avancer d'une fenêtre."
-        )
-    choice("data.shift", shift, (None, True, False))
-    apart = stride is None or stride == max_length
-    if shift and not apart:
-        raise UserError(
-            f"data.shift=true décale des fenêtres qui ne se recouvrent pas ; ici data.stride={stride} pour "
-            f"data.max_length={max_length} : retirez l'un des deux."
-        )
-    return apart if shift is None else shift
+def measure(source: corpus.Source) -> tuple[int, int, str]:
+    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
+    digest, documents, characters = hashlib.sha256(), 0, 0
+    for piece in source.pieces():
+        characters += len(piece.text)
+        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        if piece.last:
+            documents += 1
+            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
+    return documents, characters, digest.hexdigest()

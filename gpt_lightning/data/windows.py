@@ -13,6 +13,9 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.wording import number
+
 
 class SlidingWindowDataset(torch.utils.data.Dataset):
     """Les paires (entrée, cible) d'une suite de jetons, comme GPTDatasetV1 du livre.
@@ -128,3 +131,30 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
 def split_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Entrées et cibles : (B, T + 1) -> (B, T), (B, T), deux vues."""
     return rows[:, :-1], rows[:, 1:]
+
+
+def choose_shift(shift: bool | None, stride: int | None, max_length: int) -> bool:
+    """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
+    recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
+    if stride is not None and whole("data.stride", stride) > max_length:
+        raise UserError(
+            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
+            "ou null pour avancer d'une fenêtre."
+        )
+    choice("data.shift", shift, (None, True, False))
+    apart = stride is None or stride == max_length
+    if shift and not apart:
+        raise UserError(
+            f"data.shift=true décale des fenêtres qui ne se recouvrent pas ; ici data.stride={stride} pour "
+            f"data.max_length={max_length} : retirez l'un des deux."
+        )
+    return apart if shift is None else shift
+
+
+def short_documents(count: int, max_length: int) -> str:
+    """La phrase des documents trop courts pour une fenêtre."""
+    what = "document plus court" if count == 1 else "documents plus courts"
+    return (
+        f"\n             {number(count)} {what} qu'une fenêtre de data.max_length={max_length} + 1 jetons : "
+        f"rien n'en est lu (data.cross_documents=false)"
+    )

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, fields
 
-from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.errors import Unfit, UserError, choice, number, whole
 from gpt_lightning.typing import Settings, State
 
 CHOICES = {
@@ -54,13 +54,20 @@ class GPTConfig:
         if number("model.drop_rate", self.drop_rate) >= 1:
             raise UserError(f"model.drop_rate={self.drop_rate} : il faut 0 <= drop_rate < 1.")
         if self.emb_dim % self.n_heads:
-            raise UserError(
+            near = _nearest_divisor(self.emb_dim, self.n_heads)
+            raise Unfit(
                 f"model.n_heads={self.n_heads} ne divise pas model.emb_dim={self.emb_dim} : "
-                f"essayez model.n_heads={_nearest_divisor(self.emb_dim, self.n_heads)}."
+                f"essayez model.n_heads={near}.",
+                f"model.emb_dim={self.emb_dim} se partage ainsi",
+                {"model.n_heads": near},
             )
         if self.positions == "rope" and self.head_dim % 2:
-            raise UserError(
-                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_dim}."
+            raise Unfit(
+                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_dim}.",
+                "model.positions=rope demande des têtes de dimension paire",
+                {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)}
+                if self.emb_dim % 2 == 0
+                else {},
             )
 
     @classmethod
@@ -84,8 +91,10 @@ class GPTConfig:
         """
         given = values["vocab_size"]
         if given is not None and whole("model.vocab_size", given) < n_ids:
-            raise UserError(
-                f"model.vocab_size={given}, mais le tokenizer a {n_ids} identifiants : laissez null."
+            raise Unfit(
+                f"model.vocab_size={given}, mais le tokenizer a {n_ids} identifiants : laissez null.",
+                f"model.vocab_size={given} est le vocabulaire",
+                {"tokenizer.size": given} if given > 256 else {},
             )
         return cls.from_dict({**values, "vocab_size": n_ids if given is None else given})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import Unfit, UserError
 from gpt_lightning.serving.worker import Worker
 
 HEADERS = 10.0  # secondes pour envoyer les en-têtes d'une demande
@@ -23,7 +24,7 @@ CONNECTIONS = 1000  # ouvertes ensemble ; au-delà, 503
 def listen(host: str, port: int) -> socket.socket:
     """Un socket qui écoute `host`:`port`, et auquel personne ne répond encore.
 
-    UserError si l'adresse ou le port n'est pas libre.
+    UserError si l'adresse n'est pas celle de cette machine, Unfit si le port n'est pas libre.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -37,9 +38,12 @@ def listen(host: str, port: int) -> socket.socket:
         sock.listen()  # les premiers clients attendent que le modèle soit lu
     except OSError as error:
         sock.close()
-        raise UserError(
+        taken = error.errno == errno.EADDRINUSE
+        raise Unfit(
             f"{host}:{port} n'est pas libre ({error.strerror}) : un autre serveur y écoute peut-être ; essayez "
-            f"port={port + 1 if port < 65535 else 0}, ou port=0 pour un port quelconque."
+            f"port={port + 1 if port < 65535 else 0}, ou port=0 pour un port quelconque.",
+            f"un autre serveur écoute déjà {host}:{port}",
+            {"port": 0} if taken else {},
         ) from None
     return sock
 

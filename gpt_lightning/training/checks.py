@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.errors import Unfit, UserError, choice, number, whole
 
 if TYPE_CHECKING:
     from gpt_lightning.model.lora import LoRAConfig
@@ -47,6 +47,14 @@ def data(name: str, values: Mapping[str, object]) -> None:
     """UserError si la taille d'un lot est impossible ; le module de données juge le reste en se construisant."""
     for leaf in ("batch_size", "max_length"):
         whole(f"{name}.{leaf}", values[leaf])
+    length, stride = values["max_length"], values.get("stride")
+    if stride is not None and whole(f"{name}.stride", stride) > whole(f"{name}.max_length", length):
+        raise Unfit(
+            f"{name}.stride={stride} sauterait des jetons : il faut de 1 à {name}.max_length={length}, "
+            "ou null pour avancer d'une fenêtre.",
+            f"{name}.max_length={length} est la fenêtre",
+            {f"{name}.stride": length},
+        )
 
 
 def agree(adapters: "LoRAConfig | None", train_on: str | None) -> None:
@@ -105,16 +113,24 @@ def _check_devices(devices: object) -> None:
 def check_window(max_length: object, context_length: int) -> None:
     """UserError si la fenêtre (jetons) dépasse le contexte du modèle."""
     if whole("data.max_length", max_length) > context_length:
-        raise UserError(
+        raise Unfit(
             f"data.max_length={max_length} dépasse model.context_length={context_length} : "
-            f"essayez data.max_length={context_length}."
+            f"essayez data.max_length={context_length}.",
+            f"le contexte du modèle est de {context_length} jetons",
+            {"data.max_length": context_length},
         )
 
 
-def check_validation(n_windows: int, world_size: int) -> None:
-    """UserError si chaque processus n'a pas une fenêtre de validation au moins."""
+def check_validation(n_windows: int, world_size: int, tokens: int | None = None) -> None:
+    """UserError si chaque processus n'a pas une fenêtre de validation au moins.
+
+    `tokens` est le nombre de jetons de ce texte, s'il se coupe en fenêtres.
+    """
     if n_windows < world_size:
-        raise UserError(
+        length = 0 if tokens is None else (tokens - 1) // world_size
+        raise Unfit(
             f"Le texte de validation n'a que {n_windows} fenêtres pour {world_size} processus : "
-            f"essayez data.max_length plus court, ou moins de processus."
+            f"essayez data.max_length plus court, ou moins de processus.",
+            "chaque processus a besoin d'une fenêtre de validation",
+            {"data.max_length": length} if length else {},
         )

@@ -38,6 +38,9 @@ class Statistics(Protocol):
     @property
     def val_windows(self) -> int: ...
 
+    @property
+    def val_tokens(self) -> int: ...
+
 
 class DataModule(Protocol):
     """Un module de données préparé ; `template` est celui de conversations, `labels` celles d'une classification."""
@@ -50,6 +53,7 @@ class DataModule(Protocol):
     seed: int
     max_length: int
     partial: bool
+    eval_batches: int | None
 
     @property
     def statistics(self) -> Statistics: ...

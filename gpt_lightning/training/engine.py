@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.training.callbacks import Finish, LastCheckpoint, StopOnSignal, Stopped
+from gpt_lightning.training.callbacks import Finish, LastCheckpoint, Lines, StopOnSignal, Stopped
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
@@ -115,11 +115,22 @@ def equipment(
     }
 
 
-def follow(trainer: lightning.Trainer, plan: Plan, run: RunConfig, loggers: Iterable[Logger] = ()) -> None:
+def follow(
+    trainer: lightning.Trainer,
+    plan: Plan,
+    run: RunConfig,
+    loggers: Iterable[Logger] = (),
+    began: float | None = None,
+) -> None:
     """Donne le plan au Trainer : une époque limitée (trainer.limit_train_batches) y fait des pas entiers.
 
-    Dans une reprise, les journaux reprennent après les pas faits, et oublient ce qui venait ensuite.
+    Dans une reprise, les journaux reprennent après les pas faits, et oublient ce qui venait ensuite. La durée annoncée
+    en cours de route compte depuis `began` (time.monotonic).
     """
+    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, Lines) and began is not None:
+            callback.began = began
     # trainer.fast_dev_run dit déjà combien de lots
     if run.trainer["limit_train_batches"] is not None and not run.trainer["fast_dev_run"]:
         trainer.limit_train_batches = plan.steps_per_epoch * plan.accumulate

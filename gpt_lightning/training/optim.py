@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor, nn
 
-from gpt_lightning.errors import UserError, choice, number
+from gpt_lightning.errors import Unfit, UserError, choice, number
 from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.training.muon import Group, MuonAdamW
 from gpt_lightning.training.schedule import Schedule
@@ -63,8 +63,12 @@ def resolve_lr(values: Settings, optimizer: type, width: int) -> Settings:
         return dict(values)
     rules = {MuonAdamW: MUON_LR, torch.optim.AdamW: float(f"{ADAMW_LR_TIMES_WIDTH / width:.2g}")}
     if optimizer not in rules:
-        raise UserError(
-            f"optim.lr=auto n'a pas de règle pour {optimizer.__name__} : donnez optim.lr=1e-3 par exemple."
+        own = inspect.signature(optimizer).parameters.get("lr")
+        usual = own.default if own is not None else None
+        raise Unfit(
+            f"optim.lr=auto n'a pas de règle pour {optimizer.__name__} : donnez optim.lr=1e-3 par exemple.",
+            f"le taux que {optimizer.__name__} prend de lui-même",
+            {"optim.lr": usual} if isinstance(usual, float) else {},
         )
     return {**values, "lr": rules[optimizer]}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpt_lightning.errors import UserError, whole
+from gpt_lightning.errors import Unfit, UserError, whole
 from gpt_lightning.training.checks import check_validation
 from gpt_lightning.training.data import DataModule, Order
 from gpt_lightning.training.run_config import RunConfig
@@ -67,11 +67,20 @@ def accumulation(run: RunConfig, world_size: int) -> int:
     if below * per_batch == total:
         return below
     near = " ou ".join(str(n * per_batch) for n in (below, below + 1) if n)
-    raise UserError(
+    raise Unfit(
         f"{asked[0]}={total} n'est pas un multiple de {per_batch} {unit} "
         f"({world_size} appareil{'s' * (world_size > 1)}, data.batch_size={data['batch_size']}, "
-        f"data.max_length={data['max_length']}) : essayez {near}."
+        f"data.max_length={data['max_length']}) : essayez {near}.",
+        f"{asked[0]}={total} se partage ainsi",
+        _batch_size_for(total, per_batch // data["batch_size"], data["batch_size"]),
     )
+
+
+def _batch_size_for(total: int, per_window: int, most: int) -> dict[str, int]:
+    """Le plus grand data.batch_size, de `most` au plus, dont le lot global `total` est un multiple ; {} sans lui."""
+    windows, rest = divmod(total, per_window)
+    sizes = [] if rest else [size for size in range(1, min(most, windows) + 1) if windows % size == 0]
+    return {"data.batch_size": sizes[-1]} if sizes else {}
 
 
 def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingProgress | None = None) -> Plan:
@@ -80,7 +89,11 @@ def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingPr
     UserError s'il n'y a pas de quoi valider, s'il ne reste pas un pas, ou si la reprise n'est plus celle de ce corpus,
     ou de ce lot.
     """
-    check_validation(data.statistics.val_windows, world_size)
+    statistics = data.statistics
+    windows = (
+        "stride" in run.data and run.data["stride"] is None
+    )  # un texte, en fenêtres qui ne se recouvrent pas
+    check_validation(statistics.val_windows, world_size, statistics.val_tokens if windows else None)
     order = data.order(world_size=world_size)
     remaining = len(order) if done is None else order.remaining(done.windows)
     plan = make_plan(

@@ -154,7 +154,11 @@ def _plan_line(
     batch = f"{number(tokens_per_step)} jetons par pas"
     if accumulate > 1:
         batch += f" ({accumulate} lots accumulés)"
-    time = "" if seconds is None else f"\n             environ {duration(seconds)} au débit mesuré"
+    time = (
+        ""
+        if seconds is None
+        else f"\n             au moins {duration(max(1, seconds))} ; les pas 10, 30 et 100 le diront mieux"
+    )
     return f"Plan       : {length} ; {batch}{time}"
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gpt_lightning.errors import UserError, choice, number
+from gpt_lightning.errors import Unfit, UserError, choice, number
 
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -49,18 +49,24 @@ class Schedule:
         if total_steps is None:
             fraction = isinstance(self.warmup, float) and 0 < self.warmup < 1
             if self.schedule != "constant" or fraction:
-                raise UserError(
+                fit: dict[str, object] = {} if self.schedule == "constant" else {"optim.schedule": "constant"}
+                raise Unfit(
                     f"Avec trainer.max_time seul, le nombre de pas est inconnu : "
                     f"optim.schedule={self.schedule} et optim.warmup={self.warmup} n'ont pas de sens ; "
-                    f"ajoutez trainer.max_steps=... ou prenez optim.schedule=constant optim.warmup=0."
+                    f"ajoutez trainer.max_steps=... ou prenez optim.schedule=constant optim.warmup=0.",
+                    "trainer.max_time seul ne dit pas le nombre de pas",
+                    {**fit, "optim.warmup": 0} if fraction else fit,
                 )
             return
         warmup = steps_of(self.warmup, total_steps, tokens_per_step)
         decay = steps_of(self.decay, total_steps, tokens_per_step) if self.schedule == "wsd" else 0
         if warmup + decay > total_steps > 0:
-            raise UserError(
+            raise Unfit(
                 f"La montée ({warmup} pas) et la descente ({decay} pas) dépassent les {total_steps} pas "
-                f"de l'entraînement : essayez optim.warmup=0.1" + (" optim.decay=0.2." if decay else ".")
+                f"de l'entraînement : essayez optim.warmup=0.1" + (" optim.decay=0.2." if decay else "."),
+                f"l'entraînement n'a que {total_steps} pas",
+                {"optim.warmup": total_steps - decay} if decay <= total_steps else {},
+                {"optim.decay": total_steps - warmup} if decay and warmup <= total_steps else {},
             )
 
 

@@ -1,14 +1,16 @@
 """Montrer l'avancement : une barre sur un terminal, une ligne à chaque évaluation partout."""
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import rich
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
+from gpt_lightning.training.callbacks.pace import Pace
 from gpt_lightning.wording import duration, number, percent
 
 if TYPE_CHECKING:
@@ -18,25 +20,91 @@ if TYPE_CHECKING:
     from gpt_lightning.training.module import GPTModule
 
 log = logging.getLogger("gpt_lightning")
+ESTIMATED = (10, 30, 100)  # pas de ce processus après lesquels la durée est réestimée
 
 
 class Lines(Callback):
-    """Une ligne dans le journal à chaque évaluation : pertes, débit, temps restant."""
+    """Une ligne dans le journal à chaque évaluation : pertes, débit, temps restant ; et la durée en tout, réestimée.
 
-    def __init__(self) -> None:
-        self._began, self._first = 0.0, 0
+    La durée se compte depuis `began`, l'heure de `clock` où la commande a commencé.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._pace = clock, Pace(clock)
+        self.began = clock()
+        self._first = self._tokens = 0
+        self._paused = 0.0
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
-        self._began, self._first = time.monotonic(), trainer.global_step
+        self._first, self._tokens = trainer.global_step, pl_module.seen.tokens
+        self._paused = pl_module.paused_seconds
+
+    def on_train_batch_start(
+        self, trainer: "Trainer", pl_module: "GPTModule", batch: object, batch_idx: int
+    ) -> None:
+        self._pace.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: "Trainer",
+        pl_module: "GPTModule",
+        outputs: "STEP_OUTPUT",
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        tokens, paused = pl_module.seen.tokens, pl_module.paused_seconds
+        if tokens == self._tokens:
+            return  # lot d'accumulation : pas encore de pas d'optimiseur
+        self._pace.step(tokens - self._tokens, paused - self._paused)
+        self._tokens, self._paused = tokens, paused
+        if trainer.global_step - self._first in ESTIMATED and trainer.is_global_zero:
+            left = self._remaining(trainer, pl_module)
+            if left is not None:
+                log.info(_estimate(trainer.global_step - self._first, self._clock() - self.began, left))
+
+    def on_validation_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
+        self._pace.evaluate()
+
+    def on_validation_batch_end(
+        self,
+        trainer: "Trainer",
+        pl_module: "GPTModule",
+        outputs: "STEP_OUTPUT",
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._pace.batch()
 
     def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        done, total = trainer.global_step - self._first, pl_module.plan.total_steps
-        seconds_left = None
-        if done and total is not None:
-            seconds_left = (time.monotonic() - self._began) / done * (total - trainer.global_step)
-        log.info(_evaluation(trainer.global_step, total, pl_module.metrics, seconds_left))
+        self._paused = pl_module.paused_seconds
+        left = self._remaining(trainer, pl_module, evaluated=True)
+        log.info(_evaluation(trainer.global_step, pl_module.plan.total_steps, pl_module.metrics, left))
+
+    def _remaining(
+        self, trainer: "Trainer", pl_module: "GPTModule", *, evaluated: bool = False
+    ) -> float | None:
+        """Les secondes qui restent ; None si le nombre de pas n'est pas connu, ou si aucun n'est fait.
+
+        `evaluated` : l'évaluation de ce pas est faite, et il en reste le texte.
+        """
+        plan, step = pl_module.plan, trainer.global_step
+        if plan.total_steps is None or step in (self._first, plan.total_steps):
+            return None
+        everything = sum(int(n) for n in trainer.num_val_batches)
+        some = min(everything, pl_module.data.eval_batches or everything)
+        # en pas : eval_every, ou ce que trainer.val_check_interval ou check_val_every_n_epoch disent à Lightning
+        interval = float(trainer.val_check_batch or math.inf) * (trainer.check_val_every_n_epoch or 1)
+        interval /= plan.accumulate
+        due = (step if evaluated else step - 1) // interval
+        between = max(0, int((plan.total_steps - 1) // interval - due))
+        batch_tokens = plan.tokens_per_step // (plan.accumulate * trainer.world_size)
+        batches = between * some + everything
+        return self._pace.remaining(
+            plan.total_steps - step, plan.tokens_per_step, batches, batch_tokens, between + 1 + evaluated
+        )
 
 
 class Progress(ProgressBar):
@@ -104,6 +172,11 @@ def _describe_speed(metrics: Mapping[str, float]) -> str:
     if "train/loss" not in metrics:
         return ""
     return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
+
+
+def _estimate(steps: int, elapsed: float, left: float) -> str:
+    """La durée en tout, d'après les premiers pas (secondes)."""
+    return f"Durée      : environ {duration(elapsed + left)} en tout, reste {duration(left)} (d'après {steps} pas)"
 
 
 def _evaluation(

@@ -1,0 +1,86 @@
+"""Un défaut que personne n'a tapé ne fait rien échouer : il suit le modèle, le corpus, la machine.
+
+Une pièce qui refuse un réglage dit ce qui irait (`errors.Unfit`). Ici, ce qui irait remplace le défaut, et le journal
+le dit ; ce que la personne a tapé n'est jamais remplacé, il est refusé.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
+
+from gpt_lightning.cli import console
+from gpt_lightning.errors import Unfit
+from gpt_lightning.typing import Settings
+
+MOST = 16  # accords d'une même clé : chacun rapproche d'une valeur qui va
+T = TypeVar("T")
+_typed: frozenset[str] = frozenset()
+
+
+def remember_typed(arguments: Collection[str]) -> None:
+    """Retient les clés de la ligne de commande, avant que rien n'y soit ajouté (une reprise, un corpus hérité)."""
+    global _typed
+    _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)
+
+
+def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
+    """Ce que `attempt` rend pour ces réglages, où un défaut qui n'allait pas a pris la valeur qui va.
+
+    UserError si la clé a été tapée, si rien n'irait, ou dans une reprise, qui garde ses nombres.
+    """
+    usual, times = settings, dict[str, int]()
+    while True:
+        try:
+            return attempt(settings)
+        except Unfit as refusal:
+            fit = next((fit for fit in refusal.fits if _can_follow(settings, fit)), None)
+            if _resumes(settings) or fit is None or max(times.get(key, 0) for key in fit) >= MOST:
+                raise
+            settings = _replace(settings, fit)
+            for key, value in fit.items():
+                times[key] = times.get(key, 0) + 1
+                console.log.info(
+                    f"Réglage    : {key}={_text(value)} au lieu de {_text(_value(usual, key))}, {refusal.why}"
+                )
+
+
+def _resumes(settings: Settings) -> bool:
+    """Vrai pour les réglages d'un entraînement que l'on reprend : seul train.yaml a `strict_resume`."""
+    return "strict_resume" in settings and settings["ckpt_path"] is not None
+
+
+def _can_follow(settings: Settings, fit: Mapping[str, object]) -> bool:
+    """Vrai si personne n'a tapé ces clés, si elles existent, et si l'une d'elles change."""
+    changes = any(_value(settings, key) != value for key, value in fit.items())
+    return bool(fit) and changes and not _typed & fit.keys() and all(_exists(settings, key) for key in fit)
+
+
+def _exists(settings: object, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(settings, Mapping) or name not in settings:
+            return False
+        settings = settings[name]
+    return True
+
+
+def _value(settings: Settings, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _replace(settings: Settings, fit: Mapping[str, object]) -> Settings:
+    settings = copy.copy(settings)
+    for key, value in fit.items():
+        *groups, leaf = key.split(".")
+        inside = settings
+        for name in groups:
+            inside[name] = copy.copy(inside[name])
+            inside = inside[name]
+        inside[leaf] = value
+    return settings
+
+
+def _text(value: object) -> str:
+    return "null" if value is None else str(value)

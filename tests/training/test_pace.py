@@ -1,0 +1,140 @@
+"""La durée annoncée d'après de vrais pas : une horloge injectée, jamais celle de la machine."""
+
+import random
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+
+from gpt_lightning.training.callbacks import Lines
+from gpt_lightning.training.callbacks.progress import ESTIMATED
+from gpt_lightning.wording import duration
+
+
+class Simulated:
+    """Un entraînement dont chaque durée est donnée : ce que Lightning appelle, et l'horloge qu'il fait avancer."""
+
+    def __init__(
+        self, *, total, eval_every, batches, some=None, step=1.0, batch=0.2, after=0.5, accumulate=1, first=0
+    ):
+        self.now, self.first, self.eval_every = 1000.0, first, eval_every
+        self.total, self.some, self.batches = total, some, batches
+        self.step, self.batch, self.after = step, batch, after
+        plan = SimpleNamespace(total_steps=total, tokens_per_step=100, accumulate=accumulate)
+        self.trainer = SimpleNamespace(
+            global_step=first,
+            num_val_batches=[batches],
+            val_check_batch=eval_every * accumulate,
+            check_val_every_n_epoch=None,
+            world_size=1,
+            is_global_zero=True,
+            sanity_checking=False,
+        )
+        self.module = SimpleNamespace(
+            plan=plan,
+            seen=SimpleNamespace(tokens=0),
+            paused_seconds=0.0,
+            data=SimpleNamespace(eval_batches=some),
+            metrics={"val/loss": 1.0, "val/perplexity": 2.0},
+        )
+        self.lines = Lines(clock=lambda: self.now)
+
+    def run(self, preparation: float = 0.0) -> float:
+        """Tout, du premier pas au dernier ; renvoie la durée, depuis que la commande a commencé."""
+        began, (trainer, module, lines) = self.now, (self.trainer, self.module, self.lines)
+        self.now += preparation
+        lines.on_train_start(trainer, module)
+        for step in range(self.first + 1, self.total + 1):
+            for lot in range(module.plan.accumulate):
+                lines.on_train_batch_start(trainer, module, None, lot)
+                self.now += self.step / module.plan.accumulate
+                if lot == module.plan.accumulate - 1:
+                    trainer.global_step = step
+                    module.seen.tokens += 100
+                lines.on_train_batch_end(trainer, module, None, None, lot)
+            if step % self.eval_every == 0 or step == self.total:
+                self._evaluate(self.batches if step == self.total else self.some or self.batches)
+        return self.now - began
+
+    def _evaluate(self, batches: int) -> None:
+        self.lines.on_validation_start(self.trainer, self.module)
+        for lot in range(batches):
+            self.now += self.batch
+            self.lines.on_validation_batch_end(self.trainer, self.module, None, None, lot)
+        self.lines.on_validation_end(self.trainer, self.module)
+        self.now += self.after
+
+
+def said(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("Durée")]
+
+
+@pytest.fixture(autouse=True)
+def listened(caplog):
+    caplog.set_level("INFO", "gpt_lightning")
+
+
+def test_the_duration_is_said_after_ten_thirty_and_a_hundred_steps(caplog):
+    Simulated(total=150, eval_every=50, batches=4).run()
+    assert [line.rpartition("d'après ")[2] for line in said(caplog)] == [f"{n} pas)" for n in ESTIMATED]
+
+
+def test_it_counts_what_came_before_the_first_step(caplog):
+    whole = Simulated(total=40, eval_every=5, batches=2).run(preparation=25.0)
+    assert f"environ {duration(whole)} en tout" in said(caplog)[1]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("first", [0, 7])
+@pytest.mark.parametrize(
+    "total, eval_every, batches, some", [(60, 10, 40, 5), (200, 20, 9, None), (130, 25, 3, 1)]
+)
+def test_once_all_was_measured_it_is_exact(caplog, total, eval_every, batches, some, first, accumulate):
+    run = Simulated(
+        total=total, eval_every=eval_every, batches=batches, some=some, first=first, accumulate=accumulate
+    )
+    whole = run.run(preparation=3.0)
+    last = said(caplog)[-1]
+    assert f"environ {duration(whole)} en tout" in last
+
+
+def test_before_any_evaluation_a_batch_costs_a_third_of_a_learned_one(caplog):
+    """Un pas d'une seconde, des évaluations dont un lot prend un tiers de seconde : juste avant la première."""
+    whole = Simulated(total=120, eval_every=60, batches=30, step=1.0, batch=1 / 3, after=0.0).run()
+    assert f"environ {duration(whole)} en tout" in said(caplog)[1]
+
+
+def test_a_few_slow_steps_do_not_count(caplog):
+    run = Simulated(total=100, eval_every=1000, batches=1, after=0.0, batch=1 / 3)
+    durations = random.Random(1)
+    slow = {1, 4, 9}
+    original = run.lines.on_train_batch_start
+
+    def start(trainer, module, batch, lot):
+        original(trainer, module, batch, lot)
+        run.now += 30.0 if trainer.global_step in slow else durations.uniform(0, 1e-3)
+
+    run.lines.on_train_batch_start = start
+    whole = run.run()
+    assert f"environ {duration(whole)} en tout" in said(caplog)[1]
+
+
+def test_the_time_left_goes_down_to_nothing(caplog):
+    Simulated(total=100, eval_every=10, batches=3).run()
+    left = [
+        record.getMessage().rpartition("reste ")[2]
+        for record in caplog.records
+        if "reste" in record.getMessage() and record.getMessage().startswith("pas ")
+    ]
+    seconds = [
+        int(text.split(" min")[0]) * 60 + int(text.split()[-2]) if "min" in text else int(text[:-2])
+        for text in left
+    ]
+    assert len(seconds) == 9 and all(a > b for a, b in pairwise(seconds))
+
+
+def test_without_a_number_of_steps_nothing_is_announced(caplog):
+    run = Simulated(total=40, eval_every=10, batches=1)
+    run.module.plan.total_steps = None
+    run.run()
+    assert said(caplog) == []
