@@ -17,7 +17,7 @@ T = TypeVar("T")
 _typed: frozenset[str] = frozenset()
 
 
-def note_typed_keys(arguments: Collection[str]) -> None:
+def remember_command(arguments: Collection[str]) -> None:
     """Retient les clés de la ligne de commande, avant que rien n'y soit ajouté (une reprise, un corpus hérité)."""
     global _typed
     _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)

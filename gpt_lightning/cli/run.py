@@ -48,7 +48,7 @@ def run(
             processes.become_follower(os.environ["LOCAL_RANK"])
             task(processes.receive_settings())
             return
-        defaults.note_typed_keys(sys.argv[1:])
+        defaults.remember_command(sys.argv[1:])
         launcher = processes.launcher() if opens_run else None
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)

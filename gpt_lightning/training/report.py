@@ -22,6 +22,9 @@ from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights import StartingPoint
 from gpt_lightning.wording import duration, magnitude, number, parameters_of, percent
 
+EFFICIENCY = (
+    0.5  # du débit mesuré, ce qu'un entraînement atteint à peu près ; « au moins » suppose tout le débit
+)
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 
 
@@ -60,10 +63,10 @@ def before(
 
 
 def estimate_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
-    """Ordre de grandeur de la durée : les FLOP du plan, à la moitié du débit `rate` (FLOP/s)."""
+    """Ordre de grandeur de la durée : les FLOP du plan, à la part EFFICIENCY du débit `rate` (FLOP/s)."""
     if plan.total_tokens is None or rate is None:
         return None
-    return flops_per_token(model, length) * (plan.total_tokens - plan.done_tokens) / rate / 0.5
+    return flops_per_token(model, length) * (plan.total_tokens - plan.done_tokens) / rate / EFFICIENCY
 
 
 def after(
@@ -157,7 +160,7 @@ def _plan_line(
     time = (
         ""
         if seconds is None
-        else f"\n             au moins {duration(max(1, seconds))} ; les pas 10, 30 et 100 le diront mieux"
+        else f"\n             au moins {duration(max(1, seconds * EFFICIENCY))} ; les pas 10, 30 et 100 le diront mieux"
     )
     return f"Plan       : {length} ; {batch}{time}"
 

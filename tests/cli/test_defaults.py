@@ -29,7 +29,7 @@ QUICK = (
 @pytest.fixture(autouse=True)
 def nothing_typed():
     yield
-    defaults.note_typed_keys(())
+    defaults.remember_command(())
 
 
 def at_most(limit: int):
@@ -54,7 +54,7 @@ def test_a_default_takes_what_fits_and_the_log_says_it(caplog):
 
 @pytest.mark.parametrize("typed", ["data.max_length=256", "+data.max_length=256", "++data.max_length=256"])
 def test_what_was_typed_is_refused(typed):
-    defaults.note_typed_keys([typed, "seed=1"])
+    defaults.remember_command([typed, "seed=1"])
     with pytest.raises(UserError, match="trop long"):
         defaults.follow({"data": {"max_length": 256}}, at_most(32))
 
@@ -88,13 +88,13 @@ def test_the_first_way_that_nobody_typed_is_taken():
             raise Unfit("non", "", {"warmup": 10 - settings["decay"]}, {"decay": 10 - settings["warmup"]})
         return settings
 
-    defaults.note_typed_keys(["warmup=8"])
+    defaults.remember_command(["warmup=8"])
     assert defaults.follow({"warmup": 8, "decay": 5}, attempt) == {"warmup": 8, "decay": 2}
 
 
 def judged(*typed: str, context: int | None = None) -> RunConfig:
     """Ce que train.py juge sans corpus ; `context` est celui de poids de départ."""
-    defaults.note_typed_keys(typed)
+    defaults.remember_command(typed)
     settings, _ = compose_resolved("train", *typed, "output_dir=dossier")
     optimizer = resolve("optim", settings["optim"]["_target_"])
     asked = defaults.follow(settings, lambda values: RunConfig.read(values, optimizer))
@@ -295,6 +295,6 @@ def test_a_port_nobody_typed_is_free():
 
         with closing(defaults.follow(settings, listen)) as free:
             assert free.getsockname()[1] != port
-        defaults.note_typed_keys([f"port={port}"])
+        defaults.remember_command([f"port={port}"])
         with pytest.raises(UserError, match="port=0"):
             defaults.follow(settings, listen)
