@@ -47,13 +47,17 @@ def data(name: str, values: Mapping[str, object]) -> None:
     """UserError si la taille d'un lot est impossible ; le module de données juge le reste en se construisant."""
     for leaf in ("batch_size", "max_length"):
         whole(f"{name}.{leaf}", values[leaf])
-    length, stride = values["max_length"], values.get("stride")
-    if stride is not None and whole(f"{name}.stride", stride) > whole(f"{name}.max_length", length):
+
+
+def stride(values: Mapping[str, object]) -> None:
+    """Unfit si deux fenêtres laisseraient des jetons entre elles."""
+    length, step = values["max_length"], values.get("stride")
+    if step is not None and whole("data.stride", step) > whole("data.max_length", length):
         raise Unfit(
-            f"{name}.stride={stride} sauterait des jetons : il faut de 1 à {name}.max_length={length}, "
+            f"data.stride={step} sauterait des jetons : il faut de 1 à data.max_length={length}, "
             "ou null pour avancer d'une fenêtre.",
-            f"{name}.max_length={length} est la fenêtre",
-            {f"{name}.stride": length},
+            f"data.max_length={length} est la fenêtre",
+            {"data.stride": length},
         )
 
 

@@ -184,6 +184,8 @@ class RunConfig:
             if setting.metadata["judge"] is not None:
                 setting.metadata["judge"](setting.name, getattr(run, setting.name))
         checks.agree(run.adapters, run.train_on)
+        if run.ckpt_path is None:  # dans une reprise, d'autres réglages que les siens se refusent d'abord
+            checks.stride(run.data)
         return run
 
     def values(self) -> Settings:

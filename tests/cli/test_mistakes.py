@@ -45,7 +45,7 @@ TRAIN = [
     "data=text data.path=binaire.txt",
     "data=text data.path=vide.txt",
     "data=text data.path=latin.txt",
-    "data=text data.path=court.txt",
+    "data=text data.path=court.txt data.max_length=128",
     "data=text data.path=ligne.jsonl",
     "data=text data.path=faux.jsonl",
     "data=text data.path=/dev/null",
