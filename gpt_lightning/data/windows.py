@@ -13,7 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.wording import number
 
 
@@ -137,9 +137,11 @@ def choose_shift(shift: bool | None, stride: int | None, max_length: int) -> boo
     """Vrai si les fenêtres se décalent après le premier passage : si `shift` le dit, ou, null, si elles ne se
     recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
     if stride is not None and whole("data.stride", stride) > max_length:
-        raise UserError(
+        raise Unfit(
             f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
-            "ou null pour avancer d'une fenêtre."
+            "ou null pour avancer d'une fenêtre.",
+            f"data.max_length={max_length} est la fenêtre",
+            {"data.stride": max_length},
         )
     choice("data.shift", shift, (None, True, False))
     apart = stride is None or stride == max_length
