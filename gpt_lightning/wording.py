@@ -89,3 +89,11 @@ def class_table(report: Any, labels: Sequence[str]) -> str:
             f"{number(int(report.counts[rank].sum())):>6}"
         )
     return "\n".join(rows)
+
+
+def stride_too_long(stride: object, max_length: object) -> str:
+    """La phrase de deux fenêtres qui laisseraient des jetons entre elles."""
+    return (
+        f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
+        "ou null pour avancer d'une fenêtre."
+    )

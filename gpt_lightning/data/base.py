@@ -71,7 +71,6 @@ class Served:
     template: "Template | None" = None  # celui de conversations
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
     since: tuple[str, ...] = ()  # les clés du corpus que la version 0.1 ne lisait pas
-    streams = False  # vrai si le corpus est une suite de jetons
     partial = False  # vrai si le dernier pas d'un passage lit ce qui reste, moins de lignes qu'un pas
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:

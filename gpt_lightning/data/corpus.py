@@ -66,8 +66,9 @@ class Source:
         """Dit ce que `data.limit` laisse de ce que l'on a donné : `documents` sont lus."""
         if self.limit is None or not self.path:
             return
-        size = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces())
-        count = sum(1 for _ in self.pieces())
+        size = count = 0
+        for piece in self.pieces():
+            size, count = size + len(piece.text.encode("utf-8", "surrogatepass")), count + 1
         if next(islice(replace(self, limit=None).pieces(), count, None), None) is not None:
             there = sum(file.stat().st_size for file in find_files(self.path).files)
             log.info(

@@ -2,9 +2,13 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import JsonObject
+
+T = TypeVar("T")
 
 
 class BadRow(Exception):
@@ -75,6 +79,34 @@ def rows_in(value: object, path: object) -> Iterator[object]:
             f"{path} : il faut une liste JSON d'objets, ou un fichier .jsonl, un objet par ligne."
         )
     yield from map(judge, *lists.values())
+
+
+def parse_rows(
+    rows: Iterable[tuple[str, object]], parse: Callable[[object], T], skipped: Callable[[str], None] | None
+) -> Iterator[tuple[str, object, T]]:
+    """L'endroit de chaque ligne, la ligne, et ce que `parse` en lit.
+
+    `skipped` reçoit la phrase de celle qui est un BadRow pour `parse` ; sans lui, UserError, qui nomme la ligne.
+    """
+    for where, row in rows:
+        try:
+            parsed = parse(row)
+        except BadRow as error:
+            sentence = f"{where} : {error}"
+            if skipped is None:
+                raise UserError(f"{sentence} (data.errors=skip laisse de telles lignes de côté).") from None
+            skipped(sentence)
+        else:
+            yield where, row, parsed
+
+
+def as_object(row: object) -> JsonObject:
+    """L'objet qu'est cette ligne ; BadRow si elle n'en est pas un."""
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, dict):
+        raise BadRow("il faut un objet JSON")
+    return row
 
 
 def refuse_twins(keys: Iterable[object], key: str, name: str) -> None:

@@ -206,7 +206,11 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
     def say_skipped(self) -> None:
         """Dit combien de lignes sont laissées de côté, et la première."""
         if self.skipped:
-            log.warning(_skip_notice(self.nouns, len(self.skipped), self.skipped[0]))
+            plural = "s" * (len(self.skipped) > 1)
+            log.warning(
+                f"{number(len(self.skipped))} {self.nouns[bool(plural)]} laissé{self._e}{plural} de côté ; "
+                f"la première ligne : {self.skipped[0]}"
+            )
 
     def prepared_state(self) -> State:
         """Ce qu'il faut pour préparer les mêmes lignes dans un autre processus de cette machine."""
@@ -283,12 +287,3 @@ def _share_for(empty: str, keys: set[str]) -> dict[str, float]:
     if len(places) < 2:
         return {}
     return {"data.train_split": places[-1] if empty == "val" else places[1]}
-
-
-def _skip_notice(nouns: tuple[str, str], count: int, first: str) -> str:
-    """La phrase qui compte les lignes laissées de côté."""
-    feminine = "" if nouns[0].startswith("texte") else "e"
-    plural = "s" * (count > 1)
-    return (
-        f"{number(count)} {nouns[count > 1]} laissé{feminine}{plural} de côté ; la première ligne : {first}"
-    )

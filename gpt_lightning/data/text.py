@@ -35,7 +35,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     nouveau), construit ou retrouve la base de jetons, et renvoie les `Statistics`.
     """
 
-    task, streams = "text", True
+    task = "text"
 
     def __init__(
         self,
@@ -284,15 +284,3 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         tokens, starts = self.tokens("val"), self._token_store.documents("val")[:count]
         texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
-
-
-def measure(source: corpus.Source) -> tuple[int, int, str]:
-    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
-    digest, documents, characters = hashlib.sha256(), 0, 0
-    for piece in source.pieces():
-        characters += len(piece.text)
-        digest.update(piece.text.encode("utf-8", "surrogatepass"))
-        if piece.last:
-            documents += 1
-            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-    return documents, characters, digest.hexdigest()

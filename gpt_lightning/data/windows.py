@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpt_lightning.errors import Unfit, UserError, choice, whole
-from gpt_lightning.wording import number
+from gpt_lightning.wording import number, stride_too_long
 
 
 class SlidingWindowDataset(torch.utils.data.Dataset):
@@ -138,8 +138,7 @@ def choose_shift(shift: bool | None, stride: int | None, max_length: int) -> boo
     recouvrent pas. UserError sur un pas ou un décalage qui ne va pas."""
     if stride is not None and whole("data.stride", stride) > max_length:
         raise Unfit(
-            f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
-            "ou null pour avancer d'une fenêtre.",
+            stride_too_long(stride, max_length),
             f"data.max_length={max_length} est la fenêtre",
             {"data.stride": max_length},
         )

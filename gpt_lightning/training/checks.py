@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import Unfit, UserError, choice, number, whole
+from gpt_lightning.wording import stride_too_long
 
 if TYPE_CHECKING:
     from gpt_lightning.model.lora import LoRAConfig
@@ -54,8 +55,7 @@ def stride(values: Mapping[str, object]) -> None:
     length, step = values["max_length"], values.get("stride")
     if step is not None and whole("data.stride", step) > whole("data.max_length", length):
         raise Unfit(
-            f"data.stride={step} sauterait des jetons : il faut de 1 à data.max_length={length}, "
-            "ou null pour avancer d'une fenêtre.",
+            stride_too_long(step, length),
             f"data.max_length={length} est la fenêtre",
             {"data.stride": length},
         )

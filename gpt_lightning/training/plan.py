@@ -90,9 +90,8 @@ def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingPr
     ou de ce lot.
     """
     statistics = data.statistics
-    windows = (
-        "stride" in run.data and run.data["stride"] is None
-    )  # un texte, en fenêtres qui ne se recouvrent pas
+    # un texte, en fenêtres qui ne se recouvrent pas
+    windows = "stride" in run.data and run.data["stride"] is None
     check_validation(statistics.val_windows, world_size, statistics.val_tokens if windows else None)
     order = data.order(world_size=world_size)
     remaining = len(order) if done is None else order.remaining(done.windows)

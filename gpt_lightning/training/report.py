@@ -22,9 +22,8 @@ from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights import StartingPoint
 from gpt_lightning.wording import duration, magnitude, number, parameters_of, percent
 
-EFFICIENCY = (
-    0.5  # du débit mesuré, ce qu'un entraînement atteint à peu près ; « au moins » suppose tout le débit
-)
+# du débit mesuré, ce qu'un entraînement atteint à peu près ; « au moins » suppose tout le débit
+EFFICIENCY = 0.5
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
 
 

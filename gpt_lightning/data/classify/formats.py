@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gpt_lightning.data.classify.table import COLUMNS, read_table
 from gpt_lightning.data.instruct.formats import rows_of
 from gpt_lightning.data.reading import read_blocks
-from gpt_lightning.data.records import BadRow, refuse_twins
+from gpt_lightning.data.records import BadRow, as_object, parse_rows, refuse_twins
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
@@ -48,15 +48,11 @@ def read_labelled(
     else:
         table = kind in (".csv", ".tsv")
         rows = read_table(path, (text_key, label_key), strict=strict) if table else rows_of(path)
-    for where, row in rows:
-        try:
-            text, label = _value(row, text_key, "data.text_key"), _value(row, label_key, "data.label_key")
-        except BadRow as error:
-            sentence = f"{where} : {error}"
-            if skipped is None:
-                raise UserError(f"{sentence} (data.errors=skip laisse de telles lignes de côté).") from None
-            skipped(sentence)
-            continue
+
+    def parse(row: object) -> tuple[str, str]:
+        return _value(row, text_key, "data.text_key"), _value(row, label_key, "data.label_key")
+
+    for where, _, (text, label) in parse_rows(rows, parse, skipped):
         yield LabelledText(text, label, where, text)
 
 
@@ -83,10 +79,7 @@ def _of_a_folder(
 
 def _value(row: object, key: str, name: str) -> str:
     """Le texte de `key` ; un nombre, ou un booléen, est l'étiquette qui s'écrit comme lui."""
-    if isinstance(row, BadRow):
-        raise row
-    if not isinstance(row, dict):
-        raise BadRow("il faut un objet JSON")
+    row = as_object(row)
     if key not in row:
         seen = ", ".join(map(str, list(row)[:6])) or "aucune"
         raise BadRow(

@@ -103,7 +103,7 @@ def _rows(path: Path, lines: Iterable[str], separator: str, quoted: bool) -> Ite
             yield line
 
     reader = csv.reader(note(), delimiter=separator, strict=quoted, quoting=_quoting(quoted))
-    before = 0  # lignes du fichier déjà rendues
+    before = 0  # lignes du fichier déjà données
     try:
         for cells in reader:
             yield before + 1, cells

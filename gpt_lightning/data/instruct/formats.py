@@ -11,12 +11,12 @@ que l'on apprenne (`UNTAUGHT`) ; sinon la ligne est refusée, et data.ignore=[cl
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from gpt_lightning.data.reading import lines_of, read_blocks
-from gpt_lightning.data.records import BadRow, judge, parse_json, rows_in
-from gpt_lightning.errors import UserError
+from gpt_lightning.data.records import BadRow, as_object, judge, parse_json, parse_rows, rows_in
 from gpt_lightning.tokenizers.messages import (
     MARKS,
     BadMessage,
@@ -61,26 +61,14 @@ def read_conversations(
 
     `skipped` reçoit ce qui ne va pas ; sans lui, UserError, qui nomme la ligne.
     """
-    for where, row in rows_of(path):
-        try:
-            messages = to_messages(row, ignore)
-        except BadRow as error:
-            sentence = f"{where} : {error}"
-            if skipped is None:
-                raise UserError(f"{sentence} (data.errors=skip laisse de telles lignes de côté).") from None
-            skipped(sentence)
-            continue
+    for where, row, messages in parse_rows(rows_of(path), partial(to_messages, ignore=ignore), skipped):
         first = next(message.content for message in messages if message.role == "user")
         yield Conversation(messages, where, first, _read_since(row, ignore))
 
 
 def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
     """Les messages d'une ligne, quel que soit son format. BadRow dit ce qui manque, ou ce qui ne serait pas lu."""
-    if isinstance(row, BadRow):
-        raise row
-    if not isinstance(row, dict):
-        raise BadRow("il faut un objet JSON")
-    row = {key: value for key, value in row.items() if key not in ignore}
+    row = {key: value for key, value in as_object(row).items() if key not in ignore}
     form = _format_of(row)
     system = [] if is_empty(row.get("system")) else [Message("system", _text(row, "system"))]
     try:
