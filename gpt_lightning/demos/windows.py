@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.windows import SlidingWindowDataset
 from gpt_lightning.demos.temperature import save
 from gpt_lightning.errors import whole
@@ -13,7 +14,8 @@ from gpt_lightning.wording import number
 INPUT, TARGET, CUT = "#0072B2", "#E69F00", "#D55E00"
 LESSON = """
 Une fenêtre est un début et une longueur : rien n'est recopié. L'entrée (en bleu) et la cible (trait orange) sont les
-mêmes jetons, décalés d'un. Un pas (stride) plus court que la fenêtre la fait recouvrir la précédente."""
+mêmes jetons, décalés d'un. Un pas (stride) plus court que la fenêtre la fait recouvrir la précédente. Sans
+recouvrement, les fenêtres commencent un peu plus loin à chaque époque."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +26,32 @@ class Windows:
     targets: np.ndarray
 
 
-def compute(n_tokens: int, max_length: int, stride: int, documents: list[int]) -> dict[str, Windows]:
+def compute(
+    n_tokens: int, max_length: int, stride: int, documents: list[int], seed: int = 123
+) -> dict[str, Windows]:
     """Les fenêtres du chargeur sur une base de `n_tokens` jetons, dont `documents` sont les débuts de documents.
 
+    Comme dans un entraînement, seules des fenêtres qui ne se recouvrent pas se décalent à l'époque suivante.
     UserError sur une taille impossible.
     """
     whole("n_tokens", n_tokens, 4, 200)
     whole("max_length", max_length, 2, n_tokens - 1)
-    whole("stride", stride, 1)
+    whole("stride", stride, 1, max_length)
     for first in documents:
         whole("documents", first, 0, n_tokens - 1)
     starts = np.array(sorted({0, *documents}))
     tokens = np.arange(n_tokens)  # chaque jeton vaut son rang : une fenêtre dit elle-même où elle lit
-    plain, shifted = (SlidingWindowDataset(tokens, max_length=max_length, stride=stride) for _ in range(2))
-    shifted.offset = max_length // 2
+    apart, later = (SlidingWindowDataset(tokens, max_length=max_length, stride=max_length) for _ in range(2))
+    order = BatchOrder(len(later), batch_size=1, seed=seed, shift=max_length)
+    order.epoch = 1
+    later.offset = order.offset
+    overlapping = SlidingWindowDataset(tokens, max_length=max_length, stride=stride)
+    inside = SlidingWindowDataset(tokens, max_length=max_length, stride=stride, documents=starts)
     return {
-        "première époque": _windows(plain),
-        "époque suivante, décalée": _windows(shifted),
-        "cross_documents=false": _windows(
-            SlidingWindowDataset(tokens, max_length=max_length, stride=stride, documents=starts)
-        ),
+        "data.stride=null, première époque": _windows(apart),
+        "data.stride=null, deuxième époque": _windows(later),
+        f"data.stride={stride}": _windows(overlapping),
+        f"data.stride={stride} data.cross_documents=false": _windows(inside),
     }
 
 
@@ -88,7 +96,8 @@ def main() -> None:
 def demo(settings: dict) -> None:
     """Dessine les fenêtres d'une base de `n_tokens` jetons, dans `output_dir`."""
     documents = settings["documents"]
-    panels = compute(settings["n_tokens"], settings["max_length"], settings["stride"], documents)
+    sizes = settings["n_tokens"], settings["max_length"], settings["stride"]
+    panels = compute(*sizes, documents, whole("seed", settings["seed"], 0))
     for path in render(panels, documents, Path(settings["output_dir"])):
         print(path)
     print(LESSON)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.demos import batching, cache, steps, windows
 from gpt_lightning.errors import UserError
 
@@ -23,10 +24,13 @@ def test_the_cache_computes_each_position_once(start, new, tmp_path):
 
 
 def test_the_windows_are_those_of_the_loader(tmp_path):
-    panels = windows.compute(40, 6, 4, [0, 13])
-    first, shifted, apart = panels.values()
-    assert first.inputs[:, 0].tolist() == list(range(0, 36, 4))
-    assert (shifted.inputs[:-1, 0] == first.inputs[:-1, 0] + 3).all()
+    panels = windows.compute(40, 6, 4, [0, 13], seed=1)
+    first, shifted, overlapping, apart = panels.values()
+    assert first.inputs[:, 0].tolist() == list(range(0, 36, 6))
+    assert overlapping.inputs[:, 0].tolist() == list(range(0, 36, 4))
+    order = BatchOrder(len(first.inputs), batch_size=1, seed=1, shift=6)
+    order.epoch = 1
+    assert (shifted.inputs[:-1, 0] == first.inputs[:-1, 0] + order.offset).all() and order.offset == 4
     for panel in panels.values():
         np.testing.assert_array_equal(panel.targets, panel.inputs + 1)
     assert all((row[0] < 13) == (row[-1] < 13) for row in apart.targets)
@@ -66,6 +70,7 @@ def test_a_free_row_never_stays_empty_while_a_request_waits(rows, tmp_path):
         lambda: cache.compute(0, 3),
         lambda: windows.compute(10, 10, 1, []),
         lambda: windows.compute(10, 4, 1, [10]),
+        lambda: windows.compute(10, 4, 5, []),
         lambda: steps.compute(16, 6, 0, 1),
         lambda: steps.compute(16, 8, 3, 1),
         lambda: batching.compute([3, 0], 2),
