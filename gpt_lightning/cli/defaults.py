@@ -12,7 +12,7 @@ from gpt_lightning.cli import console
 from gpt_lightning.errors import Unfit
 from gpt_lightning.typing import Settings
 
-MOST = 16  # accords d'une même clé : chacun rapproche d'une valeur qui va
+MOST = 64  # accords d'une commande : chacun rapproche d'une valeur qui va
 T = TypeVar("T")
 _typed: frozenset[str] = frozenset()
 
@@ -28,17 +28,17 @@ def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
 
     UserError si la clé a été tapée, si rien n'irait, ou dans une reprise, qui garde ses nombres.
     """
-    usual, times = settings, dict[str, int]()
+    usual, tried = settings, set[tuple[str, object]]()
     while True:
         try:
             return attempt(settings)
         except Unfit as refusal:
-            fit = next((fit for fit in refusal.fits if _can_follow(settings, fit)), None)
-            if _resumes(settings) or fit is None or max(times.get(key, 0) for key in fit) >= MOST:
+            fits = (fit for fit in refusal.fits if _can_follow(settings, fit) and not tried & fit.items())
+            fit = next(fits, None)  # une valeur déjà essayée ne convenait pas à autre chose
+            if _resumes(settings) or fit is None or len(tried) >= MOST:
                 raise
-            settings = _replace(settings, fit)
+            settings, tried = _replace(settings, fit), tried | fit.items()
             for key, value in fit.items():
-                times[key] = times.get(key, 0) + 1
                 console.log.info(
                     f"Réglage    : {key}={_text(value)} au lieu de {_text(_value(usual, key))}, {refusal.why}"
                 )

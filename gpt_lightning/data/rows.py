@@ -20,7 +20,7 @@ from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.typing import State
-from gpt_lightning.wording import number
+from gpt_lightning.wording import limited, number
 
 log = logging.getLogger("gpt_lightning")
 # les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
@@ -156,10 +156,8 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         """Les lignes que `data.limit` garde, tirées parmi toutes : un fichier est souvent trié."""
         if self.limit is None or len(lines) <= self.limit:
             return lines
-        log.info(
-            f"Corpus     : {number(self.limit)} {self.nouns[1]} sur {number(len(lines))}, tiré{self._e}s au sort "
-            f"(data.limit={self.limit} ; data.limit=null les lit tou{'tes' if self._e else 's'})"
-        )
+        there = f"{number(len(lines))}, tiré{self._e}s au sort"
+        log.info(limited(f"{number(self.limit)} {self.nouns[1]}", there, self.limit))
         if self.partial or self.drew_before:
             lines = sorted(lines, key=lambda line: fraction(line.key, "order"))
         return lines[: self.limit]

@@ -119,7 +119,8 @@ def check_window(max_length: object, context_length: int) -> None:
     if whole("data.max_length", max_length) > context_length:
         raise Unfit(
             f"data.max_length={max_length} dépasse model.context_length={context_length} : "
-            f"essayez data.max_length={context_length}.",
+            f"essayez data.max_length={context_length}, ou un modèle de plus long contexte (model.context_length= ; "
+            f"les poids de init_from= gardent le leur).",
             f"le contexte du modèle est de {context_length} jetons",
             {"data.max_length": context_length},
         )

@@ -251,7 +251,7 @@ def test_what_is_cut_still_ends_with_an_answer_to_learn(tmp_path):
     assert row.learned[-1] and ByteTokenizer().decode(row.ids.tolist()).count(ANSWERED) == 1
     long = [TALK[0], TALK[1] | {"weight": 0, "content": "x" * 300}, *TALK]
     options["path"] = str(written(tmp_path / "b.jsonl", [{"messages": long}]))
-    with pytest.raises(UserError, match="première réponse à apprendre dépassent data.max_length=256"):
+    with pytest.raises(UserError, match="première réponse à apprendre font .*dépassent data.max_length=256"):
         ConversationDataModule(**options).prepare()
 
 
@@ -287,6 +287,92 @@ def test_the_command_names_the_key_and_obeys_data_ignore(tmp_path, command, key)
     assert done.returncode == 1 and f"data.ignore=[{key}]" in done.stderr and "Traceback" not in done.stderr
     done = command("gpt_lightning", "prepare", *typed, f"data.ignore=[{key}]", cwd=tmp_path)
     assert done.returncode == 0 and "20 conversations" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("where", ["ligne", "message", "morceau", "nulle part"])
+def test_a_key_to_ignore_that_nothing_has_is_refused(tmp_path, where):
+    part = {"type": "text", "text": "R", **({"vu": 1} if where == "morceau" else {})}
+    answer = {"role": "assistant", "content": [part], **({"vu": 1} if where == "message" else {})}
+    rows = [{"messages": [{"role": "user", "content": f"Q{n}"}, answer]} for n in range(20)]
+    if where == "ligne":
+        rows[-1]["vu"] = 1
+    path = written(tmp_path / "a.jsonl", rows)
+    data = ConversationDataModule(tokenizer=ByteTokenizer(), path=str(path), ignore=["vu"], train_split=0.5)
+    if where != "nulle part":
+        assert data.prepare().documents == 20
+        return
+    with pytest.raises(UserError, match="aucune conversation n'a la clé vu"):
+        data.prepare()
+
+
+# --- TRL : deux listes de messages
+
+
+@pytest.mark.parametrize("prompt", ["texte", "liste"])
+@pytest.mark.parametrize("completion", ["texte", "liste"])
+def test_prompt_and_completion_may_be_lists_of_messages(tmp_path, prompt, completion):
+    row = {
+        "prompt": [{"role": "user", "content": ASKED}] if prompt == "liste" else ASKED,
+        "completion": [{"role": "assistant", "content": ANSWERED}] if completion == "liste" else ANSWERED,
+    }
+    (read,) = read_conversations(written(tmp_path / "a.jsonl", [row]))
+    assert read.messages == WANTED
+
+
+def test_the_answers_of_a_prompt_are_read_and_not_learned(tmp_path):
+    said = [("system", "S"), ("user", "un"), ("assistant", "deux"), ("user", "trois")]
+    row = {
+        "prompt": [{"role": role, "content": text} for role, text in said],
+        "completion": [{"role": "assistant", "content": "quatre"}],
+    }
+    (read,) = read_conversations(written(tmp_path / "a.jsonl", [row]))
+    assert [message[:2] for message in read.messages] == [*said, ("assistant", "quatre")]
+    assert [message.learned for message in read.messages if message.role == "assistant"] == [False, True]
+
+
+# --- ce qui est coupé, et ce qui ne tient pas
+
+
+def test_what_is_cut_or_unanswered_is_said(tmp_path):
+    open_ended = turns(1)
+    open_ended["messages"] = [*open_ended["messages"], {"role": "user", "content": "et puis ?"}]
+    path = written(tmp_path / "a.jsonl", [turns(1), turns(5), open_ended])
+    data = ConversationDataModule(
+        tokenizer=ByteTokenizer(),
+        path=str(path),
+        val_path=str(written(tmp_path / "v.jsonl", [turns(1)])),
+        max_length=160,
+    )
+    data.prepare()
+    whole = ConversationDataModule(
+        tokenizer=ByteTokenizer(), path=str(path), val_path=str(path), max_length=2000
+    )
+    whole.prepare()
+    longest = max(len(row.ids) - 1 for row in whole.store["train"].rows)
+    assert "1 coupée après une réponse, à data.max_length=160" in data.summary
+    assert f"la plus longue en a {longest})" in data.summary
+    assert "1 finit par une question sans réponse, qui n'est pas apprise" in data.summary
+    assert "coupée" not in whole.summary and "2 finissent par une question sans réponse" in whole.summary
+
+
+@pytest.mark.parametrize("length, context, rc", [(400, 1024, 0), (400, 256, 1)])
+def test_the_default_length_follows_the_conversations(tmp_path, command, length, context, rc):
+    """Une réponse plus longue que le défaut de data.max_length n'est pas une faute, si le modèle peut la lire."""
+    rows = [PAIR | {"instruction": f"Q{n} ?"} for n in range(20)] + [PAIR | {"output": "x" * length}]
+    written(tmp_path / "a.jsonl", rows)
+    typed = ["experiment=instruct", "data.path=a.jsonl", "tokenizer=bytes", "model=tiny", "init_from=null"]
+    typed += [
+        f"model.context_length={context}",
+        "trainer.max_steps=1",
+        "data.train_split=0.5",
+        "output_dir=x",
+    ]
+    done = command("train.py", *typed, cwd=tmp_path)
+    assert done.returncode == rc and "Traceback" not in done.stderr, done.stderr
+    if rc:
+        assert "ligne 21" in done.stderr and "data.errors=skip" in done.stderr
+    else:
+        assert "data.max_length=" in done.stdout and "au lieu de 256" in done.stdout
 
 
 def test_data_ignore_without_a_file_is_refused(tmp_path, command):
@@ -346,7 +432,9 @@ def test_a_long_conversation_is_cut_after_an_answer(tmp_path):
 def test_what_cannot_be_cut_is_refused_or_skipped(tmp_path):
     path = written(tmp_path / "a.jsonl", [turns(1), turns(1, 500)])
     options = {"tokenizer": ByteTokenizer(), "path": str(path), "val_path": str(path), "max_length": 160}
-    with pytest.raises(UserError, match="ligne 2 : .*dépassent data.max_length=160"):
+    with pytest.raises(
+        UserError, match="ligne 2 : .*dépassent data.max_length=160 : essayez data.max_length="
+    ):
         ConversationDataModule(**options).prepare()
     data = ConversationDataModule(**options, errors="skip")
     assert data.prepare().train_windows == 1 and len(data.skipped) == 2

@@ -4,6 +4,7 @@
     messages     {"messages": [{"role": ..., "content": ...}, ...], "system": ...}
     ShareGPT     {"conversations": [{"from": ..., "value": ...}, ...], "system": ...}
     deux textes  {"prompt": ..., "completion": ..., "system": ..., "history": [[..., ...], ...]}
+                 ou deux listes de messages : seules les réponses de completion sont apprises
 
 Un fichier est une liste JSON (.json) ou un objet par ligne (.jsonl). Toute clé d'une ligne est lue, ou ne porte rien
 que l'on apprenne (`UNTAUGHT`) ; sinon la ligne est refusée, et data.ignore=[clé] est la voie pour s'en passer.
@@ -52,6 +53,7 @@ class Conversation(NamedTuple):
     where: str = ""
     key: str = ""
     since: tuple[str, ...] = ()  # ses clés que la version 0.1 ne lisait pas
+    ignored: tuple[str, ...] = ()  # celles de data.ignore qu'elle avait
 
 
 def read_conversations(
@@ -63,7 +65,7 @@ def read_conversations(
     """
     for where, row, messages in parse_rows(rows_of(path), partial(to_messages, ignore=ignore), skipped):
         first = next(message.content for message in messages if message.role == "user")
-        yield Conversation(messages, where, first, _read_since(row, ignore))
+        yield Conversation(messages, where, first, _read_since(row, ignore), _ignored_in(row, ignore))
 
 
 def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
@@ -75,7 +77,7 @@ def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...
         if form in MESSAGE_KEYS:
             messages = parse_messages(row[form], form, *_keys_of(row[form], form), ignore)
         else:
-            messages = [*_history(row.get("history")), *_two_texts(row, form)]
+            messages = [*_history(row.get("history")), *_two_texts(row, form, ignore)]
         _refuse_unread(row, form)
         if (
             system and form == "conversations"
@@ -140,12 +142,32 @@ def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
     return tuple(key for key in since if key not in ignore)
 
 
-def _two_texts(row: JsonObject, form: str) -> list[Message]:
+def _ignored_in(value: object, ignore: Collection[str]) -> tuple[str, ...]:
+    """Celles de ces clés qu'a `value`, ou un objet qu'elle contient."""
+    if not ignore or not isinstance(value, dict | list):
+        return ()
+    inside = value.values() if isinstance(value, dict) else value
+    here = (key for key in ignore if isinstance(value, dict) and key in value)
+    return tuple({*here, *(key for part in inside for key in _ignored_in(part, ignore))})
+
+
+def _two_texts(row: JsonObject, form: str, ignore: Collection[str]) -> list[Message]:
+    """La question et la réponse : deux textes, ou deux listes de messages (celles de TRL)."""
     if form == "prompt":
-        return [Message("user", _text(row, "prompt")), Message("assistant", _text(row, "completion"))]
+        asked = _spoken(row, "prompt", "user", ignore)
+        context = [message._replace(learned=message.role != "assistant") for message in asked]
+        return [*context, *_spoken(row, "completion", "assistant", ignore)]
     more = "" if is_empty(row.get("input")) else _text(row, "input")
     question = "\n\n".join(filter(None, (_text(row, "instruction"), more)))
     return [Message("user", question), Message("assistant", _text(row, "output"))]
+
+
+def _spoken(row: JsonObject, key: str, role: str, ignore: Collection[str]) -> list[Message]:
+    """Le message de `role` que `key` écrit, ou ceux de sa liste."""
+    value = row.get(key)
+    if isinstance(value, list):
+        return parse_messages(value, key, *_keys_of(value, "messages"), ignore)
+    return [Message(role, _text(row, key))]
 
 
 def _history(value: object) -> Iterator[Message]:

@@ -11,7 +11,7 @@ from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.instruct.formats import MESSAGE_KEYS, SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
-from gpt_lightning.errors import UserError, choice
+from gpt_lightning.errors import Unfit, UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.tokenizers.messages import Message
@@ -78,14 +78,16 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         self.template_name = choice("data.template", template, TEMPLATES)
         self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
         self.packing = choice("data.packing", packing, (True, False))
-        self.ignore = _ignored_keys(ignore)
+        self.ignore, self._ignored = _ignored_keys(ignore), set[str]()
         self.template: Template
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode toutes les conversations. UserError, qui nomme la ligne, si l'une ne se comprend pas."""
         if tokenizer is not None:
             self.tokenizer = tokenizer
+        self._longest = self._cut = self._unanswered = 0  # ce que `summary` dit de ce qui est laissé de côté
         halves = self.halves()
+        self._refuse_ignored_in_vain()
         self._fit(halves)
         self.template = template_for(self.template_name, self.tokenizer)
         self.tokenizer = self.template.tokenizer
@@ -124,7 +126,18 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             return
         skipped = self.skipped.append if self.errors == "skip" else None
         for file in self.files(path).files:
-            yield from read_conversations(file, skipped, self.ignore)
+            for conversation in read_conversations(file, skipped, self.ignore):
+                self._ignored.update(conversation.ignored)
+                yield conversation
+
+    def _refuse_ignored_in_vain(self) -> None:
+        """UserError si data.ignore nomme une clé que rien de ce qui est lu n'a : ce n'est pas elle que l'on voulait."""
+        vain = [key for key in self.ignore if key not in self._ignored]
+        if vain:
+            raise UserError(
+                f"data.ignore=[{','.join(self.ignore)}] : aucune conversation n'a la clé {vain[0]} ; retirez-la, ou "
+                f"corrigez son nom."
+            )
 
     def _fit(self, halves: dict[str, list[Conversation]]) -> None:
         """Apprend le vocabulaire, s'il s'apprend : sur toutes les conversations, ou celles d'entraînement."""
@@ -138,31 +151,37 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     def _encode_all(self, conversations: list[Conversation]) -> tuple[AnswerDataset, int]:
         """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses."""
         rows, size, characters = [], 0, 0
+        too_long: dict[int, str] = {}  # jetons de ce qui ne se coupe pas -> ce qui le dit
         for conversation in conversations:
             characters += sum(len(message.content) for message in conversation.messages)
             self.progress(characters)
             beginning = self._cut_to_window(conversation)
             if beginning is None:
-                answers = [message for message in conversation.messages if message.role == "assistant"]
-                which = "la première question et sa réponse"
-                if not answers[0].learned:
-                    which = "les messages jusqu'à la première réponse à apprendre"
-                sentence = (
-                    f"{conversation.where} : {which} dépassent data.max_length={self.max_length} jetons"
-                )
-                if self.errors == "strict" and self.source == "files":
-                    raise UserError(f"{sentence} (ou data.errors=skip).")
+                length, sentence = self._shortest(conversation)
+                too_long.setdefault(length, sentence)
                 self.skipped.append(sentence)
                 continue
             messages, row = beginning
             rows.append(row)
+            self._count_left(conversation, messages)
             size += sum(
                 len(message.content.encode())
                 for message in messages
                 if message.learned and (message.role == "assistant" or not self.mask_prompt)
             )
-        if not rows:
-            raise UserError(f"Aucune conversation ne tient en data.max_length={self.max_length} jetons.")
+        strict = self.errors == "strict" and self.source == "files"
+        if too_long and (strict or not rows):
+            why = f"une question et sa réponse font {number(max(too_long))} jetons"
+            sentence = next(iter(too_long.values()))
+            if not rows:
+                sentence = (
+                    f"Aucune conversation ne tient en data.max_length={self.max_length} jetons : {sentence}"
+                )
+            raise Unfit(
+                f"{sentence} : essayez data.max_length={max(too_long)}{', ou data.errors=skip' * strict}.",
+                why,
+                {"data.max_length": max(too_long)},
+            )
         bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
         return AnswerDataset(rows, bins), size
 
@@ -172,22 +191,55 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         while messages:
             if messages[-1].role == "assistant" and messages[-1].learned:
                 ids, mask = self.template.render(messages, everything=not self.mask_prompt)
+                self._longest = max(self._longest, len(ids) - 1)
                 if len(ids) <= self.max_length + 1:
                     return messages, EncodedConversation(np.array(ids, dtype=np.int32), np.array(mask))
             messages.pop()
         return None
+
+    def _shortest(self, conversation: Conversation) -> tuple[int, str]:
+        """Les jetons du plus court début de cette conversation, et la phrase qui dit qu'il ne tient pas."""
+        answers = [rank for rank, message in enumerate(conversation.messages) if message.role == "assistant"]
+        last = next(rank for rank in answers if conversation.messages[rank].learned)
+        which = "la première question et sa réponse"
+        if last != answers[0]:
+            which = "les messages jusqu'à la première réponse à apprendre"
+        ids, _ = self.template.render(conversation.messages[: last + 1])
+        length = len(ids) - 1
+        what = f"{which} font {number(length)} jetons, et dépassent data.max_length={self.max_length}"
+        return length, f"{conversation.where} : {what}"
+
+    def _count_left(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+        """Compte ce que cette conversation, dont on ne lit que le début `messages`, laisse de côté."""
+        left = conversation.messages[len(messages) :]
+        self._cut += any(message.role == "assistant" and message.learned for message in left)
+        self._unanswered += bool(left) and conversation.messages[-1].role == "user"
 
     @property
     def summary(self) -> str:
         """Ce que le corpus contient, en une phrase."""
         assert self.store is not None
         targets = int(self.store["train"].targets.sum())
-        return (
+        lines = [
             f"Corpus     : {self.name}, {number(self.statistics.documents)} "
-            f"conversation{'s' * (self.statistics.documents > 1)}, gabarit {self.template_name}\n"
-            f"             entraînement {number(self.statistics.train_tokens)} jetons, dont "
-            f"{number(targets)} à apprendre ; validation {number(self.statistics.val_tokens)} jetons"
-        )
+            f"conversation{'s' * (self.statistics.documents > 1)}, gabarit {self.template_name}",
+            f"entraînement {number(self.statistics.train_tokens)} jetons, dont "
+            f"{number(targets)} à apprendre ; validation {number(self.statistics.val_tokens)} jetons",
+        ]
+        if self._cut:
+            lines.append(
+                f"{number(self._cut)} coupée{'s' * (self._cut > 1)} après une réponse, à data.max_length="
+                f"{self.max_length} jetons (la plus longue en a {number(self._longest)})"
+            )
+        if self._unanswered:
+            end, learned = (
+                ("ent", "ne sont pas apprises") if self._unanswered > 1 else ("t", "n'est pas apprise")
+            )
+            lines.append(
+                f"{number(self._unanswered)} fini{'ss' * (end == 'ent')}{end} par une question sans réponse, qui "
+                f"{learned}"
+            )
+        return "\n             ".join(lines)
 
     @property
     def bytes_per_target(self) -> float:
