@@ -114,13 +114,12 @@ def _check_devices(devices: object) -> None:
         raise UserError(f"trainer.devices={devices} : il faut un nombre d'appareils, -1 ou auto.")
 
 
-def check_window(max_length: object, context_length: int) -> None:
-    """UserError si la fenêtre (jetons) dépasse le contexte du modèle."""
+def check_window(max_length: object, context_length: int, *, is_new: bool = False) -> None:
+    """UserError si la fenêtre (jetons) dépasse le contexte du modèle ; celui d'un modèle neuf (`is_new`) se choisit."""
     if whole("data.max_length", max_length) > context_length:
         raise Unfit(
             f"data.max_length={max_length} dépasse model.context_length={context_length} : "
-            f"essayez data.max_length={context_length}, ou un modèle de plus long contexte (model.context_length= ; "
-            f"les poids de init_from= gardent le leur).",
+            f"essayez data.max_length={context_length}{f', ou model.context_length={max_length}' * is_new}.",
             f"le contexte du modèle est de {context_length} jetons",
             {"data.max_length": context_length},
         )

@@ -242,7 +242,7 @@ class RunConfig:
             raise UserError(
                 f"{asked} part d'un modèle déjà entraîné : ajoutez init_from=best, ou un autre modèle."
             )
-        checks.check_window(self.length, start.architecture["context_length"])
+        checks.check_window(self.length, start.architecture["context_length"], is_new=start.state is None)
         return replace(
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),

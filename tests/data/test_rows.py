@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import random
+import re
 import unicodedata
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gpt_lightning.data import ConversationDataModule, LabelledDataModule
 from gpt_lightning.data.classify.labels import plain_label
 from gpt_lightning.data.classify.table import read_table
+from gpt_lightning.data.corpus import Source
 from gpt_lightning.data.reading import read_files
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
@@ -79,6 +81,33 @@ def test_a_run_of_before_keeps_the_lines_it_kept(tmp_path):
     for half in halves.values():
         assert [line.key for line in half] == [f"Question {n} ?" for n in range(20)]
     assert not data.partial
+
+
+BUILT_IN = [  # la tâche, la source, la limite, et si elle coupe
+    ("instruct", "definitions", 40, True),
+    ("labels", "noms", 40, True),
+    ("labels", "h_aspire", 40, True),
+    ("labels", "h_aspire", 10_000_000, False),
+    ("text", "wiktionnaire", 40, True),
+    ("text", "pydoc", 40, True),
+    ("text", "pydoc", "20kB", True),
+    ("text", "pydoc", 10_000_000, False),
+    ("text", "pydoc", "10GB", False),
+]
+
+
+@pytest.mark.parametrize("task, source, limit, cuts", BUILT_IN)
+def test_a_limit_on_what_is_built_in_says_so_many_of_so_many(task, source, limit, cuts, caplog):
+    with caplog.at_level("INFO"):
+        if task == "text":
+            read = Source(source=source, limit=limit)
+            read.say_limit(sum(piece.last for piece in read.pieces()))
+        else:
+            list(MODULES[task](tokenizer=ByteTokenizer(), source=source, limit=limit).read(source, None))
+    said = [record.message for record in caplog.records if "data.limit" in record.message]
+    assert len(said) == cuts
+    if cuts:
+        assert re.search(r"\d.* sur \d", said[0]) and f"data.limit={limit} ; data.limit=null" in said[0]
 
 
 @pytest.mark.parametrize("limit", ["beaucoup", "20MB", 0, True])
