@@ -10,10 +10,12 @@ import pytest
 from gpt_lightning.cli import defaults
 from gpt_lightning.cli.composition import choices, compose_resolved
 from gpt_lightning.cli.targets import resolve
+from gpt_lightning.demos import DEMOS
 from gpt_lightning.errors import Unfit, UserError
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.weights import StartingPoint
 from tests.conftest import sentences
+from tests.serving.test_command import Served
 from tests.test_before import BEFORE, write
 
 MODELS, EXPERIMENTS = choices("model"), (None, *choices("experiment"))
@@ -256,6 +258,42 @@ def test_a_command_suits_a_model_or_says_what_to_type(task, name, command, cwd):
     else:
         assert done.returncode == 1 and len(sentences(done.stderr)) == 1, done.stderr
         assert ":" in done.stderr or "«" in done.stderr
+
+
+DEMOS_OF_A_MODEL = sorted(name for name in DEMOS if "ckpt_path" in compose_resolved(f"demos/{name}")[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEMOS_OF_A_MODEL)
+@pytest.mark.parametrize("task", SUITS)
+def test_a_demo_suits_a_model_that_writes(task, name, command, cwd):
+    done = command(f"gpt_lightning.demos.{name}", f"ckpt_path={task}", cwd=cwd)
+    assert "Traceback" not in done.stderr
+    if task == "classify":
+        assert done.returncode == 1 and "gpt_lightning classify" in done.stderr
+        assert len(sentences(done.stderr)) == 1
+    else:
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", SUITS)
+def test_a_server_suits_a_model_that_writes(task, command, cwd, cache):
+    if task == "classify":
+        for name in ("serve", "play"):
+            done = command("gpt_lightning", name, f"ckpt_path={task}", "port=0", cwd=cwd)
+            assert done.returncode == 1 and "gpt_lightning classify" in done.stderr
+            assert len(sentences(done.stderr)) == 1
+        return
+    with Served(cwd, f"ckpt_path={task}", cache=cache) as served:
+        asked = {"messages": [{"role": "user", "content": "Que fait le chat ?"}], "max_tokens": 4}
+        for path, body in (("completions", {"prompt": "Il", "max_tokens": 4}), ("chat/completions", asked)):
+            status, answer = served.ask(f"/v1/{path}", body)
+            if task == "text" and path == "chat/completions":
+                assert status == 400 and answer["error"]["code"] == "not_a_chat_model"
+            else:
+                assert status == 200, answer
+        assert served.stopped()[0] == 0
 
 
 def test_evaluate_follows_the_model_and_refuses_what_is_typed(command, cwd):

@@ -110,6 +110,26 @@ def test_a_limit_on_what_is_built_in_says_so_many_of_so_many(task, source, limit
         assert re.search(r"\d.* sur \d", said[0]) and f"data.limit={limit} ; data.limit=null" in said[0]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_of_before_reads_a_tsv_as_it_did(seed, tmp_path):
+    """Ses guillemets y entouraient une case : la reprise lit les textes que l'exécution avait lus."""
+    path = tmp_path / "a.tsv"
+    texts = texts_with_quotes(seed)
+    texts[10], texts[14] = '"oui', 'non"'  # l'ancienne lecture en faisait un seul texte
+    lines = [f"{text}\t{'ab'[n % 2]}" for n, text in enumerate(texts)]
+    path.write_text("\n".join(["text\tlabel", *lines]) + "\n", encoding="utf-8")
+    with path.open(encoding="utf-8", newline="") as file:
+        expected = [row for row in list(csv.reader(file, delimiter="\t"))[1:] if len(row) == 2]
+    data = LabelledDataModule(tokenizer=ByteTokenizer(), path=str(path), errors="skip", train_split=0.5)
+    data.continue_as_before()
+    read = list(data.read("files", str(path)))
+    assert [row.text for row in read] == [
+        text.strip() for text, label in expected if text.strip() and label.strip()
+    ]
+    data = LabelledDataModule(tokenizer=ByteTokenizer(), path=str(path), train_split=0.5)
+    assert len(list(data.read("files", str(path)))) == len(lines) > len(read)
+
+
 @pytest.mark.parametrize("limit", ["beaucoup", "20MB", 0, True])
 def test_a_limit_of_lines_is_a_number(limit, tmp_path):
     path = write(tmp_path / "a.jsonl", "labels", range(9))

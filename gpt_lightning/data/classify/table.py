@@ -31,7 +31,7 @@ def read_table(path: Path, keys: tuple[str, str], *, strict: bool = True) -> Ite
     first = next(lines, "")
     separator = "\t" if path.suffix.lower() == ".tsv" else _separator(path, first, keys)
     quoted = separator != "\t" or not strict
-    rows = _rows(path, itertools.chain([first], lines), separator, quoted)
+    rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict)
     titles = [title.strip() for title in next(rows, (0, []))[1]]
     for name, key in zip(("data.text_key", "data.label_key"), keys, strict=True):
         _check_title(path, titles, key, name)
@@ -92,7 +92,9 @@ def _check_title(path: Path, titles: Sequence[str], key: str, name: str) -> None
         )
 
 
-def _rows(path: Path, lines: Iterable[str], separator: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    path: Path, lines: Iterable[str], separator: str, quoted: bool, strict: bool
+) -> Iterator[tuple[int, list[str]]]:
     """Les cases de chaque ligne du tableau, et le rang de la ligne du fichier où elle commence."""
     csv.field_size_limit(LONGEST_FIELD)
     read: list[str] = []  # les lignes du fichier que la ligne en cours a prises
@@ -102,7 +104,7 @@ def _rows(path: Path, lines: Iterable[str], separator: str, quoted: bool) -> Ite
             read.append(line)
             yield line
 
-    reader = csv.reader(note(), delimiter=separator, strict=quoted, quoting=_quoting(quoted))
+    reader = csv.reader(note(), delimiter=separator, strict=strict and quoted, quoting=_quoting(quoted))
     before = 0  # lignes du fichier déjà données
     try:
         for cells in reader:
