@@ -91,11 +91,6 @@ def class_table(report: Any, labels: Sequence[str]) -> str:
     return "\n".join(rows)
 
 
-def limited(taken: str, there: str, limit: object) -> str:
-    """La phrase d'un corpus dont `data.limit` ne laisse lire que `taken`, sur `there`."""
-    return f"Corpus     : {taken} sur {there} (data.limit={limit} ; data.limit=null lit tout)"
-
-
 def stride_too_long(stride: object, max_length: object) -> str:
     """La phrase de deux fenêtres qui laisseraient des jetons entre elles."""
     return (

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from gpt_lightning.data.reading import Piece, find_files, read_files
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.wording import limited, magnitude, number
+from gpt_lightning.wording import magnitude, number
 
 log = logging.getLogger("gpt_lightning")
 
@@ -70,14 +70,19 @@ class Source:
         everything = replace(self, limit=None)
         if self.source == "wiktionnaire" and not self.deduplicate:
             if documents < count_glosses():
-                log.info(limited(taken, number(count_glosses()), self.limit))
+                say_part(taken, number(count_glosses()), self.limit)
             return
         size = count = 0
         for piece in self.pieces():
             size, count = size + len(piece.text.encode("utf-8", "surrogatepass")), count + 1
         if next(islice(everything.pieces(), count, None), None) is not None:
             there = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in everything.pieces())
-            log.info(limited(f"{taken}, {magnitude(size, 'o')} lus", magnitude(there, "o"), self.limit))
+            say_part(f"{taken}, {magnitude(size, 'o')} lus", magnitude(there, "o"), self.limit)
+
+
+def say_part(taken: str, there: str, limit: object) -> None:
+    """Dit que `data.limit` ne laisse lire que `taken`, sur `there`."""
+    log.info(f"Corpus     : {taken} sur {there} (data.limit={limit} ; data.limit=null lit tout)")
 
 
 def measure(source: Source) -> tuple[int, int, str]:

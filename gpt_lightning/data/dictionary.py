@@ -6,19 +6,16 @@ première. Les tournures varient ; tout est une fonction du mot. Source : paquet
 
 import gzip
 import importlib.util
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import count_glosses, shuffled_glosses
+from gpt_lightning.data.corpus import count_glosses, say_part, shuffled_glosses
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.split import fraction
 from gpt_lightning.tokenizers.messages import Message
-from gpt_lightning.wording import limited, number
-
-log = logging.getLogger("gpt_lightning")
+from gpt_lightning.wording import number
 
 DEFINE = (
     "Définis le mot {}.",
@@ -39,7 +36,7 @@ SHORTEST, LONGEST = 3, 60  # mots d'une définition
 def definitions(limit: int | None = None) -> Iterator[Conversation]:
     """Les questions des `limit` premiers mots (tous si None), dans l'ordre de leur empreinte."""
     if limit is not None and limit < count_glosses():
-        log.info(limited(f"{number(limit)} mots", f"{number(count_glosses())}, tirés au sort", limit))
+        say_part(f"{number(limit)} mots", f"{number(count_glosses())}, tirés au sort", limit)
     syllables = _syllables()
     for line in shuffled_glosses(limit):
         word, _, senses = line.partition("\t")
@@ -121,5 +118,5 @@ def aspirated_h(limit: int | None = None) -> Iterator[LabelledText]:
 def _first_texts(drawn: list[LabelledText], limit: int | None) -> list[LabelledText]:
     """Les `limit` premiers textes d'un tirage, tous si None ; le journal dit combien de combien."""
     if limit is not None and limit < len(drawn):
-        log.info(limited(f"{number(limit)} textes", f"{number(len(drawn))}, tirés au sort", limit))
+        say_part(f"{number(limit)} textes", f"{number(len(drawn))}, tirés au sort", limit)
     return drawn[:limit]

@@ -12,7 +12,7 @@ import lightning
 
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import LICENCES
+from gpt_lightning.data.corpus import LICENCES, say_part
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files
@@ -20,7 +20,7 @@ from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
 from gpt_lightning.typing import State
-from gpt_lightning.wording import limited, number
+from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
 # les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
@@ -157,7 +157,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
         if self.limit is None or len(lines) <= self.limit:
             return lines
         there = f"{number(len(lines))}, tiré{self._e}s au sort"
-        log.info(limited(f"{number(self.limit)} {self.nouns[1]}", there, self.limit))
+        say_part(f"{number(self.limit)} {self.nouns[1]}", there, self.limit)
         if self.partial or self.drew_before:
             lines = sorted(lines, key=lambda line: fraction(line.key, "order"))
         return lines[: self.limit]

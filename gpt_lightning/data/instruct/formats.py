@@ -65,7 +65,7 @@ def read_conversations(
     """
     for where, row, messages in parse_rows(rows_of(path), partial(to_messages, ignore=ignore), skipped):
         first = next(message.content for message in messages if message.role == "user")
-        yield Conversation(messages, where, first, _read_since(row, ignore), _ignored_in(row, ignore))
+        yield Conversation(messages, where, first, _read_since(row, ignore), _present_keys(row, ignore))
 
 
 def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
@@ -142,27 +142,27 @@ def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
     return tuple(key for key in since if key not in ignore)
 
 
-def _ignored_in(value: object, ignore: Collection[str]) -> tuple[str, ...]:
+def _present_keys(value: object, ignore: Collection[str]) -> tuple[str, ...]:
     """Celles de ces clés qu'a `value`, ou un objet qu'elle contient."""
     if not ignore or not isinstance(value, dict | list):
         return ()
     inside = value.values() if isinstance(value, dict) else value
     here = (key for key in ignore if isinstance(value, dict) and key in value)
-    return tuple({*here, *(key for part in inside for key in _ignored_in(part, ignore))})
+    return tuple({*here, *(key for part in inside for key in _present_keys(part, ignore))})
 
 
 def _two_texts(row: JsonObject, form: str, ignore: Collection[str]) -> list[Message]:
     """La question et la réponse : deux textes, ou deux listes de messages (celles de TRL)."""
     if form == "prompt":
-        asked = _spoken(row, "prompt", "user", ignore)
+        asked = _messages_of(row, "prompt", "user", ignore)
         context = [message._replace(learned=message.role != "assistant") for message in asked]
-        return [*context, *_spoken(row, "completion", "assistant", ignore)]
+        return [*context, *_messages_of(row, "completion", "assistant", ignore)]
     more = "" if is_empty(row.get("input")) else _text(row, "input")
     question = "\n\n".join(filter(None, (_text(row, "instruction"), more)))
     return [Message("user", question), Message("assistant", _text(row, "output"))]
 
 
-def _spoken(row: JsonObject, key: str, role: str, ignore: Collection[str]) -> list[Message]:
+def _messages_of(row: JsonObject, key: str, role: str, ignore: Collection[str]) -> list[Message]:
     """Le message de `role` que `key` écrit, ou ceux de sa liste."""
     value = row.get(key)
     if isinstance(value, list):

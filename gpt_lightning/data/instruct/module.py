@@ -163,7 +163,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
                 continue
             messages, row = beginning
             rows.append(row)
-            self._count_left(conversation, messages)
+            self._count_rest(conversation, messages)
             size += sum(
                 len(message.content.encode())
                 for message in messages
@@ -209,7 +209,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         what = f"{which} font {number(length)} jetons, et dépassent data.max_length={self.max_length}"
         return length, f"{conversation.where} : {what}"
 
-    def _count_left(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+    def _count_rest(self, conversation: Conversation, messages: Sequence[Message]) -> None:
         """Compte ce que cette conversation, dont on ne lit que le début `messages`, laisse de côté."""
         left = conversation.messages[len(messages) :]
         self._cut += any(message.role == "assistant" and message.learned for message in left)
