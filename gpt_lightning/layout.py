@@ -64,7 +64,8 @@ def newest_first(paths: Sequence[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: -path.stat().st_mtime_ns)
 
 
-_seen: dict[str, list[str]] | None = None  # les checkpoints que la commande en cours a vus, sous chaque racine
+# les checkpoints que la commande en cours a vus, sous chaque racine
+_seen: dict[str, list[str]] | None = None
 
 
 @contextmanager
@@ -83,12 +84,12 @@ def one_look(*, now: bool = False) -> Iterator[None]:
         _seen = before
 
 
-def seen() -> dict[str, list[str]] | None:
+def view() -> dict[str, list[str]] | None:
     """Ce que `one_look` a vu, pour le donner à un autre processus."""
     return _seen
 
 
-def see(checkpoints: dict[str, list[str]] | None) -> None:
+def share_view(checkpoints: dict[str, list[str]] | None) -> None:
     """Voit ce qu'un autre processus a vu."""
     global _seen
     _seen = checkpoints

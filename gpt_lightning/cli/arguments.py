@@ -91,14 +91,18 @@ def _path(key: str, value: str, sweep: bool) -> str:
     if sweep and not Path(value).exists():
         if re.fullmatch(r"(choice|shuffle|sort)\(.*\)", value):
             return value
-        parts = re.findall(r"(?:\[[^\]]*\]|[^,\[]|\[)+", value)  # la virgule d'une liste n'est pas celle du balayage
+        parts = re.findall(
+            r"(?:\[[^\]]*\]|[^,\[]|\[)+", value
+        )  # la virgule d'une liste n'est pas celle du balayage
     else:
         parts = [value]
     return ",".join(_one_path(key, part) for part in parts)
 
 
 def _one_path(key: str, value: str) -> str:
-    """La même valeur, seule : un texte, ou une liste."""
+    """La même valeur, seule : un texte, une liste, ou null."""
+    if value == "null":
+        return value
     if value[0] != "[" or value[-1] != "]" or Path(value).exists():
         return quote(_expand_home(key, value))
     parts = [unquote(part.strip()) for part in value[1:-1].split(",")]

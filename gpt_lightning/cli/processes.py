@@ -113,7 +113,7 @@ class SharedSettings:
         """Donne les réglages d'une tâche ; None : il n'y en aura plus, et l'on attend les autres `farewell` au plus."""
         # relancé, torchrun garde son magasin, où torch relirait les adresses des processus morts
         port = _free_port() if self._count or self._try != "0" else None
-        self._store.set(self._key(), json.dumps([settings, port, layout.seen()]))
+        self._store.set(self._key(), json.dumps([settings, port, layout.view()]))
         self._next(port)
         if settings is None:  # ce processus tient peut-être le magasin : il attend que les autres l'aient lu
             others = [
@@ -134,7 +134,7 @@ class SharedSettings:
                 return
             self._store.set_timeout(PATIENCE)
             self._next(port)
-            layout.see(checkpoints)  # pour que last, best et auto y soient les mêmes
+            layout.share_view(checkpoints)  # pour que last, best et auto y soient les mêmes
             yield settings
 
     def hurry(self) -> None:
@@ -218,7 +218,7 @@ def receive_settings() -> Settings:
     global _prepared
     path = Path(sys.argv[2])
     settings, _prepared, checkpoints = json.loads(path.read_text(encoding="utf-8"))
-    layout.see(checkpoints)
+    layout.share_view(checkpoints)
     path.unlink()
     return settings
 
@@ -263,7 +263,7 @@ def launch_children(command: str, settings: Settings, prepared: object) -> Itera
     def child(local_rank: int) -> tuple[list[str], str]:
         handle, path = tempfile.mkstemp(dir=beside.name)  # lisible de son seul propriétaire
         with open(handle, "w", encoding="utf-8") as file:
-            json.dump([settings, prepared, layout.seen()], file)
+            json.dump([settings, prepared, layout.view()], file)
         return [sys.executable, "-m", "gpt_lightning", command, CHILD, path], os.getcwd()
 
     subprocess_script._hydra_subprocess_cmd = child

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +22,7 @@ from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.inheritance import Inheritance
 from gpt_lightning.cli.resume import refuse_in_sweep
 from gpt_lightning.cli.targets import hydra_without_code
+from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 
 Task = Callable[[Settings], float | None]  # la perte, pour un balayage
@@ -32,14 +34,15 @@ def run(
     *,
     opens_run: bool = False,
     inherits: str | None = None,
+    sweeps: bool = True,
     ineffective: Iterable[effects.IneffectiveKeys] = (),
 ) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
     sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Une clé que `ineffective` dit sans effet est refusée. Une faute de la
-    personne donne une phrase sur stderr et le code 1.
+    désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande, qui ne finit pas, refuse un balayage. Une clé
+    que `ineffective` dit sans effet est refusée. Une faute de la personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -56,12 +59,18 @@ def run(
             _follow(task, launcher, config_name)
             return
         overrides, texts = take_free_text(habits.check_arguments(sys.argv[1:], config_name))
-        shows = not set(options.SHOWS).isdisjoint(options.asked(overrides))
-        console.show_log(on_stdout=opens_run and not shows)
+        shows = not set(options.SHOWS).isdisjoint(options.names_in(overrides))
+        if "--info" not in options.names_in(overrides):  # Hydra l'écrit dans son propre journal
+            console.show_log(on_stdout=opens_run and not shows)
         if shows:
-            overrides = _only_shown(overrides, texts)
-        elif opens_run and options.is_sweep(overrides):
-            refuse_in_sweep(overrides)
+            overrides = _without_running(overrides, texts)
+        elif options.is_sweep(overrides):
+            if not sweeps:
+                raise UserError(
+                    f"{config_name} ne finit pas : d'un balayage, il ne ferait que la première tâche."
+                )
+            if opens_run:
+                refuse_in_sweep(overrides)
         task = _refuse_ineffective_first(task, [*overrides, *texts], config_name, ineffective)
         inheritance = Inheritance(config_name, resumes=opens_run, group=inherits)
         folders = RunFolders(overrides) if opens_run else None
@@ -69,10 +78,10 @@ def run(
             _lead(task, config_name, overrides, texts, launcher, folders, inheritance)
 
 
-def _only_shown(overrides: list[str], texts: Texts) -> list[str]:
+def _without_running(overrides: list[str], texts: Texts) -> list[str]:
     """Les mêmes arguments, pour ce qui ne lance rien : le texte libre s'y voit, l'aide n'a pas de balayage."""
     given, words = options.separate(overrides)
-    if "--help" in options.asked(given):
+    if "--help" in options.names_in(given):
         words = [word for word in words if swept_values(word) == [word]]
     return [*given, *words, *text_overrides(texts)]
 
@@ -152,6 +161,13 @@ def _lead(
         sys.exit(1)
 
 
+def _of_its_own(settings: Settings, swept: bool) -> Settings:
+    """Les réglages d'une tâche sans dossier d'exécution : dans un balayage, elle a le sien dans `output_dir`."""
+    if swept and settings.get("output_dir") is not None:
+        return {**settings, "output_dir": str(Path(settings["output_dir"], str(HydraConfig.get().job.num)))}
+    return settings
+
+
 def _job(
     task: Task,
     config_name: str,
@@ -171,7 +187,7 @@ def _job(
                 console.log.info(f"Balayage   : tâche {hydra_job.job.num}, {' '.join(own)}")
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
-                return task({**to_plain(cfg, resolve=True), **texts})
+                return task({**_of_its_own(to_plain(cfg, resolve=True), swept), **texts})
             with folders.open(cfg, texts) as settings:
                 share(settings)
                 result = task(settings)

@@ -177,7 +177,9 @@ def hydra_without_code(inherit: Inherit = lambda overrides, mode: (list(override
         **options: Any,
     ) -> DictConfig:
         added = 0
-        if config_name is not None and options.get("validate_sweep_overrides", True):  # sinon, Hydra se renseigne
+        if config_name is not None and options.get(
+            "validate_sweep_overrides", True
+        ):  # sinon, Hydra se renseigne
             overrides, added = inherit(overrides, run_mode)
         cfg = original(self, config_name, overrides, run_mode, *args, **options)
         if run_mode == RunMode.MULTIRUN and added:  # elles ne sont pas celles de chaque tâche
