@@ -21,7 +21,7 @@ from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.inheritance import Inheritance
 from gpt_lightning.cli.resume import refuse_in_sweep
-from gpt_lightning.cli.targets import hydra_without_code
+from gpt_lightning.cli.targets import Inherit, hydra_without_code, inherit_nothing
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 
@@ -73,9 +73,10 @@ def run(
                 refuse_in_sweep(overrides)
         task = _refuse_ineffective_first(task, [*overrides, *texts], config_name, ineffective)
         inheritance = Inheritance(config_name, resumes=opens_run, group=inherits)
+        inherit = inherit_nothing if "--help" in options.names_in(overrides) else inheritance.complete
         folders = RunFolders(overrides) if opens_run else None
         with layout.one_look(now=launcher is not None or options.is_sweep(overrides)):
-            _lead(task, config_name, overrides, texts, launcher, folders, inheritance)
+            _lead(task, config_name, overrides, texts, launcher, folders, inherit)
 
 
 def _without_running(overrides: list[str], texts: Texts) -> list[str]:
@@ -140,7 +141,7 @@ def _lead(
     texts: Texts,
     launcher: processes.Launcher | None,
     folders: RunFolders | None,
-    inheritance: Inheritance,
+    inherit: Inherit,
 ) -> None:
     """Exécute la tâche, en donnant ses réglages aux processus du lanceur.
 
@@ -152,7 +153,7 @@ def _lead(
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides
         job = _job(task, config_name, texts, folders, share, failures)
-        with hydra_without_code(inheritance.complete):
+        with hydra_without_code(inherit):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
     table = folders.sweep_table() if folders is not None else None
     if table:

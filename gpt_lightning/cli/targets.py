@@ -155,8 +155,13 @@ def _check_keys(factory: Callable[..., object], target: str, given: list[str]) -
             raise UserError(f"{target} : il manque « {name} ».")
 
 
+def inherit_nothing(overrides: Sequence[str], run_mode: RunMode) -> tuple[list[str], int]:
+    """Ces surcharges, sans héritage : l'aide ne lit aucune exécution."""
+    return list(overrides), 0
+
+
 @contextmanager
-def hydra_without_code(inherit: Inherit = lambda overrides, mode: (list(overrides), 0)) -> Iterator[None]:
+def hydra_without_code(inherit: Inherit = inherit_nothing) -> Iterator[None]:
     """Empêche, pendant ce bloc, une configuration de faire exécuter autre chose par Hydra.
 
     Ce que Hydra compose, pour une tâche ou pour la montrer, part des surcharges que `inherit` rend, avec le nombre de
