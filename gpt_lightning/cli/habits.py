@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpt_lightning import __version__
+from gpt_lightning.cli import options
 from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.errors import UserError
 
@@ -56,22 +57,6 @@ CHOICES = {
     ("optim", "adam"): "optim=adamw",
     ("optim", "sgd"): "optim=target optim._target_=torch.optim.SGD optim.lr=0.1",
 }
-# les options que Hydra lit
-OPTIONS = {
-    "--help",
-    "-h",
-    "--hydra-help",
-    "--cfg",
-    "-c",
-    "--resolve",
-    "--package",
-    "-p",
-    "--run",
-    "-r",
-    "--info",
-}
-OPTIONS |= {"--multirun", "-m", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
-OPTIONS |= {"--shell-completion"}
 
 
 def check_arguments(argv: list[str], config_name: str) -> list[str]:
@@ -88,11 +73,11 @@ def check_arguments(argv: list[str], config_name: str) -> list[str]:
         if argument.startswith("~"):
             key = argument[1:].partition("=")[0]
             raise UserError(f"Rien ne se retire avec « ~ » : {key}=none ou {key}=null le désactive.")
-        name = argument.partition("=")[0]
-        if argument.startswith("-") and argument != "-" and name not in OPTIONS:
-            key = name.lstrip("-").replace("-", "_")
+        if argument.startswith("-") and argument != "-" and options.name_of(argument) is None:
+            key = argument.partition("=")[0].lstrip("-").replace("-", "_")
             ours = _our_key(key, known_keys(config_name)) or key
             raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
+    options.check(argv)
     return argv
 
 
