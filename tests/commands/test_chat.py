@@ -119,7 +119,7 @@ def test_a_command_changes_a_setting(line, key, value):
     assert {**vars(found), **vars(found.strategy)}[key] == value
 
 
-@pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -1", "/temperature 3"])
+@pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -2", "/temperature 3"])
 def test_a_command_that_does_not_exist_says_what_does(line):
     with pytest.raises(UserError):
         chat.apply_command(session(), line, session(), lambda name: Strategy())
