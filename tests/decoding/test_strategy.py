@@ -116,6 +116,21 @@ def test_impossible_values_are_refused_by_name(values):
         Strategy(**values)
 
 
+@pytest.mark.parametrize("name", ["top_k", "no_repeat_ngram", "lookup_ngram"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_of_nothing_is_off(name, count):
+    assert Strategy(temperature=0, **{name: count}) == Strategy(temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.0, 1e-8, 1e-300, 5e-324])
+def test_a_temperature_of_almost_nothing_is_greedy(temperature):
+    assert (
+        Strategy(temperature=temperature) == Strategy(temperature=0)
+        and Strategy(temperature=temperature).greedy
+    )
+    assert Strategy(temperature=temperature, num_beams=2, lookup_ngram=0).num_beams == 2
+
+
 def test_filters_come_in_the_order_of_the_fields():
     """La température vient avant le noyau : plus elle est haute, plus le noyau est grand."""
     sizes = [(Strategy(temperature=t, top_p=0.5)(logits()) > float("-inf")).sum().item() for t in (0.5, 1, 3)]

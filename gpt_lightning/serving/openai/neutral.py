@@ -8,6 +8,7 @@ from gpt_lightning.tokenizers.messages import is_empty
 EITHER = (True, False)  # un drapeau dont ce serveur n'a pas l'objet
 NEUTRAL: dict[str, tuple[object, ...]] = {
     # OpenAI
+    "audio": (),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "logit_bias": ({}, []),
@@ -15,6 +16,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "modalities": ([], ["text"]),
     "moderation": (),
     "parallel_tool_calls": EITHER,
+    "prediction": (),
     "reasoning_effort": ("", "none"),
     "response_format": ({}, {"type": "text"}),
     "service_tier": ("auto", "default"),
