@@ -40,7 +40,7 @@ class Strategy:
 
     def __post_init__(self) -> None:
         number("decoding.temperature", self.temperature, 0, MOST)
-        self._write_what_is_off_one_way()
+        self._settle()
         number("decoding.repetition_penalty", self.repetition_penalty, LEAST, MOST)
         number("decoding.length_penalty", self.length_penalty, None)
         for name in ("presence_penalty", "frequency_penalty"):
@@ -62,7 +62,7 @@ class Strategy:
                 f"il faut decoding.temperature=0 et decoding.num_beams=1."
             )
 
-    def _write_what_is_off_one_way(self) -> None:
+    def _settle(self) -> None:
         if self.temperature < LEAST:  # le plus probable gagnerait toujours
             object.__setattr__(self, "temperature", 0)
         for name in COUNTS:

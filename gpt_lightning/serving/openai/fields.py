@@ -101,7 +101,7 @@ def read(body: Mapping[str, object], fields: Mapping[str, Field]) -> JsonObject:
             raise Refused(
                 f"Le champ {name[:60]} n'existe pas ici.", param=name[:60], code="unknown_parameter"
             )
-        raise unsupported(name)
+        raise unsupported_field(name)
     values = {}
     for name, field in fields.items():
         value = body.get(name)
@@ -112,7 +112,7 @@ def read(body: Mapping[str, object], fields: Mapping[str, Field]) -> JsonObject:
     return values
 
 
-def unsupported(name: str) -> Refused:
+def unsupported_field(name: str) -> Refused:
     """Le refus d'un champ que ce serveur ne fait pas, et dont la valeur demande quelque chose."""
     return Refused(
         f"Le champ {name} n'est pas pris en charge : retirez-le.", param=name, code="unsupported_parameter"

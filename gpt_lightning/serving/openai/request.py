@@ -25,7 +25,7 @@ from gpt_lightning.serving.openai.fields import (
     length,
     read,
     strategy,
-    unsupported,
+    unsupported_field,
 )
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.messages import read_messages, unfinished_answer
@@ -167,7 +167,7 @@ def _request(
     if n > model.rows:
         raise Refused(f"n={n} : ce serveur écrit {model.rows} complétions ensemble, au plus.", param="n")
     if values["best_of"] not in (None, 1, n):
-        raise unsupported("best_of")
+        raise unsupported_field("best_of")
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
     options = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
