@@ -86,18 +86,13 @@ def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, comman
 
 def test_generating_with_what_is_off_elsewhere_is_off(finished_run, command):
     cwd, _, _ = finished_run
-    off = ("decoding=top_k", "decoding.top_k=-1", "decoding.no_repeat_ngram=0", "decoding.temperature=1e-8")
+    off = ("decoding=temperature", "decoding.no_repeat_ngram=0", "decoding.lookup_ngram=-1")
     runs = [
         command("generate.py", "prompt=Le chat", "max_new_tokens=8", *typed, cwd=cwd)
-        for typed in (
-            ("decoding=greedy",),
-            (off[0], *off[2:]),
-            ("decoding=temperature", "seed=1"),
-            (*off[:3], "seed=1"),
-        )
+        for typed in (("decoding=greedy",), (*off, "decoding.temperature=1e-8"))
     ]
-    assert [run.returncode for run in runs] == [0] * 4, runs[1].stderr
-    assert runs[0].stdout == runs[1].stdout and runs[2].stdout == runs[3].stdout
+    assert [run.returncode for run in runs] == [0, 0], runs[1].stderr
+    assert runs[0].stdout == runs[1].stdout
 
 
 def test_generating_reads_a_pipe_and_writes_several_samples(finished_run, command):
