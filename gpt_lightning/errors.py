@@ -68,10 +68,15 @@ def _is_within(value: float, least: float | None, most: float | None) -> bool:
 
 def _limits(least: float | None, most: float | None) -> str:
     if least is not None and most is not None:
-        return f" entre {least:g} et {most:g}"
+        return f" entre {_figure(least)} et {_figure(most)}"
     if least is not None:
-        return f" d'au moins {least:g}"
-    return "" if most is None else f" d'au plus {most:g}"
+        return f" d'au moins {_figure(least)}"
+    return "" if most is None else f" d'au plus {_figure(most)}"
+
+
+def _figure(limit: float) -> str:
+    """Une borne, avec tous ses chiffres si elle est entière."""
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
 
 
 def _literal(value: object) -> str:

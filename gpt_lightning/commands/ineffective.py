@@ -6,6 +6,11 @@ Ce qui est propre à train.py est déclaré dans training/run_config.py, à côt
 from gpt_lightning.cli.effects import READ_A_PATH, IneffectiveKeys
 from gpt_lightning.training.run_config import useless
 
+
+def _is_greedy(temperature: object) -> bool:
+    return isinstance(temperature, int | float) and 0 <= temperature < 1e-6  # la `LEAST` de Strategy
+
+
 _CORPUS = ("train", "evaluate", "prepare")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 TABLE = (
@@ -78,7 +83,7 @@ TABLE = (
     IneffectiveKeys(
         ("train", "generate"),
         ("decoding.top_k", "decoding.top_p", "decoding.min_p", "decoding.typical_p"),
-        lambda s: s["decoding"]["temperature"] == 0,
+        lambda s: _is_greedy(s["decoding"]["temperature"]),
         "avec decoding.temperature=0 le plus probable gagne toujours : decoding=nucleus tire au sort",
     ),
     IneffectiveKeys(

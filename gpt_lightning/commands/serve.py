@@ -10,6 +10,7 @@ from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
 from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.commands import ineffective
+from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.typing import Settings
 
@@ -35,6 +36,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
             "api_key_file=), ou dites "
             f"open=true si tout le monde peut s'en servir."
         )
+    rules = guard.access_rules(
+        settings["host"],
+        settings["hosts"],
+        settings["cors"] or (),
+        key=key,
+        behind_proxy=settings["behind_proxy"],
+        max_body=settings["max_body_bytes"],
+    )
     # avant d'attendre le modèle
     sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
@@ -46,13 +55,6 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     model, shape = describe_model(settings, loaded, local)
     thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
     service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
-    rules = guard.access_rules(
-        settings["host"],
-        settings["hosts"],
-        settings["cors"] or (),
-        key=key,
-        max_body=settings["max_body_bytes"],
-    )
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
@@ -63,6 +65,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         service.app(rules),
         thread,
         grace=grace,
+        keep_alive=settings["keep_alive"],
         ready=ready,
         stopping=lambda: console.log.info(
             f"Arrêt : ce qui s'écrit se finit, {grace:g} s au plus ; un second Ctrl-C n'attend pas."
@@ -120,7 +123,9 @@ def check(settings: Settings) -> None:
         whole(name, settings[name])
     number("request_timeout", settings["request_timeout"], above=0)
     number("shutdown_timeout", settings["shutdown_timeout"], 0)
-    choice("open", settings["open"], (True, False))
+    whole("keep_alive", settings["keep_alive"], 0)
+    for name in ("open", "behind_proxy"):
+        choice(name, settings[name], (True, False))
     for name in ("host", "name"):
         if not isinstance(settings[name], str) or not settings[name].strip():
             raise UserError(f"{name}= est vide.")
@@ -129,10 +134,8 @@ def check(settings: Settings) -> None:
         if value is not None and not (
             isinstance(value, list) and all(isinstance(text, str) for text in value)
         ):
-            raise UserError(f"{name}={value} : il faut une liste, {name}=[...].")
-    for page in settings["cors"] or ():
-        if not page.startswith(("http://", "https://")) or "*" in page:
-            raise UserError(f"cors={page} : il faut l'adresse de chaque page, cors=[https://exemple.fr].")
+            typed = value if isinstance(value, str) else "..."
+            raise UserError(f"{name}={value} : il faut une liste, {name}=[{typed}].")
 
 
 def api_key(settings: Settings) -> str | None:
@@ -143,10 +146,11 @@ def api_key(settings: Settings) -> str | None:
     key = os.environ.get(KEY)
     if settings["api_key_file"] is not None:
         try:
-            key = Path(settings["api_key_file"]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            key = "".join(read_blocks(Path(settings["api_key_file"])))  # Windows y met un BOM
+        except (OSError, UserError) as error:
             raise UserError(
-                f"api_key_file={settings['api_key_file']} ne se lit pas ({type(error).__name__})."
+                f"api_key_file={settings['api_key_file']} ne se lit pas ({type(error).__name__}) : il faut un "
+                "fichier de texte, qui ne contient que la clé."
             ) from None
     if settings["api_key"] is not None:
         console.log.warning(
@@ -156,7 +160,7 @@ def api_key(settings: Settings) -> str | None:
         key = str(settings["api_key"])
     if key is None:
         return None
-    key = key.strip()
+    key = key.strip().lstrip("\ufeff")
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(
             "La clé du serveur est vide, ou contient autre chose que des lettres, des chiffres et des signes."

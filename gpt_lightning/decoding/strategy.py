@@ -12,6 +12,7 @@ from gpt_lightning.decoding import fast, filters
 from gpt_lightning.decoding.uniforms import draw
 from gpt_lightning.errors import UserError, number, whole
 
+COUNTS = ("top_k", "no_repeat_ngram", "lookup_ngram")
 LEAST, MOST = 1e-6, 1e6  # au-delà, diviser des logits en float32 ne donne plus des nombres
 
 
@@ -19,8 +20,9 @@ LEAST, MOST = 1e-6, 1e6  # au-delà, diviser des logits en float32 ne donne plus
 class Strategy:
     """Quels filtres appliquer : ceux qui relisent le texte d'abord, puis les autres, dans l'ordre des champs.
 
-    `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. UserError sur une
-    valeur absurde, ou sur deux valeurs qui ne vont pas ensemble.
+    `num_beams` et `lookup_ngram` ne filtrent rien : ils disent à `stream` comment chercher. Un compte de 0 ou de -1
+    est éteint, comme None, et une température presque nulle est 0. UserError sur une valeur absurde, ou sur deux
+    valeurs qui ne vont pas ensemble.
     """
 
     temperature: float = 1.0  # 0 : greedy, le plus probable à chaque pas
@@ -38,16 +40,13 @@ class Strategy:
 
     def __post_init__(self) -> None:
         number("decoding.temperature", self.temperature, 0, MOST)
-        if 0 < self.temperature < LEAST:
-            raise UserError(
-                f"decoding.temperature={self.temperature:g} : le plus probable gagnerait toujours, donnez 0."
-            )
+        self._settle()
         number("decoding.repetition_penalty", self.repetition_penalty, LEAST, MOST)
         number("decoding.length_penalty", self.length_penalty, None)
         for name in ("presence_penalty", "frequency_penalty"):
             number(f"decoding.{name}", getattr(self, name), -2, 2)
         whole("decoding.num_beams", self.num_beams)
-        for name in ("top_k", "no_repeat_ngram", "lookup_ngram"):
+        for name in COUNTS:
             if getattr(self, name) is not None:
                 whole(f"decoding.{name}", getattr(self, name))
         for name in ("top_p", "min_p", "typical_p"):
@@ -62,6 +61,14 @@ class Strategy:
                 f"decoding.lookup_ngram={self.lookup_ngram} ne vérifie que le plus probable : "
                 f"il faut decoding.temperature=0 et decoding.num_beams=1."
             )
+
+    def _settle(self) -> None:
+        if self.temperature < LEAST:  # le plus probable gagnerait toujours
+            object.__setattr__(self, "temperature", 0)
+        for name in COUNTS:
+            count = getattr(self, name)
+            if isinstance(count, int) and not isinstance(count, bool) and count in (0, -1):
+                object.__setattr__(self, name, None)
 
     @property
     def greedy(self) -> bool:

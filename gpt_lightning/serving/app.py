@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -28,6 +27,7 @@ from gpt_lightning.serving.openai.response import Answer
 from gpt_lightning.serving.replies import (
     HANDLERS,
     CountResponses,
+    allow_origins,
     event,
     file_route,
     stream_response,
@@ -69,10 +69,13 @@ class Service:
             routes.append(Route(path, file_route(content, kind)))
         around = [Middleware(CountResponses, metrics=self.metrics)]
         if rules.origins:
-            allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"]}  # les clients en ajoutent
-            around.append(Middleware(CORSMiddleware, allow_origins=list(rules.origins), **allowed))  # type: ignore[arg-type]
+            around.append(allow_origins(rules.origins))
         around.append(Middleware(Guard, rules=rules))
-        return Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
+        app = Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
+        app.router.redirect_slashes = (
+            False  # un client ne renvoie pas toujours le corps d'un POST : voir Guard
+        )
+        return app
 
     async def health(self, request: HTTPRequest) -> Response:
         return JSONResponse({"status": "ok"})
@@ -121,7 +124,7 @@ class Service:
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
-        values, ids = await self._read_text(request, playground.ATTENTION)
+        values, ids = await self._read_text(request, playground.attention_fields(self.shape))
         window, batch = ids[-min(playground.DRAWN, self.model.context) :], self.worker.batch
         weights = await self._call(
             request, lambda: playground.attention_weights(batch.model, window, values["layer"], batch.device)
@@ -135,7 +138,7 @@ class Service:
         """Les champs d'une demande de la page et les jetons de son texte, de `windows` contextes au plus."""
 
         def read(body: JsonObject) -> tuple[JsonObject, list[int]]:
-            values = fields.read(body, accepted, {})
+            values = fields.read(body, accepted)
             return values, playground.text_ids(self.model, values["text"])
 
         values, ids = await _call_in_thread(_read, read, await request.body())

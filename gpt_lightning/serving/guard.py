@@ -7,6 +7,7 @@ formulaire ne peut pas envoyer.
 
 import asyncio
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gpt_lightning.serving.addresses import SCHEMES, hostname, read_host, read_origin
 from gpt_lightning.serving.openai.fields import Refused
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -29,6 +31,7 @@ class AccessRules:
     hosts: tuple[str, ...] | None = LOOPBACK
     origins: tuple[str, ...] = ()
     key: str | None = None
+    behind_proxy: bool = False  # X-Forwarded-Proto dit le schéma
     max_body: int = 1 << 20  # octets
     body_seconds: float = 10.0
 
@@ -45,6 +48,9 @@ class Guard:
             return
         if scope["type"] != "http":
             return
+        scope["path"] = (
+            re.sub("/+", "/", scope["path"]).rstrip("/") or "/"
+        )  # une barre de trop n'est pas une route
         try:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
@@ -68,7 +74,8 @@ class Guard:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in rules.origins and not _same_place(origin, hosts[0]):
+        schemes = _schemes(headers) if rules.behind_proxy else SCHEMES
+        if origin is not None and origin not in rules.origins and not _same_place(origin, hosts[0], schemes):
             raise Refused(
                 "Une page d'ailleurs ne peut pas écrire à ce serveur (python -m gpt_lightning serve cors=[...]).",
                 status=403,
@@ -81,6 +88,13 @@ class Guard:
             and not path.startswith("/page/")
         ):
             self._check_key(headers.get("authorization", ""))
+        encoding = headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise Refused(
+                f"Content-Encoding: {encoding[:20]} ne se lit pas ici : envoyez le corps sans le compresser.",
+                status=415,
+                headers={"Accept-Encoding": "identity"},
+            )
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if method == "POST" and kind != "application/json":
             raise Refused("Le corps doit être du JSON : Content-Type: application/json.", status=415)
@@ -149,15 +163,14 @@ def _prepend_body(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def hostname(host: str) -> str:
-    """Le nom d'un en-tête Host, sans son port ni ses crochets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+def _schemes(headers: Headers) -> Sequence[str]:
+    """Le schéma sous lequel le proxy a reçu la demande ; les deux s'il ne le dit pas."""
+    said = headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return (said,) if said in SCHEMES else SCHEMES
 
 
-def _same_place(origin: str, host: str) -> bool:
-    return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+def _same_place(origin: str, host: str, schemes: Sequence[str]) -> bool:
+    return origin.lower() in [f"{scheme}://{host.lower()}" for scheme in schemes]
 
 
 def refusal(refused: Refused) -> JSONResponse:
@@ -168,12 +181,15 @@ def refusal(refused: Refused) -> JSONResponse:
 def access_rules(
     host: str, hosts: Sequence[str] | None, origins: Sequence[str], **limits: Any
 ) -> AccessRules:
-    """Les règles d'un serveur qui écoute sur `host` : en local, ses seuls noms ; ailleurs, tous, si rien n'est dit."""
-    if hosts is not None:
-        allowed: tuple[str, ...] | None = (*LOOPBACK, *(name.lower() for name in hosts))
-    else:
-        allowed = (*LOOPBACK, host.lower()) if is_loopback(host) else None
-    return AccessRules(hosts=allowed, origins=tuple(origins), **limits)
+    """Les règles d'un serveur qui écoute sur `host` : en local, ses seuls noms ; ailleurs, tous, si rien n'est dit.
+
+    UserError si un nom de `hosts` ou une origine n'en est pas : aucune demande ne la porterait.
+    """
+    allowed = (*LOOPBACK, host.lower(), *map(read_host, hosts or ()))
+    everyone = hosts is None and not is_loopback(host)
+    return AccessRules(
+        hosts=None if everyone else allowed, origins=tuple(map(read_origin, origins)), **limits
+    )
 
 
 def is_loopback(host: str) -> bool:

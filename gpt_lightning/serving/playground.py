@@ -27,10 +27,7 @@ STRATEGY = {name: fields.COMMON[name] for name in (*fields.SAMPLING, *fields.OUR
 TEXT = {"text": Field(fields.any_value)}
 NEXT = TEXT | STRATEGY | {"candidates": Field(fields.integer(1, 1000), 50)}
 SCORE = TEXT | {"candidates": Field(fields.integer(0, 50), CANDIDATES)}
-CONTINUE = (
-    TEXT | STRATEGY | {"seed": fields.COMMON["seed"], "max_tokens": Field(fields.integer(1, 1 << 20), 40)}
-)
-ATTENTION = TEXT | {"layer": Field(fields.integer(0, 1 << 20), 0)}
+CONTINUE = TEXT | STRATEGY | {"seed": fields.COMMON["seed"], "max_tokens": Field(fields.length(1), 40)}
 PAGE = Path(__file__).with_name("page")
 DOCS = Path(__file__).parents[2] / "docs" / "decodage.md"  # il n'est pas dans une roue
 TYPES = {
@@ -177,14 +174,14 @@ def chunk(model: ServedModel, piece: Delta, before: str) -> JsonObject:
     }
 
 
+def attention_fields(shape: Shape) -> dict[str, Field]:
+    """Les champs d'une demande d'attention : le texte, et une couche de ce modèle."""
+    return TEXT | {"layer": Field(fields.integer(0, shape.layers - 1), 0)}
+
+
 @torch.inference_mode()
 def attention_weights(network: Any, ids: list[int], layer: int, device: torch.device) -> JsonObject:
-    """Les poids d'attention d'une couche, (H, T, T) en base64. UserError si la couche n'existe pas."""
-    config = network.config
-    if layer >= config.n_layers:
-        raise UserError(
-            f"layer={layer} : le modèle a {config.n_layers} couches, de 0 à {config.n_layers - 1}."
-        )
+    """Les poids d'attention d'une couche, (H, T, T) en base64."""
     weights = network.attention(torch.tensor([ids], device=device), layer)[0].float().cpu()
     return {
         "heads": len(weights),

@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +27,20 @@ SAFE = {
     "Referrer-Policy": "no-referrer",
 }
 
+# ce que certains clients prennent pour une fin de ligne ; JSON échappe déjà \n, \r et les autres
+LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+
+
+def allow_origins(origins: Sequence[str]) -> Middleware:
+    """Le middleware qui répond aux navigateurs dont la page vient de l'une de ces origines."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),  # les clients en ajoutent
+        allow_private_network=True,
+    )
+
 
 def stream_response(events: AsyncIterator[str]) -> Response:
     """Une réponse en flux, que rien ne garde en chemin."""
@@ -42,8 +58,8 @@ def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[R
 
 
 def event(content: Mapping[str, object]) -> str:
-    """Un événement d'un flux : un objet JSON."""
-    return f"data: {json.dumps(content, ensure_ascii=False, allow_nan=False)}\n\n"
+    """Un événement d'un flux : un objet JSON, d'une seule ligne pour tous les clients."""
+    return f"data: {json.dumps(content, ensure_ascii=False, allow_nan=False).translate(LINE_ENDS)}\n\n"
 
 
 async def _handle_refusal(request: HTTPRequest, error: Refused) -> Response:

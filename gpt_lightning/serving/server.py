@@ -130,10 +130,14 @@ def build(
     worker: Worker,
     *,
     grace: float,
+    keep_alive: int = 75,
     ready: Callable[[], None] = lambda: None,
     stopping: Callable[[], None] = lambda: None,
 ) -> Server:
-    """Un serveur prêt à écouter, dont l'arrêt laisse `grace` secondes à ce qui s'écrit. Voir `Server`."""
+    """Un serveur prêt à écouter, dont l'arrêt laisse `grace` secondes à ce qui s'écrit. Voir `Server`.
+
+    `keep_alive` : les secondes qu'une connexion attend sa demande suivante.
+    """
     config = uvicorn.Config(
         app,
         http=Patient,
@@ -145,6 +149,7 @@ def build(
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=math.ceil(grace) + 2,
     )
     return Server(config, worker, grace, ready, stopping)

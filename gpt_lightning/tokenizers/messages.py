@@ -15,6 +15,7 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": 
 MARKS = ("weight", "train")  # ce qui dit d'apprendre un message, ou non
 # ce qu'un message peut avoir de plus, et que le gabarit n'écrit pas
 UNWRITTEN = frozenset({"name", "id", "type", "reasoning_content", *MARKS})
+FLAGS = ("partial", "prefix")  # à false, ils ne demandent rien
 
 
 class Message(NamedTuple):
@@ -172,7 +173,11 @@ def clean(text: str) -> str:
 
 def unread_keys(values: Mapping[str, object], readable: Collection[str]) -> list[str]:
     """Les clés de `values` qui disent quelque chose, et ne sont pas `readable`."""
-    return [str(key) for key, value in values.items() if key not in readable and not is_empty(value)]
+    return [
+        str(key)
+        for key, value in values.items()
+        if key not in readable and not is_empty(value) and not (key in FLAGS and value is False)
+    ]
 
 
 def is_empty(value: object) -> bool:

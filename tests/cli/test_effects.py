@@ -36,6 +36,7 @@ INEFFECTIVE = [
     ),
     ("train", ["trainer.fast_dev_run=true", "trainer.max_steps=3"], "nombre de pas"),
     ("generate", ["decoding=greedy", "decoding.top_k=5"], "temperature=0"),
+    ("generate", ["decoding.temperature=1e-8", "decoding.top_k=5"], "temperature=0"),
     ("generate", ["decoding=nucleus", "decoding.length_penalty=2"], "decoding=beam"),
     ("generate", ["batch_size=4"], "prompts_file="),
     ("generate", ["stream=false", "interactive=true"], "au fur et à mesure"),

@@ -180,8 +180,8 @@ def test_allowed_targets_are_built():
 
 
 def test_errors_inside_a_target_keep_their_sentence():
-    with pytest.raises(ValueError, match="decoding.top_k=0"):
-        build("decoding", {"_target_": "gpt_lightning.decoding.Strategy", "top_k": 0})
+    with pytest.raises(ValueError, match="decoding.top_k=-2"):
+        build("decoding", {"_target_": "gpt_lightning.decoding.Strategy", "top_k": -2})
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,9 @@ def test_a_base_model_continues_the_text():
     [
         ("/regler temperature 0.7", "temperature", 0.7),
         ("/régler top_k=20", "top_k", 20),
+        ("/régler top_k=0", "top_k", None),
+        ("/regler no_repeat_ngram -1", "no_repeat_ngram", None),
+        ("/regler temperature 1e-8", "temperature", 0),
         ("/set seed 3", "seed", 3),
         ("/regler longueur 80", "max_new_tokens", 80),
         ("/systeme Réponds en vers.", "system", "Réponds en vers."),
@@ -119,7 +122,7 @@ def test_a_command_changes_a_setting(line, key, value):
     assert {**vars(found), **vars(found.strategy)}[key] == value
 
 
-@pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -1", "/temperature 3"])
+@pytest.mark.parametrize("line", ["/rien", "/regler", "/regler rien 3", "/regler top_k -2", "/temperature 3"])
 def test_a_command_that_does_not_exist_says_what_does(line):
     with pytest.raises(UserError):
         chat.apply_command(session(), line, session(), lambda name: Strategy())

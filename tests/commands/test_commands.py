@@ -84,6 +84,17 @@ def test_generating_writes_the_text_only_and_leaves_nothing(finished_run, comman
     assert sorted(cwd.rglob("*")) == before
 
 
+def test_generating_with_what_is_off_elsewhere_is_off(finished_run, command):
+    cwd, _, _ = finished_run
+    off = ("decoding=temperature", "decoding.no_repeat_ngram=0", "decoding.lookup_ngram=-1")
+    runs = [
+        command("generate.py", "prompt=Le chat", "max_new_tokens=8", *typed, cwd=cwd)
+        for typed in (("decoding=greedy",), (*off, "decoding.temperature=1e-8"))
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[1].stderr
+    assert runs[0].stdout == runs[1].stdout
+
+
 def test_generating_reads_a_pipe_and_writes_several_samples(finished_run, command):
     cwd, _, _ = finished_run
     typed = ("num_samples=2", "max_new_tokens=5", "seed=1", "decoding=typical", "logprobs=true", "dtype=bf16")

@@ -93,7 +93,8 @@ def test_nan_is_said():
         {"temperature": -1},
         {"temperature": "chaud"},
         {"temperature": None},
-        {"top_k": 0},
+        {"top_k": -2},
+        {"top_k": False},
         {"top_k": 2.5},
         {"top_p": 1.1},
         {"top_p": float("nan")},
@@ -101,7 +102,8 @@ def test_nan_is_said():
         {"typical_p": -0.1},
         {"repetition_penalty": 0},
         {"repetition_penalty": None},
-        {"no_repeat_ngram": 0},
+        {"no_repeat_ngram": -2},
+        {"lookup_ngram": -2, "temperature": 0},
         {"num_beams": 0},
         {"num_beams": 2, "temperature": 0.5},
         {"length_penalty": "longue"},
@@ -112,6 +114,21 @@ def test_nan_is_said():
 def test_impossible_values_are_refused_by_name(values):
     with pytest.raises(ValueError, match=f"decoding.{next(iter(values))}"):
         Strategy(**values)
+
+
+@pytest.mark.parametrize("name", ["top_k", "no_repeat_ngram", "lookup_ngram"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_of_nothing_is_off(name, count):
+    assert Strategy(temperature=0, **{name: count}) == Strategy(temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.0, 1e-8, 1e-300, 5e-324])
+def test_a_temperature_of_almost_nothing_is_greedy(temperature):
+    assert (
+        Strategy(temperature=temperature) == Strategy(temperature=0)
+        and Strategy(temperature=temperature).greedy
+    )
+    assert Strategy(temperature=temperature, num_beams=2, lookup_ngram=0).num_beams == 2
 
 
 def test_filters_come_in_the_order_of_the_fields():

@@ -101,11 +101,12 @@ class Live:
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64))
         self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
         self.grace = limits.pop("grace", 2.0)
+        options = {name: limits.pop(name) for name in ("keep_alive",) if name in limits}
         rules = guard.access_rules(
             "127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits
         )
         self.sock = server.listen("127.0.0.1", 0)
-        self.server = server.build(self.service.app(rules), self.worker, grace=self.grace)
+        self.server = server.build(self.service.app(rules), self.worker, grace=self.grace, **options)
         self.port = self.sock.getsockname()[1]
         self.url = server.address_of(self.sock)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve(sockets=[self.sock])))

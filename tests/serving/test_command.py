@@ -5,12 +5,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from gpt_lightning.commands.serve import api_key
 from tests.conftest import ROOT, hearing_signals
 from tests.resilience.faults import Zygote
 
@@ -156,6 +158,13 @@ def test_a_key_may_come_from_the_environment_or_a_file(finished_run, cache, tmp_
         (["hosts=moi.fr"], "hosts=moi.fr"),
         (["cors=5"], "cors=5"),
         (["cors=['*']"], "cors=*"),
+        (["cors=[https://exemple.fr/page]"], "cors=[https://exemple.fr]"),
+        (["cors=exemple.fr"], "cors=[exemple.fr]"),
+        (["cors=[localhost:3000]"], "cors=[https://localhost:3000]"),
+        (["hosts=[*]"], "hosts=[machine.local]"),
+        (["hosts=[a/b]"], "hosts=a/b"),
+        (["keep_alive=-1"], "keep_alive=-1"),
+        (["behind_proxy=oui"], "behind_proxy=oui"),
         (["name="], "name="),
         (["dtype=fp8"], "dtype=fp8"),
         (["ckpt_path=absent"], "absent"),
@@ -168,6 +177,37 @@ def test_a_mistake_gets_one_sentence(typed, words, start, finished_run):
     done = start("commands.serve", *typed, cwd=cwd)
     assert done["rc"] == 1 and words in done["said"].strip().splitlines()[-1], done["said"]
     assert "Traceback" not in done["said"]
+
+
+MARKS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
+
+
+@pytest.mark.parametrize("encoding", MARKS)
+def test_a_key_file_may_have_a_byte_order_mark(encoding, tmp_path, monkeypatch):
+    path = tmp_path / "clé.txt"
+    path.write_bytes(MARKS[encoding] + "sk-fichier\r\n".encode(encoding))
+    assert api_key({"api_key_file": str(path), "api_key": None}) == "sk-fichier"
+    monkeypatch.setenv("GPT_LIGHTNING_API_KEY", "\ufeffsk-environnement ")
+    assert api_key({"api_key_file": None, "api_key": None}) == "sk-environnement"
+
+
+@pytest.mark.slow
+def test_what_a_proxy_needs(finished_run, cache):
+    cwd, *_ = finished_run
+    typed = ["hosts=[Machine:8765]", "cors=[https://exemple.fr/]", "behind_proxy=true", "keep_alive=0"]
+    body = {"prompt": "Le chat", "max_tokens": 1, "temperature": 1e-8, "top_k": -1, "no_repeat_ngram": 0}
+    with Served(cwd, *typed, cache=cache) as one:
+        for origin, status in (
+            ("https://exemple.fr", 200),
+            ("https://machine", 200),
+            ("http://machine", 403),
+        ):
+            headers = {"Host": "machine", "Origin": origin, "X-Forwarded-Proto": "https"}
+            assert one.ask("/v1/completions/", body, **headers)[0] == status
+        with socket.create_connection(("127.0.0.1", one.port), timeout=60) as line:
+            line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while line.recv(65536):  # jusqu'à ce qu'il ferme
+                pass
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """La porte : rien d'ailleurs n'entre, rien de malformé ne casse, rien de lent ne retient le serveur."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import tokenizers
-from gpt_lightning.serving import guard, server
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.errors import UserError
+from gpt_lightning.serving import addresses, guard, replies, server
 from gpt_lightning.serving.openai.fields import Refused, parse
 from tests.serving.live import Live
 
@@ -39,6 +42,10 @@ def live():
         ({"Content-Type": "text/plain"}, 415, None),
         ({"Content-Type": "application/x-www-form-urlencoded"}, 415, None),
         ({"Content-Type": "application/json; charset=utf-8"}, 200, None),
+        ({"Content-Encoding": "identity"}, 200, None),
+        ({"Content-Encoding": "gzip"}, 415, None),
+        ({"Content-Encoding": "identity, br"}, 415, None),
+        ({"Host": "localhost.:8000"}, 200, None),
     ],
     ids=str,
 )
@@ -69,6 +76,167 @@ def test_a_page_that_is_named_may_ask():
         assert status == 200 and live.headers["access-control-allow-origin"] == page
         status, _ = live.ask("/v1/completions", {"prompt": "a"}, headers={"Origin": "https://autre.fr"})
         assert status == 403
+
+
+def test_a_page_that_is_named_may_ask_from_the_internet():
+    """Chrome demande d'abord si une page d'Internet peut écrire à un serveur du réseau privé."""
+    page, asks = "https://exemple.fr", {"Access-Control-Request-Method": "POST"}
+    asks["Access-Control-Request-Private-Network"] = "true"
+    with Live(tokenizers.ByteTokenizer(), origins=(f"{page}/",)) as live:
+        assert live.ask("/v1/completions", method="OPTIONS", headers={"Origin": page, **asks})[0] == 200
+        assert live.headers["access-control-allow-private-network"] == "true"
+        status, _ = live.ask(
+            "/v1/completions", method="OPTIONS", headers={"Origin": "https://autre.fr", **asks}
+        )
+        assert status == 400 and "access-control-allow-origin" not in live.headers
+
+
+def test_a_compressed_body_is_told_which_header_to_drop(live):
+    _, answer = live.ask("/v1/completions", b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    assert "Content-Encoding: gzip" in answer["error"]["message"]
+    assert live.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("slashes", ["/{}/", "/{}//", "//{}"])
+def test_a_slash_too_many_is_no_other_route_and_no_redirection(slashes, live):
+    for route in ("health", "metrics", "v1/models", "v1/models/gpt_lightning", "api/model", "page/app.js"):
+        assert live.ask(slashes.format(route), method="GET") == live.ask(f"/{route}", method="GET") or (
+            route == "metrics"
+        )
+    for route in ("v1/completions", "api/tokens"):
+        body = {"prompt": "a", "max_tokens": 1} if route.startswith("v1") else {"text": "a"}
+        assert live.ask(slashes.format(route), body)[0] == 200
+    assert 'route="/v1/completions",status="200"' in live.ask("/metrics/", method="GET")[1]
+
+
+def test_a_slash_too_many_opens_no_door():
+    with Live(tokenizers.ByteTokenizer(), key=KEY) as live:
+        assert live.ask("/health/", method="GET")[0] == 200
+        for path in ("/v1/models/", "//v1/models", "/metrics/", "/health/../metrics", "/page/../metrics"):
+            assert live.ask(path, method="GET")[0] in (401, 404), path
+
+
+def test_a_body_may_have_a_byte_order_mark(live):
+    assert live.ask("/v1/completions", b'\xef\xbb\xbf{"prompt": "a", "max_tokens": 1}')[0] == 200
+
+
+@pytest.mark.parametrize(
+    "said, origin, status",
+    [
+        ({}, "http", 200),
+        ({}, "https", 200),
+        ({"X-Forwarded-Proto": "https"}, "https", 200),
+        ({"X-Forwarded-Proto": "https"}, "http", 403),
+        ({"X-Forwarded-Proto": "HTTPS, http"}, "https", 200),
+        ({"X-Forwarded-Proto": "http"}, "https", 403),
+        ({"X-Forwarded-Proto": "autre"}, "https", 200),
+    ],
+    ids=str,
+)
+def test_a_proxy_says_the_scheme(said, origin, status, live, proxied):
+    headers = {"Host": "machine:8443", "Origin": f"{origin}://machine:8443", **said}
+    body = {"prompt": "a", "max_tokens": 1}
+    assert proxied.ask("/v1/completions", body, headers=headers)[0] == status
+    headers |= {"Host": "localhost:1", "Origin": f"{origin}://localhost:1"}
+    assert live.ask("/v1/completions", body, headers=headers)[0] == 200  # sans behind_proxy, il n'est pas cru
+
+
+@pytest.fixture(scope="module")
+def proxied():
+    with Live(tokenizers.ByteTokenizer(), hosts=["machine:8443"], behind_proxy=True) as one:
+        yield one
+
+
+def test_a_connection_waits_as_long_as_told(live):
+    assert live.server.config.timeout_keep_alive == 75 == compose("serve")["keep_alive"]
+    with Live(tokenizers.ByteTokenizer(), keep_alive=0) as hurried:
+        answer = hurried.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")  # lue jusqu'à ce qu'il ferme
+        assert answer.endswith(b'{"status":"ok"}')
+
+
+LINE_ENDS = [char for char in map(chr, range(0x110000)) if len(f"a{char}b".splitlines()) > 1]
+
+
+def test_an_event_is_one_line_for_every_reader():
+    text = "a".join(LINE_ENDS)
+    for line in (replies.event({"text": text, text: 1}),):
+        first, blank = line.splitlines()
+        assert blank == "" and json.loads(first.removeprefix("data: ")) == {"text": text, text: 1}
+    assert "é" in replies.event({"text": "é"})
+
+
+HOSTS = {
+    "machine:8765": "machine",
+    "Machine.Local": "machine.local",
+    "machine.local.": "machine.local",
+    " machine ": "machine",
+    "http://machine:8765/": "machine",
+    "192.168.1.2:80": "192.168.1.2",
+    "[FE80::0:1]:8000": "fe80::1",
+    "fe80::1": "fe80::1",
+    "été.fr": "xn--t-9fab.fr",
+    "ma_machine": "ma_machine",
+}
+ORIGINS = {
+    "https://exemple.fr/": "https://exemple.fr",
+    "HTTPS://Exemple.FR": "https://exemple.fr",
+    "https://exemple.fr:443": "https://exemple.fr",
+    "http://exemple.fr:80/": "http://exemple.fr",
+    "http://exemple.fr:443": "http://exemple.fr:443",
+    "http://localhost:3000/": "http://localhost:3000",
+    " http://[::1]:3000 ": "http://[::1]:3000",
+    "https://été.fr": "https://xn--t-9fab.fr",
+}
+
+
+def test_hosts_and_origins_are_read_as_a_browser_sends_them():
+    for typed, sent in HOSTS.items():
+        assert addresses.read_host(typed) == sent == addresses.read_host(sent)
+        assert guard.access_rules("127.0.0.1", [typed], ()).hosts[-1] == sent
+        assert addresses.hostname(f"[{sent}]:1" if ":" in sent else f"{sent}:1") == sent
+    for typed, sent in ORIGINS.items():
+        assert addresses.read_origin(typed) == sent == addresses.read_origin(sent)
+
+
+@pytest.mark.parametrize(
+    "read, typed, words",
+    [
+        (addresses.read_host, "*", r"hosts=\*.*hosts=\[machine.local\].*sans hosts="),
+        (addresses.read_host, "*.exemple.fr", "sans hosts="),
+        (addresses.read_host, "", "hosts=\\[machine.local"),
+        (addresses.read_host, "192.168.1.0/24", "hosts=\\[machine.local"),
+        (addresses.read_host, "a b", "hosts=\\[machine.local"),
+        (addresses.read_host, "machine:port", "hosts=\\[machine.local"),
+        (addresses.read_host, "moi@machine", "hosts=\\[machine.local"),
+        (addresses.read_origin, "exemple.fr", r"cors=\[https://exemple.fr\]"),
+        (addresses.read_origin, "localhost:3000", r"cors=\[https://localhost:3000\]"),
+        (addresses.read_origin, "http://exemple.fr/page", r"cors=\[http://exemple.fr\]"),
+        (addresses.read_origin, "https://Autre.fr/?q=1", r"cors=\[https://autre.fr\]"),
+        (addresses.read_origin, "https://*.exemple.fr", r"cors=\[https://exemple.fr\]"),
+        (addresses.read_origin, "*", r"cors=\[https://exemple.fr\]"),
+        (addresses.read_origin, "null", r"cors=\[https://"),
+        (addresses.read_origin, "file:///page.html", r"cors=\[https://exemple.fr\]"),
+        (addresses.read_origin, "https://", r"cors=\[https://exemple.fr\]"),
+        (addresses.read_origin, "http://a:99999", r"cors=\[https://exemple.fr\]"),
+    ],
+)
+def test_what_no_browser_sends_is_refused_with_what_to_type(read, typed, words):
+    with pytest.raises(UserError, match=words) as seen:
+        read(typed)
+    assert "\n" not in str(seen.value)
+    for advised in re.findall(r"(?:cors|hosts)=\[(.*?)\]", str(seen.value)):
+        assert read(advised) == advised
+
+
+@given(st.text(max_size=12) | st.text("ab.:/[]@*-%1é ", max_size=12))
+def test_any_text_is_an_address_or_a_refusal(text):
+    for read in (addresses.read_host, addresses.read_origin):
+        try:
+            sent = read(text)
+        except UserError as error:
+            assert str(error)
+            continue
+        assert read(sent) == sent and "*" not in sent
 
 
 def test_a_key_closes_everything_but_the_door_bell():

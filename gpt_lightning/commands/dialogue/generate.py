@@ -38,6 +38,9 @@ def apply_command(
         value = yaml.safe_load(argument)
     except yaml.YAMLError:
         value = argument
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # 1e-8 n'est pas un nombre de YAML
+            value = float(value)
     if command == "seed":
         return replace(session, seed=None if value is None else whole("/seed", value, 0))
     if command == "longueur":

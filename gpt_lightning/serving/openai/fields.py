@@ -4,16 +4,20 @@ Les champs sont ceux de la documentation de l'API d'OpenAI ; ceux que ce serveur
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from gpt_lightning.decoding import Strategy
 from gpt_lightning.errors import UserError, choice, number, whole
+from gpt_lightning.serving.openai.neutral import NEUTRAL, asks_nothing, is_same
 from gpt_lightning.typing import JsonObject
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")  # ceux d'OpenAI
 OURS = ("top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram")  # les nôtres
 STOPS, DEEPEST = 4, 32  # textes d'arrêt ; listes dans des listes
+CHOICES = 128  # complétions d'une demande, toutes ensemble
+LONGEST = 1 << 20  # jetons à écrire : plus qu'aucun contexte
 
 
 class Refused(Exception):
@@ -46,7 +50,7 @@ class Field(NamedTuple):
 def parse(body: bytes) -> JsonObject:
     """L'objet JSON d'un corps. Refused si ce n'en est pas un : UTF-8, JSON, nombres finis, profondeur raisonnable."""
     try:
-        content = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise Refused("Le corps de la demande n'est pas de l'UTF-8.") from None
     except RecursionError:
@@ -55,55 +59,49 @@ def parse(body: bytes) -> JsonObject:
         raise Refused(f"Le corps de la demande n'est pas du JSON : {str(error)[:120]}.") from None
     if not isinstance(content, dict):
         raise Refused("Le corps de la demande doit être un objet JSON : {...}.")
-    _check_text(content)
+    for name, value in content.items():
+        field = name.encode("utf-8", "replace").decode()[:60]
+        try:
+            _check_value([name, value])
+        except UserError as error:
+            raise Refused(f"{field} : {error}", param=field, code="invalid_value") from None
     return content
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} n'est pas un nombre de JSON")
-
-
-def _check_text(value: object, depth: int = 0) -> None:
-    """Refused si un texte contient une moitié de caractère, ou si les listes sont trop profondes."""
+def _check_value(value: object, depth: int = 0) -> None:
+    """UserError sur une moitié de caractère, un nombre qui n'est pas de JSON, ou des listes trop profondes."""
     if depth > DEEPEST:
-        raise Refused("Le corps de la demande a trop de listes l'une dans l'autre.")
+        raise UserError("trop de listes l'une dans l'autre.")
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise Refused(
-                "Un texte de la demande contient une moitié de caractère (\\ud800 à \\udfff)."
-            ) from None
+            raise UserError("une moitié de caractère (\\ud800 à \\udfff) n'est pas du texte.") from None
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{value} n'est pas un nombre de JSON.")
     elif isinstance(value, dict):
         for key, child in value.items():
-            _check_text(key, depth)
-            _check_text(child, depth + 1)
+            _check_value(key, depth)
+            _check_value(child, depth + 1)
     elif isinstance(value, list):
         for child in value:
             if not isinstance(child, int):
-                _check_text(child, depth + 1)
+                _check_value(child, depth + 1)
 
 
-def read(
-    body: Mapping[str, object], fields: Mapping[str, Field], ignored: Mapping[str, tuple[object, ...]]
-) -> JsonObject:
+def read(body: Mapping[str, object], fields: Mapping[str, Field]) -> JsonObject:
     """La valeur de chaque champ de `fields`. Refused, qui nomme le champ, pour tout ce qui n'a pas de sens ici.
 
-    `ignored` : les champs du protocole que ce serveur ne fait pas, et les valeurs qui reviennent à ne rien demander.
+    Tout autre champ est refusé, sauf si sa valeur ne demande rien (`neutral.py`).
     """
     for name, value in body.items():
-        if name in fields or value is None:
+        if name in fields or asks_nothing(name, value):
             continue
-        if name not in ignored:
+        if name not in NEUTRAL:
             raise Refused(
                 f"Le champ {name[:60]} n'existe pas ici.", param=name[:60], code="unknown_parameter"
             )
-        if not any(value == nothing and type(value) is type(nothing) for nothing in ignored[name]):
-            raise Refused(
-                f"Le champ {name} n'est pas pris en charge : retirez-le.",
-                param=name,
-                code="unsupported_parameter",
-            )
+        raise unsupported_field(name)
     values = {}
     for name, field in fields.items():
         value = body.get(name)
@@ -114,9 +112,21 @@ def read(
     return values
 
 
+def unsupported_field(name: str) -> Refused:
+    """Le refus d'un champ que ce serveur ne fait pas, et dont la valeur demande quelque chose."""
+    return Refused(
+        f"Le champ {name} n'est pas pris en charge : retirez-le.", param=name, code="unsupported_parameter"
+    )
+
+
 def integer(least: int, most: int) -> Callable[[str, object], int]:
     """Un entier de [least, most]."""
     return lambda name, value: whole(name, value, least, most)
+
+
+def length(least: int) -> Callable[[str, object], int]:
+    """Un nombre de jetons à écrire ; -1 : jusqu'au bout du contexte."""
+    return lambda name, value: LONGEST if is_same(value, -1) else whole(name, value, least, LONGEST)
 
 
 def real(least: float, most: float) -> Callable[[str, object], float]:
@@ -137,17 +147,11 @@ def text(name: str, value: object) -> str:
 
 
 def stops(name: str, value: object) -> tuple[str, ...]:
-    """Un texte d'arrêt, ou une liste de quatre au plus."""
-    listed = [value] if isinstance(value, str) else value
-    if (
-        not isinstance(listed, list)
-        or len(listed) > STOPS
-        or not all(isinstance(stop, str) and stop for stop in listed)
-    ):
-        raise UserError(
-            f"{name} : il faut un texte, ou une liste de {STOPS} textes au plus, dont aucun n'est vide."
-        )
-    return tuple(listed)
+    """Un texte d'arrêt, ou une liste de quatre au plus ; un texte vide n'arrête rien."""
+    listed = value if isinstance(value, list) else [value]
+    if not all(isinstance(stop, str) for stop in listed) or len(texts := [*filter(None, listed)]) > STOPS:
+        raise UserError(f"{name} : il faut un texte, ou une liste de {STOPS} textes au plus.")
+    return tuple(texts)
 
 
 def any_value(name: str, value: object) -> object:
@@ -157,17 +161,21 @@ def any_value(name: str, value: object) -> object:
 
 def stream_options(name: str, value: object) -> bool:
     """Vrai s'il faut finir par le compte des jetons."""
-    if not isinstance(value, dict) or set(value) - {"include_usage", "include_obfuscation"}:
+    readable = ("include_usage", "include_obfuscation")
+    if not isinstance(value, dict) or any(
+        key not in readable and option not in (None, False) for key, option in value.items()
+    ):
         raise UserError(f'{name} : il faut un objet, dont "include_usage" est la seule clé.')
-    for key, option in value.items():
-        if option is not None:
-            boolean(f"{name}.{key}", option)
+    for key in readable:
+        if value.get(key) is not None:
+            boolean(f"{name}.{key}", value[key])
     return bool(value.get("include_usage"))
 
 
-def seed(name: str, value: object) -> int:
-    """Un entier de 64 bits ; un négatif en devient un autre, qui ne l'est pas."""
-    return whole(name, value, -(2**63), 2**63 - 1) % 2**63
+def seed(name: str, value: object) -> int | None:
+    """Un entier de 64 bits, -1 pour n'en pas donner ; un autre négatif en devient un qui ne l'est pas."""
+    given = whole(name, value, -(2**63), 2**63 - 1)
+    return None if given == -1 else given % 2**63
 
 
 COMMON = {
@@ -181,13 +189,8 @@ COMMON = {
     "stop": Field(stops, ()),
     "stream": Field(boolean, False),
     "stream_options": Field(stream_options, False),
+    "best_of": Field(integer(1, CHOICES)),
     "user": Field(text),  # un nom pour les journaux de qui appelle : il n'en reste rien ici
-}
-# dans le protocole, et sans objet pour un petit modèle de texte : ce qui revient à ne rien demander
-ACCEPTED_AND_IGNORED: dict[str, tuple[object, ...]] = {
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "store": (False,),
 }
 
 
@@ -200,5 +203,5 @@ def strategy(values: JsonObject) -> Strategy:
         return Strategy(**given)
     except UserError as error:
         sentence = str(error).replace("decoding.", "")
-        param = next((name for name in OURS if sentence.startswith(name)), None)
+        param = next((name for name in given if sentence.startswith(f"{name}=")), None)
         raise Refused(sentence, param=param, code="invalid_value") from None

@@ -14,47 +14,40 @@ from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.serving.choice import Choice
 from gpt_lightning.serving.openai.fields import (
-    ACCEPTED_AND_IGNORED,
+    CHOICES,
     COMMON,
+    LONGEST,
     Field,
     Refused,
     any_value,
     boolean,
     integer,
+    length,
     read,
     strategy,
+    unsupported_field,
 )
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.messages import read_messages, unfinished_answer
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.typing import JsonObject
 
-CHOICES = 128  # complétions d'une demande, toutes ensemble
 COMPLETION = COMMON | {
     "prompt": Field(any_value),
-    "max_tokens": Field(integer(0, 1 << 20), 16),
+    "max_tokens": Field(length(0), 16),
     "n": Field(integer(1, CHOICES), 1),
     "echo": Field(boolean, False),
-    "logprobs": Field(integer(0, 5)),
+    "logprobs": Field(lambda name, value: None if value is False else whole(name, value, 0, 5)),
 }
-COMPLETION_IGNORED = ACCEPTED_AND_IGNORED | {"best_of": (1,), "suffix": ("",)}
 CHAT = COMMON | {
     "messages": Field(any_value),
-    "max_tokens": Field(integer(1, 1 << 20)),
-    "max_completion_tokens": Field(integer(1, 1 << 20)),
+    "max_tokens": Field(length(1)),
+    "max_completion_tokens": Field(length(1)),
     "n": Field(integer(1, CHOICES), 1),
     "logprobs": Field(boolean, False),
     "top_logprobs": Field(integer(0, 20)),
-}
-CHAT_IGNORED = ACCEPTED_AND_IGNORED | {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-    "service_tier": ("auto", "default"),
+    "continue_final_message": Field(boolean),
+    "add_generation_prompt": Field(boolean),
 }
 
 
@@ -107,7 +100,7 @@ class Request:
 
 def completion(body: JsonObject, model: ServedModel) -> Request:
     """Lit une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
-    values = read(body, COMPLETION, COMPLETION_IGNORED)
+    values = read(body, COMPLETION)
     check_model(values["model"], model)
     prompts = _prompts(values["prompt"], values["n"], model)
     texts = [text for text, _ in prompts]
@@ -119,7 +112,7 @@ def completion(body: JsonObject, model: ServedModel) -> Request:
 
 def chat(body: JsonObject, model: ServedModel) -> Request:
     """Lit une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
-    values = read(body, CHAT, CHAT_IGNORED)
+    values = read(body, CHAT)
     check_model(values["model"], model)
     if model.template is None:
         raise Refused(
@@ -128,22 +121,36 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
             param="messages",
             code="not_a_chat_model",
         )
-    if values["top_logprobs"] is not None and not values["logprobs"]:
+    if values["top_logprobs"] and not values["logprobs"]:
         raise Refused("top_logprobs demande logprobs=true.", param="top_logprobs")
-    if values["max_tokens"] is not None and values["max_completion_tokens"] is not None:
+    lengths = {values["max_tokens"], values["max_completion_tokens"]} - {None, LONGEST}
+    if len(lengths) > 1:
         raise Refused(
             "max_tokens est l'ancien nom de max_completion_tokens : donnez l'un des deux.", param="max_tokens"
         )
-    values["max_tokens"] = values["max_completion_tokens"] or values["max_tokens"] or model.context
+    values["max_tokens"] = min(lengths, default=model.context)
     values["stop"] = (*values["stop"], *model.template.stop)
     try:
         messages = read_messages(values["messages"])
         ids = model.template.opening(messages)
     except UserError as error:
         raise Refused(str(error), param="messages") from None
-    decode = continuation_decoder(model.tokenizer, unfinished_answer(messages), ids)
+    begun = unfinished_answer(messages)
+    _check_ending(values, bool(begun))
+    decode = continuation_decoder(model.tokenizer, begun, ids)
     top = (values["top_logprobs"] or 0) if values["logprobs"] else None
     return _request(values, model, [ids], [decode], top=top, is_chat=True)
+
+
+def _check_ending(values: JsonObject, begun: bool) -> None:
+    """Refused si la demande dit autre chose de la dernière réponse que ce que le gabarit en fait : la continuer."""
+    for name, meant in (("continue_final_message", begun), ("add_generation_prompt", not begun)):
+        if values[name] not in (None, meant):
+            raise Refused(
+                f"{name} : une conversation qui finit par un message de l'assistant est continuée, et toute autre "
+                "reçoit une réponse ; retirez ce champ.",
+                param=name,
+            )
 
 
 def _request(
@@ -159,6 +166,8 @@ def _request(
     n, most = values["n"], values["max_tokens"]
     if n > model.rows:
         raise Refused(f"n={n} : ce serveur écrit {model.rows} complétions ensemble, au plus.", param="n")
+    if values["best_of"] not in (None, 1, n):
+        raise unsupported_field("best_of")
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
     options = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
@@ -198,7 +207,7 @@ def refuse_too_long(model: ServedModel, ids: Sequence[int], most: int, param: st
 
 def check_model(name: str | None, model: ServedModel) -> None:
     """Refused (404) si ce n'est pas le nom du modèle servi ; aucun nom est le sien."""
-    if name not in (None, model.name):
+    if name and name != model.name:
         raise Refused(
             f"Le modèle {name[:60]} n'est pas ici : ce serveur a {model.name}.",
             status=404,
