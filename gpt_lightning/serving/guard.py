@@ -45,6 +45,7 @@ class Guard:
             return
         if scope["type"] != "http":
             return
+        scope["path"] = "/" + scope["path"].lstrip("/")  # « //page/ », d'un proxy qui ôte « /gpt » et non « /gpt/ »
         try:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
@@ -68,7 +69,8 @@ class Guard:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in rules.origins and not _same_place(origin, hosts[0]):
+        same = _same_place(origin or "", hosts[0]) or headers.get("sec-fetch-site") == "same-origin"
+        if origin is not None and origin not in rules.origins and not same:
             raise Refused(
                 "Une page d'ailleurs ne peut pas écrire à ce serveur (python -m gpt_lightning serve cors=[...]).",
                 status=403,
@@ -157,6 +159,7 @@ def hostname(host: str) -> str:
 
 
 def _same_place(origin: str, host: str) -> bool:
+    """Vrai si cette page vient de ce serveur. Derrière un proxy qui change Host, seul Sec-Fetch-Site le sait."""
     return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
 
 
