@@ -15,7 +15,19 @@ from gpt_lightning.typing import Settings
 
 OPEN = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
 # ils prennent le terminal, ou n'exécutent pas la page
-TEXT = {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "browsh", "carbonyl", "chawan", "cha", "edbrowse"}
+TEXT = {
+    "www-browser",
+    "w3m",
+    "lynx",
+    "links",
+    "links2",
+    "elinks",
+    "browsh",
+    "carbonyl",
+    "chawan",
+    "cha",
+    "edbrowse",
+}
 
 
 def play(settings: Settings) -> None:

@@ -45,7 +45,9 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        scope["path"] = "/" + scope["path"].lstrip("/")  # « //page/ », d'un proxy qui ôte « /gpt » et non « /gpt/ »
+        scope["path"] = "/" + scope["path"].lstrip(
+            "/"
+        )  # « //page/ », d'un proxy qui ôte « /gpt » et non « /gpt/ »
         try:
             headers = Headers(scope=scope)
             self._judge(scope, headers)

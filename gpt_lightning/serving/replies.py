@@ -35,8 +35,8 @@ def stream_response(events: AsyncIterator[str]) -> Response:
 def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
     """Une route qui répond toujours ces octets-là. Le script qu'une page porte en elle est permis par son empreinte."""
     inside = re.findall(rb"<script>(.*?)</script>", content, re.DOTALL)
-    hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in inside]
-    scripts = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in inside]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
     policy = {"Content-Security-Policy": POLICY.format(scripts=scripts)}
 
     async def serve_file(request: HTTPRequest) -> Response:

@@ -1,4 +1,4 @@
-"""La page dans ce qui l'entoure : sous le préfixe d'un proxy, et dans un navigateur qui refuse ce qu'il peut refuser."""
+"""La page dans ce qui l'entoure : le préfixe d'un proxy, un navigateur qui refuse ce qu'il peut refuser."""
 
 import re
 
@@ -8,7 +8,7 @@ from gpt_lightning import tokenizers
 from gpt_lightning.serving import playground
 from tests.serving.live import Live, tiny
 from tests.serving.proxy import PREFIX, Proxy
-from tests.serving.test_page import Seen, ask_the_page, browser, tokens, written
+from tests.serving.test_page import CHROMIUM, Seen, ask_the_page, browser, tokens, written
 
 __all__ = ["browser"]  # la fixture
 slow = pytest.mark.slow
@@ -51,7 +51,9 @@ def walk(page) -> None:
         pytest.param("/", {}, marks=slow),  # JupyterHub, code-server
         pytest.param("", {}, marks=slow),
         pytest.param("", {"redirects": False}, marks=slow),  # Traefik, Caddy : rien ne remet la barre finale
-        pytest.param("", {"redirects": False, "doubled": True}, marks=slow),  # location /gpt { proxy_pass .../; }
+        pytest.param(
+            "", {"redirects": False, "doubled": True}, marks=slow
+        ),  # location /gpt { proxy_pass .../; }
         pytest.param("#text=Bonjour&view=score", {"redirects": False}, marks=slow),
     ],
     ids=str,
@@ -59,7 +61,9 @@ def walk(page) -> None:
 def test_under_a_prefix_all_that_the_page_asks_is_under_it(path, how, browser, live):
     with Proxy(live.port, **how) as proxy:
         # Chromium devine d'abord des adresses sans connaître celle que la page se donne
-        guessed = [] if path == "/" or proxy.redirects else ["/page/app.js", "/page/style.css", "/page/icon.svg"]
+        guessed = (
+            [] if path == "/" or proxy.redirects else ["/page/app.js", "/page/style.css", "/page/icon.svg"]
+        )
         with Seen(browser, proxy.url + path, allowed="404" if guessed else "rien") as page:
             assert page.locator("#text").input_value() == ("Bonjour" if "Bonjour" in path else "Le chat")
             page.click("#tab-continue")
@@ -73,7 +77,9 @@ def test_under_a_prefix_all_that_the_page_asks_is_under_it(path, how, browser, l
 def test_no_address_of_the_page_starts_at_the_root_of_the_site():
     for path in playground.PAGE.iterdir():
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"""(href|src|action)=["']/|url\(/|["'`]/(api|v1|page|health|metrics)\b""", text), path.name
+        assert not re.search(
+            r"""(href|src|action)=["']/|url\(/|["'`]/(api|v1|page|health|metrics)\b""", text
+        ), path.name
 
 
 def refusing(name: str, on: str = "window") -> str:
@@ -123,7 +129,7 @@ class Refusing:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("refused", ["tout", *(pytest.param(name, marks=slow) for name in REFUSALS)])
-def test_what_a_browser_refuses_takes_nothing_else_away(refused, browser, live):
+def test_what_a_browser_refuses_takes_nothing_else_away(refused, browser):
     """Clé demandée et donnée, langue, thème, lien : tout marche, le temps de la page."""
     with (
         Live(tokenizers.ByteTokenizer(), model=tiny(257), template="texte", key="sk-1") as live,
@@ -151,21 +157,15 @@ def test_a_browser_that_blocks_the_data_of_sites(browser, live, tmp_path):
     (tmp_path / "Default" / "Preferences").write_text(
         '{"profile": {"default_content_setting_values": {"cookies": 2}}}', encoding="utf-8"
     )
-    kind = browser.browser_type
-    path = browser_path()
-    context = kind.launch_persistent_context(tmp_path, executable_path=path, args=["--no-sandbox"], locale="fr-FR")
+    context = browser.browser_type.launch_persistent_context(
+        tmp_path, executable_path=CHROMIUM, args=["--no-sandbox"], locale="fr-FR"
+    )
     page = context.new_page()
     page.goto(live.url)
     page.locator("#model", has_text="gpt_lightning").wait_for()
     assert page.evaluate("() => { try { localStorage; return false; } catch { return true; } }")
     walk(page)
     context.close()
-
-
-def browser_path() -> str | None:
-    from tests.serving.test_page import CHROMIUM
-
-    return CHROMIUM
 
 
 @slow
@@ -225,7 +225,7 @@ def test_what_answers_in_place_of_the_server_is_a_sentence(browser, live):
                 assert "demande sa clé" in status()
                 page.fill("#key-value", "sk-9")
                 page.keyboard.press("Enter")
-                page.locator("#key", state="hidden") if False else page.locator("#key").wait_for(state="hidden")
+                page.locator("#key").wait_for(state="hidden")
                 written(page, length=6)
                 assert len(tokens(page)) == 6
             proxy.port = port
