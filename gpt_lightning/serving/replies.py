@@ -69,7 +69,7 @@ class CountResponses:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
-        self.header = (b"x-server", secrets.token_hex(8).encode())
+        self.header = (b"x-gpt-lightning", secrets.token_hex(8).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -21,6 +21,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, port: int, *, keeps_host: bool = True, redirects: bool = True, doubled: bool = False):
         self.port, self.keeps_host, self.redirects, self.doubled = port, keeps_host, redirects, doubled
         self.outside: list[str] = []
+        self.dropped: tuple[str, ...] = ()  # en-têtes du serveur que le client ne verra pas
         self.answer: bytes | None = None  # donnée à la place du serveur
         super().__init__(("127.0.0.1", 0), Relay)
         self.url = f"http://127.0.0.1:{self.server_port}{PREFIX}"
@@ -71,7 +72,8 @@ class Relay(BaseHTTPRequestHandler):
             answer = connection.getresponse()
             self.send_response(answer.status)
             for key, value in answer.getheaders():
-                if key.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                hop = ("transfer-encoding", "connection", "date", "server")
+                if key.lower() not in (*hop, *self.server.dropped):
                     self.send_header(key, value)
             self.end_headers()
             while part := answer.read1(65536):

@@ -231,12 +231,20 @@ def test_what_answers_in_place_of_the_server_is_a_sentence(browser, live):
             proxy.port = port
 
 
+@slow
+def test_a_proxy_that_drops_the_headers_it_does_not_know_takes_nothing_away(browser, live):
+    with Proxy(live.port) as proxy:
+        proxy.dropped = ("x-gpt-lightning",)
+        with Seen(browser, proxy.url) as page:
+            walk(page)
+
+
 @pytest.mark.browser
 def test_a_stream_that_stops_before_its_end_is_said(browser, live):
     """Un proxy qui ferme proprement ce que le serveur n'a pas fini."""
     with Seen(browser, live.url) as page:
         _, raw = live.ask("/api/continue", {"text": "a", "max_tokens": 3})
-        headers = {"content-type": "text/event-stream", "x-server": live.headers["x-server"]}
+        headers = {"content-type": "text/event-stream", "x-gpt-lightning": live.headers["x-gpt-lightning"]}
         events = [line for line in raw.split("\n\n") if line]
         whole, cut = ": ping\r\n\r\n" + "\r\n\r\n".join(events) + "\r\n\r\n", "\n\n".join(events[:2]) + "\n\n"
         bodies = iter([whole, cut])

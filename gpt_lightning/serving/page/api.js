@@ -31,8 +31,8 @@ async function send(path, body, signal) {
   const method = body === undefined ? "GET" : "POST";
   const answer = await unlessGone(() => fetch(new URL(path, ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
   if (!answer.ok) throw await faultOf(answer);
-  const answering = answer.headers.get("x-server");
-  if (answering === null) throw new Fault(say("not_ours", { n: answer.status }));
+  if (!/json|event-stream/.test(answer.headers.get("content-type"))) throw new Fault(say("not_ours", { n: answer.status }));
+  const answering = answer.headers.get("x-gpt-lightning"); // null partout, si un proxy l'ôte
   if (path === "api/model") server = answering;
   if (server !== answering) {
     onRestart();
