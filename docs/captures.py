@@ -12,7 +12,7 @@ TEXT = "licorne :"
 
 def continued(page: Page) -> None:
     page.fill("#text", TEXT)
-    page.fill("#seed", "3")
+    page.fill("#seed", "20")
     page.click("#write")
     page.locator("#copy:not([disabled])").wait_for()
     page.locator("#written .token").nth(4).click()
@@ -51,6 +51,7 @@ def main() -> None:
             page.locator("#model", has_text="gpt_lightning").wait_for()
             view(page)
             page.mouse.move(0, 0)
+            page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=IMAGES / f"{name}.png")
             context.close()
         browser.close()

@@ -48,9 +48,8 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        scope["path"] = (
-            re.sub("/+", "/", scope["path"]).rstrip("/") or "/"
-        )  # une barre de trop n'est pas une route
+        # une barre de trop n'est pas une route : « //page/ » vient d'un proxy qui ôte « /gpt » et non « /gpt/ »
+        scope["path"] = re.sub("/+", "/", scope["path"]).rstrip("/") or "/"
         try:
             headers = Headers(scope=scope)
             self._judge(scope, headers)
@@ -75,7 +74,8 @@ class Guard:
             )
         origin = headers.get("origin")
         schemes = _schemes(headers) if rules.behind_proxy else SCHEMES
-        if origin is not None and origin not in rules.origins and not _same_place(origin, hosts[0], schemes):
+        same = _same_place(origin or "", hosts[0], schemes) or headers.get("sec-fetch-site") == "same-origin"
+        if origin is not None and origin not in rules.origins and not same:
             raise Refused(
                 "Une page d'ailleurs ne peut pas écrire à ce serveur (python -m gpt_lightning serve cors=[...]).",
                 status=403,
@@ -170,6 +170,7 @@ def _schemes(headers: Headers) -> Sequence[str]:
 
 
 def _same_place(origin: str, host: str, schemes: Sequence[str]) -> bool:
+    """Vrai si cette page vient de ce serveur. Derrière un proxy qui change Host, seul Sec-Fetch-Site le sait."""
     return origin.lower() in [f"{scheme}://{host.lower()}" for scheme in schemes]
 
 

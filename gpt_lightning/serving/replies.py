@@ -1,6 +1,10 @@
 """Donner à toute réponse ses en-têtes, sa forme en flux ou son refus, et la compter."""
 
+import base64
+import hashlib
 import json
+import re
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
@@ -18,14 +22,10 @@ from gpt_lightning.serving.worker import JOB_FAILED, log
 
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-SAFE = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 # ce que certains clients prennent pour une fin de ligne ; JSON échappe déjà \n, \r et les autres
 LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
@@ -49,10 +49,14 @@ def stream_response(events: AsyncIterator[str]) -> Response:
 
 
 def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
-    """Une route qui répond toujours ces octets-là."""
+    """Une route qui répond toujours ces octets-là. Le script qu'une page porte en elle est permis par son empreinte."""
+    inside = re.findall(rb"<script>(.*?)</script>", content, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in inside]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
+    policy = {"Content-Security-Policy": POLICY.format(scripts=scripts)}
 
     async def serve_file(request: HTTPRequest) -> Response:
-        return Response(content, media_type=kind, headers={**SAFE, "Cache-Control": "no-cache"})
+        return Response(content, media_type=kind, headers={**SAFE, **policy, "Cache-Control": "no-cache"})
 
     return serve_file
 
@@ -77,10 +81,11 @@ async def _handle_failure(request: HTTPRequest, error: Exception) -> Response:
 
 
 class CountResponses:
-    """Compte les réponses et leur durée."""
+    """Compte les réponses et leur durée, et dit dans chacune qu'elle vient de ce serveur, depuis ce démarrage."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
+        self.header = (b"x-gpt-lightning", secrets.token_hex(8).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,6 +97,7 @@ class CountResponses:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), self.header]
             await send(message)
 
         try:

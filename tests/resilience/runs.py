@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,9 +160,17 @@ def measures(run: Path) -> dict[int, dict[str, float]]:
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """Ce que TensorBoard montre de cette exécution : (pas, valeur) par mesure."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    events = EventAccumulator(str(run))
-    events.Reload()
+    def began(path: Path) -> float:
+        return next(iter(EventFileLoader(str(path)).Load())).wall_time
+
+    with tempfile.TemporaryDirectory() as ordered:
+        # lus dans l'ordre des noms, ceux d'un processus et d'une seconde ne le seraient pas : « 10 » vient avant « 9 »
+        for rank, path in enumerate(sorted(run.glob("events.out.tfevents.*"), key=began)):
+            (Path(ordered) / f"{rank:06d}.tfevents").symlink_to(path.resolve())
+        events = EventAccumulator(ordered)
+        events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.rpartition("/")[2] not in TIMED]
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.cli.processes import _free_port
-from tests.resilience.runs import Runs, ended, measures, released, same_run, steps_of, until
+from tests.resilience.runs import Runs, curves, ended, measures, released, same_run, steps_of, until
 
 STEPS = "trainer.max_steps=20"
 INTERVAL = 5  # pas entre deux checkpoints, au plus (eval_every)
@@ -218,3 +218,21 @@ def resources(pid: int, run: Path) -> dict[str, int]:
         "files": len(os.listdir(f"/proc/{pid}/fd")),
         "checkpoints": len([path for path in (run / "checkpoints").iterdir() if path.name[0] != "."]),
     }
+
+
+@pytest.mark.parametrize("first, then", [(8, 9), (9, 10), (99, 100)])
+def test_the_curves_of_a_run_resumed_within_a_second_are_in_order(first, then, tmp_path):
+    """Deux fichiers d'un processus et d'une seconde : leurs noms ne diffèrent que par un compteur."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for purge, steps in ((None, (1, 2, 3)), (3, (3, 4))):
+        with SummaryWriter(tmp_path, purge_step=purge) as writer:
+            for step in steps:
+                writer.add_scalar("perte", step if purge else -step, step)
+        (written,) = set(tmp_path.glob("events.out.tfevents.*")) - {tmp_path / named(first)}
+        written.rename(tmp_path / named(then if purge else first))
+    assert curves(tmp_path) == {"perte": [(1, -1.0), (2, -2.0), (3, 3.0), (4, 4.0)]}
+
+
+def named(count: int) -> str:
+    return f"events.out.tfevents.1.vm.2.{count}"

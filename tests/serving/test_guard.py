@@ -39,6 +39,10 @@ def live():
         ({"Origin": "null"}, 403, "origin_not_allowed"),
         ({"Origin": "http://localhost:1", "Host": "localhost:2"}, 403, "origin_not_allowed"),
         ({"Origin": "http://localhost:2", "Host": "localhost:2"}, 200, None),
+        # un proxy a changé Host : le navigateur, lui, sait que la page vient de là où elle écrit
+        ({"Origin": "https://exemple.fr", "Sec-Fetch-Site": "same-origin"}, 200, None),
+        ({"Origin": "https://exemple.fr", "Sec-Fetch-Site": "same-site"}, 403, "origin_not_allowed"),
+        ({"Origin": "http://a.fr", "Sec-Fetch-Site": "same-origin", "Host": "a.fr"}, 403, "host_not_allowed"),
         ({"Content-Type": "text/plain"}, 415, None),
         ({"Content-Type": "application/x-www-form-urlencoded"}, 415, None),
         ({"Content-Type": "application/json; charset=utf-8"}, 200, None),

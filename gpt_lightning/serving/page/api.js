@@ -1,5 +1,8 @@
 // Parler au serveur : une question et sa réponse, ou un flux d'objets. Une faute est une phrase.
 
+import { ROOT, passing } from "./browser.js";
+import { say } from "./words.js";
+
 export class Fault extends Error {
   constructor(sentence, status = 0, code = null) {
     super(sentence);
@@ -8,61 +11,80 @@ export class Fault extends Error {
   }
 }
 
-let key = sessionStorage.getItem("key") ?? "";
+let key = passing.get("key") ?? "";
+let server = null; // celui à qui l'on parle, d'un démarrage à son arrêt
+let onRestart = () => {};
 
 export function useKey(given) {
   key = given;
-  sessionStorage.setItem("key", given);
+  passing.set("key", given);
+}
+
+// `told` est appelée quand un autre serveur, et peut-être un autre modèle, répond à la place du premier.
+export function openServer(told) {
+  onRestart = told;
 }
 
 async function send(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  if (key) headers.Authorization = `Bearer ${key}`;
+  if (/^[!-~]+$/.test(key)) headers.Authorization = `Bearer ${key}`; // fetch refuse les autres, qui n'ouvrent rien
   const method = body === undefined ? "GET" : "POST";
-  let answer;
+  const answer = await unlessGone(() => fetch(new URL(path, ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
+  if (!answer.ok) throw await faultOf(answer);
+  if (!/json|event-stream/.test(answer.headers.get("content-type"))) throw new Fault(say("not_ours", { n: answer.status }));
+  const answering = answer.headers.get("x-gpt-lightning"); // null partout, si un proxy l'ôte
+  if (path === "api/model") server = answering;
+  if (server !== answering) {
+    onRestart();
+    throw new Fault(say("restarted"));
+  }
+  return answer;
+}
+
+// Ce que donne `work` ; une connexion qui rompt est une faute, un arrêt demandé reste ce qu'il est.
+async function unlessGone(work) {
   try {
-    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    return await work();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Fault("", 0); // plus de serveur
+    throw new Fault(say("gone"));
   }
-  if (answer.ok) return answer;
-  let said = { message: String(answer.status), code: null };
-  try {
-    said = (await answer.json()).error;
-  } catch { /* ce n'était pas du JSON */ }
-  throw new Fault(said.message, answer.status, said.code);
+}
+
+async function faultOf(answer) {
+  const said = await answer.json().catch(() => null);
+  if (!said?.error?.message) return new Fault(say("not_ours", { n: answer.status }));
+  const sentence = answer.status === 401 ? say(key ? "wrong_key" : "need_key") : said.error.message;
+  return new Fault(sentence, answer.status, said.error.code);
 }
 
 export async function ask(path, body, signal) {
-  return (await send(path, body, signal)).json();
+  const answer = await send(path, body, signal);
+  return unlessGone(() => answer.json());
 }
 
 // Les objets d'un flux, un par un. Une coupure, ou une erreur dans le flux, est une faute.
 export async function* flow(path, body, signal) {
   const reader = (await send(path, body, signal)).body.getReader();
   const decoder = new TextDecoder();
-  let waiting = "";
+  let [waiting, ended] = ["", false];
   try {
     for (;;) {
-      let read;
-      try {
-        read = await reader.read();
-      } catch (error) {
-        if (error.name === "AbortError") throw error;
-        throw new Fault("", 0);
-      }
+      const read = await unlessGone(() => reader.read());
       waiting += decoder.decode(read.value ?? new Uint8Array(), { stream: !read.done });
-      const lines = waiting.split("\n\n");
+      const lines = waiting.split(/\r?\n/);
       waiting = lines.pop();
       for (const line of lines) {
-        const data = line.replace(/^data: /, "");
+        if (!line.startsWith("data:")) continue; // une ligne vide, ou le commentaire d'un proxy
+        const data = line.slice(5).trim();
         if (data === "[DONE]") return;
         const found = JSON.parse(data);
         if (found.error) throw new Fault(found.error.message, 500);
+        ended ||= Boolean(found.finish_reason);
         yield found;
       }
-      if (read.done) return;
+      if (read.done && ended) return;
+      if (read.done) throw new Fault(say("gone")); // coupé, même proprement
     }
   } finally {
     reader.cancel().catch(() => {});

@@ -1,10 +1,11 @@
 // La page : les onglets, la langue, le thème, l'adresse. Chaque vue est dans son fichier.
 
-import { ask, useKey } from "./api.js";
+import { ask, openServer, useKey } from "./api.js";
 import { openAttention } from "./attention.js";
+import { allowed, lasting } from "./browser.js";
 import { openChat } from "./chat.js";
 import { openContinue } from "./continue.js";
-import { $, arrows, tell, tellFault } from "./dom.js";
+import { $, arrows, copy, tell, tellFault } from "./dom.js";
 import { openNext, redrawSoon } from "./next.js";
 import { openScore } from "./score.js";
 import { asked, openSettings, set } from "./settings.js";
@@ -62,28 +63,31 @@ function magnitude(count) {
   return number(count);
 }
 
-async function meet() {
-  tell(say("loading"));
+// Fait connaissance avec le modèle, et le présente. `quiet` : la ligne d'état dit déjà pourquoi.
+async function meet(quiet = false) {
+  if (!quiet) tell(say("loading"));
   try {
-    model = await ask("/api/model");
+    const answering = await ask("api/model");
+    if (JSON.stringify(answering) !== JSON.stringify(model)) model = answering;
     $("key").hidden = true;
     present();
     $("docs").hidden = !model.docs;
     if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
     openContinue(model);
+    openNext(model);
     openAttention(model);
     openChat(model);
-    tell("");
+    if (!quiet) tell("");
   } catch (error) {
     tellFault(error);
   }
 }
 
 function start() {
-  speak(localStorage.getItem("language") ?? "fr"); // le français d'abord
-  paint(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+  speak(lasting.get("language") ?? "fr"); // le français d'abord
+  const dark = allowed(() => matchMedia("(prefers-color-scheme: dark)").matches, false);
+  paint(lasting.get("theme") ?? (dark ? "dark" : "light"));
   openSettings(redrawSoon);
-  openNext();
   openScore();
   const name = () => {
     const other = spoken() === "fr" ? "en" : "fr";
@@ -93,7 +97,7 @@ function start() {
   name();
   $("language").onclick = () => {
     speak(spoken() === "fr" ? "en" : "fr");
-    localStorage.setItem("language", spoken());
+    lasting.set("language", spoken());
     name();
     openSettings(redrawSoon);
     present();
@@ -101,17 +105,12 @@ function start() {
   };
   $("theme").onclick = () => {
     paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-    localStorage.setItem("theme", document.documentElement.dataset.theme);
+    lasting.set("theme", document.documentElement.dataset.theme);
   };
-  $("share").onclick = async () => {
+  $("share").onclick = () => {
     const address = link();
-    history.replaceState(null, "", address);
-    try {
-      await navigator.clipboard.writeText(address);
-      tell(say("copied"));
-    } catch {
-      tell(say("not_copied", { n: address }));
-    }
+    allowed(() => history.replaceState(null, "", address));
+    copy(address);
   };
   $("key").onsubmit = (event) => {
     event.preventDefault();
@@ -123,6 +122,7 @@ function start() {
     $(`tab-${one}`).onfocus = () => view(one);
   }
   arrows($("tabs"), '[role="tab"]:not([hidden])');
+  openServer(() => meet(true));
   addEventListener("hashchange", follow);
   view("continue");
   follow();

@@ -14,7 +14,7 @@ export function openAttention(model) {
 
 async function look() {
   const text = $("text").value;
-  const found = await ask("/api/attention", { text, layer: Number($("layer").value) });
+  const found = await ask("api/attention", { text, layer: Number($("layer").value) });
   const { heads, length, tokens } = found;
   const weights = floats(found.weights);
   $("seen").replaceChildren(...tokens.map((one, rank) => {
@@ -51,6 +51,7 @@ async function look() {
 
 function paint(canvas, weights, length) {
   const context = canvas.getContext("2d");
+  if (!context) return; // le navigateur refuse de dessiner : les nombres, dessous, disent tout
   const image = context.createImageData(length, length);
   weights.forEach((one, rank) => {
     const ink = Math.sqrt(one); // la racine rend visibles les petits poids

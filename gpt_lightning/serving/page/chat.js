@@ -76,7 +76,7 @@ async function hear(messages, signal, told) {
   let reason = null;
   let written = 0;
   let first = true;
-  for await (const part of flow("/v1/chat/completions", body, signal)) {
+  for await (const part of flow("v1/chat/completions", body, signal)) {
     const [choice] = part.choices;
     if (choice) told(choice.delta.content ?? "", first);
     first = false;

@@ -1,7 +1,7 @@
 // « Continuer » : un texte qui s'écrit jeton par jeton, et ses branches.
 
 import { flow } from "./api.js";
-import { $, arrows, bar, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
+import { $, arrows, bar, copy, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
 import { asked, settings, typed } from "./settings.js";
 import { percent, say } from "./words.js";
 
@@ -15,7 +15,7 @@ export function openContinue(known) {
   $("write").onclick = () => write({ text: $("text").value, kept: [], parent: null });
   $("stop").onclick = () => stopping?.abort();
   $("back").onclick = () => show(here.parent);
-  $("copy").onclick = () => copy(command(here));
+  $("copy").onclick = copyCommand;
   arrows($("written"), ".token");
 }
 
@@ -24,7 +24,7 @@ async function write({ text, kept, parent }) {
   stopping?.abort();
   const control = (stopping = new AbortController());
   const branch = {
-    parent, kept, tokens: [...kept], values: settings(), seed: Number($("seed").value) || 0,
+    model, parent, kept, tokens: [...kept], values: settings(), seed: Number($("seed").value) || 0,
     most: Math.max(1, Number($("length").value) || 40), prompt: "", reason: null, faithful: true, start: typeof text === "string" ? text : null,
   };
   const before = here;
@@ -34,7 +34,7 @@ async function write({ text, kept, parent }) {
   tell(say("writing"));
   try {
     const body = { text, seed: branch.seed, max_tokens: branch.most, ...asked(branch.values) };
-    for await (const part of flow("/api/continue", body, control.signal)) {
+    for await (const part of flow("api/continue", body, control.signal)) {
       if (part.text !== undefined && part.unread !== undefined) {
         // ce que le serveur a lu
         branch.prompt = branch.start ?? part.text;
@@ -122,6 +122,7 @@ function look(branch, rank, node) {
 }
 
 function fork(branch, rank, other) {
+  if (branch.model !== model) return tell(say("other_model"), true);
   const before = branch.tokens.slice(0, rank);
   const chosen = { ...other, rank: branch.tokens[rank].candidates.indexOf(other) + 1, candidates: branch.tokens[rank].candidates };
   const kept = [...before, chosen]; // son texte viendra du serveur, qui sait ce qui le précède
@@ -133,7 +134,7 @@ export function command(branch) {
   if (!branch.faithful) return null;
   const count = branch.reason === "stop" ? branch.most : branch.tokens.length - branch.kept.length;
   const words = [`prompt=${quoted(free(branch.prompt))}`, `seed=${branch.seed}`, `max_new_tokens=${count}`, ...typed(branch.values)];
-  return `${model.command} ${words.join(" ")}`;
+  return `${branch.model.command} ${words.join(" ")}`;
 }
 
 // generate.py ôte les guillemets qui entourent tout un texte : d'autres les gardent.
@@ -147,13 +148,8 @@ function free(text) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\"'\"'")}'`;
 
-async function copy(text) {
-  if (text === null) return tell(say("no_command"), true);
-  try {
-    await navigator.clipboard.writeText(text);
-    tell(say("copied"));
-  } catch {
-    tell(say("not_copied", { n: text }));
-  }
-  $("copy").dataset.command = text;
+function copyCommand() {
+  const text = command(here);
+  if (text === null) tell(say("no_command"), true);
+  else copy(text);
 }

@@ -1,6 +1,7 @@
 // Ce que les vues partagent : des éléments, des jetons, la ligne d'état. Un texte n'est jamais du HTML.
 
 import { Fault } from "./api.js";
+import { copies } from "./browser.js";
 import { number, percent, say } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -19,14 +20,17 @@ export function tell(sentence, fault = false) {
   $("status").classList.toggle("fault", fault);
 }
 
-// Montre une faute ; un arrêt demandé n'en est pas une.
+// Montre une faute ; un arrêt demandé n'en est pas une. Celle qu'on n'attendait pas se lit aussi dans la console.
 export function tellFault(error) {
-  if (error.name === "AbortError") tell(say("stopped"));
-  else if (!(error instanceof Fault)) throw error;
-  else if (error.status === 401) {
-    $("key").hidden = false;
-    tell(say("need_key"), true);
-  } else tell(error.status === 0 ? say("gone") : error.message, true);
+  if (error.name === "AbortError") return tell(say("stopped"));
+  if (error.status === 401) $("key").hidden = false;
+  tell(error.message, true);
+  if (!(error instanceof Fault)) throw error;
+}
+
+// Copie un texte, ou le montre si le navigateur ne laisse pas copier.
+export async function copy(text) {
+  tell((await copies(text)) ? say("copied") : say("not_copied", { n: text }));
 }
 
 // Un travail et son bouton : rien d'autre ne commence pendant qu'il dure, et ce qui rate se dit.

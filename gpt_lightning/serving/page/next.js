@@ -13,15 +13,18 @@ const PRESETS = {
 };
 let reading = null; // le texte lu, ses logits, ses jetons, les noms connus
 let waiting = false;
+let model;
 
-export function openNext() {
+export function openNext(known) {
+  if (model !== known) reading = null; // un autre modèle lirait autre chose
+  model = known;
   $("read").onclick = () => working($("read"), "reading", read);
   $("compare").onclick = () => working($("compare"), "writing", compare);
 }
 
 async function read() {
   const text = $("text").value;
-  const found = await ask("/api/next", { text, candidates: 200 });
+  const found = await ask("api/next", { text, candidates: 200 });
   const logits = floats(found.logits);
   reading = { text, logits, ids: found.tokens.map((one) => one.id), raw: softmax(logits), names: new Map() };
   for (const one of found.candidates) reading.names.set(one.id, one);
@@ -69,7 +72,7 @@ function draw(box, after, count, short = false) {
 async function name(ids) {
   const asking = reading;
   try {
-    for (const one of (await ask("/api/tokens", { text: ids })).tokens) asking.names.set(one.id, one);
+    for (const one of (await ask("api/tokens", { text: ids })).tokens) asking.names.set(one.id, one);
     if (asking === reading) redrawSoon();
   } catch (error) {
     tellFault(error);
@@ -87,7 +90,7 @@ async function compare() {
     $("compared").append(make("div", { className: "card", data: { preset: title } }, make("h3", {}, title), bars, said));
     draw(bars, filtered(reading.logits, values, reading.ids), 8, true);
     const text = reading.text;
-    for await (const part of flow("/api/continue", { text, seed, max_tokens: 25, ...asked(values) })) {
+    for await (const part of flow("api/continue", { text, seed, max_tokens: 25, ...asked(values) })) {
       if (part.unread === undefined) said.append(...part.tokens.map((one) => tokenText(one)));
     }
   }

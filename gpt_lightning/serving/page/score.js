@@ -10,7 +10,7 @@ export function openScore() {
 }
 
 async function measure() {
-  const { tokens, loss } = await ask("/api/score", { text: $("text").value });
+  const { tokens, loss } = await ask("api/score", { text: $("text").value });
   $("surprise").hidden = true;
   $("measured").replaceChildren();
   $("total").textContent = loss === null ? say("one_token") : say("total", {
