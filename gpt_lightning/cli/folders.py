@@ -6,6 +6,7 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 
 import contextlib
 import math
+import os
 import re
 import shlex
 import shutil
@@ -122,7 +123,12 @@ class RunFolders:
         if self._sweep is None:
             self._sweep, self._sweep_created = _claim(asked, SWEEP)
             shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
-        return _claim(self._sweep / str(hydra.job.num), RECORD)
+        inside = os.path.relpath(hydra.runtime.output_dir, os.path.abspath(hydra.sweep.dir))
+        if layout.is_taken(self._sweep / inside):
+            raise UserError(
+                f"hydra.sweep.subdir={inside} est déjà celui d'une autre tâche : ajoutez-y ${{hydra.job.num}}."
+            )
+        return _claim(self._sweep / inside, RECORD)
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:
@@ -146,9 +152,22 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
             with contextlib.suppress(FileExistsError):  # une autre exécution vient de le prendre
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
                 return folder, created
-    raise UserError(
-        f"{asked} contient déjà une exécution : choisissez un autre output_dir=, ou reprenez-la avec ckpt_path={asked}."
-    )
+    raise UserError(f"{_taken_by(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}.")
+
+
+def _taken_by(folder: Path) -> str:
+    """Ce qui occupe déjà ce dossier."""
+    what = "un balayage" if (folder / SWEEP).exists() else "une exécution"
+    return f"{folder} contient déjà {what}"
+
+
+def _or_go_on(folder: Path) -> str:
+    """La fin de la phrase : continuer ce qui est dans ce dossier, ou le recommencer, si cela se peut."""
+    if (folder / SWEEP).exists() or not (folder / RECORD).is_dir():
+        return ""
+    if not resumable_files(folder):
+        return ", ou ajoutez resume=auto, qui recommence une exécution arrêtée avant son premier checkpoint"
+    return f", ou reprenez-la avec {shell_override('ckpt_path', folder)}"
 
 
 def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gpt_lightning.cli import console, defaults, effects, habits, processes, signals
+from gpt_lightning.cli import console, defaults, effects, habits, hydra_words, processes, signals
 from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
 from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
@@ -53,8 +53,9 @@ def run(
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
             return
-        overrides, texts = take_free_text(habits.check_arguments(sys.argv[1:], config_name))
+        argv = habits.check_arguments(sys.argv[1:], config_name)
         console.show_log(on_stdout=opens_run)
+        overrides, texts = take_free_text(hydra_words.honour_keys(argv, opens_run=opens_run))
         typed = list(overrides)
         if opens_run:
             overrides = resume_overrides(overrides, config_name)
