@@ -63,17 +63,19 @@ def is_taken(folder: Path) -> bool:
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
-    """Ceux de ces chemins qui sont des fichiers, du plus récent au plus ancien.
+    """Ceux de ces chemins qui sont des checkpoints d'une exécution, du plus récent au plus ancien.
 
-    Un lien mort, une boucle de liens, un dossier du même nom n'en cachent aucun ; une date dans le futur ne dit rien,
-    et passe après les autres.
+    Une copie d'un autre nom, un lien mort, une boucle de liens, un dossier du même nom n'en cachent aucun ; une date
+    dans le futur ne dit rien, et passe après les autres.
     """
     dated = [(written, path) for path in paths if (written := _written_at(path)) is not None]
     return [path for _, path in sorted(dated, key=lambda pair: -pair[0])]
 
 
 def _written_at(path: Path) -> float | None:
-    """La date de ce fichier, en secondes ; 0 si elle est à plus d'un jour dans le futur, None si ce n'en est pas un."""
+    """Sa date, en secondes ; 0 si elle est à plus d'un jour dans le futur, None si ce n'est pas un checkpoint."""
+    if path.name not in (LAST, BEST) and not path.match(STEPS):
+        return None
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -55,8 +55,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, OverrideParseException):
         word = error.override or str(error).splitlines()[0]
         return (
-            f"« {word} » ne se comprend pas : il faut clé=valeur, comme {words.example(config_name)} ; une valeur qui a "
-            "d'autres signes que des lettres et des chiffres se met entre guillemets deux fois, clé='\"valeur\"'."
+            f"« {word} » ne se comprend pas : il faut clé=valeur, comme {words.example(config_name)} ; "
+            "un texte de plusieurs mots se met entre guillemets deux fois, clé='\"deux mots\"'."
         )
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)

@@ -152,7 +152,9 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
             with contextlib.suppress(FileExistsError):  # une autre exécution vient de le prendre
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
                 return folder, created
-    raise UserError(f"{_taken_by(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}.")
+    raise UserError(
+        f"{_taken_by(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}."
+    )
 
 
 def _taken_by(folder: Path) -> str:

@@ -1,10 +1,11 @@
 """Reconnaître ce que l'on tape par habitude d'autres outils, et dire ce qu'il faut taper ici."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_lightning import __version__
-from gpt_lightning.cli import hydra_words, words
+from gpt_lightning.cli import hydra_words, options, words
 from gpt_lightning.cli.composition import choices, compose, known_keys
 from gpt_lightning.errors import UserError
 
@@ -69,11 +70,11 @@ def check_arguments(argv: list[str], config_name: str) -> list[str]:
         print(f"gpt_lightning {__version__}")
         raise SystemExit(0)
     hydra_words.check_options(argv, config_name)
-    values = hydra_words.option_values(argv)
-    for rank, argument in enumerate(argv):
-        if rank not in values:
-            _check_argument(argument, config_name)
-    return words.with_prompt(argv, values, config_name)
+    given, rest = options.separate(argv)
+    for argument in rest:
+        _check_argument(argument, config_name)
+    options.check(argv)
+    return [*given, *words.with_prompt(rest, config_name)]
 
 
 def _check_argument(argument: str, config_name: str) -> None:
@@ -82,10 +83,12 @@ def _check_argument(argument: str, config_name: str) -> None:
     if argument == "-i":
         raise UserError("Pour dialoguer : python generate.py interactive=true.")
     if argument[:1] in ("-", "+", "~") and re.search(r"\s", name) and "prompt" in known_keys(config_name):
-        raise UserError(f"Un texte qui commence par « {argument[0]} » se tape prompt={words.as_shell(argument)}")
+        raise UserError(
+            f"Un texte qui commence par « {argument[0]} » se tape prompt={words.as_shell(argument)}"
+        )
     if argument.startswith("~") and not hydra_words.KEY.fullmatch(argument):
         raise UserError(f"Rien ne se retire avec « ~ » : {_without(name[1:], config_name)}.")
-    if argument.startswith("-") and argument != "-" and name not in hydra_words.OPTIONS:
+    if argument.startswith("-") and argument != "-":
         key = name.lstrip("-").replace("-", "_")
         ours = _our_key(key, known_keys(config_name)) or key
         raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
@@ -100,10 +103,12 @@ def _without(key: str, config_name: str) -> str:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     is_node = isinstance(value, dict) and "_target_" in value
-    return f"{key}=null le désactive" if is_node or value is None else f"{key}={value} est sa valeur habituelle"
+    return (
+        f"{key}=null le désactive" if is_node or value is None else f"{key}={value} est sa valeur habituelle"
+    )
 
 
-def for_key(key: str, keys: list[str]) -> str | None:
+def for_key(key: str, keys: Sequence[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in keys:
         return SENTENCES[key]
@@ -111,7 +116,7 @@ def for_key(key: str, keys: list[str]) -> str | None:
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 
 
-def _our_key(key: str, keys: list[str]) -> str | None:
+def _our_key(key: str, keys: Sequence[str]) -> str | None:
     """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
     ours = KEYS.get(key)
     return ours if ours in keys else next((name for name in keys if name.endswith(f".{key}")), None)

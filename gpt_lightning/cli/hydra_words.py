@@ -8,22 +8,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import is_sweep, unquote
+from gpt_lightning.cli import console, options
+from gpt_lightning.cli.arguments import unquote
 from gpt_lightning.errors import UserError
 
-SHOWN = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-# les options que Hydra lit ; les valeurs de celles qui en prennent une, s'il n'y en a que quelques-unes
-CHOICES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all"), "--info": SHOWN}
-VALUED = {*CHOICES, "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
-OPTIONS = {*VALUED, "--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m"}
-OPTIONS |= {"--shell-completion", "-sc"}
-ONLY_WITH_CFG = ("--resolve", "--package", "-p")
+# des options de Hydra que l'on ne prend pas ici
 ELSEWHERE = {
     "--experimental-rerun": "ckpt_path=last reprend la dernière exécution",
     "--config-path": "conf/ est celle du projet ; --config-dir=mon_dossier y ajoute les vôtres",
 }
-ELSEWHERE["-cp"] = ELSEWHERE["--config-path"]
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 KEY = re.compile(r"[+~]*(hydra(?:[./@][^=]*)?)(?:=(.*))?", re.DOTALL)
@@ -55,45 +48,22 @@ INSTEAD = {
 }
 
 
-def option_values(argv: Sequence[str]) -> set[int]:
-    """Les rangs des arguments qui sont la valeur de l'option d'avant (« --cfg job »)."""
-    values = {rank + 1 for rank, text in enumerate(argv) if text in VALUED}
-    return {rank for rank in values if rank < len(argv) and not argv[rank].startswith("-")}
-
-
 def check_options(argv: Sequence[str], config_name: str) -> None:
-    """UserError sur une option de Hydra sans effet ici, ou sans la valeur qu'il lui faut."""
-    values = option_values(argv)
-    shows = any(text.partition("=")[0] in CHOICES for text in argv)
-    for rank, argument in enumerate(argv):
-        name, equal, value = argument.partition("=")
-        if rank in values or not name.startswith("-"):
-            continue
+    """UserError sur une option de Hydra qui n'a pas d'effet ici, ou qui désigne une autre configuration."""
+    for argument, value in zip(argv, [*argv[1:], ""], strict=True):
+        option, equal, given = argument.partition("=")
+        name, given = options.name_of(argument) or option, given if equal else value
         if name in ELSEWHERE:
-            raise UserError(f"{name} est refusé : {ELSEWHERE[name]}.")
-        if name in ONLY_WITH_CFG and not shows:
-            raise UserError(f"{name} ne sert qu'à montrer les réglages : ajoutez --cfg job, ou retirez-le.")
-        if name not in VALUED:
-            continue
-        given = value if equal else argv[rank + 1] if rank + 1 in values else None
-        if given is None and name == "--info":
-            continue
-        if name in CHOICES and given not in CHOICES[name]:
-            raise UserError(f"{name} montre {', '.join(CHOICES[name])} : {name} {CHOICES[name][0]}.")
-        if not given:
-            raise UserError(f"{name} demande une valeur : {name}=valeur.")
-        _check_place(name, given, config_name)
-
-
-def _check_place(name: str, given: str, config_name: str) -> None:
-    """UserError si ce dossier de configurations n'existe pas, ou si cette configuration est celle d'une autre commande."""
-    if name in ("--config-dir", "-cd") and not Path(given).is_dir():
-        raise UserError(f"{name}={given} n'est pas un dossier : donnez celui de vos configurations.")
-    if name in ("--config-name", "-cn") and given.removesuffix(".yaml") != config_name:
-        raise UserError(
-            f"{name}={given} est refusé : cette commande lit conf/{config_name}.yaml ; les vôtres vont dans un dossier, "
-            f"--config-dir=mon_dossier experiment=mon_fichier."
-        )
+            raise UserError(f"{option} est refusé : {ELSEWHERE[name]}.")
+        if name == "--package" and "--cfg" not in options.asked(argv):
+            raise UserError(f"{option} accompagne --cfg : --cfg job --package=model.")
+        if name == "--config-dir" and given and not Path(given).is_dir():
+            raise UserError(f"{option}={given} n'est pas un dossier : donnez celui de vos configurations.")
+        if name == "--config-name" and given and given.removesuffix(".yaml") != config_name:
+            raise UserError(
+                f"{option}={given} est refusé : cette commande lit conf/{config_name}.yaml ; les vôtres vont dans un "
+                f"dossier, --config-dir=mon_dossier experiment=mon_fichier."
+            )
 
 
 def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
@@ -101,7 +71,7 @@ def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
 
     UserError sur une clé de Hydra qui n'aurait pas d'effet, ou sur le même dossier dit deux fois.
     """
-    sweep = is_sweep(list(argv))
+    sweep = options.is_sweep(argv)
     place = f"hydra.{'sweep' if sweep else 'run'}.dir"
     values = " ".join(match[2] or "" for text in argv if (match := KEY.fullmatch(text)))
     honoured = list[str]()
@@ -158,7 +128,7 @@ def _job_folder(value: str) -> str:
     path = Path(unquote(value))
     if path.is_absolute() or ".." in path.parts or path == Path("."):
         raise UserError(
-            f"hydra.sweep.subdir={value} : il faut un dossier du balayage, comme la graine ${{seed}} ou ${{hydra.job.num}}."
+            f"hydra.sweep.subdir={value} : il faut un dossier du balayage, comme ${{seed}} ou ${{hydra.job.num}}."
         )
     text = str(path).replace("'", "\\'")
     return f"hydra.sweep.subdir='{text}'"

@@ -2,22 +2,21 @@
 
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from gpt_lightning.cli.arguments import quote, unquote
 from gpt_lightning.cli.composition import CONF, choices, known_keys
 from gpt_lightning.errors import UserError
 
-
 TAKE_TEXT = ("generate", "chat", "classify", "play")
 
 
-def with_prompt(argv: Sequence[str], values: Collection[int], config_name: str) -> list[str]:
-    """La ligne de commande, où le seul mot est devenu `prompt=` ; `values` sont les rangs des valeurs d'options.
+def with_prompt(argv: Sequence[str], config_name: str) -> list[str]:
+    """Ces arguments, options à part, où le seul mot est devenu `prompt=`.
 
     UserError s'il y a deux mots, si le mot nomme un réglage, ou si la commande ne prend pas de texte.
     """
-    ranks = [rank for rank, text in enumerate(argv) if rank not in values and _is_word(text)]
+    ranks = [rank for rank, text in enumerate(argv) if _is_word(text)]
     if not ranks:
         return list(argv)
     word = argv[ranks[0]]
@@ -28,7 +27,9 @@ def with_prompt(argv: Sequence[str], values: Collection[int], config_name: str) 
         raise UserError(f"Un texte de plusieurs mots se met entre guillemets : {text}")
     hint = _name_in_conf(word, config_name)
     if hint is not None:
-        raise UserError(f"« {word} » est un nom de conf/ : tapez {hint}prompt={as_shell(word)} si c'est le texte.")
+        raise UserError(
+            f"« {word} » est un nom de conf/ : tapez {hint}prompt={as_shell(word)} si c'est le texte."
+        )
     if any(text.startswith("prompt=") for text in argv):
         raise UserError(f"{as_shell(word)} et prompt= sont deux textes : gardez l'un des deux.")
     return [f"prompt={text}" if rank == ranks[0] else text for rank, text in enumerate(argv)]
@@ -69,7 +70,9 @@ def _name_in_conf(word: str, config_name: str) -> str | None:
     chosen = next((group for group in groups if word in choices(group)), None)
     if chosen is not None:
         return f"{chosen}={word}, ou "
-    names = {path.stem for path in CONF.rglob("*.yaml")} | {path.name for path in CONF.iterdir() if path.is_dir()}
+    names = {path.stem for path in CONF.rglob("*.yaml")} | {
+        path.name for path in CONF.iterdir() if path.is_dir()
+    }
     if first != word and first in {*names, *keys}:
         rest = word[len(first) + 1 :]
         return f"{first}={rest}, ou " if first in groups and rest in choices(first) else ""
