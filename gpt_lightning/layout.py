@@ -68,11 +68,11 @@ def newest_first(paths: Sequence[Path]) -> list[Path]:
     Une copie d'un autre nom, un lien mort, une boucle de liens, un dossier du même nom n'en cachent aucun ; une date
     dans le futur ne dit rien, et passe après les autres.
     """
-    dated = [(written, path) for path in paths if (written := _written_at(path)) is not None]
+    dated = [(written, path) for path in paths if (written := _date_of(path)) is not None]
     return [path for _, path in sorted(dated, key=lambda pair: -pair[0])]
 
 
-def _written_at(path: Path) -> float | None:
+def _date_of(path: Path) -> float | None:
     """Sa date, en secondes ; 0 si elle est à plus d'un jour dans le futur, None si ce n'est pas un checkpoint."""
     if path.name not in (LAST, BEST) and not path.match(STEPS):
         return None

@@ -153,11 +153,11 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
                 return folder, created
     raise UserError(
-        f"{_taken_by(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}."
+        f"{_occupant_of(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}."
     )
 
 
-def _taken_by(folder: Path) -> str:
+def _occupant_of(folder: Path) -> str:
     """Ce qui occupe déjà ce dossier."""
     what = "un balayage" if (folder / SWEEP).exists() else "une exécution"
     return f"{folder} contient déjà {what}"

@@ -50,7 +50,7 @@ INSTEAD = {
 
 def check_options(argv: Sequence[str], config_name: str) -> None:
     """UserError sur une option de Hydra qui n'a pas d'effet ici, ou qui désigne une autre configuration."""
-    for argument, value in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, value in zip(argv, [*argv[1:], ""], strict=False):
         option, equal, given = argument.partition("=")
         name, given = options.name_of(argument) or option, given if equal else value
         if name in ELSEWHERE:

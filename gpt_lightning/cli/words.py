@@ -8,8 +8,6 @@ from gpt_lightning.cli.arguments import quote, unquote
 from gpt_lightning.cli.composition import CONF, choices, known_keys
 from gpt_lightning.errors import UserError
 
-TAKE_TEXT = ("generate", "chat", "classify", "play")
-
 
 def with_prompt(argv: Sequence[str], config_name: str) -> list[str]:
     """Ces arguments, options à part, où le seul mot est devenu `prompt=`.
@@ -20,7 +18,7 @@ def with_prompt(argv: Sequence[str], config_name: str) -> list[str]:
     if not ranks:
         return list(argv)
     word = argv[ranks[0]]
-    if config_name not in TAKE_TEXT:
+    if not takes_text(config_name):
         raise UserError(_refusal(word, config_name))
     if len(ranks) > 1:
         text = as_shell(" ".join(argv[rank] for rank in ranks))
@@ -33,6 +31,11 @@ def with_prompt(argv: Sequence[str], config_name: str) -> list[str]:
     if any(text.startswith("prompt=") for text in argv):
         raise UserError(f"{as_shell(word)} et prompt= sont deux textes : gardez l'un des deux.")
     return [f"prompt={text}" if rank == ranks[0] else text for rank, text in enumerate(argv)]
+
+
+def takes_text(config_name: str) -> bool:
+    """Vrai pour une commande dont `prompt` est ce que le modèle lit ; celui de train.py n'est que celui d'exemples."""
+    return {"prompt", "device"} <= set(known_keys(config_name))
 
 
 def _is_word(argument: str) -> bool:

@@ -15,7 +15,7 @@ def cache(settings: Settings) -> None:
     """Montre les bases de jetons gardées, ou efface celles que `clear` désigne."""
     place = settings["cache_dir"]
     folder = Path(os.path.expanduser(place)) if place else durable.cache_folder()
-    bases = kept_corpora.stored(folder)
+    bases = kept_corpora.list_stores(folder)
     if settings["clear"] is None:
         print(_table(bases, folder))
         return

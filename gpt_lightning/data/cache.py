@@ -28,7 +28,7 @@ class Stored:
     used: float
 
 
-def stored(cache_dir: Path) -> list[Stored]:
+def list_stores(cache_dir: Path) -> list[Stored]:
     """Les bases de `cache_dir`, de la dernière lue à la plus ancienne ; rien d'autre n'en est."""
     durable.sweep(cache_dir)  # ce que des processus morts ont laissé
     listed = []

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from gpt_lightning.cli import habits
 from gpt_lightning.cli.arguments import take_free_text
 from gpt_lightning.cli.composition import CONF, choices, known_keys
-from gpt_lightning.cli.words import TAKE_TEXT, as_shell
+from gpt_lightning.cli.words import as_shell, takes_text
+from gpt_lightning.commands import COMMANDS
 from gpt_lightning.errors import UserError
 
+TAKE_TEXT = ("generate", "chat", "classify", "play", "demos/attention")
 NAMES = sorted(
     {path.stem for path in CONF.rglob("*.yaml")} | {path.name for path in CONF.iterdir() if path.is_dir()}
 )
@@ -66,6 +68,10 @@ def test_a_text_is_written_for_a_shell(text):
     assert read("generate", typed) == text
 
 
+def test_four_commands_take_a_text():
+    assert tuple(name for name in COMMANDS if takes_text(name)) == TAKE_TEXT[:4]
+
+
 def test_two_texts_are_refused():
     with pytest.raises(UserError, match="deux textes"):
         habits.check_arguments(["Bonjour", "prompt=Bonsoir"], "chat")
@@ -75,12 +81,12 @@ def test_two_texts_are_refused():
 def test_a_text_that_begins_with_a_sign_is_typed_with_its_key(text):
     with pytest.raises(UserError) as refused:
         habits.check_arguments([text], "generate")
-    (typed,) = [word for word in shlex.split(str(refused.value).partition(" se tape ")[2])]
+    (typed,) = shlex.split(str(refused.value).partition(" se tape ")[2])
     assert read("generate", typed) == text
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "prepare", "export", "serve", "cache", "demos/attention"]
+    "command", ["train", "evaluate", "prepare", "export", "serve", "cache", "demos/cache"]
 )
 def test_a_command_without_text_says_what_it_takes(command):
     """La clé, ou le groupe et son choix, que sa phrase donne existe dans cette commande."""

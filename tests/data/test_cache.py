@@ -37,7 +37,7 @@ def bases(tmp_path):
 
 
 def test_they_are_listed_from_the_last_read(bases):
-    listed = cache.stored(bases)
+    listed = cache.list_stores(bases)
     assert [(base.corpus, base.tokenizer) for base in listed] == [(f"texte-{n}", "bytes") for n in range(3)]
     assert all(base.size == sum(p.stat().st_size for p in base.folder.iterdir()) > 0 for base in listed)
 
@@ -48,7 +48,7 @@ def test_they_are_listed_from_the_last_read(bases):
      ("older:5d", [1, 2]), ("older=0h", [0, 1, 2]), ("older=999d", [])],
 )  # fmt: skip
 def test_what_is_asked_is_erased_and_nothing_else(bases, what, chosen):
-    before, listed = set(bases.iterdir()), cache.stored(bases)
+    before, listed = set(bases.iterdir()), cache.list_stores(bases)
     asked = cache.choose(listed, what)
     assert asked == [listed[rank] for rank in chosen] and all(map(cache.erase, asked))
     assert before - set(bases.iterdir()) == {listed[rank].folder for rank in chosen}
@@ -59,12 +59,12 @@ def test_what_is_asked_is_erased_and_nothing_else(bases, what, chosen):
 )
 def test_another_word_is_refused(bases, what):
     with pytest.raises(UserError, match="clear="):
-        cache.choose(cache.stored(bases), what)
+        cache.choose(cache.list_stores(bases), what)
 
 
 def test_what_a_living_process_opened_stays(bases):
     """Un enfant ouvre la base, et meurt : tué, il ne la garde plus."""
-    (base, *_) = cache.stored(bases)
+    (base, *_) = cache.list_stores(bases)
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -82,7 +82,7 @@ def test_what_a_living_process_opened_stays(bases):
 
 
 def test_an_erased_base_is_built_again(bases):
-    listed = cache.stored(bases)
+    listed = cache.list_stores(bases)
     folder = build(bases, "texte-0-bytes").folder
     assert (
         folder == listed[0].folder
@@ -92,9 +92,9 @@ def test_an_erased_base_is_built_again(bases):
 
 
 def test_reading_a_base_is_its_last_use(bases):
-    assert cache.stored(bases)[-1].corpus == "texte-2"
+    assert cache.list_stores(bases)[-1].corpus == "texte-2"
     build(bases, "texte-2-bytes")
-    assert cache.stored(bases)[0].corpus == "texte-2"
+    assert cache.list_stores(bases)[0].corpus == "texte-2"
 
 
 def test_the_command(bases, command):
@@ -103,4 +103,4 @@ def test_the_command(bases, command):
     done = command("gpt_lightning", "cache", "clear=older=30d", f"cache_dir={bases}", cwd=bases)
     assert done.returncode == 0 and "1 base effacée" in done.stdout, done.stderr
     refused = command("gpt_lightning", "cache", "clear=7", f"cache_dir={bases}", cwd=bases)
-    assert refused.returncode == 1 and len(cache.stored(bases)) == 2
+    assert refused.returncode == 1 and len(cache.list_stores(bases)) == 2
