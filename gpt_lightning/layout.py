@@ -7,7 +7,8 @@ import os
 import shlex
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gpt_lightning.errors import UserError
@@ -86,9 +87,48 @@ def _date_of(path: Path) -> float | None:
     return written if written < time.time() + DAY else 0
 
 
+# les checkpoints que la commande en cours a vus, sous chaque racine
+_seen: dict[str, list[str]] | None = None
+
+
+@contextmanager
+def one_look(*, now: bool = False) -> Iterator[None]:
+    """Pendant ce bloc, le disque n'est regardé qu'une fois : last, best et auto y désignent la même exécution.
+
+    `now` : tout de suite, et non quand l'un d'eux se lit. Un balayage n'y voit donc pas ses propres tâches.
+    """
+    global _seen
+    before, _seen = _seen, {}
+    try:
+        if now:
+            _look(OUTPUTS)
+        yield
+    finally:
+        _seen = before
+
+
+def view() -> dict[str, list[str]] | None:
+    """Ce que `one_look` a vu, pour le donner à un autre processus."""
+    return _seen
+
+
+def share_view(checkpoints: dict[str, list[str]] | None) -> None:
+    """Voit ce qu'un autre processus a vu."""
+    global _seen
+    _seen = checkpoints
+
+
+def _look(root: Path) -> list[str]:
+    """Les checkpoints sous `root`, le plus récent d'abord."""
+    there = {} if _seen is None else _seen
+    if str(root) not in there:
+        there[str(root)] = list(map(str, newest_first(list(root.glob(f"**/{CHECKPOINTS}/*.ckpt")))))
+    return there[str(root)]
+
+
 def newest_run(root: Path = OUTPUTS, accepts: Callable[[Path], bool] = lambda run: True) -> Path | None:
     """Le dossier de l'exécution que `accepts` retient dont un checkpoint est le plus récent, balayages compris."""
-    checkpoints = newest_first(list(root.glob(f"**/{CHECKPOINTS}/*.ckpt")))
+    checkpoints = [Path(name) for name in _look(root)]
     return next((run for run in dict.fromkeys(map(run_of, checkpoints)) if accepts(run)), None)
 
 

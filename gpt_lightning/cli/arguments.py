@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from gpt_lightning.cli.options import is_sweep, separate
 from gpt_lightning.errors import UserError
 
 TEXTS = ("prompt", "stop")  # pris tels quels ; stop se répète
@@ -49,12 +50,14 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
     plusieurs chemins. UserError si un texte n'est pas de l'UTF-8.
     """
     sweep = is_sweep(argv)
-    overrides: list[str] = []
+    overrides, words = separate(argv)  # argparse ne veut pas d'une option entre deux surcharges
     texts: Texts = {}
-    for argument in argv:
+    for argument in words:
         if argument == "-":
             argument = "prompt_file=-"
         key, equal, value = argument.partition("=")
+        if key.lstrip("+") in (*TEXTS, *PATHS, *NAMES):
+            key = key.lstrip("+")  # « ++ckpt_path= » est ckpt_path=, hérité et cité comme lui
         _check_utf8(key, value)
         if equal and key == "stop":
             texts[key] = [*texts.get(key, []), unquote(value)]
@@ -68,8 +71,7 @@ def take_free_text(argv: list[str]) -> tuple[list[str], Texts]:
             overrides.append(f"{key}={_path(key, value, sweep)}")
         else:
             overrides.append(argument)
-    # argparse ne veut pas d'une option entre deux surcharges : « model=tiny -m seed=1,2 »
-    return sorted(overrides, key=_is_override), texts
+    return overrides, texts
 
 
 def _check_utf8(key: str, value: str) -> None:
@@ -88,11 +90,25 @@ def _path(key: str, value: str, sweep: bool) -> str:
     """Écrit une valeur de PATHS ou de NAMES dans la grammaire de Hydra : un texte, ou une liste."""
     if value[0] in "'\"":
         return value
-    if value[0] == "[" and value[-1] == "]" and not Path(value).exists():
-        parts = [unquote(part.strip()) for part in value[1:-1].split(",")]
-        return "[" + ",".join(quote(_expand_home(key, part)) for part in parts) + "]"
-    parts = value.split(",") if sweep and not Path(value).exists() else [value]
-    return ",".join(quote(_expand_home(key, part)) for part in parts)
+    if sweep and not Path(value).exists():
+        if re.fullmatch(r"(choice|shuffle|sort)\(.*\)", value):
+            return value
+        parts = re.findall(
+            r"(?:\[[^\]]*\]|[^,\[]|\[)+", value
+        )  # la virgule d'une liste n'est pas celle du balayage
+    else:
+        parts = [value]
+    return ",".join(_one_path(key, part) for part in parts)
+
+
+def _one_path(key: str, value: str) -> str:
+    """La même valeur, seule : un texte, une liste, ou null."""
+    if value == "null":
+        return value
+    if value[0] != "[" or value[-1] != "]" or Path(value).exists():
+        return quote(_expand_home(key, value))
+    parts = [unquote(part.strip()) for part in value[1:-1].split(",")]
+    return "[" + ",".join(quote(_expand_home(key, part)) for part in parts) + "]"
 
 
 def _expand_home(key: str, value: str) -> str:
@@ -112,13 +128,23 @@ def shell_override(key: str, path: Path) -> str:
     return f"{key}={shlex.quote(value if plain else quote(value))}"
 
 
-def _is_override(argument: str) -> bool:
-    return argument.startswith("~") or ("=" in argument and not argument.startswith("-"))
+def text_overrides(texts: Texts) -> list[str]:
+    """Le texte libre en surcharges, pour ce qui montre la configuration sans rien lancer."""
+    return [
+        f"{key}=" + (quote(value) if isinstance(value, str) else "[" + ",".join(map(quote, value)) + "]")
+        for key, value in texts.items()
+    ]
 
 
-def is_sweep(argv: list[str]) -> bool:
-    """Vrai si la ligne de commande demande un balayage."""
-    return "-m" in argv or "--multirun" in argv
+def swept_values(override: str) -> list[str]:
+    """Cette surcharge, une fois par valeur qu'un balayage lui donne ; une fois si elle n'en a qu'une."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return [override]
+    if not parsed.is_discrete_sweep():
+        return []
+    key = override.partition("=")[0]
+    return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
 
 
 def value_of(key: str, overrides: list[str]) -> str | None:

@@ -7,7 +7,6 @@ tokenizer) est refusé par `training/checks.py`, une fois qu'ils sont lus.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from gpt_lightning.cli import console
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
@@ -42,9 +41,8 @@ def with_own_text(overrides: list[str], command: str) -> list[str]:
     typed = {override.partition("=")[0] for override in overrides}
     if "data.path" not in typed or typed & {"data", "data.source"}:
         return overrides
-    experiment = [text for text in overrides if text.startswith("experiment=") and "," not in text]
+    experiment = [text for text in overrides if text.startswith("experiment=")]
     data = compose(command, *experiment).get("data")
     if data is None or data["source"] in READ_A_PATH:  # sans corpus, la clé est inconnue : Hydra la refuse
         return overrides
-    console.log.info("Corpus     : data.path= sans data= : c'est data=text")
     return ["data=text", *overrides]

@@ -98,6 +98,9 @@ def _explain_composition(error: BaseException, config_name: str) -> str:
     if "Could not override" in text and "'" in text:
         key = text.split("'")[1].split("=")[0].lstrip("+~").split("@")[0]
         return _unknown_key(key, config_name)
+    if text.startswith(("Ambiguous value for argument", "Sweep parameters")):
+        override = text[text.index("'") + 1 : text.splitlines()[0].rindex("'")]
+        return f"« {override} » donne plusieurs valeurs : ajoutez -m pour les essayer l'une après l'autre."
     return f"Configuration refusée : {text.splitlines()[0]}"
 
 

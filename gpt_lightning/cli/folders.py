@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +27,7 @@ from gpt_lightning import durable, layout
 from gpt_lightning.cli import console, lock, signals
 from gpt_lightning.cli.arguments import Texts, escape_interpolations, literal_path, shell_override
 from gpt_lightning.cli.composition import to_plain
-from gpt_lightning.cli.record import write_settings
+from gpt_lightning.cli.record import saved_settings, write_settings
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import (
     CHECKPOINTS,
@@ -43,6 +44,15 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
 
+class Result(NamedTuple):
+    """Une tâche de balayage : son numéro, ses valeurs, les poids dont elle est partie, sa perte (None : échec)."""
+
+    job: int
+    values: list[str]
+    start: str | None
+    loss: float | None
+
+
 class RunFolders:
     """Ouvre le dossier de chaque tâche d'une ligne de commande : la seule, ou celles d'un balayage."""
 
@@ -50,13 +60,14 @@ class RunFolders:
         self._sweep: Path | None = None  # le dossier du balayage en cours
         self._sweep_created: list[Path] = []
         self._swept = swept_keys(overrides)
-        self._results: list[tuple[int, list[str], float | None]] = []
+        self._results: list[Result] = []
 
     def note_result(self, result: float | None) -> None:
         """Note le résultat de la tâche qui finit, si c'est une tâche de balayage ; None : elle a échoué."""
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
-            self._results.append((hydra.job.num, self._values(), result))
+            used = {} if result is None else saved_settings(self._job_folder())
+            self._results.append(Result(hydra.job.num, self._values(), used.get("init_from"), result))
 
     def sweep_table(self) -> str | None:
         """La table d'un balayage fini ; None si ce n'en est pas un, ou s'il n'en reste rien."""
@@ -68,6 +79,12 @@ class RunFolders:
             _remove(self._sweep, set(), self._sweep_created)
             return None
         return _sweep_table(self._swept, self._results, str(self._sweep))
+
+    def _job_folder(self) -> Path:
+        """Le dossier de la tâche en cours du balayage."""
+        assert self._sweep is not None
+        hydra = HydraConfig.get()  # `hydra.sweep.subdir`, que Hydra a résolu dans un dossier à lui
+        return self._sweep / os.path.relpath(hydra.runtime.output_dir, os.path.abspath(hydra.sweep.dir))
 
     def _values(self) -> list[str]:
         given = dict(text.split("=", 1) for text in HydraConfig.get().overrides.task if "=" in text)
@@ -113,7 +130,13 @@ class RunFolders:
                 pairs = zip(self._swept, self._values(), strict=True)
                 name = " ".join(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
                 cfg.run_name = re.sub(r"[/=,'\"]+", "_", name)
-        return to_plain(cfg, resolve=True)
+        settings = to_plain(cfg, resolve=True)
+        for key in ("init_from", "base_path"):
+            if self._sweep is not None and self._sweep in Path(settings[key] or "").parents:
+                raise UserError(
+                    f"{key}={settings[key]} est une tâche de ce balayage, qui n'est pas finie avant lui."
+                )
+        return settings
 
     def _reserve(self, output_dir: str | None) -> tuple[Path, list[Path]]:
         """Réserve un dossier à cette tâche seule ; renvoie aussi ceux qu'il a fallu créer."""
@@ -123,12 +146,12 @@ class RunFolders:
         if self._sweep is None:
             self._sweep, self._sweep_created = _claim(asked, SWEEP)
             shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
-        inside = os.path.relpath(hydra.runtime.output_dir, os.path.abspath(hydra.sweep.dir))
-        if layout.is_taken(self._sweep / inside):
+        folder = self._job_folder()
+        if layout.is_taken(folder):
             raise UserError(
-                f"hydra.sweep.subdir={inside} est déjà celui d'une autre tâche : ajoutez-y ${{hydra.job.num}}."
+                f"hydra.sweep.subdir= donne deux fois {folder} : ajoutez-y ${{hydra.job.num}}, le numéro de la tâche."
             )
-        return _claim(self._sweep / inside, RECORD)
+        return _claim(folder, RECORD)
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:
@@ -198,7 +221,9 @@ def _script(name: str) -> str:
 
 def next_commands(folder: Path, command: str, *words: str) -> list[str]:
     """Les commandes à taper ensuite, prêtes à coller : `command` et ses mots, puis TensorBoard."""
-    newest = OUTPUTS.absolute() in folder.absolute().parents  # la commande prend l'exécution la plus récente
+    swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    # la commande prend l'exécution la plus récente : d'un balayage, ce sera la dernière tâche
+    newest = OUTPUTS.absolute() in folder.absolute().parents and not swept
     source = [] if newest else [shell_override("ckpt_path", folder)]
     logs = OUTPUTS if newest else folder
     return [
@@ -233,18 +258,21 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
             path.rmdir()
 
 
-def _sweep_table(
-    keys: Sequence[str], rows: Sequence[tuple[int, Sequence[str], float | None]], folder: str
-) -> str:
+def _sweep_table(keys: Sequence[str], rows: Sequence[Result], folder: str) -> str:
     """La table d'un balayage : les clés de chaque tâche, sa perte de validation (nats par jeton), la meilleure.
 
-    Une tâche sans perte a échoué.
+    Elle dit aussi de quels poids les tâches sont parties, s'il y en a. Une tâche sans perte a échoué.
     """
-    best = min((loss for *_, loss in rows if loss is not None and loss == loss), default=math.nan)
-    table = [("tâche", *keys, "perte de validation", "")]
-    for job, values, loss in rows:
-        shown = ("échec", "") if loss is None else (number(loss, 4), "la meilleure" if loss == best else "")
-        table.append((str(job), *values, *shown))
+    done = [row.loss for row in rows if row.loss is not None and row.loss == row.loss]
+    starts = {row.start for row in rows if row.loss is not None}
+    several = len(starts) > 1
+    table = [("tâche", *keys, *["départ"] * several, "perte de validation", "")]
+    for row in rows:
+        best = "la meilleure" if row.loss == min(done, default=math.nan) else ""
+        shown = ("échec", "") if row.loss is None else (number(row.loss, 4), best)
+        start = "" if row.loss is None else row.start or "modèle neuf"
+        table.append((str(row.job), *row.values, *[start] * several, *shown))
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-    return f"\nBalayage fini, dans {folder}\n" + "\n".join(f"  {line}".rstrip() for line in lines)
+    start = "" if several or starts <= {None} else f", chaque tâche partie de {starts.pop()}"
+    return f"\nBalayage fini, dans {folder}{start}\n" + "\n".join(f"  {line}".rstrip() for line in lines)

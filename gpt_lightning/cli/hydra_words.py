@@ -55,7 +55,7 @@ def check_options(argv: Sequence[str], config_name: str) -> None:
         name, given = options.name_of(argument) or option, given if equal else value
         if name in ELSEWHERE:
             raise UserError(f"{option} est refusé : {ELSEWHERE[name]}.")
-        if name == "--package" and "--cfg" not in options.asked(argv):
+        if name == "--package" and "--cfg" not in options.names_in(argv):
             raise UserError(f"{option} accompagne --cfg : --cfg job --package=model.")
         if name == "--config-dir" and given and not Path(given).is_dir():
             raise UserError(f"{option}={given} n'est pas un dossier : donnez celui de vos configurations.")
@@ -91,6 +91,10 @@ def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
             raise UserError(f"{key} n'a pas d'effet ici : {why}.")
     if sum(text.startswith("output_dir=") for text in honoured) > 1 and place in " ".join(argv):
         raise UserError(f"{place}= et output_dir= disent la même chose : gardez output_dir=.")
+    if "resume=auto" in honoured and any("${" in text for text in honoured if text.startswith("output_dir=")):
+        raise UserError(
+            f"{place}= contient ${{...}}, que resume=auto ne retrouve pas : écrivez-le en entier."
+        )
     return _without_place(honoured) if "override_dirname" in values else honoured
 
 

@@ -35,14 +35,14 @@ def name_of(argument: str) -> str | None:
     return name if name in OPTIONS else None
 
 
-def asked(argv: Sequence[str]) -> list[str]:
+def names_in(argv: Sequence[str]) -> list[str]:
     """Les options de cette ligne de commande, chacune par son nom entier."""
     return [name for name in map(name_of, argv) if name is not None]
 
 
 def is_sweep(argv: Sequence[str]) -> bool:
     """Vrai si la ligne de commande demande un balayage."""
-    return "--multirun" in asked(argv)
+    return "--multirun" in names_in(argv)
 
 
 def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -76,7 +76,7 @@ def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def check(argv: Sequence[str]) -> None:
     """UserError si des options ne vont pas ensemble."""
-    given = asked(argv)
+    given = names_in(argv)
     doing = [name for name in DOES if name in given]
     if "--help" in given or "--hydra-help" in given:
         return

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpt_lightning import layout
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 
@@ -112,7 +113,7 @@ class SharedSettings:
         """Donne les réglages d'une tâche ; None : il n'y en aura plus, et l'on attend les autres `farewell` au plus."""
         # relancé, torchrun garde son magasin, où torch relirait les adresses des processus morts
         port = _free_port() if self._count or self._try != "0" else None
-        self._store.set(self._key(), json.dumps([settings, port]))
+        self._store.set(self._key(), json.dumps([settings, port, layout.view()]))
         self._next(port)
         if settings is None:  # ce processus tient peut-être le magasin : il attend que les autres l'aient lu
             others = [
@@ -125,7 +126,7 @@ class SharedSettings:
         """Les réglages des tâches, dès que le premier processus les donne."""
         while True:
             try:
-                settings, port = json.loads(self._store.get(self._key()))
+                settings, port, checkpoints = json.loads(self._store.get(self._key()))
             except RuntimeError:  # le premier n'a pas échoué, lui : sans ce processus, il attendrait
                 sys.exit(1)
             if settings is None:
@@ -133,6 +134,7 @@ class SharedSettings:
                 return
             self._store.set_timeout(PATIENCE)
             self._next(port)
+            layout.share_view(checkpoints)  # pour que last, best et auto y soient les mêmes
             yield settings
 
     def hurry(self) -> None:
@@ -215,7 +217,8 @@ def receive_settings() -> Settings:
     """Les réglages d'un processus que Lightning a lancé ; le fichier qui les portait est effacé."""
     global _prepared
     path = Path(sys.argv[2])
-    settings, _prepared = json.loads(path.read_text(encoding="utf-8"))
+    settings, _prepared, checkpoints = json.loads(path.read_text(encoding="utf-8"))
+    layout.share_view(checkpoints)
     path.unlink()
     return settings
 
@@ -260,7 +263,7 @@ def launch_children(command: str, settings: Settings, prepared: object) -> Itera
     def child(local_rank: int) -> tuple[list[str], str]:
         handle, path = tempfile.mkstemp(dir=beside.name)  # lisible de son seul propriétaire
         with open(handle, "w", encoding="utf-8") as file:
-            json.dump([settings, prepared], file)
+            json.dump([settings, prepared, layout.view()], file)
         return [sys.executable, "-m", "gpt_lightning", command, CHILD, path], os.getcwd()
 
     subprocess_script._hydra_subprocess_cmd = child

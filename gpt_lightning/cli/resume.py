@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpt_lightning import layout
 from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import is_sweep, literal_path, quote, shell_override, value_of
+from gpt_lightning.cli.arguments import literal_path, quote, shell_override, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.record import load_yaml
@@ -44,10 +44,6 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     source = _source(overrides)
     if source is None:
         return overrides
-    if is_sweep(overrides):
-        raise UserError(
-            "ckpt_path= continue une seule exécution : dans un balayage, init_from= part de ses poids."
-        )
     checkpoint = find_checkpoint(source, prefer="last")
     run = layout.run_of(checkpoint)
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
@@ -71,6 +67,15 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     rest = [text for text in overrides if text.partition("=")[0] not in HERE]
     where = [f"output_dir={quote(literal_path(run))}", f"ckpt_path={quote(literal_path(checkpoint))}"]
     return [*old, *where, *rest]
+
+
+def refuse_in_sweep(overrides: list[str]) -> None:
+    """UserError si un balayage demande de continuer une exécution : il en commence, et n'en continue aucune."""
+    for key in ("ckpt_path", "resume"):
+        if value_of(key, overrides) is not None:
+            raise UserError(
+                f"{key}= continue une seule exécution : dans un balayage, init_from= part de ses poids."
+            )
 
 
 def _newest_readable(checkpoint: Path, run: Path, strict: str | None) -> Path:

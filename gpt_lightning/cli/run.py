@@ -6,19 +6,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gpt_lightning.cli import console, defaults, effects, habits, hydra_words, processes, signals
-from gpt_lightning.cli.arguments import Texts, is_sweep, take_free_text, value_of
+from gpt_lightning import layout
+from gpt_lightning.cli import console, defaults, effects, habits, hydra_words, options, processes, signals
+from gpt_lightning.cli.arguments import Texts, swept_values, take_free_text, text_overrides
 from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
-from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
-from gpt_lightning.cli.targets import hydra_without_code
+from gpt_lightning.cli.inheritance import Inheritance
+from gpt_lightning.cli.resume import refuse_in_sweep
+from gpt_lightning.cli.targets import Inherit, hydra_without_code, inherit_nothing
+from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 
 Task = Callable[[Settings], float | None]  # la perte, pour un balayage
@@ -30,14 +34,15 @@ def run(
     *,
     opens_run: bool = False,
     inherits: str | None = None,
+    sweeps: bool = True,
     ineffective: Iterable[effects.IneffectiveKeys] = (),
 ) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
     sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Une clé que `ineffective` dit sans effet est refusée. Une faute de la
-    personne donne une phrase sur stderr et le code 1.
+    désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande, qui ne finit pas, refuse un balayage. Une clé
+    que `ineffective` dit sans effet est refusée. Une faute de la personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -54,17 +59,33 @@ def run(
             _follow(task, launcher, config_name)
             return
         argv = habits.check_arguments(sys.argv[1:], config_name)
-        console.show_log(on_stdout=opens_run)
+        shows = not set(options.SHOWS).isdisjoint(options.names_in(argv))
+        if "--info" not in options.names_in(argv):  # Hydra l'écrit dans son propre journal
+            console.show_log(on_stdout=opens_run and not shows)
         overrides, texts = take_free_text(hydra_words.honour_keys(argv, opens_run=opens_run))
-        typed = list(overrides)
-        if opens_run:
-            overrides = resume_overrides(overrides, config_name)
-        if inherits is not None:
-            overrides = inherited_overrides(overrides, inherits)
-        if not (opens_run and value_of("ckpt_path", overrides)):  # une reprise garde son corpus
-            overrides = effects.with_own_text(overrides, config_name)
-        task = _refuse_ineffective_first(task, [*typed, *texts], config_name, ineffective)
-        _lead(task, config_name, overrides, texts, launcher, RunFolders(overrides) if opens_run else None)
+        if shows:
+            overrides = _without_running(overrides, texts)
+        elif options.is_sweep(overrides):
+            if not sweeps:
+                raise UserError(
+                    f"{config_name} ne finit pas : d'un balayage, il ne ferait que la première tâche."
+                )
+            if opens_run:
+                refuse_in_sweep(overrides)
+        task = _refuse_ineffective_first(task, [*overrides, *texts], config_name, ineffective)
+        inheritance = Inheritance(config_name, resumes=opens_run, group=inherits)
+        inherit = inherit_nothing if "--help" in options.names_in(overrides) else inheritance.complete
+        folders = RunFolders(overrides) if opens_run else None
+        with layout.one_look(now=launcher is not None or options.is_sweep(overrides)):
+            _lead(task, config_name, overrides, texts, launcher, folders, inherit)
+
+
+def _without_running(overrides: list[str], texts: Texts) -> list[str]:
+    """Les mêmes arguments, pour ce qui ne lance rien : le texte libre s'y voit, l'aide n'a pas de balayage."""
+    given, words = options.separate(overrides)
+    if "--help" in options.names_in(given):
+        words = [word for word in words if swept_values(word) == [word]]
+    return [*given, *words, *text_overrides(texts)]
 
 
 @contextmanager
@@ -121,6 +142,7 @@ def _lead(
     texts: Texts,
     launcher: processes.Launcher | None,
     folders: RunFolders | None,
+    inherit: Inherit,
 ) -> None:
     """Exécute la tâche, en donnant ses réglages aux processus du lanceur.
 
@@ -128,17 +150,24 @@ def _lead(
     """
     failures: list[int] = []
     with tempfile.TemporaryDirectory() as scratch, processes.share_settings(launcher) as share:
-        if is_sweep(overrides):
+        if options.is_sweep(overrides):
             overrides.append(f"hydra.sweep.dir={scratch}")  # Hydra y écrit multirun.yaml
         sys.argv[1:] = overrides
         job = _job(task, config_name, texts, folders, share, failures)
-        with hydra_without_code():
+        with hydra_without_code(inherit):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
     table = folders.sweep_table() if folders is not None else None
     if table:
         console.log.info(table)
     if failures:
         sys.exit(1)
+
+
+def _of_its_own(settings: Settings, swept: bool) -> Settings:
+    """Les réglages d'une tâche sans dossier d'exécution : dans un balayage, elle a le sien dans `output_dir`."""
+    if swept and settings.get("output_dir") is not None:
+        return {**settings, "output_dir": str(Path(settings["output_dir"], str(HydraConfig.get().job.num)))}
+    return settings
 
 
 def _job(
@@ -149,17 +178,18 @@ def _job(
     share: Callable[[Settings], None],
     failures: list[int],
 ) -> Callable[[DictConfig], float | None]:
+    keys = {text.partition("=")[0] for text in sys.argv[1:]}  # le reste est hérité
+
     def job(cfg: DictConfig) -> float | None:
         hydra_job = HydraConfig.get()
         swept = hydra_job.mode == RunMode.MULTIRUN
         try:
             if swept:
-                console.log.info(
-                    f"Balayage   : tâche {hydra_job.job.num}, {' '.join(hydra_job.overrides.task)}"
-                )
+                own = [text for text in hydra_job.overrides.task if text.partition("=")[0] in keys]
+                console.log.info(f"Balayage   : tâche {hydra_job.job.num}, {' '.join(own)}")
             refuse_unread_keys([*map(str, cfg), *texts], config_name)
             if folders is None:
-                return task({**to_plain(cfg, resolve=True), **texts})
+                return task({**_of_its_own(to_plain(cfg, resolve=True), swept), **texts})
             with folders.open(cfg, texts) as settings:
                 share(settings)
                 result = task(settings)

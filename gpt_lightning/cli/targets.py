@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gpt_lightning.cli.arguments import escape_interpolations
@@ -47,6 +48,7 @@ INSIDE = {
     "accelerator": ("lightning.pytorch.accelerators.Accelerator",),
     "profiler": ("lightning.pytorch.profilers.Profiler",),
 }
+Inherit = Callable[[Sequence[str], RunMode], tuple[list[str], int]]
 SPECIAL = ("_target_", "_convert_", "_recursive_")  # ce que l'on peut dire à hydra.utils.instantiate
 
 
@@ -153,9 +155,17 @@ def _check_keys(factory: Callable[..., object], target: str, given: list[str]) -
             raise UserError(f"{target} : il manque « {name} ».")
 
 
+def inherit_nothing(overrides: Sequence[str], run_mode: RunMode) -> tuple[list[str], int]:
+    """Ces surcharges, sans héritage : l'aide ne lit aucune exécution."""
+    return list(overrides), 0
+
+
 @contextmanager
-def hydra_without_code() -> Iterator[None]:
+def hydra_without_code(inherit: Inherit = inherit_nothing) -> Iterator[None]:
     """Empêche, pendant ce bloc, une configuration de faire exécuter autre chose par Hydra.
+
+    Ce que Hydra compose, pour une tâche ou pour la montrer, part des surcharges que `inherit` rend, avec le nombre de
+    celles qu'il ajoute devant.
 
     Ses callbacks, ses journaux et son environnement construisent des objets, ou lancent des programmes : un fichier
     venu d'ailleurs (`--config-dir`) n'y touche pas, la commande oui, sauf aux callbacks et aux `_target_`. Hydra 1.3
@@ -164,9 +174,22 @@ def hydra_without_code() -> Iterator[None]:
     original = ConfigLoaderImpl.load_configuration
 
     def load(
-        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **options: Any
+        self: ConfigLoaderImpl,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        *args: Any,
+        **options: Any,
     ) -> DictConfig:
-        cfg = original(self, config_name, overrides, *args, **options)
+        added = 0
+        if config_name is not None and options.get(
+            "validate_sweep_overrides", True
+        ):  # sinon, Hydra se renseigne
+            overrides, added = inherit(overrides, run_mode)
+        cfg = original(self, config_name, overrides, run_mode, *args, **options)
+        if run_mode == RunMode.MULTIRUN and added:  # elles ne sont pas celles de chaque tâche
+            task = cast(list[str], OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))
+            cfg.hydra.overrides.task = task[added:]
         typed = [text for text in overrides if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
         for text in typed:
             key = text.partition("=")[0].lstrip("+~")
@@ -179,7 +202,7 @@ def hydra_without_code() -> Iterator[None]:
             )
         if "command-line" in paths or any("searchpath" in text for text in typed):
             here = _settings_of(cfg)
-            usual = _settings_of(original(self, config_name, typed, *args, **options))
+            usual = _settings_of(original(self, config_name, typed, run_mode, *args, **options))
             changed = next((key for key in here if here[key] != usual.get(key)), None)
             if changed is not None:
                 raise UserError(_hydra_refusal(f"hydra.{changed}"))

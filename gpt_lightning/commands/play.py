@@ -22,4 +22,4 @@ def play(settings: Settings) -> None:
 
 def main() -> None:
     """La commande : compose conf/play.yaml, qui est celle de serve, puis appelle `play`."""
-    cli.run(play, "play", ineffective=ineffective.TABLE)
+    cli.run(play, "play", sweeps=False, ineffective=ineffective.TABLE)

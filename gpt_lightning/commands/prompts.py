@@ -4,7 +4,9 @@ import os
 import select
 import stat
 import sys
+from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.typing import Settings
@@ -65,13 +67,19 @@ def read_prompts(path: str) -> list[str]:
 
 def _read(path: str) -> str:
     if path == "-":
-        content, name = sys.stdin.buffer.read(), "l'entrée standard"
+        content, name = _all_of(sys.stdin), "l'entrée standard"
     else:
         content, name = Path(os.path.expanduser(path)).read_bytes(), path
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} n'est pas du texte UTF-8 (octet {error.start}) : convertissez-le.") from None
+
+
+@lru_cache(maxsize=1)
+def _all_of(stream: TextIO) -> bytes:
+    """Ce qu'un flux contient : il ne se lit qu'une fois, chaque tâche d'un balayage le relit ici."""
+    return stream.buffer.read()
 
 
 def _without_last_newline(text: str) -> str:

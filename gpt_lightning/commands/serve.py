@@ -175,4 +175,4 @@ def _ready_sentence(address: str, source: str, name: str, chats: bool) -> str:
 
 def main() -> None:
     """La commande : compose conf/serve.yaml, puis appelle `serve`."""
-    cli.run(serve, "serve", ineffective=ineffective.TABLE)
+    cli.run(serve, "serve", sweeps=False, ineffective=ineffective.TABLE)

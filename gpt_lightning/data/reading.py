@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gpt_lightning import layout
 from gpt_lightning.data.records import Repeated, parse_json
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
@@ -87,7 +88,10 @@ def _walk(
         seen.add(here.resolve())
         again = [child for child in inside if (here / child).resolve() in seen]
         left_out += [(here / child, "dossier déjà lu") for child in again]
-        inside[:] = sorted(set(inside) - set(again))
+        # ce qu'un entraînement écrit n'est pas du texte à apprendre : le corpus changerait d'une exécution à l'autre
+        runs = [child for child in inside if (here / child / layout.RECORD).is_dir()]
+        left_out += [(here / child, "dossier d'exécution") for child in runs]
+        inside[:] = sorted(set(inside) - {*again, *runs})
         for path in (here / child for child in sorted(names)):
             real = path.resolve()
             if path.suffix.lower() not in suffixes:

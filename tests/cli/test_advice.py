@@ -91,15 +91,12 @@ def test_every_command_that_a_sentence_says_exists():
 
 
 TINY = [
-    "model=tiny",
-    "data=pydoc",
-    "data.limit=20",
-    "tokenizer=bytes",
-    "trainer.max_steps=1",
+    *("model=tiny", "data=pydoc", "data.limit=20", "tokenizer=bytes", "trainer.max_steps=1"),
     "callbacks.sample=null",
-] @ pytest.fixture(scope="module")
+]
 
 
+@pytest.fixture(scope="module")
 def start(forks, tmp_path_factory):
     return Zygote(forks, tmp_path_factory.mktemp("cache"))
 

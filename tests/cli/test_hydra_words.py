@@ -11,15 +11,12 @@ from tests.conftest import sentences
 from tests.resilience.faults import Zygote
 
 TINY = [
-    "model=tiny",
-    "data=pydoc",
-    "data.limit=20",
-    "tokenizer=bytes",
-    "trainer.max_steps=1",
+    *("model=tiny", "data=pydoc", "data.limit=20", "tokenizer=bytes", "trainer.max_steps=1"),
     "callbacks.sample=null",
-] @ pytest.fixture(scope="module")
+]
 
 
+@pytest.fixture(scope="module")
 def start(forks, tmp_path_factory):
     return Zygote(forks, tmp_path_factory.mktemp("cache"))
 
