@@ -4,6 +4,9 @@ Ce fichier ne lit rien de ce qu'ils contiennent : la tâche d'un modèle est dan
 """
 
 import os
+import shlex
+import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 from gpt_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
+DAY = 86_400  # secondes ; les horloges de deux machines diffèrent de moins
 # leur création réserve le dossier d'une exécution, ou d'un balayage
 RECORD, SWEEP = ".hydra", "multirun.yaml"
 SETTINGS, ENVIRONMENT, HPARAMS = "config.yaml", "environment.yaml", "hparams.yaml"
@@ -41,12 +45,12 @@ def resumable_files(run: Path) -> list[Path]:
     """
     folder = run / CHECKPOINTS
     steps = sorted(folder.glob(STEPS), reverse=True)
-    return [path for path in (folder / LAST, *steps) if path.exists()]
+    return [path for path in (folder / LAST, *steps) if path.is_file()]
 
 
 def has_checkpoint(run: Path) -> bool:
     """Vrai si cette exécution a écrit un checkpoint."""
-    return any(run.glob(f"{CHECKPOINTS}/*.ckpt"))
+    return any(path.is_file() for path in run.glob(f"{CHECKPOINTS}/*.ckpt"))
 
 
 def has_begun(run: Path) -> bool:
@@ -60,8 +64,27 @@ def is_taken(folder: Path) -> bool:
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
-    """Ces fichiers, du plus récent au plus ancien."""
-    return sorted(paths, key=lambda path: -path.stat().st_mtime_ns)
+    """Ceux de ces chemins qui sont des checkpoints d'une exécution, du plus récent au plus ancien.
+
+    Une copie d'un autre nom, un lien mort, une boucle de liens, un dossier du même nom n'en cachent aucun ; une date
+    dans le futur ne dit rien, et passe après les autres.
+    """
+    dated = [(written, path) for path in paths if (written := _date_of(path)) is not None]
+    return [path for _, path in sorted(dated, key=lambda pair: -pair[0])]
+
+
+def _date_of(path: Path) -> float | None:
+    """Sa date, en secondes ; 0 si elle est à plus d'un jour dans le futur, None si ce n'est pas un checkpoint."""
+    if path.name not in (LAST, BEST) and not path.match(STEPS):
+        return None
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    written = status.st_mtime_ns / 1e9
+    return written if written < time.time() + DAY else 0
 
 
 # les checkpoints que la commande en cours a vus, sous chaque racine
@@ -118,11 +141,24 @@ def checkpoints_of(run: Path, prefer: str) -> list[Path]:
     """Les checkpoints d'une exécution, `prefer` (best ou last) d'abord. UserError si elle n'en a pas."""
     resumable, best = resumable_files(run), [run / CHECKPOINTS / BEST]
     paths = [
-        path for path in ([*best, *resumable] if prefer == "best" else [*resumable, *best]) if path.exists()
+        path for path in ([*best, *resumable] if prefer == "best" else [*resumable, *best]) if path.is_file()
     ]
     if not paths:
-        raise UserError(f"{run} n'a ni {CHECKPOINTS}/{BEST} ni {CHECKPOINTS}/{LAST}.")
+        raise UserError(without_checkpoint(run))
     return paths
+
+
+def without_checkpoint(run: Path) -> str:
+    """La phrase d'un dossier, d'une exécution ou d'un balayage, qui n'a pas de checkpoint : quoi taper."""
+    jobs = newest_first(list(run.glob(f"*/**/{CHECKPOINTS}/*.ckpt")))
+    if (run / SWEEP).exists() and jobs:
+        return f"{run} est un balayage : choisissez une de ses tâches, comme {run_of(jobs[0])}."
+    if (run / SWEEP).exists() or not (run / RECORD).is_dir():
+        return f"{run} n'a ni {CHECKPOINTS}/{BEST} ni {CHECKPOINTS}/{LAST} : choisissez une autre exécution."
+    return (
+        f"{run} n'a pas encore de checkpoint : si cette exécution s'est arrêtée, redonnez sa commande avec "
+        f"output_dir={shlex.quote(str(run))} resume=auto, qui la recommence."
+    )
 
 
 def find_checkpoint(
@@ -155,7 +191,7 @@ def find_checkpoints(
     path = Path(os.path.expanduser(source))
     if path.parts[:1] and path.parts[0].startswith("~"):  # ./~ : un dossier, qu'on relira peut-être
         path = path.absolute()
-    if path.is_dir() and (path / CHECKPOINTS).is_dir():
+    if path.is_dir() and is_taken(path):
         return checkpoints_of(path, prefer)
     if path.exists():
         return [path]

@@ -16,6 +16,7 @@ NAMES = (
     "name",
     "host",
     "api_key",
+    "clear",
     "data.url",
     "data.jsonl_key",
     "data.text_key",
@@ -36,6 +37,7 @@ PATHS = (
     "data.path",
     "data.val_path",
     "data.cache_dir",
+    "cache_dir",
 )  # des fichiers ou des dossiers : « ~ » est le dossier personnel, [a, b] en est une liste
 Texts = dict[str, str | list[str]]
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -146,11 +147,12 @@ def unknown_choice(group: str, choice: str, choices: Sequence[str], close: Seque
     return f"{group}={choice} n'existe pas : {hint}Les choix sont {', '.join(choices)}."
 
 
-def known_keys(config_name: str) -> list[str]:
+@cache
+def known_keys(config_name: str) -> tuple[str, ...]:
     """Toutes les clés de la configuration composée de cette commande, avec des points, et ses groupes."""
     cfg = compose(config_name)
     groups = [name for name in cfg if choices(str(name))]
-    return sorted({*_flatten(cfg), *groups, "experiment"} if groups else {*_flatten(cfg)})
+    return tuple(sorted({*_flatten(cfg), *groups, "experiment"} if groups else {*_flatten(cfg)}))
 
 
 def _flatten(content: Mapping[str, object], prefix: str = "") -> Iterator[str]:

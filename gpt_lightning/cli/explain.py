@@ -16,7 +16,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from gpt_lightning.cli import habits
+from gpt_lightning.cli import habits, words
 from gpt_lightning.cli.composition import CONF, choices, known_keys, unknown_choice
 from gpt_lightning.errors import UserError
 from gpt_lightning.wording import cannot_write
@@ -55,8 +55,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, OverrideParseException):
         word = error.override or str(error).splitlines()[0]
         return (
-            habits.for_word(word)
-            or f"« {word} » ne se comprend pas : il faut clé=valeur, comme model=mini ou optim.lr=0.001."
+            f"« {word} » ne se comprend pas : il faut clé=valeur, comme {words.example(config_name)} ; "
+            "un texte de plusieurs mots se met entre guillemets deux fois, clé='\"deux mots\"'."
         )
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)

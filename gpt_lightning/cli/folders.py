@@ -6,6 +6,7 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 
 import contextlib
 import math
+import os
 import re
 import shlex
 import shutil
@@ -82,7 +83,8 @@ class RunFolders:
     def _job_folder(self) -> Path:
         """Le dossier de la tâche en cours du balayage."""
         assert self._sweep is not None
-        return self._sweep / str(HydraConfig.get().job.num)
+        hydra = HydraConfig.get()  # `hydra.sweep.subdir`, que Hydra a résolu dans un dossier à lui
+        return self._sweep / os.path.relpath(hydra.runtime.output_dir, os.path.abspath(hydra.sweep.dir))
 
     def _values(self) -> list[str]:
         given = dict(text.split("=", 1) for text in HydraConfig.get().overrides.task if "=" in text)
@@ -144,7 +146,12 @@ class RunFolders:
         if self._sweep is None:
             self._sweep, self._sweep_created = _claim(asked, SWEEP)
             shutil.copyfile(Path(hydra.sweep.dir) / SWEEP, self._sweep / SWEEP)
-        return _claim(self._job_folder(), RECORD)
+        folder = self._job_folder()
+        if layout.is_taken(folder):
+            raise UserError(
+                f"hydra.sweep.subdir= donne deux fois {folder} : ajoutez-y ${{hydra.job.num}}, le numéro de la tâche."
+            )
+        return _claim(folder, RECORD)
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:
@@ -169,8 +176,23 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)
                 return folder, created
     raise UserError(
-        f"{asked} contient déjà une exécution : choisissez un autre output_dir=, ou reprenez-la avec ckpt_path={asked}."
+        f"{_occupant_of(Path(str(asked)))} : choisissez un autre output_dir={_or_go_on(Path(str(asked)))}."
     )
+
+
+def _occupant_of(folder: Path) -> str:
+    """Ce qui occupe déjà ce dossier."""
+    what = "un balayage" if (folder / SWEEP).exists() else "une exécution"
+    return f"{folder} contient déjà {what}"
+
+
+def _or_go_on(folder: Path) -> str:
+    """La fin de la phrase : continuer ce qui est dans ce dossier, ou le recommencer, si cela se peut."""
+    if (folder / SWEEP).exists() or not (folder / RECORD).is_dir():
+        return ""
+    if not resumable_files(folder):
+        return ", ou ajoutez resume=auto, qui recommence une exécution arrêtée avant son premier checkpoint"
+    return f", ou reprenez-la avec {shell_override('ckpt_path', folder)}"
 
 
 def leave_if_stopped(folder: Path, command: str, signum: int, step: int) -> None:

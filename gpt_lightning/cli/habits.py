@@ -1,10 +1,12 @@
 """Reconnaître ce que l'on tape par habitude d'autres outils, et dire ce qu'il faut taper ici."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_lightning import __version__
-from gpt_lightning.cli import options
-from gpt_lightning.cli.composition import known_keys
+from gpt_lightning.cli import hydra_words, options, words
+from gpt_lightning.cli.composition import choices, compose, known_keys
 from gpt_lightning.errors import UserError
 
 # une clé d'ailleurs : la nôtre, quand elle n'en est pas la fin (lr : optim.lr)
@@ -60,28 +62,53 @@ CHOICES = {
 
 
 def check_arguments(argv: list[str], config_name: str) -> list[str]:
-    """Vérifie que Hydra lit ces arguments, et les renvoie. UserError sur une option ou une suppression d'ailleurs.
+    """Vérifie que Hydra lit ces arguments, et les renvoie ; un mot seul y est devenu `prompt=`, s'il y en a un.
 
-    `--version` écrit notre version, et finit.
+    UserError sur une option, une suppression ou un mot d'ailleurs. `--version` écrit notre version, et finit.
     """
-    for argument in argv:
-        if argument == "--version":
-            print(f"gpt_lightning {__version__}")
-            raise SystemExit(0)
-        if argument == "-i":
-            raise UserError("Pour dialoguer : python generate.py interactive=true.")
-        if argument.startswith("~"):
-            key = argument[1:].partition("=")[0]
-            raise UserError(f"Rien ne se retire avec « ~ » : {key}=none ou {key}=null le désactive.")
-        if argument.startswith("-") and argument != "-" and options.name_of(argument) is None:
-            key = argument.partition("=")[0].lstrip("-").replace("-", "_")
-            ours = _our_key(key, known_keys(config_name)) or key
-            raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
+    if "--version" in argv:
+        print(f"gpt_lightning {__version__}")
+        raise SystemExit(0)
+    hydra_words.check_options(argv, config_name)
+    given, rest = options.separate(argv)
+    for argument in rest:
+        _check_argument(argument, config_name)
     options.check(argv)
-    return argv
+    return [*given, *words.with_prompt(rest, config_name)]
 
 
-def for_key(key: str, keys: list[str]) -> str | None:
+def _check_argument(argument: str, config_name: str) -> None:
+    """UserError sur une suppression, ou une option que Hydra ne lit pas."""
+    name = argument.partition("=")[0]
+    if argument == "-i":
+        raise UserError("Pour dialoguer : python generate.py interactive=true.")
+    if argument[:1] in ("-", "+", "~") and re.search(r"\s", name) and "prompt" in known_keys(config_name):
+        raise UserError(
+            f"Un texte qui commence par « {argument[0]} » se tape prompt={words.as_shell(argument)}"
+        )
+    if argument.startswith("~") and not hydra_words.KEY.fullmatch(argument):
+        raise UserError(f"Rien ne se retire avec « ~ » : {_without(name[1:], config_name)}.")
+    if argument.startswith("-") and argument != "-":
+        key = name.lstrip("-").replace("-", "_")
+        ours = _our_key(key, known_keys(config_name)) or key
+        raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
+
+
+def _without(key: str, config_name: str) -> str:
+    """Ce qu'il faut taper pour se passer de `key`."""
+    listed = choices(key) if key in known_keys(config_name) else []
+    if listed:
+        return f"{key}=none le désactive" if "none" in listed else f"{key}= prend un de {', '.join(listed)}"
+    value: object = compose(config_name)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    is_node = isinstance(value, dict) and "_target_" in value
+    return (
+        f"{key}=null le désactive" if is_node or value is None else f"{key}={value} est sa valeur habituelle"
+    )
+
+
+def for_key(key: str, keys: Sequence[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in keys:
         return SENTENCES[key]
@@ -89,7 +116,7 @@ def for_key(key: str, keys: list[str]) -> str | None:
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 
 
-def _our_key(key: str, keys: list[str]) -> str | None:
+def _our_key(key: str, keys: Sequence[str]) -> str | None:
     """Notre clé pour celle d'un autre outil : celle de la table, ou la première qui finit par ce nom."""
     ours = KEYS.get(key)
     return ours if ours in keys else next((name for name in keys if name.endswith(f".{key}")), None)
@@ -102,8 +129,3 @@ def for_choice(group: str, choice: str) -> str | None:
     if group == "data" and ("." in choice or "/" in choice or Path(choice).exists()):
         return f"Pour lire ce texte : data=text data.path={choice}"
     return None
-
-
-def for_word(word: str) -> str | None:
-    """La phrase pour un argument sans « = »."""
-    return f'Un texte à continuer se donne par prompt="{word}".' if " " in word.strip() else None

@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[str, ...] | None] = {
     "--shell-completion": None,
 }
 SHORT = {"-h": "--help", "-c": "--cfg", "-p": "--package", "-r": "--run", "-m": "--multirun"}
-SHORT |= {"-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir"}
+SHORT |= {"-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir", "-sc": "--shell-completion"}
 DOES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")  # une seule chose à la fois
 SHOWS = ("--help", "--hydra-help", "--cfg", "--info", "--shell-completion")  # rien n'est lancé
 

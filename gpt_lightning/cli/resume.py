@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpt_lightning import layout
 from gpt_lightning.cli import console
-from gpt_lightning.cli.arguments import literal_path, quote, value_of
+from gpt_lightning.cli.arguments import literal_path, quote, shell_override, value_of
 from gpt_lightning.cli.composition import choices, compose, compose_resolved
 from gpt_lightning.cli.effects import READ_A_PATH
 from gpt_lightning.cli.record import load_yaml
@@ -48,9 +48,10 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     run = layout.run_of(checkpoint)
     settings, record = load_yaml(run / SETTINGS), load_yaml(run / RECORD / "hydra.yaml")
     if not isinstance(settings, dict) or not isinstance(record, dict):
+        missing = SETTINGS if not isinstance(settings, dict) else f"{RECORD}/hydra.yaml"
         raise UserError(
-            f"{checkpoint} n'est pas dans un dossier d'exécution (sans config.yaml ni .hydra/) : "
-            f"init_from= part de ses poids."
+            f"{run} n'est pas un dossier d'exécution entier, il lui manque {missing} : "
+            f"{shell_override('init_from', checkpoint)} part de ses poids."
         )
     asked = value_of("output_dir", overrides)
     if asked is not None and run.resolve() != Path(asked).resolve():
@@ -113,7 +114,7 @@ def _name_those_without_checkpoint(taken: Path) -> None:
     began = (taken / RECORD).stat().st_mtime_ns
     for record in sorted(OUTPUTS.glob(f"**/{RECORD}")):
         run = record.parent
-        if record.stat().st_mtime_ns > began and not layout.has_checkpoint(run):
+        if record.is_dir() and record.stat().st_mtime_ns > began and not layout.has_checkpoint(run):
             console.log.info(
                 f"{run} s'est arrêtée avant son premier checkpoint : la reprise est celle de {taken}."
             )

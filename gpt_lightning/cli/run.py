@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gpt_lightning import layout
-from gpt_lightning.cli import console, defaults, effects, habits, options, processes, signals
+from gpt_lightning.cli import console, defaults, effects, habits, hydra_words, options, processes, signals
 from gpt_lightning.cli.arguments import Texts, swept_values, take_free_text, text_overrides
 from gpt_lightning.cli.composition import CONF, to_plain
 from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
@@ -58,10 +58,11 @@ def run(
         if launcher is not None and launcher.rank:
             _follow(task, launcher, config_name)
             return
-        overrides, texts = take_free_text(habits.check_arguments(sys.argv[1:], config_name))
-        shows = not set(options.SHOWS).isdisjoint(options.names_in(overrides))
-        if "--info" not in options.names_in(overrides):  # Hydra l'écrit dans son propre journal
+        argv = habits.check_arguments(sys.argv[1:], config_name)
+        shows = not set(options.SHOWS).isdisjoint(options.names_in(argv))
+        if "--info" not in options.names_in(argv):  # Hydra l'écrit dans son propre journal
             console.show_log(on_stdout=opens_run and not shows)
+        overrides, texts = take_free_text(hydra_words.honour_keys(argv, opens_run=opens_run))
         if shows:
             overrides = _without_running(overrides, texts)
         elif options.is_sweep(overrides):

@@ -9,5 +9,6 @@ COMMANDS = {
     "play": "voir un modèle penser : sa page, dans le navigateur",
     "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
     "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
+    "cache": "montrer les corpus encodés, et les effacer",
     "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",
 }

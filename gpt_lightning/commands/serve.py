@@ -97,7 +97,7 @@ def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tupl
         config.n_heads,
         config.vocab_size,
         n_parameters(config),
-        loaded.prompt,
+        settings.get("prompt") or loaded.prompt,
         command(settings, loaded.source) if local else "python generate.py",
     )
     return model, shape

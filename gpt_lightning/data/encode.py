@@ -48,8 +48,12 @@ def open_or_build(
     """
     key = hashlib.sha256(json.dumps([VERSION, identity], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir / f"{name}-{key}"
-    if folder.exists():
-        return TokenStore.open(folder)
+    try:
+        if folder.exists():
+            return TokenStore.open(folder)
+    except UserError:
+        if folder.exists():
+            raise  # sinon une autre commande vient de l'effacer
     report(str(folder))
     try:
         _build_aside(cache_dir, folder, identity, splits, tokenizer, progress)

@@ -7,12 +7,15 @@ Un dossier par base, nommé d'après l'empreinte de ce qu'elle contient :
 Elle est écrite dans un dossier provisoire puis renommée : une base visible est une base complète.
 """
 
+import contextlib
 import json
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
 
 VERSION = 4
+META = "meta.json"
 SHARD_TOKENS = 1 << 28  # 512 Mo en uint16
 SPLITS = ("train", "val")
 DTYPES = ("uint16", "uint32")
@@ -37,12 +41,16 @@ class TokenStore:
     folder: Path
     meta: JsonObject = field(repr=False)
     counts: dict[str, list[int]] = field(repr=False)  # par moitié, les jetons de chaque fragment
+    use: IO[bytes] | None = field(
+        default=None, repr=False, compare=False
+    )  # tant qu'il est ouvert, elle ne s'efface pas
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
         """La base de `folder`, dont chaque octet est lu."""
+        use = _hold(folder)
         meta = _read_meta(folder)
-        store = cls(folder, meta, {})
+        store = cls(folder, meta, {}, use)
         for split in SPLITS:
             half = meta["splits"][split]
             paths = [folder / f"{split}_{index:05d}.bin" for index in range(len(half["crc"]))]
@@ -70,6 +78,42 @@ class TokenStore:
     def n_tokens(self, split: str) -> int:
         """Les jetons de `split`."""
         return sum(self.counts[split])
+
+
+def _hold(folder: Path) -> IO[bytes] | None:
+    """Ouvre la base pour la lire : `take_alone` la laisse tant que ce fichier est ouvert. None s'il ne s'ouvre pas."""
+    try:
+        file = open(folder / META, "rb")  # noqa: SIM115
+    except OSError:  # sa lecture le dira
+        return None
+    with contextlib.suppress(OSError):  # ce système de fichiers n'a pas de verrou
+        _lock(file, alone=False)
+    with contextlib.suppress(OSError):  # un dossier que l'on ne fait que lire
+        os.utime(folder / META)  # sa dernière lecture
+    return file
+
+
+@contextmanager
+def take_alone(folder: Path) -> Iterator[bool]:
+    """Pendant ce bloc, vrai si aucun processus vivant n'a ouvert cette base : on peut l'effacer."""
+    with contextlib.ExitStack() as opened:
+        try:
+            _lock(opened.enter_context(open(folder / META, "rb")), alone=True)
+            alone = True
+        except OSError as error:
+            alone = isinstance(error, FileNotFoundError)  # elle n'est plus là
+        if os.name == "nt":  # là, un fichier ouvert ne s'efface pas : le verrou n'est pas nécessaire
+            opened.close()
+        yield alone
+
+
+def _lock(file: IO[bytes], *, alone: bool) -> None:
+    """Verrouille ce fichier, avec d'autres ou seul. OSError si un autre processus l'empêche."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
 
 
 def _read_meta(folder: Path) -> JsonObject:

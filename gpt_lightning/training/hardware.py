@@ -118,7 +118,9 @@ def _device(accelerator: str) -> torch.device:
                 f"trainer.accelerator={accelerator}, mais aucun GPU n'est visible : essayez trainer.accelerator=auto."
             )
     if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UserError("trainer.accelerator=mps, mais cet appareil n'est pas là : essayez accelerator=auto.")
+        raise UserError(
+            "trainer.accelerator=mps, mais cet appareil n'est pas là : essayez trainer.accelerator=auto."
+        )
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", 0)
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():

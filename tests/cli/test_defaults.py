@@ -235,7 +235,7 @@ COMMANDS = {
     "evaluate": (),
     "evaluate texte": ("data=text", "data.path=texte.txt"),
     "evaluate dialogues": ("data=instruct", "data.path=dialogues.jsonl"),
-    "evaluate avis": ("data=labels", "data.path=avis.csv"),
+    "evaluate avis": ("data=classify", "data.path=avis.csv"),
     "export": ("to=sorti",),
     "export safetensors": ("to=sorti", "format=safetensors"),
     "export lora": ("to=sorti", "format=lora"),

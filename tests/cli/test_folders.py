@@ -41,10 +41,20 @@ def test_runs_of_the_same_second_have_their_own_folder(here, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("mark", [folders.RECORD, folders.SWEEP, "checkpoints"])
-def test_the_folder_of_another_run_is_refused(here, mark):
-    (here / "a" / mark).mkdir(parents=True)
-    with pytest.raises(UserError, match="ckpt_path=a"):
+@pytest.mark.parametrize(
+    "mark, advised",
+    [
+        (folders.RECORD, "resume=auto"),
+        (folders.SWEEP, "un balayage"),
+        ("checkpoints", "un autre output_dir="),
+        (f"{folders.RECORD} checkpoints/last.ckpt", "ckpt_path=a"),
+    ],
+)
+def test_the_folder_of_another_run_is_refused(here, mark, advised):
+    for path in (here / "a" / name for name in mark.split()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("") if path.suffix == ".ckpt" else path.mkdir()
+    with pytest.raises(UserError, match=advised):
         folders._claim(Path("a"), folders.RECORD)
 
 

@@ -23,9 +23,9 @@ TRAIN = [
     ("logger=wandb", "logger=tensorboard"),
     ("trainer.overfit_batches=2", "trainer.limit_train_batches"),
     ("--lr=1e-3", "optim.lr=valeur"),
+    ("Il était une fois", 'prompt="Il était une fois"'),
 ]
 GENERATE = [
-    ("Il était une fois", 'prompt="Il était une fois"'),
     ("top_k=40", "decoding.top_k="),
     ("num_tokens=50", "max_new_tokens="),
     ("model=gpt124m", "ckpt_path="),

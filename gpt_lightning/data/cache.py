@@ -1,0 +1,77 @@
+"""Les bases de jetons gardées d'une commande à l'autre : les montrer, les effacer."""
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt_lightning import durable
+from gpt_lightning.data.store import META, take_alone
+from gpt_lightning.errors import UserError
+
+UNITS = {"h": 3600, "d": 86_400, "j": 86_400, "w": 7 * 86_400}  # secondes
+_NAME = re.compile(r"(.+?)(?:-(\w*))?-[0-9a-f]{16}")  # <corpus>-<tokenizer>-<empreinte>, data/text.py
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Une base gardée : son corpus, son tokenizer, sa taille (octets), sa dernière lecture (secondes)."""
+
+    folder: Path
+    corpus: str
+    tokenizer: str
+    size: int
+    used: float
+
+
+def list_stores(cache_dir: Path) -> list[Stored]:
+    """Les bases de `cache_dir`, de la dernière lue à la plus ancienne ; rien d'autre n'en est."""
+    durable.sweep(cache_dir)  # ce que des processus morts ont laissé
+    listed = []
+    for folder in cache_dir.iterdir() if cache_dir.is_dir() else ():
+        name = _NAME.fullmatch(folder.name)
+        with contextlib.suppress(OSError):  # une autre commande vient de l'effacer
+            if name and not folder.is_symlink() and (folder / META).is_file():
+                size = sum(path.stat().st_size for path in folder.iterdir())
+                used = (folder / META).stat().st_mtime
+                listed.append(Stored(folder, name[1], name[2] or "", size, used))
+    return sorted(listed, key=lambda base: (-base.used, base.folder.name))
+
+
+def choose(bases: Sequence[Stored], what: str) -> list[Stored]:
+    """Celles que `what` désigne : all, un numéro (1 : la première), older=30d. UserError sinon."""
+    if what == "all":
+        return list(bases)
+    if re.fullmatch(r"[0-9]{1,9}", what):
+        if not 1 <= int(what) <= len(bases):
+            raise UserError(
+                f"clear={what} : il n'y a pas de base de ce numéro, sans clear= la commande les montre."
+            )
+        return [bases[int(what) - 1]]
+    age = re.fullmatch(r"older[=:]?([0-9]{1,6})([hdjw])", what)
+    if age is None:
+        raise UserError(f"clear={what} : il faut all, un numéro, ou une ancienneté comme clear=older=30d.")
+    oldest = time.time() - int(age[1]) * UNITS[age[2]]
+    return [base for base in bases if base.used < oldest]
+
+
+def erase(base: Stored) -> bool:
+    """Efface une base ; faux si un processus vivant l'a ouverte, et elle reste."""
+    with take_alone(base.folder) as alone:
+        if not alone:
+            return False
+        aside = durable.scratch(base.folder)
+        try:
+            base.folder.rename(aside)  # d'un coup : qui la cherche la voit entière, ou absente
+        except FileNotFoundError:
+            return True
+        except PermissionError:
+            if os.name == "nt":  # un de ses fichiers est ouvert
+                return False
+            raise
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
