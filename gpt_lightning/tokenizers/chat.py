@@ -44,6 +44,12 @@ class ChatTokenizer:
     def eos_id(self) -> int:
         return self._ids[END]
 
+    def special_id(self, content: str) -> int | None:
+        """L'identifiant du jeton spécial `content` ; None s'il ne l'a pas."""
+        if content in self._ids:
+            return self._ids[content]
+        return self.base.special_id(content) if isinstance(self.base, HuggingFaceTokenizer) else None
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         if special:
             for index, mark in self._marks.items():

@@ -33,7 +33,11 @@ class HuggingFaceTokenizer:
         values = parse(text)
         self._fast = _load(text)
         self._ids: dict[str, int] = self._fast.get_vocab(with_added_tokens=True)
-        self._added = {index: token.content for index, token in self._fast.get_added_tokens_decoder().items()}
+        self._added = self._fast.get_added_tokens_decoder()
+        model = values["model"]
+        self._unknown: int | None = model.get("unk_id", self._ids.get(model.get("unk_token") or ""))
+        special = {index for index, token in self._added.items() if token.special}
+        self._controls = special - {self._unknown}
         self._spelling = Spelling(values.get("decoder"))
         self._marked: tokenizers.Tokenizer | None = None
         self._bytes: dict[int, bytes] = {}
@@ -57,8 +61,8 @@ class HuggingFaceTokenizer:
         """Les identifiants de ces jetons, ceux qu'il a."""
         return {content: self._ids[content] for content in contents if content in self._ids}
 
-    def added_id(self, content: str) -> int | None:
-        """L'identifiant du jeton ajouté `content` ; None s'il n'en est pas un."""
+    def special_id(self, content: str) -> int | None:
+        """L'identifiant du jeton ajouté `content` ; None s'il ne l'a pas."""
         index = self._ids.get(content)
         return index if index in self._added else None
 
@@ -76,7 +80,7 @@ class HuggingFaceTokenizer:
 
     def with_special(self, contents: Sequence[str]) -> "HuggingFaceTokenizer":
         """Le même, où ces jetons sont spéciaux : aucun texte ne les écrit. Il lui ajoute ceux qu'il n'a pas."""
-        special = {token.content for token in self._fast.get_added_tokens_decoder().values() if token.special}
+        special = {token.content for token in self._added.values() if token.special}
         if special.issuperset(contents):
             return self
         values = json.loads(self._text)
@@ -92,6 +96,21 @@ class HuggingFaceTokenizer:
         (encoded,) = fast.encode_batch_fast([_readable(text)], add_special_tokens=False)
         ids: list[int] = encoded.ids
         return ids
+
+    def encode_content(self, text: str) -> list[int]:
+        """`encode`, sans jamais un jeton spécial : pour ce qu'une personne écrit dans un message.
+
+        Les morceaux d'un Unigram comptent parfois « </s> », que `encode`, comme transformers, prend alors dans un texte.
+        """
+        ids = self.encode(text)
+        if self._controls.isdisjoint(ids):
+            return ids
+        spelled = [self._letters(index) if index in self._controls else [index] for index in ids]
+        return [index for piece in spelled for index in piece]
+
+    def _letters(self, index: int) -> list[int]:
+        letters = [self._ids.get(letter, self._unknown) for letter in self._added[index].content]
+        return [letter for letter in letters if letter is not None]
 
     @property
     def _with_marks(self) -> "tokenizers.Tokenizer":

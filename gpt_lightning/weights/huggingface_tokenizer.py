@@ -78,7 +78,7 @@ def _gpt2_file(folder: Path, options: JsonObject) -> str:
 def _build(text: str, options: JsonObject, ends: list[object], vocab_size: int) -> Tokenizer:
     values = parse(text)
     tokenizer = HuggingFaceTokenizer(text)
-    names = [name for name in _names(options) if tokenizer.added_id(name) is None]
+    names = [name for name in _names(options) if tokenizer.special_id(name) is None]
     room = vocab_size - tokenizer.vocab_size
     unknown = [name for name in names if not tokenizer.ids_of([name])]
     tokenizer = tokenizer.with_special(
@@ -119,15 +119,14 @@ def _first(index: object) -> object:
 def _is_like_gpt2(values: JsonObject) -> bool:
     """Vrai si ce tokenizer.json est un BPE d'octets qui coupe le texte comme GPT-2, et rien de plus."""
     model, before = values["model"], values.get("pre_tokenizer") or {}
-    after = [(values.get(key) or BYTE_LEVEL).get("type") for key in ("decoder", "post_processor")]
+    after = values.get("decoder") or {}
     return (
         model.get("type") == "BPE"
         and not any(
             model.get(key) for key in ("ignore_merges", "continuing_subword_prefix", "end_of_word_suffix")
         )
         and not values.get("normalizer")
-        and values.get("decoder") is not None
-        and [before.get("type"), *after] == ["ByteLevel"] * 3
+        and before.get("type") == after.get("type") == "ByteLevel"
         and before.get("use_regex", True)
         and not before.get("add_prefix_space")
         and _is_ordered(model["vocab"], model["merges"], values.get("added_tokens") or [])
