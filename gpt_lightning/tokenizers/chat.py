@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt_lightning.tokenizers.base import Tokenizer
+from gpt_lightning.tokenizers.base import MarkedTokenizer, Tokenizer
 from gpt_lightning.typing import State
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -25,12 +25,23 @@ class ChatTokenizer:
         return self.base.vocab_size + len(MARKS)
 
     @property
+    def adds(self) -> bool:
+        """Vrai si `base` n'a pas ces deux jetons."""
+        return bool(self._marks)
+
+    @property
     def start_id(self) -> int:
         return self._ids[START]
 
     @property
     def eos_id(self) -> int:
         return self._ids[END]
+
+    def special_id(self, content: str) -> int | None:
+        """L'identifiant du jeton spécial `content` ; None s'il ne l'a pas."""
+        if content in self._ids:
+            return self._ids[content]
+        return self.base.special_id(content) if isinstance(self.base, MarkedTokenizer) else None
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         if special:
