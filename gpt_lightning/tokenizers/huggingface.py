@@ -218,7 +218,7 @@ def _load(text: str) -> "tokenizers.Tokenizer":
 
 @contextmanager
 def _saying(sentence: str) -> Iterator[None]:
-    """Fait de tout ce que la bibliothèque lève, paniques de Rust comprises, une UserError qui commence par `sentence`."""
+    """Fait de ce que la bibliothèque lève, paniques de Rust comprises, une UserError qui commence par `sentence`."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

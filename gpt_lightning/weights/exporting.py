@@ -19,7 +19,7 @@ from gpt_lightning.tokenizers import (
     merges_of,
 )
 from gpt_lightning.tokenizers.chat import MARKS
-from gpt_lightning.tokenizers.template import jinja
+from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface
 from gpt_lightning.wording import magnitude
@@ -134,7 +134,7 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, description.labels)
     files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(description)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
-    if merges := merges_of(tokenizer):
+    if tokenizer is not None and (merges := merges_of(tokenizer)):
         special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
         special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
         marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
@@ -143,7 +143,7 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
         if description.labels:
             special["pad_token"] = special["eos_token"]
         if description.template:
-            special["chat_template"] = jinja(description.template)
+            special["chat_template"] = Template(description.template, tokenizer).jinja()
         texts |= huggingface_files(merges, marks) | {"tokenizer_config.json": json.dumps(special, indent=1)}
     state = huggingface.state_to(_tensors(model.state_dict(), model.config), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})

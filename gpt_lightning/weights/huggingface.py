@@ -19,7 +19,13 @@ CONFIG, WEIGHTS, INDEX, PICKLED = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
 )
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
+TOKENIZER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 # nom ici, nom chez Hugging Face, transposé (leur Conv1D range ses poids dans l'autre sens)
 _TOP = [
     ("tok_emb.weight", "transformer.wte.weight", False),
