@@ -132,6 +132,7 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
 
     tokenizer = description.tokenizer
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, description.labels)
+    config["torch_dtype"] = str(model.tok_emb.weight.dtype).removeprefix("torch.")
     files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(description)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
     if merges := merges_of(tokenizer):

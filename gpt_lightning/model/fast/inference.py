@@ -74,7 +74,8 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
         block.att = JoinedAttention(block.att)
     made = _other_linear(model, dtype, pack)
     if made is not None:
-        for module in list(model.modules()):
+        # sans tenir les couches elles-mêmes : chacune s'en va dès que la sienne est faite
+        for module in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear) and name != "class_head":  # quelques lignes, lues une fois
                     setattr(module, name, made(child.weight, child.bias))
