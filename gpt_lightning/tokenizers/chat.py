@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt_lightning.tokenizers.base import Tokenizer
+from gpt_lightning.tokenizers.base import MarkedTokenizer, Tokenizer
 from gpt_lightning.tokenizers.huggingface import HuggingFaceTokenizer
 from gpt_lightning.typing import State
 
@@ -37,6 +37,11 @@ class ChatTokenizer:
         return getattr(self.base, "bos_id", None)
 
     @property
+    def adds(self) -> bool:
+        """Vrai si `base` n'a pas ces deux jetons."""
+        return bool(self._marks)
+
+    @property
     def start_id(self) -> int:
         return self._ids[START]
 
@@ -48,7 +53,7 @@ class ChatTokenizer:
         """L'identifiant du jeton spécial `content` ; None s'il ne l'a pas."""
         if content in self._ids:
             return self._ids[content]
-        return self.base.special_id(content) if isinstance(self.base, HuggingFaceTokenizer) else None
+        return self.base.special_id(content) if isinstance(self.base, MarkedTokenizer) else None
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         if special:

@@ -15,7 +15,7 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
+from gpt_lightning.weights import adapters, huggingface, huggingface_template, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
@@ -213,6 +213,8 @@ def _load_huggingface(folder: Path) -> Loaded:
         log.warning(
             f"{folder} : son tokenizer ne se lit pas, {why_not} ; les poids se chargent, le texte non."
         )
+    else:
+        description = huggingface_template.describe(description, folder)
     state = huggingface.state_from(tensors, description.config)
     return Loaded(build(description.config, state, folder, len(description.labels)), description)
 

@@ -28,6 +28,7 @@ from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.messages import read_messages, unfinished_answer
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.typing import JsonObject
+from gpt_lightning.wording import unknown_template
 
 CHOICES = 128  # complétions d'une demande, toutes ensemble
 COMPLETION = COMMON | {
@@ -67,6 +68,7 @@ class ServedModel(NamedTuple):
     rows: int  # complétions qui s'écrivent ensemble, au plus
     template: Template | None = None
     created: int = 0
+    unknown_template: bool = False  # il en a un que l'on ne reconnaît pas
 
     def entry(self) -> JsonObject:
         """Le modèle, tel que /v1/models le montre."""
@@ -123,7 +125,9 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
     check_model(values["model"], model)
     if model.template is None:
         raise Refused(
-            "Ce modèle n'a pas appris à répondre : /v1/completions continue un texte, et python train.py "
+            unknown_template("Ce modèle")
+            if model.unknown_template
+            else "Ce modèle n'a pas appris à répondre : /v1/completions continue un texte, et python train.py "
             "experiment=instruct lui apprend.",
             param="messages",
             code="not_a_chat_model",
