@@ -84,7 +84,7 @@ class Spelling:
             if isinstance(step, _Replace):
                 token = token.replace(step.old, step.opening if first else step.new)
             else:
-                token = _stripped(token, step)
+                token = _strip(token, step)
         if self._byte_fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             try:
                 return bytes([int(token[3:5], 16)])
@@ -105,7 +105,7 @@ class Spelling:
         return raw[_repeats(raw, content, self._trim.left) * len(content) :]
 
 
-def _stripped(token: str, trim: _Trim) -> str:
+def _strip(token: str, trim: _Trim) -> str:
     size = len(trim.content)
     token = token[_repeats(token, trim.content, trim.left) * size :]
     right = _repeats(token[::-1], trim.content[::-1], trim.right) * size
