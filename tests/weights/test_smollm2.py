@@ -69,7 +69,9 @@ def written(theirs):
 
 def test_it_is_the_preset(ours):
     model, tokenizer = ours
-    assert cost.n_parameters(model.config) == 134_515_008 == sum(tensor.numel() for tensor in model.parameters())
+    assert (
+        cost.n_parameters(model.config) == 134_515_008 == sum(tensor.numel() for tensor in model.parameters())
+    )
     assert tokenizer.vocab_size == model.config.vocab_size == 49_152 and model.config.context_length == 8192
 
 
@@ -78,7 +80,9 @@ def test_the_five_best_words(ours):
     with torch.no_grad():
         scores = model(torch.tensor([tokenizer.encode(PROMPT)]))[0, -1].log_softmax(-1)
     best = scores.topk(5)
-    found = {tokenizer.decode([index]): value for value, index in zip(*map(torch.Tensor.tolist, best), strict=True)}
+    found = {
+        tokenizer.decode([index]): value for value, index in zip(*map(torch.Tensor.tolist, best), strict=True)
+    }
     assert list(found) == list(BEST) and found == pytest.approx(BEST, abs=1e-3)
 
 
@@ -132,14 +136,22 @@ def test_serve_and_the_page_write_the_same_text(folder, written, cache, tmp_path
 def test_it_leaves_as_it_came(folder, theirs, ours, tmp_path):
     loaded = load_and_describe(str(folder))
     export(loaded.model, loaded.description.tokenizer, tmp_path / "sortie", "hf", loaded.description)
-    config, before = (json.loads((where / "config.json").read_text()) for where in (tmp_path / "sortie", folder))
+    config, before = (
+        json.loads((where / "config.json").read_text()) for where in (tmp_path / "sortie", folder)
+    )
     assert config["model_type"] == before["model_type"] == "llama"
-    their = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "sortie", attn_implementation="eager")
-    assert all(torch.equal(tensor, theirs[0].state_dict()[name]) for name, tensor in their.state_dict().items())
+    their = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "sortie", attn_implementation="eager"
+    )
+    assert all(
+        torch.equal(tensor, theirs[0].state_dict()[name]) for name, tensor in their.state_dict().items()
+    )
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "sortie", local_files_only=True)
     asked = [{"role": "user", "content": QUESTION}]
     for options in ({"add_generation_prompt": True}, {}):
-        one, other = (each.apply_chat_template(asked, tokenize=False, **options) for each in (tokenizer, theirs[1]))
+        one, other = (
+            each.apply_chat_template(asked, tokenize=False, **options) for each in (tokenizer, theirs[1])
+        )
         assert one == other
     for text in TEXTS:
         assert tokenizer.encode(text) == theirs[1].encode(text)
