@@ -30,8 +30,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
     causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
     if causal and _products_pay(q):
         return causal_attention(q, share(k, q.shape[1]), share(v, q.shape[1]), dropout)
-    options = {"is_causal": causal, "dropout_p": dropout, "enable_gqa": k.shape[1] != q.shape[1]}
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
+    shared = k.shape[1] != q.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, enable_gqa=shared
+    )
 
 
 def _products_pay(q: Tensor) -> bool:
