@@ -63,6 +63,10 @@ class ChatTokenizer:
                     return [*self.encode(before, special=True), index, *self.encode(after, special=True)]
         return self.base.encode(text, special=special)
 
+    def encode_content(self, text: str) -> list[int]:
+        """`encode`, pour ce qu'une personne écrit dans un message : jamais un jeton spécial."""
+        return getattr(self.base, "encode_content", self.base.encode)(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         texts: list[str] = []
         plain: list[int] = []

@@ -4,7 +4,8 @@ Son état est le texte du fichier : une description (vocabulaire, fusions, expre
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import UserError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 MOST_CHARACTERS = 64 << 20  # le plus grand que l'on connaisse, celui de Gemma 3, en fait 33 millions
-MOST_VALUES = 8_000_000  # et trois millions de valeurs
+MOST_VALUES = 3_000_000  # et deux millions de valeurs
 MOST_DEPTH = 32  # des listes et des objets l'un dans l'autre ; il en a huit
 MODELS = ("BPE", "Unigram", "WordLevel")
 
@@ -93,14 +94,15 @@ class HuggingFaceTokenizer:
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         fast = self._with_marks if special else self._fast
         # seul, mais par lot : sans la place de chaque jeton dans le texte, c'est une fois et demie plus rapide
-        (encoded,) = fast.encode_batch_fast([_readable(text)], add_special_tokens=False)
+        with _saying("ce tokenizer n'encode pas ce texte"):
+            (encoded,) = fast.encode_batch_fast([_readable(text)], add_special_tokens=False)
         ids: list[int] = encoded.ids
         return ids
 
     def encode_content(self, text: str) -> list[int]:
         """`encode`, sans jamais un jeton spécial : pour ce qu'une personne écrit dans un message.
 
-        Les morceaux d'un Unigram comptent parfois « </s> », que `encode`, comme transformers, prend alors dans un texte.
+        Les morceaux d'un Unigram comptent parfois « </s> », que `encode`, comme transformers, y prend alors.
         """
         ids = self.encode(text)
         if self._controls.isdisjoint(ids):
@@ -139,10 +141,12 @@ class HuggingFaceTokenizer:
 
     def options(self) -> JsonObject:
         """Ce que tokenizer_config.json dit de lui."""
+        begins = self._start is not None
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
-            **({"bos_token": self._start, "add_bos_token": True} if self._start is not None else {}),
+            **({"bos_token": self._start} if begins else {}),
+            **({"add_bos_token": begins} if begins or self.opening_token() is not None else {}),
             **({"eos_token": self._end} if self._end is not None else {}),
         }
 
@@ -204,14 +208,21 @@ def _load(text: str) -> "tokenizers.Tokenizer":
     """Le tokenizer de la bibliothèque, où un jeton spécial écrit dans un texte n'est que du texte."""
     from tokenizers import Tokenizer
 
-    try:
+    with _saying("son tokenizer.json est abîmé"):
         fast = Tokenizer.from_str(text)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # une panique de Rust n'est pas une Exception
-        why = (str(error).splitlines() or [""])[0][:120]
-        raise UserError(f"son tokenizer.json est abîmé ({why})") from None
     fast.no_truncation()
     fast.no_padding()
     fast.encode_special_tokens = True
     return fast
+
+
+@contextmanager
+def _saying(sentence: str) -> Iterator[None]:
+    """Fait de ce que la bibliothèque lève, paniques de Rust comprises, une UserError qui commence par `sentence`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # une panique n'est pas une Exception
+        why = (str(error).splitlines() or [""])[0][:120]
+        raise UserError(f"{sentence} ({why})") from None

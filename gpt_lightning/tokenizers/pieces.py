@@ -5,7 +5,7 @@ jeton, dont la suite est celle du texte.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import AnyStr, NamedTuple
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.bpe import byte_of_character
@@ -84,7 +84,7 @@ class Spelling:
             if isinstance(step, _Replace):
                 token = token.replace(step.old, step.opening if first else step.new)
             else:
-                token = _stripped(token, step)
+                token = _strip(token, step)
         if self._byte_fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             try:
                 return bytes([int(token[3:5], 16)])
@@ -99,19 +99,25 @@ class Spelling:
     def join(self, pieces: Sequence[bytes]) -> bytes:
         """Les octets d'un texte, de ceux de ses jetons."""
         raw = b"".join(pieces)
-        if self._trim is not None:
-            content = self._trim.content.encode("utf-8")
-            for _ in range(self._trim.left):
-                raw = raw.removeprefix(content)
-        return raw
+        if self._trim is None:
+            return raw
+        content = self._trim.content.encode("utf-8")
+        return raw[_repeats(raw, content, self._trim.left) * len(content) :]
 
 
-def _stripped(token: str, trim: _Trim) -> str:
-    for _ in range(trim.left):
-        token = token.removeprefix(trim.content)
-    for _ in range(trim.right):
-        token = token.removesuffix(trim.content)
-    return token
+def _strip(token: str, trim: _Trim) -> str:
+    size = len(trim.content)
+    token = token[_repeats(token, trim.content, trim.left) * size :]
+    right = _repeats(token[::-1], trim.content[::-1], trim.right) * size
+    return token[: len(token) - right]
+
+
+def _repeats(text: AnyStr, content: AnyStr, most: int) -> int:
+    """Combien de fois `content` commence `text`, de suite."""
+    count = 0
+    while content and count < most and text.startswith(content, count * len(content)):
+        count += 1
+    return count
 
 
 def _flat(decoder: object) -> list[dict[str, object]]:

@@ -162,7 +162,10 @@ class Template:
             yield texts[-1], everything[done:]
 
     def _ids(self, content: str | int) -> list[int]:
-        return [content] if isinstance(content, int) else self.tokenizer.encode(content)
+        if isinstance(content, int):
+            return [content]
+        encode_content = getattr(self.tokenizer, "encode_content", self.tokenizer.encode)
+        return encode_content(content)
 
     def _read(self, text: str, answers: bool = False, learned: bool = True) -> list[Part]:
         """Les bouts de `text`, que le gabarit écrit : ses jetons spéciaux en sont."""

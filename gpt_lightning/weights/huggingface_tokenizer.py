@@ -18,6 +18,7 @@ NAMES, GENERATION, MODEL = "special_tokens_map.json", "generation_config.json", 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 GPT2_NAMES = ("GPT2Tokenizer", "GPT2TokenizerFast", "gpt2")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+TOO_MANY = "il a plus d'identifiants que le modèle ({})"
 # d'un jeton ajouté : s'il est autre, l'encodage de GPT-2 ne le sait pas
 PLAIN = {"special": True, "single_word": False, "lstrip": False, "rstrip": False}
 
@@ -42,7 +43,7 @@ def read(folder: Path, vocab_size: int) -> tuple[Tokenizer | None, str]:
     except UserError as error:
         return None, str(error)
     if tokenizer.vocab_size > vocab_size:
-        return None, f"il a plus d'identifiants que le modèle ({vocab_size})"
+        return None, TOO_MANY.format(vocab_size)
     return tokenizer, ""
 
 
@@ -77,6 +78,8 @@ def _gpt2_file(folder: Path, options: JsonObject) -> str:
 
 def _build(text: str, options: JsonObject, ends: list[object], vocab_size: int) -> Tokenizer:
     values = parse(text)
+    if len(values["model"].get("vocab") or ()) > vocab_size:  # avant d'en construire des millions
+        raise UserError(TOO_MANY.format(vocab_size))
     tokenizer = HuggingFaceTokenizer(text)
     names = [name for name in _names(options) if tokenizer.special_id(name) is None]
     room = vocab_size - tokenizer.vocab_size

@@ -4,14 +4,15 @@ import json
 import random
 
 import pytest
+import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import weights
+from gpt_lightning.tokenizers import from_state
 from gpt_lightning.weights import huggingface_tokenizer
-
-tokenizers = pytest.importorskip("tokenizers")
+from tests.tokenizers.test_huggingface import llama3, metaspace
 
 
 @pytest.fixture(scope="module", params=[2000, pytest.param(50_257, marks=pytest.mark.slow)])
@@ -75,8 +76,6 @@ def test_any_tokens_are_read_like_tokenizers(ours, theirs, ids):
 
 
 def test_a_checkpoint_keeps_it(ours):
-    from gpt_lightning.tokenizers import from_state
-
     again = from_state(json.loads(json.dumps(ours.state())))
     assert again.encode("bacé lunounx") == ours.encode("bacé lunounx") and again.eos_id == ours.eos_id
 
@@ -150,3 +149,74 @@ def test_a_vocabulary_without_its_rules_is_not_guessed(theirs, tmp_path):
 def test_without_files_text_is_refused(tmp_path):
     found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
     assert found is None and "vocab.json" in why_not
+
+
+def saved_gpt2(folder, fast, options):
+    """Un GPT-2 minuscule, dont le vocabulaire a plus de lignes que son tokenizer n'a de jetons."""
+    size = fast.get_vocab_size() + 20
+    config = transformers.GPT2Config(vocab_size=size, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    fast.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
+    return folder
+
+
+def test_the_tokenizer_of_gpt2_is_gpt2(tmp_path):
+    from gpt_lightning.tokenizers import gpt2_merges, huggingface_files
+
+    for name, text in huggingface_files(gpt2_merges()).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    options = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
+    assert huggingface_tokenizer.read(tmp_path, 50_257)[0].state() == {"kind": "gpt2"}
+    transformers.AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path / "encore")
+    assert (tmp_path / "encore" / "tokenizer.json").exists()
+    assert huggingface_tokenizer.read(tmp_path / "encore", 50_257)[0].state() == {"kind": "gpt2"}
+
+
+@pytest.mark.parametrize(
+    "said, end, start",
+    [
+        ({"tokenizer_config.json": {"eos_token": "</s>", "bos_token": "<s>"}}, "</s>", "<s>"),
+        ({"tokenizer_config.json": {"eos_token": {"content": "</s>"}, "add_bos_token": False}}, "</s>", None),
+        ({"special_tokens_map.json": {"eos_token": "</s>"}}, "</s>", "<s>"),
+        (
+            {"generation_config.json": {"eos_token_id": [2, 1]}, "config.json": {"eos_token_id": 0}},
+            "</s>",
+            "<s>",
+        ),
+        ({"config.json": {"eos_token_id": 2}}, "</s>", "<s>"),
+        (
+            {"tokenizer_config.json": {"eos_token": "<absent>"}, "config.json": {"eos_token_id": 2}},
+            "<absent>",
+            "<s>",
+        ),
+        ({}, None, "<s>"),
+    ],
+)
+def test_what_begins_and_ends_a_text(tmp_path, said, end, start):
+    fast, _ = metaspace()
+    fast.save(str(tmp_path / "tokenizer.json"))
+    for name, content in said.items():
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    read, _ = huggingface_tokenizer.read(tmp_path, 3000)
+    state = read.state()
+    assert (state["end"], state.get("start")) == (end, start)
+    assert read.eos_id == (None if end is None else read.ids_of([end])[end])
+
+
+@pytest.mark.parametrize("make", [pytest.param(llama3, marks=pytest.mark.slow), metaspace])
+def test_a_folder_trains_and_writes_with_its_tokenizer(make, command, text_file, tmp_path):
+    folder = tmp_path / "dossier"
+    saved_gpt2(folder, *make())
+    (theirs, _), (_, expected) = make(), weights.load(str(folder))
+    small = ["data.max_length=16", "data.batch_size=4", "trainer.max_steps=2", "eval_every=1"]
+    trained = command(
+        "train.py", f"init_from={folder}", "data=text", f"data.path={text_file}", *small, cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    _, kept = weights.load(str(next(tmp_path.glob("outputs/**/checkpoints/last.ckpt"))))
+    assert kept.state() == expected.state()
+    assert kept.encode("Le chat") == theirs.encode("Le chat", add_special_tokens=False).ids
+    said = command("generate.py", "prompt=Le chat", "max_new_tokens=8", cwd=tmp_path)
+    assert said.returncode == 0 and said.stdout.startswith("Le chat"), said.stderr

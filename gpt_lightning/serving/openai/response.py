@@ -85,7 +85,7 @@ class Answer:
         tokens = piece.tokens
         scores = [token.scored if token.scored.rank > 0 else None for token in tokens]
         return {
-            "tokens": [bytes_text(self._written(token, piece.text)) for token in tokens],
+            "tokens": [*map(bytes_text, self._bytes_of(piece))],
             "token_logprobs": [score.logprob if score else None for score in scores],
             "top_logprobs": [self._rivals(score) if score and self.request.top else None for score in scores],
             "text_offset": [token.offset + shift for token in tokens],
@@ -98,24 +98,29 @@ class Answer:
     def _text(self, index: int) -> str:
         return token_text(self.request.model.tokenizer, index)
 
-    def _written(self, token: Shown, text: str) -> bytes:
-        """Les octets d'un jeton dans `text`, sans l'espace que le tokenizer ajoute devant un texte et n'écrit pas."""
-        raw = self.request.model.tokenizer.token_bytes(token.scored.id)
-        if token.offset > 0:
-            return raw
-        spaces = len(raw) - len(raw.lstrip(b" ")), len(text) - len(text.lstrip(" "))
-        return raw[max(0, spaces[0] - spaces[1]) :]
+    def _bytes_of(self, piece: Delta) -> list[bytes]:
+        """Les octets de chaque jeton, sans l'espace que le tokenizer ajoute devant un texte et que le texte n'a pas."""
+        tokenizer = self.request.model.tokenizer
+        raw = [tokenizer.token_bytes(token.scored.id) for token in piece.tokens]
+        opening = opening_id(tokenizer)
+        first = next((rank for rank, token in enumerate(piece.tokens) if token.scored.id != opening), None)
+        if first is not None and piece.tokens[first].offset == 0:
+            spaces = (
+                len(raw[first]) - len(raw[first].lstrip(b" ")),
+                len(piece.text) - len(piece.text.lstrip(" ")),
+            )
+            raw[first] = raw[first][max(0, spaces[0] - spaces[1]) :]
+        return raw
 
     def chat_logprobs(self, piece: Delta) -> JsonObject | None:
         """Les mesures d'un morceau de /v1/chat/completions."""
         if self.request.top is None:
             return None
         content = []
-        for token in piece.tokens:
-            bytes_of = self.request.model.tokenizer.token_bytes
-            rivals = [_chat_token(bytes_of(index), logprob) for index, logprob in token.scored.top]
-            written = _chat_token(self._written(token, piece.text), token.scored.logprob)
-            content.append(written | {"top_logprobs": rivals})
+        bytes_of = self.request.model.tokenizer.token_bytes
+        for (scored, *_), raw in zip(piece.tokens, self._bytes_of(piece), strict=True):
+            rivals = [_chat_token(bytes_of(index), logprob) for index, logprob in scored.top]
+            content.append(_chat_token(raw, scored.logprob) | {"top_logprobs": rivals})
         return {"content": content, "refusal": None}
 
     def envelope(self, choices: list[JsonObject], *, chunk: bool) -> JsonObject:
