@@ -89,22 +89,62 @@ def spoiled(theirs, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes, reason",
+    "changes",
     [
-        ({"normalizer": {"type": "Lowercase"}}, "normalise"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "coupe"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "espace"),
-        ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
-        ({"model": lambda one: {**one, "merges": one["merges"][::-1]}}, "ordre"),
-        ({"model": lambda one: {**one, "merges": [["é", "~"]]}}, "ensemble"),
-        ({"model": lambda one: {**one, "merges": 3}}, "ensemble"),
-        ({"model": None}, "genre inconnu"),
+        {"normalizer": {"type": "Lowercase"}},
+        {
+            "pre_tokenizer": {
+                "type": "Metaspace",
+                "replacement": "▁",
+                "prepend_scheme": "first",
+                "split": True,
+            }
+        },
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}},
+        {"pre_tokenizer": None},
+        {"model": lambda one: {**one, "merges": one["merges"][::-1]}},
+        {"model": lambda one: {**one, "ignore_merges": True}},
+        {"added_tokens": lambda added: [{**token, "lstrip": True} for token in added]},
+        {"added_tokens": lambda added: [{**token, "special": False} for token in added]},
+        {"decoder": None},
     ],
 )
-def test_another_kind_is_not_guessed(theirs, tmp_path, changes, reason):
+def test_what_is_not_gpt2_is_read_by_tokenizers(theirs, tmp_path, changes):
+    text = json.dumps(spoiled(theirs, **changes))
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    read, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert not why_not and read.state()["kind"] == "huggingface"
+    again = tokenizers.Tokenizer.from_str(text)
+    again.encode_special_tokens = True
+    for sample in ("Bacé lunoun<fin> a", " <fin>\n"):
+        assert read.encode(sample) == again.encode(sample).ids
+        assert read.decode(read.encode(sample)) == again.decode(again.encode(sample).ids, False)
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
+        ({"model": lambda one: {**one, "merges": [["é", "~"]]}}, "abîmé"),
+        ({"model": lambda one: {**one, "merges": 3}}, "abîmé"),
+        ({"model": lambda one: {**one, "dropout": 0.1}}, "dropout"),
+        ({"decoder": {"type": "CTC"}}, "abîmé"),
+        ({"decoder": {"type": "BPEDecoder", "suffix": "</w>"}}, "BPEDecoder"),
+        ({"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}, "WordPiece"),
+        ({"model": None}, "ne décrit pas"),
+        ({"model": {}}, "genre inconnu"),
+    ],
+)
+def test_another_kind_is_refused_by_its_name(theirs, tmp_path, changes, reason):
     (tmp_path / "tokenizer.json").write_text(json.dumps(spoiled(theirs, **changes)), encoding="utf-8")
-    found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
-    assert found is None and reason in why_not
+    read, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert read is None and reason in why_not
+
+
+def test_a_vocabulary_without_its_rules_is_not_guessed(theirs, tmp_path):
+    theirs.model.save(str(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}')
+    assert "Qwen2Tokenizer" in huggingface_tokenizer.read(tmp_path, 50_257)[1]
 
 
 def test_without_files_text_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpt_lightning.decoding.batching import Row
-from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
+from gpt_lightning.decoding.text import continuation_decoder, prompt_ids, prompt_text
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.serving.choice import Choice
 from gpt_lightning.serving.openai.fields import (
@@ -247,4 +247,4 @@ def token_ids(name: str, value: object, tokenizer: Tokenizer) -> list[int]:
 
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
     """Le décodeur de la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
-    return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
+    return continuation_decoder(tokenizer, prompt_text(tokenizer, ids) if text is None else text, ids)
