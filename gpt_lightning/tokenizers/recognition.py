@@ -27,8 +27,9 @@ KNOWN = {
     "3b9af6d7f63b881d": "qwen3",  # Qwen3
     "83183a24ca17d884": "qwen3",  # Qwen3, à sa sortie
 }
-_SYSTEM = r"<\|im_start\|>system\\n((?:[^\"\\]|\\.)+?)<\|im_end\|>\\n"  # dans les mots, écrits en JSON
-_FREE = "\0"  # ce qui y remplace la consigne
+_TOLD = "<|im_start|>system\n{}<|im_end|>\n"  # la consigne par défaut de chatml
+_SYSTEM = re.compile(re.escape(_TOLD).replace(re.escape("{}"), "(.+)"), re.DOTALL)
+_FREE = "\0"  # ce qui remplace la consigne
 _STRING = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 # dans notre Jinja : la fin d'une réponse de texte, et la consigne par défaut
 _HOLES = (
@@ -67,15 +68,15 @@ def recognise(text: str) -> str | None:
 def fingerprint(text: str) -> tuple[str, str | None] | None:
     """L'empreinte des mots de ce Jinja, et la consigne par défaut qu'il écrit ; None si ce n'en est pas."""
     try:
-        words = json.dumps(list(_join(_read(text))))
+        words = list(_join(_read(text)))
     except SyntaxError:
         return None
-    match = re.search(_SYSTEM, words)
-    if match is not None:
-        free = json.dumps(_FREE)
-        words = words.replace(match[0], match[0].replace(match[1], free[1:-1])).replace(f'"{match[1]}"', free)
-    system = None if match is None else str(json.loads(f'"{match[1]}"'))
-    return hashlib.sha256(words.encode()).hexdigest()[:16], system
+    told = (_SYSTEM.fullmatch(piece) for piece in words if isinstance(piece, str))
+    system = next((match[1] for match in told if match), None)
+    if system is not None:
+        free = {system: _FREE, _TOLD.format(system): _TOLD.format(_FREE)}
+        words = [free.get(piece, piece) if isinstance(piece, str) else piece for piece in words]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16], system
 
 
 def _recognise_theirs(text: str) -> str | None:
