@@ -75,11 +75,11 @@ def training_memory(
     size = 4 if precision == "32-true" else 2
     tokens, c, h = batch_size * length, config.emb_dim, config.hidden_width
     dropout = 3 if config.drop_rate else 0
-    queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
-    # normes, sortie de l'attention et résidus (5 C), Q et son contexte, K et V, puis la couche cachée et son activation
+    queries = config.n_heads * config.head_width
+    # normes, sortie de l'attention et résidus (5 C), Q, K et V de chaque tête et leur contexte, puis la couche cachée et son activation
     hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[config.activation]
     scores = 0 if fused_attention else 2.25 * config.n_heads * length  # softmax, dropout, masque d'un octet
-    per_layer = (5 + dropout) * c + 2 * (queries + keys) + hidden * h + scores
+    per_layer = (5 + dropout) * c + 4 * queries + hidden * h + scores
     everything, each = n_parameters(config), BYTES_PER_PARAMETER[precision]
     weight = each // 4  # le poids lui-même ; le reste est pour ceux qui apprennent
     return {

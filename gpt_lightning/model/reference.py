@@ -73,7 +73,7 @@ def share(x: Tensor, n_heads: int) -> Tensor:
 
     (B, K, S, D) -> (B, H, S, D). Source : Ainslie et al., « GQA », 2023.
     """
-    return x.repeat_interleave(n_heads // x.shape[1], dim=1)
+    return x if x.shape[1] == n_heads else x.repeat_interleave(n_heads // x.shape[1], dim=1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:

@@ -53,5 +53,5 @@ def read_name(value: object, key: str = "data.template") -> tuple[str, str | Non
     name, separator, system = value.partition(":") if isinstance(value, str) else (value, "", "")
     kind = choice(key, name, TEMPLATES)
     if separator and not system.strip():
-        raise UserError(f"{key}={value} : après les deux-points, il faut une consigne ; sinon, {key}={name}.")
+        raise UserError(f"{key} : après « {name}: », il faut une consigne ; sinon, {key}={name}.")
     return kind, system if separator else None

@@ -28,6 +28,7 @@ from gpt_lightning.tokenizers.dialects import (
     Dialect,
     read_name,
 )
+from gpt_lightning.tokenizers.huggingface import HuggingFaceTokenizer
 from gpt_lightning.tokenizers.jinja import jinja
 from gpt_lightning.tokenizers.messages import Message, arrange
 
@@ -136,6 +137,11 @@ class Template:
         end = FINISHED if self.eos_id is None else self.tokenizer.decode([self.eos_id])
         return jinja(self.name, end=end, last=self.last)
 
+    @property
+    def _base(self) -> Tokenizer:
+        """Le tokenizer, sans les jetons que ChatTokenizer ajoute."""
+        return self.tokenizer.base if isinstance(self.tokenizer, ChatTokenizer) else self.tokenizer
+
     def _special_id(self, content: str) -> int | None:
         return self.tokenizer.special_id(content) if isinstance(self.tokenizer, MarkedTokenizer) else None
 
@@ -146,9 +152,8 @@ class Template:
         le fait transformers : un jeton à cheval sur deux bouts est du second. Avec un autre, chaque bout est encodé
         seul.
         """
-        base = self.tokenizer.base if isinstance(self.tokenizer, ChatTokenizer) else self.tokenizer
         for is_mark, run in groupby(parts, lambda part: isinstance(part.content, int)):
-            if is_mark or not isinstance(base, MarkedTokenizer):
+            if is_mark or not isinstance(self._base, MarkedTokenizer):
                 for part in run:
                     yield part, self._ids(part.content)
                 continue
@@ -164,8 +169,9 @@ class Template:
     def _ids(self, content: str | int) -> list[int]:
         if isinstance(content, int):
             return [content]
-        encode_content = getattr(self.tokenizer, "encode_content", self.tokenizer.encode)
-        return encode_content(content)
+        if isinstance(self._base, HuggingFaceTokenizer):
+            return self._base.encode_content(content)
+        return self.tokenizer.encode(content)
 
     def _read(self, text: str, answers: bool = False, learned: bool = True) -> list[Part]:
         """Les bouts de `text`, que le gabarit écrit : ses jetons spéciaux en sont."""
@@ -220,7 +226,12 @@ def template_for(name: str, tokenizer: Tokenizer, key: str = "data.template") ->
     Son tokenizer finit un texte par le jeton qui finit une réponse.
     """
     dialect = DIALECTS[read_name(name, key)[0]]
-    if dialect.marks == MARKS and not _has(tokenizer, MARKS):
+    has_marks = isinstance(tokenizer, MarkedTokenizer) and all(
+        tokenizer.special_id(mark) is not None for mark in dialect.marks
+    )
+    if isinstance(tokenizer, HuggingFaceTokenizer) and (has_marks or dialect.marks == MARKS):
+        tokenizer = tokenizer.with_special(dialect.marks)
+    elif dialect.marks == MARKS and not has_marks:
         tokenizer = ChatTokenizer(tokenizer)
     elif dialect.marks and isinstance(tokenizer, ChatTokenizer):
         tokenizer = tokenizer if dialect.marks == MARKS else tokenizer.base
@@ -228,12 +239,6 @@ def template_for(name: str, tokenizer: Tokenizer, key: str = "data.template") ->
     if template.eos_id == tokenizer.eos_id:
         return template
     return replace(template, tokenizer=from_state({**tokenizer.state(), "end": dialect.end}))
-
-
-def _has(tokenizer: Tokenizer, marks: Sequence[str]) -> bool:
-    return isinstance(tokenizer, MarkedTokenizer) and all(
-        tokenizer.special_id(mark) is not None for mark in marks
-    )
 
 
 def _last_question(messages: Sequence[Message]) -> int:

@@ -40,10 +40,10 @@ def refuse_another_run(before: Settings, now: Settings) -> None:
             raise UserError(_another_run(key, old, new))
 
 
-def _whole_model(settings: Settings) -> Settings:
+def _whole_model(values: Settings) -> Settings:
     """Ces réglages, dont le modèle dit aussi ce qu'un checkpoint omet : ce que GPT-2 n'a pas."""
     usual = {name: DEFAULTS[name] for name in BEYOND_GPT2}
-    return {**settings, "model": {**usual, **(settings.get("model") or {})}}
+    return {**values, "model": {**usual, **(values.get("model") or {})}}
 
 
 def restart(checkpoint: State, progress: TrainingProgress, plan: Plan, order: Order) -> tuple[int, int]:

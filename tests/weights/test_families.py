@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen2 et Qwen3 de transformers, poids tirés au hasard, formes impaires : les mêmes nombres."""
+"""GPT-2, Llama, Mistral, Qwen2 et Qwen3 de transformers, poids tirés au hasard, formes impaires : les mêmes nombres."""
 
 import json
 import subprocess
@@ -23,7 +23,11 @@ ODD = {"vocab_size": 101, "hidden_size": 52, "num_attention_heads": 7, "head_dim
 PLAIN = {"vocab_size": 67, "hidden_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
          "intermediate_size": 128, "num_hidden_layers": 3, "max_position_embeddings": 96,
          "tie_word_embeddings": True}  # fmt: skip
+GPT2 = {"vocab_size": 101, "n_positions": 96, "n_embd": 63, "n_head": 7, "n_layer": 1, "n_inner": 75,
+        "bos_token_id": 0, "eos_token_id": 0}  # fmt: skip
 CASES = {
+    "gpt2": ("GPT2", GPT2),
+    "gpt2-untied": ("GPT2", GPT2 | {"tie_word_embeddings": False, "layer_norm_epsilon": 1e-6}),
     "llama-1": ("Llama", ODD | {"hidden_size": 56, "num_key_value_heads": 1}),  # Llama veut un partage entier
     "llama-7": ("Llama", ODD | {"hidden_size": 63, "num_key_value_heads": 7, "rms_norm_eps": 1e-5}),
     "llama-plain": ("Llama", PLAIN),
@@ -42,7 +46,7 @@ MOST = 3e-6  # fois le plus grand logit
 def theirs(name: str, shape: dict):
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(**shape, attn_implementation="eager")
-    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # biais non nuls, matrices assez grandes pour varier
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -198,6 +202,29 @@ def test_what_it_has_and_we_have_not_is_refused_by_name(name, values, why, tmp_p
     with pytest.raises(UserError, match=why) as error:
         weights.load(edited(folder_of(tmp_path, name), **values))
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+
+
+STRANGE = [None, True, -1, 0, 7, 2.5, 1e300, 10**30, "7", "", [], [1], {}, {"rope_type": []}]
+
+
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_whatever_config_says_the_answer_is_a_model_or_a_sentence(name, tmp_path):
+    folder_of(tmp_path, name, num_hidden_layers=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for key in (*config, "rope_scaling", "rope_theta", "sliding_window"):
+        for value in STRANGE:
+            (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+            try:
+                model, _ = weights.load(str(tmp_path))
+            except UserError as error:
+                assert "\n" not in str(error)
+            else:
+                with torch.no_grad():
+                    assert model(torch.zeros(1, 2, dtype=torch.int64)).shape == (
+                        1,
+                        2,
+                        model.config.vocab_size,
+                    )
 
 
 MODERN = {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope", "bias": False, "qkv_bias": False}

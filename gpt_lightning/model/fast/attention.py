@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_lightning.model import reference
+from gpt_lightning.model.reference import share
 
 # jetons ; au-delà, le noyau de torch
 LONGEST = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 256}
@@ -27,12 +27,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
 
     `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même.
     """
-    if k.shape[1] != q.shape[1]:
-        k, v = reference.share(k, q.shape[1]), reference.share(v, q.shape[1])
     causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
     if causal and _products_pay(q):
-        return causal_attention(q, k, v, dropout)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
+        return causal_attention(q, share(k, q.shape[1]), share(v, q.shape[1]), dropout)
+    shared = k.shape[1] != q.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, enable_gqa=shared
+    )
 
 
 def _products_pay(q: Tensor) -> bool:

@@ -4,7 +4,7 @@
 modèle a, et que celui d'ici n'a pas.
 """
 
-from gpt_lightning.weights.huggingface.families import config_from, config_to, family_of, labels_of
+from gpt_lightning.weights.huggingface.families import config_from, config_to, labels_of
 from gpt_lightning.weights.huggingface.folder import CONFIG, WEIGHTS, download, read_folder
 from gpt_lightning.weights.huggingface.names import state_from, state_to
 
@@ -14,7 +14,6 @@ __all__ = [
     "config_from",
     "config_to",
     "download",
-    "family_of",
     "labels_of",
     "read_folder",
     "state_from",

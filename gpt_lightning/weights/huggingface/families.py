@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import UserError, whole
 from gpt_lightning.model import GPTConfig
 from gpt_lightning.typing import JsonObject, State
 from gpt_lightning.weights.huggingface.unsupported import refuse_traits, rope_base
@@ -158,14 +158,14 @@ def _canonical(config: GPTConfig) -> GPTConfig:
 
 def _cut_to_window(kind: str, values: JsonObject, path: Path) -> int:
     """Le contexte, coupé à la fenêtre glissante si une couche s'en sert : jusque-là, elle voit tout."""
-    context: int = values["max_position_embeddings"]
+    context = whole(f"{path} : max_position_embeddings", values["max_position_embeddings"])
     window = values.get("sliding_window", 4096) if kind != "llama" else None
     if kind.startswith("qwen"):
         types = values.get("layer_types")
         layers = values["num_hidden_layers"] - values.get("max_window_layers", 28)
         slides = layers > 0 if types is None else "sliding_attention" in types
         window = window if slides and values.get("use_sliding_window") else None
-    if window is None or window >= context:
+    if window is None or whole(f"{path} : sliding_window", window) >= context:
         return context
     log.warning(
         f"{path} : ses couches ne voient que {window} jetons en arrière (sliding_window), et celles d'ici n'ont pas de "
