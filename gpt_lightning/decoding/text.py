@@ -68,8 +68,24 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def prompt_ids(tokenizer: TextCodec, prompt: str) -> list[int]:
-    """Les jetons d'un texte de départ ; vide, il commence par la fin de texte (ou le premier jeton)."""
-    return tokenizer.encode(prompt) or [tokenizer.eos_id if tokenizer.eos_id is not None else 0]
+    """Les jetons d'un texte de départ, après celui que le tokenizer met devant un texte, s'il en a un.
+
+    Vide, il commence par la fin de texte (ou le premier jeton).
+    """
+    start, ids = opening_id(tokenizer), tokenizer.encode(prompt)
+    if start is not None:
+        return [start, *ids]
+    return ids or [tokenizer.eos_id if tokenizer.eos_id is not None else 0]
+
+
+def prompt_text(tokenizer: TextCodec, ids: Sequence[int]) -> str:
+    """Le texte de départ dont ce sont les jetons."""
+    return tokenizer.decode(ids[1:] if ids and ids[0] == opening_id(tokenizer) else ids)
+
+
+def opening_id(tokenizer: TextCodec) -> int | None:
+    """Le jeton qui n'a pas de texte et commence tout texte de départ ; None pour presque tous les tokenizers."""
+    return getattr(tokenizer, "bos_id", None)
 
 
 @dataclass

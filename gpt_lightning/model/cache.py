@@ -1,6 +1,7 @@
 """Le cache des clés et des valeurs : ce que la génération n'a pas à recalculer.
 
-Légende des formes : L couches, B lot, H têtes, S capacité en jetons, D dimension d'une tête, T jetons nouveaux.
+Légende des formes : L couches, B lot, H têtes de K et V, S capacité en jetons, D dimension d'une tête, T jetons
+nouveaux.
 """
 
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class KVCache:
         dtype: torch.dtype | None = None,
     ) -> "KVCache":
         """Un cache vide pour `batch_size` lignes de `capacity` jetons."""
-        shape, layers = (batch_size, config.n_heads, capacity, config.head_dim), range(config.n_layers)
+        shape, layers = (batch_size, config.kv_heads, capacity, config.head_width), range(config.n_layers)
         keys, values = ([torch.zeros(shape, device=device, dtype=dtype) for _ in layers] for _ in range(2))
         return cls(keys, values, torch.zeros((), dtype=torch.int64, device=device), pads)
 

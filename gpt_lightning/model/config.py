@@ -20,8 +20,16 @@ MOST = {
     "emb_dim": 1 << 17,
     "n_heads": 1 << 12,
     "n_layers": 1 << 12,
+    "n_kv_heads": 1 << 12,
+    "head_dim": 1 << 16,
+    "hidden_dim": 1 << 20,
     "vocab_padding": 1 << 16,
 }
+
+
+# ce que les modèles d'après GPT-2 ont de plus ; les trois premiers, null, se déduisent des autres
+BEYOND_GPT2 = ("n_kv_heads", "head_dim", "hidden_dim", "qk_norm", "rope_base", "norm_eps")
+DERIVED = BEYOND_GPT2[:3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +39,7 @@ class GPTConfig:
     vocab_size: int  # lignes de l'embedding : une par identifiant du tokenizer
     context_length: int = 1024  # positions apprises ; au-delà, la fenêtre glisse
     emb_dim: int = 768  # largeur C du flux résiduel
-    n_heads: int = 12  # têtes d'attention ; la tête a emb_dim / n_heads dimensions
+    n_heads: int = 12  # têtes d'attention
     n_layers: int = 12  # blocs empilés
     drop_rate: float = 0.0  # un gros corpus n'a pas besoin de dropout, un petit (plusieurs passages) si
     qkv_bias: bool = True  # biais des projections Q, K, V, comme GPT-2 (le livre n'en met pas)
@@ -40,20 +48,46 @@ class GPTConfig:
     norm: str = "layernorm"  # layernorm (GPT-2) | rmsnorm (ni moyenne ni décalage)
     activation: str = "gelu_tanh"  # gelu_tanh (GPT-2) | gelu (exacte) | swiglu (porte multiplicative)
     positions: str = "learned"  # learned (GPT-2) | rope (rotation de Q et K)
+    n_kv_heads: int | None = (
+        None  # têtes de K et V, que des groupes de Q partagent : un cache plus petit ; null : n_heads
+    )
+    head_dim: int | None = (
+        None  # largeur d'une tête, si elle ne vient pas du partage d'emb_dim ; null : emb_dim / n_heads
+    )
+    hidden_dim: int | None = None  # largeur de la couche cachée ; null : 4 emb_dim, ou 8/3 pour swiglu
+    qk_norm: bool = (
+        False  # Q et K normalisées (RMSNorm) avant leur produit : de grands modèles n'y divergent plus
+    )
+    rope_base: float = (
+        10_000.0  # base des angles de rope : plus grande, elle distingue des positions plus lointaines
+    )
+    norm_eps: float = 1e-5  # ce que les normes ajoutent à la variance : GPT-2 et Llama 1e-5, Qwen 1e-6
     vocab_padding: int = 1  # vocabulaire arrondi à ce multiple : des tailles que les GPU préfèrent
     init: str = "gpt2"  # gpt2 (0,02 et résidus réduits) | torch (défauts de PyTorch, comme le livre)
     kernels: str = "fused"  # fused (noyaux de torch) | reference (formules de reference.py) : les mêmes poids
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
-            whole(f"model.{name}", getattr(self, name), 1, most)
-        for name in ("qkv_bias", "bias", "tie_weights"):
+            if getattr(self, name) is not None or name not in DERIVED:
+                whole(f"model.{name}", getattr(self, name), 1, most)
+        for name in ("qkv_bias", "bias", "tie_weights", "qk_norm"):
             choice(f"model.{name}", getattr(self, name), (True, False))
         for name, choices in CHOICES.items():
             choice(f"model.{name}", getattr(self, name), choices)
         if number("model.drop_rate", self.drop_rate) >= 1:
             raise UserError(f"model.drop_rate={self.drop_rate} : il faut 0 <= drop_rate < 1.")
-        if self.emb_dim % self.n_heads:
+        number("model.rope_base", self.rope_base, above=1)
+        number("model.norm_eps", self.norm_eps, above=0)
+        if self.positions != "rope" and self.rope_base != DEFAULTS["rope_base"]:
+            raise UserError(
+                f"model.rope_base={self.rope_base:g} ne sert qu'avec model.positions=rope : retirez l'un, ou ajoutez "
+                f"l'autre."
+            )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        """UserError si les têtes ne se partagent pas la largeur du modèle, ou leurs clés."""
+        if self.head_dim is None and self.emb_dim % self.n_heads:
             near = _nearest_divisor(self.emb_dim, self.n_heads)
             raise Unfit(
                 f"model.n_heads={self.n_heads} ne divise pas model.emb_dim={self.emb_dim} : "
@@ -61,13 +95,20 @@ class GPTConfig:
                 f"model.emb_dim={self.emb_dim} se partage ainsi",
                 {"model.n_heads": near},
             )
-        if self.positions == "rope" and self.head_dim % 2:
+        if self.positions == "rope" and self.head_width % 2:
+            can_share = self.head_dim is None and self.emb_dim % 2 == 0
             raise Unfit(
-                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_dim}.",
+                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_width}.",
                 "model.positions=rope demande des têtes de dimension paire",
-                {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)}
-                if self.emb_dim % 2 == 0
-                else {},
+                {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)} if can_share else {},
+            )
+        if self.n_heads % self.kv_heads:
+            near = _nearest_divisor(self.n_heads, self.kv_heads)
+            raise Unfit(
+                f"model.n_kv_heads={self.n_kv_heads} ne divise pas model.n_heads={self.n_heads} : "
+                f"essayez model.n_kv_heads={near}.",
+                f"model.n_heads={self.n_heads} se partage ainsi",
+                {"model.n_kv_heads": near},
             )
 
     @classmethod
@@ -99,13 +140,27 @@ class GPTConfig:
         return cls.from_dict({**values, "vocab_size": n_ids if given is None else given})
 
     def to_dict(self) -> State:
-        """Les champs en valeurs simples, tels que le checkpoint les garde : `kernels` n'en est pas, il se choisit
-        quand on construit un modèle."""
-        return {name: value for name, value in asdict(self).items() if name != "kernels"}
+        """Les champs en valeurs simples, tels que le checkpoint les garde.
+
+        `kernels` n'en est pas, il se choisit quand on construit un modèle ; ni ce que GPT-2 n'a pas (`BEYOND_GPT2`) et
+        qui est resté à son défaut.
+        """
+        usual = {name: DEFAULTS[name] for name in BEYOND_GPT2}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "kernels" and not (name in usual and value == usual[name])
+        }
 
     @property
-    def head_dim(self) -> int:
-        return self.emb_dim // self.n_heads
+    def kv_heads(self) -> int:
+        """Têtes de K et V."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def head_width(self) -> int:
+        """Largeur D d'une tête."""
+        return self.emb_dim // self.n_heads if self.head_dim is None else self.head_dim
 
     @property
     def padded_vocab_size(self) -> int:
@@ -113,11 +168,16 @@ class GPTConfig:
         return math.ceil(self.vocab_size / self.vocab_padding) * self.vocab_padding
 
     @property
-    def hidden_dim(self) -> int:
+    def hidden_width(self) -> int:
         """Largeur de la couche cachée : 4 C, ou 8 C / 3 pour swiglu, qui a trois matrices au lieu de deux."""
+        if self.hidden_dim is not None:
+            return self.hidden_dim
         if self.activation == "swiglu":
             return math.ceil(8 * self.emb_dim / 3 / 8) * 8
         return 4 * self.emb_dim
+
+
+DEFAULTS = {field.name: field.default for field in fields(GPTConfig)}
 
 
 def _nearest_divisor(number: int, target: int) -> int:

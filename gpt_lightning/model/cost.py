@@ -16,9 +16,11 @@ def n_parameters_without_embeddings(config: GPTConfig) -> int:
     """Les paramètres des blocs et de la norme finale : ni embeddings, ni tête."""
     c, bias = config.emb_dim, int(config.bias)
     norm = c * (1 + (bias if config.norm == "layernorm" else 0))
-    attention = 4 * c * c + 3 * c * int(config.qkv_bias) + c * bias
+    queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
+    attention = 2 * c * (queries + keys) + (queries + 2 * keys) * int(config.qkv_bias) + c * bias
+    attention += 2 * config.head_width * int(config.qk_norm)
     matrices = 3 if config.activation == "swiglu" else 2
-    feed_forward = matrices * c * config.hidden_dim + bias * (c + (matrices - 1) * config.hidden_dim)
+    feed_forward = matrices * c * config.hidden_width + bias * (c + (matrices - 1) * config.hidden_width)
     return config.n_layers * (attention + feed_forward + 2 * norm) + norm
 
 
@@ -35,18 +37,19 @@ def flops_per_token(
     depth: float = 1.0,
     head: bool = True,
 ) -> int:
-    """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L C T.
+    """Opérations flottantes par jeton d'entraînement, avant et arrière : 6 N + 12 L H D T.
 
-    N compte les matrices qui multiplient (blocs et tête ; les tables qu'on lit par indice ne coûtent
-    rien), L les couches, C la largeur (H Q dans PaLM), T = `length` jetons (défaut : context_length). Des 6 N, 2 sont
-    la passe avant, 2 remontent le gradient sur la part `depth` des couches, 2 le calculent pour la part `learned` des
-    poids ; `head=False` : une classification ne passe pas par la tête du vocabulaire.
+    N compte les matrices qui multiplient (blocs et tête ; les tables qu'on lit par indice ne coûtent rien), L les
+    couches, H D la largeur de toutes les têtes (C pour GPT-2, H Q dans PaLM), T = `length` jetons (défaut :
+    context_length). Des 6 N, 2 sont la passe avant, 2 remontent le gradient sur la part `depth` des couches, 2 le
+    calculent pour la part `learned` des poids ; `head=False` : une classification ne passe pas par la tête du
+    vocabulaire.
     Source : Chowdhery et al., « PaLM », 2022, annexe B.
     """
     length = length or config.context_length
     multiplied = n_parameters_without_embeddings(config)
     multiplied += config.padded_vocab_size * config.emb_dim if head else 0
-    attention = 4 * config.n_layers * config.emb_dim * length
+    attention = 4 * config.n_layers * config.n_heads * config.head_width * length
     return round(multiplied * (2 + 2 * depth + 2 * learned) + attention * (1 + 2 * depth))
 
 
@@ -70,12 +73,13 @@ def training_memory(
     """
     choice("precision", precision, BYTES_PER_PARAMETER)
     size = 4 if precision == "32-true" else 2
-    tokens, c, h = batch_size * length, config.emb_dim, config.hidden_dim
+    tokens, c, h = batch_size * length, config.emb_dim, config.hidden_width
     dropout = 3 if config.drop_rate else 0
-    # normes (2 C), Q K V et sortie de l'attention (5 C), résidus, puis la couche cachée et son activation
+    queries = config.n_heads * config.head_width
+    # normes, sortie de l'attention et résidus (5 C), Q, K et V de chaque tête et leur contexte, puis la couche cachée et son activation
     hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[config.activation]
     scores = 0 if fused_attention else 2.25 * config.n_heads * length  # softmax, dropout, masque d'un octet
-    per_layer = (9 + dropout) * c + hidden * h + scores
+    per_layer = (5 + dropout) * c + 4 * queries + hidden * h + scores
     everything, each = n_parameters(config), BYTES_PER_PARAMETER[precision]
     weight = each // 4  # le poids lui-même ; le reste est pour ceux qui apprennent
     return {

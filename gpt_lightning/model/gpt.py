@@ -3,7 +3,7 @@
 Chaque classe garde ses paramètres et appelle l'opération que choisit `config.kernels` ; sa formule est dans
 reference.py. Ce qu'une configuration peut mettre à la place d'une de ces classes est dans variants.py.
 Légende des formes : B lot, T jetons donnés au modèle, S jetons vus, ceux du cache compris, C emb_dim, H têtes,
-D = C / H, V vocabulaire.
+K têtes de K et V (H pour GPT-2), D largeur d'une tête (C / H pour GPT-2), V vocabulaire.
 Sources : Radford et al., « Language Models are Unsupervised Multitask Learners », 2019 (GPT-2) ; Vaswani et al.,
 « Attention Is All You Need », 2017, section 3.2.
 """
@@ -26,9 +26,9 @@ class LayerNorm(nn.Module):
     Source : Ba, Kiros et Hinton, « Layer Normalization », 2016.
     """
 
-    def __init__(self, config: GPTConfig, eps: float = 1e-5) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.eps, self._norm = eps, KERNELS[config.kernels].layer_norm
+        self.eps, self._norm = config.norm_eps, KERNELS[config.kernels].layer_norm
         self.scale = nn.Parameter(torch.ones(config.emb_dim))
         self.shift = nn.Parameter(torch.zeros(config.emb_dim)) if config.bias else None
 
@@ -52,14 +52,14 @@ class GELU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """C -> 4 C -> C, à chaque position séparément."""
+    """C -> 4 C -> C, à chaque position séparément ; `config.hidden_width` est la largeur du milieu."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Linear(config.emb_dim, config.hidden_dim, bias=config.bias),
+            Linear(config.emb_dim, config.hidden_width, bias=config.bias),
             GELU(config),
-            Linear(config.hidden_dim, config.emb_dim, bias=config.bias),
+            Linear(config.hidden_width, config.emb_dim, bias=config.bias),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
@@ -75,11 +75,14 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, config: GPTConfig, layer: int = 0) -> None:
         super().__init__()
         self.layer = layer  # rang du bloc, et de ses clés dans le cache
-        self.n_heads, self.head_dim, self.drop_rate = config.n_heads, config.head_dim, config.drop_rate
-        self.W_query = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.W_key = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.W_value = Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
-        self.out_proj = Linear(config.emb_dim, config.emb_dim, bias=config.bias)
+        self.head_width, self.drop_rate = config.head_width, config.drop_rate
+        queries, keys = config.n_heads * config.head_width, config.kv_heads * config.head_width
+        self.W_query = Linear(config.emb_dim, queries, bias=config.qkv_bias)
+        self.W_key = Linear(config.emb_dim, keys, bias=config.qkv_bias)
+        self.W_value = Linear(config.emb_dim, keys, bias=config.qkv_bias)
+        self.out_proj = Linear(queries, config.emb_dim, bias=config.bias)
+        self.q_norm: nn.Module = RMSNorm(config, config.head_width) if config.qk_norm else nn.Identity()
+        self.k_norm: nn.Module = RMSNorm(config, config.head_width) if config.qk_norm else nn.Identity()
         self._attention = KERNELS[config.kernels].attention
         self.rotary = RotaryPositions(config) if config.positions == "rope" else NoRotation()
 
@@ -87,26 +90,26 @@ class MultiHeadAttention(nn.Module):
         self, x: Tensor, positions: Tensor, cache: KVCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """`mask`, (B, 1, T, T), vrai où le jeton peut regarder ; None : tout ce qui le précède."""
-        q, k, v = self.project(x)  # (B, H, T, D)
-        q, k = self.rotary(q, positions), self.rotary(k, positions)
+        q, k, v = self.project(x)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
+        q, k = self.rotary(self.q_norm(q), positions), self.rotary(self.k_norm(k), positions)
         if cache is not None:
-            k, v = cache.append(self.layer, k, v)  # (B, H, S, D)
+            k, v = cache.append(self.layer, k, v)  # (B, K, S, D)
             mask = cache.mask  # (B, 1, T, S)
         dropout = self.drop_rate if self.training else 0.0
         context = self._attention(q, k, v, mask, dropout)
         return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
+        """Q, K et V : (B, T, C) -> (B, H, T, D) et deux fois (B, K, T, D)."""
         return self._heads(self.W_query(x)), self._heads(self.W_key(x)), self._heads(self.W_value(x))
 
-    def _heads(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, H, T, D)
-        return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
+    def _heads(self, x: Tensor) -> Tensor:  # (B, T, H D) -> (B, H, T, D)
+        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
     def weights(self, x: Tensor, positions: Tensor) -> Tensor:
         """Les poids d'attention softmax(Q Kᵀ / √D), masqués : (B, T, C) -> (B, H, T, T). Pour les images."""
         q, k, _ = self.project(x)
-        q, k = self.rotary(q, positions), self.rotary(k, positions)
+        q, k = self.rotary(self.q_norm(q), positions), self.rotary(self.k_norm(k), positions)
         return reference.attention_weights(q, k)
 
 
@@ -140,7 +143,9 @@ class TransformerBlock(nn.Module):
 
 
 class GPTModel(nn.Module):
-    """Un GPT-2. Ses paramètres portent les noms du projet d'origine, y compris dans les fichiers de poids.
+    """Un GPT-2 ; un Llama, un Qwen2 ou un Qwen3 si sa configuration le dit.
+
+    Ses paramètres portent les noms du projet d'origine, y compris dans les fichiers de poids.
 
     `draw=False` ne tire pas les poids de départ : ils viendront d'un fichier.
     """

@@ -2,7 +2,8 @@
 
 `model.kernels=reference` construit un modèle avec ces fonctions : on peut l'entraîner et le suivre pas à pas dans un
 débogueur. Les tests comparent les noyaux fusionnés à ces formules, et rien d'autre ne leur sert d'oracle.
-Légende des formes : B lot, T jetons de la requête, S jetons vus, C emb_dim, H têtes, D = C / H, V vocabulaire.
+Légende des formes : B lot, T jetons de la requête, S jetons vus, C emb_dim, H têtes, K têtes de K et V,
+D largeur d'une tête, V vocabulaire.
 """
 
 import math
@@ -52,12 +53,13 @@ def silu(x: Tensor) -> Tensor:
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(Q Kᵀ / √D) : (B, H, T, D), (B, H, S, D) -> (B, H, T, S).
+    """softmax(Q Kᵀ / √D) : (B, H, T, D), (B, K, S, D) -> (B, H, T, S).
 
     `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même, les T jetons étant les
     derniers des S.
     Source : Vaswani et al., « Attention Is All You Need », 2017, section 3.2.
     """
+    k = share(k, q.shape[1])
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
     if mask is None:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(
@@ -66,8 +68,16 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
     return softmax(scores.masked_fill(~mask, float("-inf")))
 
 
+def share(x: Tensor, n_heads: int) -> Tensor:
+    """Les clés ou les valeurs de chacune des `n_heads` têtes, que des groupes de têtes ont en commun.
+
+    (B, K, S, D) -> (B, H, S, D). Source : Ainslie et al., « GQA », 2023.
+    """
+    return x if x.shape[1] == n_heads else x.repeat_interleave(n_heads // x.shape[1], dim=1)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(Q Kᵀ / √D) V : (B, H, T, D), (B, H, S, D), (B, H, S, D) -> (B, H, T, D).
+    """softmax(Q Kᵀ / √D) V : (B, H, T, D), (B, K, S, D), (B, K, S, D) -> (B, H, T, D).
 
     Le dropout éteint chaque poids avec la probabilité `dropout`, et agrandit les autres d'autant.
     """
@@ -75,7 +85,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
     if dropout:
         survivors = torch.rand_like(weights) >= dropout
         weights = weights * survivors / (1 - dropout)
-    return weights @ v
+    return weights @ share(v, q.shape[1])
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

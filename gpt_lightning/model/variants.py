@@ -1,6 +1,6 @@
 """Ce qu'une configuration met à la place de ce qu'a GPT-2 : `norm`, `activation` et `positions` le nomment.
 
-Légende des formes : B lot, T jetons, C emb_dim, H têtes, D = C / H.
+Légende des formes : B lot, T jetons, C emb_dim, H têtes, D largeur d'une tête.
 """
 
 import torch
@@ -17,12 +17,12 @@ class RMSNorm(nn.Module):
     Source : Zhang et Sennrich, « Root Mean Square Layer Normalization », 2019.
     """
 
-    def __init__(self, config: GPTConfig, eps: float = 1e-5) -> None:
+    def __init__(self, config: GPTConfig, width: int | None = None) -> None:
         super().__init__()
-        self.eps, self._norm = eps, KERNELS[config.kernels].rms_norm
-        self.scale = nn.Parameter(torch.ones(config.emb_dim))
+        self.eps, self._norm = config.norm_eps, KERNELS[config.kernels].rms_norm
+        self.scale = nn.Parameter(torch.ones(config.emb_dim if width is None else width))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
+    def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., C), ou D si `width` le dit
         return self._norm(x, self.scale, self.eps)
 
 
@@ -36,9 +36,9 @@ class SwiGLU(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self._silu = KERNELS[config.kernels].silu
-        self.gate = Linear(config.emb_dim, config.hidden_dim, bias=config.bias)
-        up = Linear(config.emb_dim, config.hidden_dim, bias=config.bias)
-        down = Linear(config.hidden_dim, config.emb_dim, bias=config.bias)
+        self.gate = Linear(config.emb_dim, config.hidden_width, bias=config.bias)
+        up = Linear(config.emb_dim, config.hidden_width, bias=config.bias)
+        down = Linear(config.hidden_width, config.emb_dim, bias=config.bias)
         self.layers = nn.ModuleDict({"0": up, "2": down})
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C) -> (B, T, C)
@@ -51,9 +51,9 @@ class RotaryPositions(nn.Module):
     Le produit Q K ne dépend alors que de l'écart des positions. Source : Su et al., « RoFormer », 2021.
     """
 
-    def __init__(self, config: GPTConfig, base: float = 10_000.0) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self._half, self.base = config.head_dim // 2, base
+        self._half, self.base = config.head_width // 2, config.rope_base
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # (B, H, T, D), (T,) ou (B, T)
         steps = torch.arange(self._half, device=x.device) / self._half

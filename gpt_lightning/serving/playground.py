@@ -11,7 +11,7 @@ from torch import Tensor
 from gpt_lightning.decoding.batching import Row
 from gpt_lightning.decoding.logprobs import Scored, score_tokens
 from gpt_lightning.decoding.strategy import check_numbers
-from gpt_lightning.decoding.text import prompt_ids
+from gpt_lightning.decoding.text import prompt_ids, prompt_text
 from gpt_lightning.errors import UserError
 from gpt_lightning.serving.choice import Choice, Delta
 from gpt_lightning.serving.openai import fields, request
@@ -84,9 +84,9 @@ def token(model: ServedModel, index: int) -> JsonObject:
 
 def tokens_of(model: ServedModel, ids: list[int]) -> JsonObject:
     """Les jetons d'un texte, et s'ils sont bien ceux que ce texte redonnerait."""
-    text = model.tokenizer.decode(ids)
+    text = prompt_text(model.tokenizer, ids)
     try:
-        same = model.tokenizer.encode(text) == ids
+        same = prompt_ids(model.tokenizer, text) == ids
     except UserError:
         same = False
     pairs = zip(ids, text_increments(model.tokenizer, ids), strict=True)

@@ -18,6 +18,7 @@ from gpt_lightning.tokenizers.bpe import (
 )
 from gpt_lightning.tokenizers.characters import ByteTokenizer, CharacterTokenizer
 from gpt_lightning.tokenizers.chat import ChatTokenizer
+from gpt_lightning.tokenizers.huggingface import HuggingFaceTokenizer, from_values
 from gpt_lightning.tokenizers.trained import TrainedTokenizer
 from gpt_lightning.tokenizers.words import SimpleTokenizerV1, SimpleTokenizerV2
 from gpt_lightning.typing import State
@@ -28,6 +29,7 @@ _KINDS: dict[str, Callable[..., Tokenizer]] = {
     "characters": CharacterTokenizer,
     "bytes": ByteTokenizer,
     "byte_level": ByteLevelTokenizer,
+    "huggingface": from_values,
     "trained": TrainedTokenizer,
     "words_v1": SimpleTokenizerV1,
     "words_v2": SimpleTokenizerV2,
@@ -63,6 +65,7 @@ __all__ = [
     "ByteTokenizer",
     "CharacterTokenizer",
     "ChatTokenizer",
+    "HuggingFaceTokenizer",
     "SimpleTokenizerV1",
     "SimpleTokenizerV2",
     "TiktokenTokenizer",

@@ -64,6 +64,15 @@ class LearningTokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class MarkedTokenizer(Protocol):
+    """Ce qu'un tokenizer qui a des jetons spéciaux à lui, nommés par leur texte, a de plus."""
+
+    def special_id(self, content: str) -> int | None:
+        """L'identifiant du jeton spécial `content` ; None s'il ne l'a pas."""
+        ...
+
+
 def whole_characters(text: str) -> str:
     """`text`, où une moitié de caractère UTF-16 écrite seule (« \\ud83d ») est U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

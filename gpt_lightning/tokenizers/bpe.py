@@ -119,6 +119,10 @@ class ByteLevelTokenizer(TiktokenTokenizer):
     def eos_id(self) -> int | None:
         return self._end
 
+    def special_id(self, content: str) -> int | None:
+        """L'identifiant du jeton spécial `content` ; None s'il ne l'a pas."""
+        return self._encoding._special_tokens.get(content)
+
     def same_as_gpt2(self) -> bool:
         """Vrai si c'est exactement le tokenizer de GPT-2."""
         theirs = _gpt2_encoding()

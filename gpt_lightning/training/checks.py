@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import Unfit, UserError, choice, number, whole
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import stride_too_long
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def data(name: str, values: Mapping[str, object]) -> None:
     """UserError si la taille d'un lot est impossible ; le module de données juge le reste en se construisant."""
     for leaf in ("batch_size", "max_length"):
         whole(f"{name}.{leaf}", values[leaf])
+
+
+def in_template(data: Settings, template: str) -> Settings:
+    """Les réglages de `data` ; un gabarit que rien ne demande y est celui du modèle de départ, s'il en a un."""
+    return {**data, "template": template or "texte"} if data.get("template", "") is None else data
 
 
 def stride(values: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from gpt_lightning.errors import UserError
+from gpt_lightning.model.config import BEYOND_GPT2, DEFAULTS
 from gpt_lightning.training.data import Order
 from gpt_lightning.training.muon import Group
 from gpt_lightning.training.plan import Plan
@@ -32,11 +33,17 @@ def differences(before: object, now: object, key: str = "") -> Iterator[tuple[st
 def refuse_another_run(before: Settings, now: Settings) -> None:
     """UserError sur le premier réglage qui ferait un autre entraînement, avec ses deux valeurs.
 
-    Un réglage vide est celui d'une version qui ne l'avait pas encore.
+    Un réglage vide est celui d'une version qui ne l'avait pas encore ; pour le modèle, c'est GPT-2.
     """
-    for key, old, new in differences(before, now):
+    for key, old, new in differences(_whole_model(before), _whole_model(now)):
         if not follows(key) and not (old in (None, {}) and new in (None, {})):
             raise UserError(_another_run(key, old, new))
+
+
+def _whole_model(values: Settings) -> Settings:
+    """Ces réglages, dont le modèle dit aussi ce qu'un checkpoint omet : ce que GPT-2 n'a pas."""
+    usual = {name: DEFAULTS[name] for name in BEYOND_GPT2}
+    return {**values, "model": {**usual, **(values.get("model") or {})}}
 
 
 def restart(checkpoint: State, progress: TrainingProgress, plan: Plan, order: Order) -> tuple[int, int]:

@@ -228,11 +228,10 @@ class RunConfig:
         return self.train_on or ("all" if self.adapters is None else "lora")
 
     def settle(self, start: "StartingPoint", typed: Iterable[str]) -> "RunConfig":
-        """Complète ces réglages d'après les poids de départ : leur origine, l'architecture, et le taux qui en dépend.
+        """Complète ces réglages d'après les poids de départ : origine, architecture, taux qui en dépend, gabarit.
 
-        Une reprise garde l'architecture demandée : la reprise suivante la comparera à la sienne. UserError si une clé
-        tapée (`typed`, « clé=valeur ») n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre est trop
-        longue pour le modèle.
+        Une reprise garde l'architecture demandée : la suivante la comparera à la sienne. UserError si une clé tapée
+        (`typed`) n'a pas d'effet avec eux, s'il n'y a rien à adapter, ou si la fenêtre est trop longue pour le modèle.
         """
         from gpt_lightning.training.optim import resolve_lr
 
@@ -246,6 +245,7 @@ class RunConfig:
         return replace(
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),
+            data=checks.in_template(self.data, start.template),
             optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
             init_from=start.source or self.init_from,
         )

@@ -59,7 +59,7 @@ def complete(
             raise UserError(
                 _another_base(str(path), description.base, description.base_source, base, given_print)
             )
-        return {**_pad_vocabulary(given, description.config), **state}
+        return {**_cast_base(given, description.config), **state}
     if path not in _looking:  # la base d'une base se cherche, mais jamais deux fois la même
         _looking.append(path)
         try:
@@ -67,7 +67,7 @@ def complete(
                 candidate = _load_if_base(source, description, load)
                 if candidate is not None:
                     log.info(f"Base       : {source}, retrouvée par son empreinte")
-                    return {**_pad_vocabulary(candidate, description.config), **state}
+                    return {**_cast_base(candidate, description.config), **state}
         finally:
             _looking.remove(path)
     raise UserError(_no_base(str(path), description.base, description.base_source))
@@ -87,11 +87,12 @@ def _load_if_base(
     return state if fingerprint(state, description.config) == description.base else None
 
 
-def _pad_vocabulary(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """Complète le vocabulaire de `state` avec le remplissage de `config` : des lignes nulles, que rien ne lit."""
-    padded = dict(state)
+def _cast_base(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+    """La base telle que ses adaptateurs l'ont vue : en float32, et le remplissage de `config` ajouté à son vocabulaire,
+    des lignes nulles, que rien ne lit."""
+    padded = {name: tensor.float() for name, tensor in state.items()}
     for name in ("tok_emb.weight", "out_head.weight"):
-        rows = state[name][: config.vocab_size]
+        rows = padded[name][: config.vocab_size]
         padded[name] = torch.nn.functional.pad(rows, (0, 0, 0, config.padded_vocab_size - len(rows)))
     return padded
 

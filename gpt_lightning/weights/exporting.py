@@ -13,15 +13,16 @@ from gpt_lightning.model.trainable import is_added
 from gpt_lightning.tokenizers import (
     END_OF_TEXT,
     ChatTokenizer,
+    HuggingFaceTokenizer,
     Tokenizer,
     TrainedTokenizer,
     huggingface_files,
     merges_of,
 )
 from gpt_lightning.tokenizers.chat import MARKS
-from gpt_lightning.tokenizers.template import jinja
+from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import huggingface
+from gpt_lightning.weights import huggingface, huggingface_tokenizer
 from gpt_lightning.wording import magnitude
 
 FORMATS = ("hf", "safetensors", "lora")
@@ -132,21 +133,35 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
 
     tokenizer = description.tokenizer
     config = huggingface.config_to(model.config, tokenizer.eos_id if tokenizer else None, description.labels)
+    config["torch_dtype"] = str(model.tok_emb.weight.dtype).removeprefix("torch.")
     files = {huggingface.CONFIG: config, f"{form.KEY}.json": form.describe(description)}
     texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
-    if merges := merges_of(tokenizer):
-        special = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": model.config.context_length}
-        special |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
-        marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
-        if marks:
-            special |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
-        if description.labels:
-            special["pad_token"] = special["eos_token"]
-        if description.template:
-            special["chat_template"] = jinja(description.template)
-        texts |= huggingface_files(merges, marks) | {"tokenizer_config.json": json.dumps(special, indent=1)}
+    if tokenizer is not None:
+        texts |= _tokenizer_files(tokenizer, description)
     state = huggingface.state_to(_tensors(model.state_dict(), model.config), model.config)
     save_file(state, to / huggingface.WEIGHTS, metadata={"format": "pt"})
     for name, text in texts.items():
         (to / name).write_text(text, encoding="utf-8")
     return [huggingface.WEIGHTS, *texts]
+
+
+def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dict[str, str]:
+    """Les fichiers du tokenizer et du gabarit, tels qu'AutoTokenizer les lit ; aucun s'il ne sait pas l'être."""
+    marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
+    base = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
+    if isinstance(base, HuggingFaceTokenizer):
+        files, options = {huggingface_tokenizer.JSON: base.file()}, base.options()
+    elif merges := merges_of(tokenizer):
+        files, options = huggingface_files(merges, marks), {"tokenizer_class": "GPT2Tokenizer"}
+        options |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
+    else:
+        return {}
+    if marks:
+        options |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
+    if description.labels and "eos_token" in options:
+        options["pad_token"] = options["eos_token"]
+    if description.template:
+        options["chat_template"] = Template(description.template, tokenizer).jinja()
+    options["model_max_length"] = description.config.context_length
+    text = json.dumps(options, ensure_ascii=False, indent=1)
+    return {**files, huggingface_tokenizer.OPTIONS: text}

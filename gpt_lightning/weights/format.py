@@ -19,7 +19,7 @@ from gpt_lightning.model import GPTConfig
 from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.tasks import TASKS, TEXT
 from gpt_lightning.tokenizers import Tokenizer, from_state
-from gpt_lightning.tokenizers.template import TEMPLATES
+from gpt_lightning.tokenizers.dialects import read_name
 from gpt_lightning.typing import State
 from gpt_lightning.weights.untrusted import read_description, reading
 
@@ -39,12 +39,15 @@ class Description(NamedTuple):
     prompts: tuple[str, ...] = ()
     corpus: str = ""
     task: str = TEXT.name  # une de model/tasks.py : répondre a un gabarit `template`, classer des `labels`
-    template: str = ""
+    template: str = ""  # « nom » ou « nom:consigne »
     labels: tuple[str, ...] = ()
     lora: LoRAConfig | None = None  # ses adaptateurs, l'empreinte de leur base, et d'où elle venait
     base: str = ""
     base_source: str = ""
     max_length: int | None = None  # jetons d'un texte classé, à l'entraînement : le reste n'est pas lu
+    unknown_template: bool = (
+        False  # sa source a un gabarit que l'on ne reconnaît pas ; aucun fichier d'ici ne le dit
+    )
 
 
 class TrainingProgress(NamedTuple):
@@ -68,7 +71,9 @@ class TrainingProgress(NamedTuple):
 
 def describe(description: Description) -> State:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    config, tokenizer, prompts, corpus, task, template, labels, lora, base, base_source, length = description
+    config, tokenizer, prompts, corpus, task, template, labels, lora, base, base_source, length, _ = (
+        description
+    )
     state = tokenizer.state() if tokenizer else None
     always = {"format_version": VERSION, "model": config.to_dict(), "tokenizer": state}
     more: State = {"prompts": list(prompts), "corpus": corpus}
@@ -109,7 +114,7 @@ def read(content: object, path: Path) -> Description:
         tuple(map(str, values.get("prompts", ()))),
         str(values.get("corpus", "")),
         task,
-        _choice(values, "template", ("", *TEMPLATES), "", path),
+        _template(values, path),
         tuple(map(str, labels)),
         LoRAConfig.from_dict(lora) if lora else None,
         str(values.get("base", "")),
@@ -124,6 +129,16 @@ def _choice(values: State, key: str, choices: tuple[str, ...], default: str, pat
         raise UserError(
             f"{path} : {key}={str(value)[:40]!r}, que ce programme ne connaît pas ; mettez-le à jour."
         )
+    return value
+
+
+def _template(values: State, path: Path) -> str:
+    value = values.get("template", "")
+    if value:
+        try:
+            read_name(value)
+        except UserError:
+            _choice(values, "template", ("",), "", path)
     return value
 
 

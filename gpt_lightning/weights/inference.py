@@ -14,7 +14,9 @@ from gpt_lightning.model import GPTModel
 from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, is_supported
 from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
-from gpt_lightning.weights.format import newest_of
+from gpt_lightning.tokenizers.dialects import read_name
+from gpt_lightning.tokenizers.template import template_for
+from gpt_lightning.weights.format import Description, newest_of
 from gpt_lightning.weights.loading import load_and_describe
 from gpt_lightning.wording import cannot_compile, duration
 
@@ -95,9 +97,10 @@ class Inference(NamedTuple):
     model: GPTModel
     tokenizer: Tokenizer
     prompt: str
-    template: str = ""  # celui d'un modèle qui a appris à répondre
+    template: str = ""  # celui d'un modèle qui a appris à répondre, ou celui que la commande demande
     labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
     max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
+    unknown_template: bool = False  # il en a un que l'on ne reconnaît pas, et la commande n'en demande pas
 
 
 def load_for_inference(
@@ -109,13 +112,17 @@ def load_for_inference(
     compile: bool = False,
     tasks: Sequence[str] = WRITERS,
     base: str | None = None,
+    template: str | None = None,
 ) -> Inference:
     """Charge ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
-    L'exécution la plus récente est celle de la première des `tasks` qui en a une.
+    L'exécution la plus récente est celle de la première des `tasks` qui en a une. `template` remplace le gabarit du
+    modèle ; UserError s'il n'a pas ses jetons.
 
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
+    if template is not None:
+        read_name(template, "template")
     if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
     model, description, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)
@@ -124,10 +131,34 @@ def load_for_inference(
             f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "
             f"vocab.json et merges.txt) à côté des poids, ou partez-en avec train.py init_from={source} tokenizer=gpt2."
         )
+    description = _in_template(description, source, template)
+    assert description.tokenizer is not None
     # ce que son tokenizer ne nomme pas ne s'écrit pas
     if description.tokenizer.vocab_size < model.config.vocab_size:
         model.config = replace(model.config, vocab_size=description.tokenizer.vocab_size)
     prompt = description.prompts[0] if description.prompts else ""
     ready = to_device(model, device, dtype, compile=compile)
-    template, labels, max_length = description.template, description.labels, description.max_length
-    return Inference(source, ready, description.tokenizer, prompt, template, labels, max_length)
+    return Inference(
+        source,
+        ready,
+        description.tokenizer,
+        prompt,
+        description.template,
+        description.labels,
+        description.max_length,
+        description.unknown_template,
+    )
+
+
+def _in_template(description: Description, source: str, name: str | None) -> Description:
+    """La description, dans le gabarit `name` si la commande en demande un : son tokenizer finit alors une réponse."""
+    assert description.tokenizer is not None
+    if name is None:
+        return description
+    template = template_for(name, description.tokenizer, "template")
+    if template.tokenizer.vocab_size > description.tokenizer.vocab_size:
+        raise UserError(
+            f"template={template.kind} : {source} n'a pas ses jetons ; prenez template=texte, ou apprenez-les-lui par "
+            f"train.py experiment=instruct data.template={template.kind}."
+        )
+    return description._replace(template=name, tokenizer=template.tokenizer, unknown_template=False)

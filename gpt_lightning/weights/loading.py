@@ -15,7 +15,7 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.weights import adapters, huggingface, huggingface_tokenizer, original
+from gpt_lightning.weights import adapters, huggingface, huggingface_template, huggingface_tokenizer, original
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
@@ -47,10 +47,10 @@ def load(
     """Charge le modèle (en évaluation, sur CPU) et son tokenizer (None si la source n'en dit rien).
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
-    .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier GPT-2 de Hugging Face, ou `hf:nom` ; le
-    gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ; `key` est le réglage que les
-    phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'un fichier d'adaptateurs, que sinon son
-    empreinte retrouve. Rien n'est jamais exécuté.
+    .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier de Hugging Face (GPT-2, Llama, Mistral, Qwen2,
+    Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; le gpt-model.pt du projet d'origine, dont `n_heads` peut
+    compléter la configuration ; `key` est le réglage que les phrases nomment ; `base`, désignée comme `source`, est le
+    modèle de départ d'un fichier d'adaptateurs, que sinon son empreinte retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
     loaded = load_and_describe(source, n_heads=n_heads, key=key, base=base)
@@ -202,15 +202,19 @@ def _load_huggingface(folder: Path) -> Loaded:
     config = huggingface.config_from(values, folder / huggingface.CONFIG)
     tokenizer, why_not = huggingface_tokenizer.read(folder, config.vocab_size)
     labels = huggingface.labels_of(values, tensors, folder)
+    if labels and "lm_head.weight" not in tensors:  # qui classe n'a pas toujours de quoi écrire
+        config = replace(config, tie_weights=True)
     description = form.Description(config, tokenizer, task=of_labels(labels), labels=labels)
     own = folder / f"{form.KEY}.json"
-    if own.exists():  # notre export : des options et un tokenizer que GPT-2 ne dit pas
+    if own.exists():  # notre export : des options et un tokenizer que config.json ne dit pas
         description = form.read(read_json(own), own)
         description = description._replace(config=replace(description.config, vocab_padding=1))
     elif tokenizer is None:
         log.warning(
             f"{folder} : son tokenizer ne se lit pas, {why_not} ; les poids se chargent, le texte non."
         )
+    else:
+        description = huggingface_template.describe(description, folder)
     state = huggingface.state_from(tensors, description.config)
     return Loaded(build(description.config, state, folder, len(description.labels)), description)
 

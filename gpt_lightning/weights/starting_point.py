@@ -31,6 +31,7 @@ class StartingPoint:
     tokenizer: Tokenizer | None = None
     state: dict[str, Tensor] | None = None
     labels: tuple[str, ...] = ()
+    template: str = ""  # celui d'un modèle qui répond
     base: str = ""  # l'empreinte et l'origine des poids qu'une reprise a adaptés
     base_source: str = ""
 
@@ -102,6 +103,7 @@ def starting_point(
             tokenizer=description.tokenizer,
             state=_base_of(resumed.base) if resumed.base else None,
             labels=description.labels,
+            template=description.template,
             base=description.base,
             base_source=description.base_source,
         )
@@ -120,6 +122,7 @@ def starting_point(
         description.tokenizer,
         dict(model.state_dict()),
         description.labels,
+        description.template,
     )
 
 

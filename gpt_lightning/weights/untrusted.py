@@ -50,7 +50,8 @@ def reading(path: Path) -> Iterator[None]:
     except UserError as error:
         if str(path) in str(error):
             raise
-        raise type(error)(f"{path} : {error}") from error
+        kind = Damaged if isinstance(error, Damaged) else UserError  # aucun réglage n'accorde un fichier
+        raise kind(f"{path} : {error}") from error
     except (OSError, MemoryError) as error:  # du système, pas du fichier : il est peut-être intact
         raise UserError(f"{path} ne se lit pas ({error or type(error).__name__}) : réessayez.") from error
     except Exception as error:

@@ -64,7 +64,11 @@ def test_flops_follow_the_formula():
     assert cost.flops_per_token(big) - cost.flops_per_token(big, 256) == 12 * 12 * 768 * 768
 
 
-@pytest.mark.parametrize("options", [{}, {"drop_rate": 0.1}, {"activation": "swiglu"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"drop_rate": 0.1}, {"activation": "swiglu"}, {"n_kv_heads": 1, "hidden_dim": 100}],
+    ids=str,
+)
 def test_activation_memory_is_what_autograd_keeps(options):
     one = config(emb_dim=64, n_heads=4, n_layers=4, context_length=64, vocab_size=11, **options)
     model = GPTModel(one)

@@ -162,6 +162,30 @@ def outside(folder: Path) -> Path:
     return path
 
 
+def huggingface(change=None, **state):
+    """Un checkpoint dont le tokenizer est un tokenizer.json que `change` a abîmé."""
+    values = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    values |= change or {}
+    return tokenized(**{"kind": "huggingface", "json": json.dumps(values), "end": None, **state})
+
+
+def nested(depth):
+    inside = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    for _ in range(depth):
+        inside = {"type": "Sequence", "pretokenizers": [inside]}
+    return inside
+
+
+def bpe(vocabulary, **more):
+    return {"model": {"type": "BPE", "vocab": vocabulary, "merges": [], **more}}
+
+
+def immense(folder: Path) -> Path:
+    path = gpt2(tokenizer__json="{}")(folder)
+    os.truncate(path / "tokenizer.json", 1 << 40)
+    return path
+
+
 DEEP = "[" * 200_000 + "]" * 200_000
 CANARY = "canari"
 HOSTILE = {
@@ -201,6 +225,37 @@ HOSTILE = {
     "caractères en nombres": tokenized(kind="characters", characters=[1, 2]),
     "tokenizer sans rien": tokenized(kind="words_v2"),
     "tokenizer de trop": tokenized(kind="bytes", surprise=1),
+    "huggingface, sans rien": tokenized(kind="huggingface"),
+    "huggingface, de trop": huggingface(surprise=1),
+    "huggingface, un nombre": huggingface(json=3),
+    "huggingface, pas du JSON": huggingface(json="{"),
+    "huggingface, sans fond": huggingface(json=DEEP),
+    "huggingface, une liste": huggingface(json="[1]"),
+    "huggingface, un million de listes": huggingface(json="[" + "[]," * 1_600_000 + "1]"),
+    "huggingface, emboîté": huggingface({"pre_tokenizer": nested(20)}),
+    "huggingface, pièce inconnue": huggingface({"pre_tokenizer": {"type": "os.system"}}),
+    "huggingface, expression absurde": huggingface(
+        {
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": "(("},
+                "behavior": "Isolated",
+                "invert": False,
+            }
+        }
+    ),
+    "huggingface, WordPiece": huggingface({"model": {"type": "WordPiece", "vocab": {"a": 0}}}),
+    "huggingface, modèle en liste": huggingface({"model": [1]}),
+    "huggingface, identifiant négatif": huggingface(bpe({"a": -5})),
+    "huggingface, identifiant immense": huggingface(bpe({"a": 2**32 - 1})),
+    "huggingface, identifiant en texte": huggingface(bpe({"a": "b"})),
+    "huggingface, aucun identifiant": huggingface(bpe({})),
+    "huggingface, fusions au hasard": huggingface(bpe({"a": 0}, dropout=0.5)),
+    "huggingface, ajouts absurdes": huggingface({"added_tokens": [{"content": ["x"], "id": -4}]}),
+    "huggingface, décodeur d'ailleurs": huggingface({"decoder": {"type": "BPEDecoder", "suffix": "</w>"}}),
+    "huggingface, fin inconnue": huggingface(end="<fin>"),
+    "huggingface, fin en nombre": huggingface(end=3),
+    "huggingface, début en liste": huggingface(start=["<s>"]),
     "état en liste": saved(lambda values: values.update(state_dict=[1])),
     "tenseur en texte": stated("model.tok_emb.weight", "zéro"),
     "tenseur répété": stated("model.tok_emb.weight", torch.zeros(1).expand(10**6, 10**6)),
@@ -225,6 +280,16 @@ HOSTILE = {
     "config.json, largeur en texte": gpt2({**CONFIG, "n_embd": "8"}),
     "config.json, couches immenses": gpt2({**CONFIG, "n_layer": 10**9}),
     "config.json, sans largeur": gpt2({"model_type": "gpt2"}),
+    "tokenizer.json immense": immense,
+    "tokenizer.json sans fond": gpt2(tokenizer__json=DEEP),
+    "tokenizer.json, cent mille jetons de trop": gpt2(tokenizer__json=bpe({str(i): i for i in range(10**5)})),
+    "fins absurdes": gpt2(
+        {**CONFIG, "eos_token_id": [[[]]]},
+        tokenizer__json=bpe({"a": 0}),
+        generation_config__json={"eos_token_id": -(10**30)},
+        special_tokens_map__json={"eos_token": {"content": 3}, "bos_token": 4},
+        tokenizer_config__json={"additional_special_tokens": [3, {"content": None}], "add_bos_token": "oui"},
+    ),
     "tokenizer.json en liste": gpt2(tokenizer__json=[1]),
     "tokenizer.json, vocabulaire absurde": gpt2(
         tokenizer__json={

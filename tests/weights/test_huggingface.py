@@ -154,7 +154,7 @@ def edited(folder, **values) -> str:
     [
         ({"model_type": "llama"}, "llama"),
         ({"activation_function": "relu"}, "relu"),
-        ({"n_inner": 7}, "n_inner=7"),
+        ({"n_inner": 7}, "forme"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ({"n_embd": 48}, "forme"),
         ({"n_layer": 3}, "manque le tenseur trf_blocks.2"),

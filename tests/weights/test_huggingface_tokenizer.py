@@ -4,14 +4,15 @@ import json
 import random
 
 import pytest
+import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_lightning import weights
+from gpt_lightning.tokenizers import from_state
 from gpt_lightning.weights import huggingface_tokenizer
-
-tokenizers = pytest.importorskip("tokenizers")
+from tests.tokenizers.test_huggingface import llama3, metaspace
 
 
 @pytest.fixture(scope="module", params=[2000, pytest.param(50_257, marks=pytest.mark.slow)])
@@ -75,8 +76,6 @@ def test_any_tokens_are_read_like_tokenizers(ours, theirs, ids):
 
 
 def test_a_checkpoint_keeps_it(ours):
-    from gpt_lightning.tokenizers import from_state
-
     again = from_state(json.loads(json.dumps(ours.state())))
     assert again.encode("bacé lunounx") == ours.encode("bacé lunounx") and again.eos_id == ours.eos_id
 
@@ -89,24 +88,147 @@ def spoiled(theirs, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes, reason",
+    "changes",
     [
-        ({"normalizer": {"type": "Lowercase"}}, "normalise"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "coupe"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "espace"),
-        ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
-        ({"model": lambda one: {**one, "merges": one["merges"][::-1]}}, "ordre"),
-        ({"model": lambda one: {**one, "merges": [["é", "~"]]}}, "ensemble"),
-        ({"model": lambda one: {**one, "merges": 3}}, "ensemble"),
-        ({"model": None}, "genre inconnu"),
+        {"normalizer": {"type": "Lowercase"}},
+        {
+            "pre_tokenizer": {
+                "type": "Metaspace",
+                "replacement": "▁",
+                "prepend_scheme": "first",
+                "split": True,
+            }
+        },
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}},
+        {"pre_tokenizer": None},
+        {"model": lambda one: {**one, "merges": one["merges"][::-1]}},
+        {"model": lambda one: {**one, "ignore_merges": True}},
+        {"added_tokens": lambda added: [{**token, "lstrip": True} for token in added]},
+        {"added_tokens": lambda added: [{**token, "special": False} for token in added]},
+        {"decoder": None},
     ],
 )
-def test_another_kind_is_not_guessed(theirs, tmp_path, changes, reason):
+def test_what_is_not_gpt2_is_read_by_tokenizers(theirs, tmp_path, changes):
+    text = json.dumps(spoiled(theirs, **changes))
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    read, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert not why_not and read.state()["kind"] == "huggingface"
+    again = tokenizers.Tokenizer.from_str(text)
+    again.encode_special_tokens = True
+    for sample in ("Bacé lunoun<fin> a", " <fin>\n"):
+        assert read.encode(sample) == again.encode(sample).ids
+        assert read.decode(read.encode(sample)) == again.decode(again.encode(sample).ids, False)
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
+        ({"model": lambda one: {**one, "merges": [["é", "~"]]}}, "abîmé"),
+        ({"model": lambda one: {**one, "merges": 3}}, "abîmé"),
+        ({"model": lambda one: {**one, "dropout": 0.1}}, "dropout"),
+        ({"decoder": {"type": "CTC"}}, "abîmé"),
+        ({"decoder": {"type": "BPEDecoder", "suffix": "</w>"}}, "BPEDecoder"),
+        ({"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}, "WordPiece"),
+        ({"model": None}, "ne décrit pas"),
+        ({"model": {}}, "genre inconnu"),
+    ],
+)
+def test_another_kind_is_refused_by_its_name(theirs, tmp_path, changes, reason):
     (tmp_path / "tokenizer.json").write_text(json.dumps(spoiled(theirs, **changes)), encoding="utf-8")
-    found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
-    assert found is None and reason in why_not
+    read, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
+    assert read is None and reason in why_not
+
+
+def test_a_vocabulary_without_its_rules_is_not_guessed(theirs, tmp_path):
+    theirs.model.save(str(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}')
+    assert "Qwen2Tokenizer" in huggingface_tokenizer.read(tmp_path, 50_257)[1]
 
 
 def test_without_files_text_is_refused(tmp_path):
     found, why_not = huggingface_tokenizer.read(tmp_path, 50_257)
     assert found is None and "vocab.json" in why_not
+
+
+def saved_gpt2(folder, fast, options):
+    """Un GPT-2 minuscule, dont le vocabulaire a plus de lignes que son tokenizer n'a de jetons."""
+    size = fast.get_vocab_size() + 20
+    config = transformers.GPT2Config(vocab_size=size, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    fast.save(str(folder / "tokenizer.json"))
+    options = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **options,
+    }  # AutoTokenizer prendrait celui de GPT-2
+    (folder / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
+    return folder
+
+
+def test_the_tokenizer_of_gpt2_is_gpt2(tmp_path):
+    from gpt_lightning.tokenizers import gpt2_merges, huggingface_files
+
+    for name, text in huggingface_files(gpt2_merges()).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    options = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
+    assert huggingface_tokenizer.read(tmp_path, 50_257)[0].state() == {"kind": "gpt2"}
+    transformers.AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path / "encore")
+    assert (tmp_path / "encore" / "tokenizer.json").exists()
+    assert huggingface_tokenizer.read(tmp_path / "encore", 50_257)[0].state() == {"kind": "gpt2"}
+
+
+@pytest.mark.parametrize(
+    "said, end, start",
+    [
+        ({"tokenizer_config.json": {"eos_token": "</s>", "bos_token": "<s>"}}, "</s>", "<s>"),
+        ({"tokenizer_config.json": {"eos_token": {"content": "</s>"}, "add_bos_token": False}}, "</s>", None),
+        ({"special_tokens_map.json": {"eos_token": "</s>"}}, "</s>", "<s>"),
+        (
+            {"generation_config.json": {"eos_token_id": [2, 1]}, "config.json": {"eos_token_id": 0}},
+            "</s>",
+            "<s>",
+        ),
+        ({"config.json": {"eos_token_id": 2}}, "</s>", "<s>"),
+        (
+            {"tokenizer_config.json": {"eos_token": "<absent>"}, "config.json": {"eos_token_id": 2}},
+            "<absent>",
+            "<s>",
+        ),
+        ({}, None, "<s>"),
+    ],
+)
+def test_what_begins_and_ends_a_text(tmp_path, said, end, start):
+    fast, _ = metaspace()
+    fast.save(str(tmp_path / "tokenizer.json"))
+    for name, content in said.items():
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    read, _ = huggingface_tokenizer.read(tmp_path, 3000)
+    state = read.state()
+    assert (state["end"], state.get("start")) == (end, start)
+    assert read.eos_id == (None if end is None else read.ids_of([end])[end])
+
+
+@pytest.mark.parametrize("make", [pytest.param(llama3, marks=pytest.mark.slow), metaspace])
+def test_a_folder_trains_and_writes_with_its_tokenizer(make, command, text_file, tmp_path):
+    folder = tmp_path / "dossier"
+    saved_gpt2(folder, *make())
+    (theirs, _), (_, expected) = make(), weights.load(str(folder))
+    small = ["data.max_length=16", "data.batch_size=4", "trainer.max_steps=2", "eval_every=1"]
+    trained = command(
+        "train.py", f"init_from={folder}", "data=text", f"data.path={text_file}", *small, cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    _, kept = weights.load(str(next(tmp_path.glob("outputs/**/checkpoints/last.ckpt"))))
+    assert kept.state() == expected.state()
+    assert kept.encode("Le chat") == theirs.encode("Le chat", add_special_tokens=False).ids
+    said = command("generate.py", "prompt=Le chat", "max_new_tokens=8", cwd=tmp_path)
+    assert said.returncode == 0 and said.stdout.startswith("Le chat"), said.stderr
+    out = tmp_path / "export"
+    exported = command("gpt_lightning", "export", "format=hf", f"to={out}", cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    assert (out / "tokenizer.json").read_text("utf-8") == (folder / "tokenizer.json").read_text("utf-8")
+    again = transformers.AutoTokenizer.from_pretrained(out)
+    before = transformers.AutoTokenizer.from_pretrained(folder)
+    assert again.encode("Le <s> chat") == before.encode("Le <s> chat")
+    assert (again.eos_token, again.bos_token) == (before.eos_token, before.bos_token)

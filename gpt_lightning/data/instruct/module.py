@@ -14,8 +14,9 @@ from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import Unfit, UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.base import LearningTokenizer
+from gpt_lightning.tokenizers.dialects import DIALECTS, FINISHED, NO_THOUGHT, TITLES, read_name
 from gpt_lightning.tokenizers.messages import Message
-from gpt_lightning.tokenizers.template import FINISHED, TEMPLATES, TITLES, Template, template_for
+from gpt_lightning.tokenizers.template import Template, template_for
 from gpt_lightning.wording import number
 
 
@@ -43,7 +44,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         errors: str = "strict",
         ignore: str | Sequence[str] = (),
         train_split: float = 0.9,
-        template: str = "texte",
+        template: str | None = None,
         mask_prompt: bool = True,
         packing: bool = False,
         max_length: int = 256,
@@ -75,7 +76,8 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             progress=progress,
         )
         self.check(options)
-        self.template_name = choice("data.template", template, TEMPLATES)
+        self.template_name = "texte" if template is None else template
+        read_name(self.template_name)
         self.mask_prompt = choice("data.mask_prompt", mask_prompt, (True, False))
         self.packing = choice("data.packing", packing, (True, False))
         self.ignore, self._ignored = _ignored_keys(ignore), set[str]()
@@ -142,7 +144,9 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     def _fit(self, halves: dict[str, list[Conversation]]) -> None:
         """Apprend le vocabulaire, s'il s'apprend : sur toutes les conversations, ou celles d'entraînement."""
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
+            kind, system = read_name(self.template_name)
             titles = "\n\n".join([*TITLES.values(), FINISHED, *("user\n", "assistant\n", "system\n")])
+            titles += (system or "") + NO_THOUGHT * DIALECTS[kind].thinks
             everything: Iterable[Conversation] = chain(*halves.values())
             conversations = everything if self.tokenizer.fit_on == "all" else halves["train"]
             texts = (message.content for conversation in conversations for message in conversation.messages)

@@ -6,7 +6,8 @@ les produits à la bibliothèque va plus vite (benchmarks/NOTES.md). C'est donc 
 CPU, sans masque, une fenêtre de `LONGEST` jetons au plus : 256 en float32, 1 024 en bf16. L'entraînement par défaut
 est dans ce cas. Partout ailleurs (GPU, fenêtre plus longue, évaluation, génération, textes mis bout à bout), c'est
 le noyau de torch.
-Légende des formes : B lot, H têtes, T jetons de la requête, S jetons vus, D largeur d'une tête, N = B H.
+Légende des formes : B lot, H têtes, K têtes de K et V, T jetons de la requête, S jetons vus, D largeur d'une tête,
+N = B H.
 """
 
 from typing import Any
@@ -15,19 +16,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpt_lightning.model.reference import share
+
 # jetons ; au-delà, le noyau de torch
 LONGEST = {torch.bfloat16: 1024, torch.float16: 1024, torch.float32: 256}
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(Q Kᵀ / √D) V : (B, H, T, D), (B, H, S, D), (B, H, S, D) -> (B, H, T, D).
+    """softmax(Q Kᵀ / √D) V : (B, H, T, D), (B, K, S, D), (B, K, S, D) -> (B, H, T, D).
 
     `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même.
     """
     causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
     if causal and _products_pay(q):
-        return causal_attention(q, k, v, dropout)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout)
+        return causal_attention(q, share(k, q.shape[1]), share(v, q.shape[1]), dropout)
+    shared = k.shape[1] != q.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, enable_gqa=shared
+    )
 
 
 def _products_pay(q: Tensor) -> bool:

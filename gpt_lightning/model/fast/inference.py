@@ -18,28 +18,29 @@ BITS = {"int8": 8, "int4": 4}
 
 
 class JoinedAttention(MultiHeadAttention):
-    """L'attention `att`, dont Q, K et V sortent d'un seul produit : (B, T, C) -> (B, T, 3 C)."""
+    """L'attention `att`, dont Q, K et V sortent, bout à bout, d'un seul produit."""
 
     def __init__(self, att: MultiHeadAttention) -> None:
         nn.Module.__init__(
             self
         )  # ses poids existent déjà : il n'y a rien à construire d'après une configuration
-        self.layer, self.n_heads = att.layer, att.n_heads
-        self.head_dim, self.drop_rate = att.head_dim, att.drop_rate
-        self.W_qkv: nn.Module = _join(att.W_query, att.W_key, att.W_value)
+        self.layer, self.head_width, self.drop_rate = att.layer, att.head_width, att.drop_rate
+        parts = att.W_query, att.W_key, att.W_value
+        self._widths = [part.out_features for part in parts]
+        self.W_qkv: nn.Module = _join(*parts)
         self._attention, self.out_proj, self.rotary = att._attention, att.out_proj, att.rotary
+        self.q_norm, self.k_norm = att.q_norm, att.k_norm
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q, K et V : (B, T, C) -> trois fois (B, H, T, D)."""
-        joined = self.W_qkv(x).view(*x.shape[:2], 3, self.n_heads, self.head_dim)
-        q, k, v = joined.permute(2, 0, 3, 1, 4).unbind()
-        return q, k, v
+        """Q, K et V : (B, T, C) -> (B, H, T, D) et deux fois (B, K, T, D)."""
+        q, k, v = self.W_qkv(x).split(self._widths, dim=-1)
+        return self._heads(q), self._heads(k), self._heads(v)
 
 
 def _join(*parts: nn.Linear) -> Linear:
     """Une couche linéaire qui calcule, bout à bout, ce que calculent celles-ci."""
-    first = parts[0]
-    layer = Linear(first.in_features, len(parts) * first.out_features, bias=first.bias is not None)
+    first, width = parts[0], sum(part.out_features for part in parts)
+    layer = Linear(first.in_features, width, bias=first.bias is not None)
     layer.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]), requires_grad=False)
     if layer.bias is not None:
         layer.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), requires_grad=False)
@@ -73,7 +74,8 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
         block.att = JoinedAttention(block.att)
     made = _other_linear(model, dtype, pack)
     if made is not None:
-        for module in list(model.modules()):
+        # sans tenir les couches elles-mêmes : chacune s'en va dès que la sienne est faite
+        for module in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear) and name != "class_head":  # quelques lignes, lues une fois
                     setattr(module, name, made(child.weight, child.bias))
@@ -108,8 +110,9 @@ def compile_for_inference(model: GPTModel) -> GPTModel:
         step = torch.compile(GPTModel.next_logits, fullgraph=True, dynamic=True, options={"freezing": True})
     first = torch.zeros(1, 1, dtype=torch.int64, device=weight.device)
     # torch prend deux dimensions égales pour la même inconnue : la longueur du cache n'est égale à aucune autre
-    others = {model.config.n_heads, model.config.head_dim, model.config.emb_dim}
-    capacity = next(n for n in range(2, 6) if n not in others)
+    config = model.config
+    others = {config.n_heads, config.kv_heads, config.head_width, config.emb_dim}
+    capacity = next(n for n in range(2, 7) if n not in others)
     cache = KVCache.empty(
         model.config, batch_size=1, capacity=capacity, device=weight.device, dtype=weight.dtype
     )

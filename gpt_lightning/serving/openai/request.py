@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpt_lightning.decoding.batching import Row
-from gpt_lightning.decoding.text import continuation_decoder, prompt_ids
+from gpt_lightning.decoding.text import continuation_decoder, prompt_ids, prompt_text
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.serving.choice import Choice
 from gpt_lightning.serving.openai.fields import (
@@ -31,6 +31,7 @@ from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.messages import read_messages, unfinished_answer
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.typing import JsonObject
+from gpt_lightning.wording import unknown_template
 
 COMPLETION = COMMON | {
     "prompt": Field(any_value),
@@ -60,6 +61,7 @@ class ServedModel(NamedTuple):
     rows: int  # complétions qui s'écrivent ensemble, au plus
     template: Template | None = None
     created: int = 0
+    unknown_template: bool = False  # il en a un que l'on ne reconnaît pas
 
     def entry(self) -> JsonObject:
         """Le modèle, tel que /v1/models le montre."""
@@ -116,7 +118,9 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
     check_model(values["model"], model)
     if model.template is None:
         raise Refused(
-            "Ce modèle n'a pas appris à répondre : /v1/completions continue un texte, et python train.py "
+            unknown_template("Ce modèle")
+            if model.unknown_template
+            else "Ce modèle n'a pas appris à répondre : /v1/completions continue un texte, et python train.py "
             "experiment=instruct lui apprend.",
             param="messages",
             code="not_a_chat_model",
@@ -252,4 +256,4 @@ def token_ids(name: str, value: object, tokenizer: Tokenizer) -> list[int]:
 
 def decoder(tokenizer: Tokenizer, text: str | None, ids: list[int]) -> Callable[[list[int]], str]:
     """Le décodeur de la complétion de `text`, dont `ids` sont les jetons ; sans texte, ils en tiennent lieu."""
-    return continuation_decoder(tokenizer, tokenizer.decode(ids) if text is None else text, ids)
+    return continuation_decoder(tokenizer, prompt_text(tokenizer, ids) if text is None else text, ids)

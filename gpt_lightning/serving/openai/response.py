@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from gpt_lightning.decoding.logprobs import Scored
+from gpt_lightning.decoding.text import opening_id, prompt_text
 from gpt_lightning.serving.choice import Delta, Shown
 from gpt_lightning.serving.openai.request import Request
 from gpt_lightning.tokenizers import Tokenizer
@@ -15,6 +16,8 @@ TAIL = 16  # jetons qui suffisent à savoir ce qu'un de plus ajoute au texte
 
 def text_increments(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Le texte que chaque jeton ajoute à ceux qui le précèdent ; vide, tant qu'un caractère n'est pas entier."""
+    if ids and ids[0] == opening_id(tokenizer):
+        return ["", *text_increments(tokenizer, ids[1:])]
     decode, increments = tokenizer.decode, []
     for place in range(len(ids)):
         window = ids[max(0, place + 1 - TAIL) : place + 1]
@@ -25,7 +28,11 @@ def text_increments(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 def token_text(tokenizer: Tokenizer, index: int) -> str:
     """Le texte d'un jeton ; un morceau de caractère s'écrit « bytes:\\xe2\\x80 », comme chez OpenAI."""
-    raw = tokenizer.token_bytes(index)
+    return bytes_text(tokenizer.token_bytes(index))
+
+
+def bytes_text(raw: bytes) -> str:
+    """Le texte de ces octets, écrits un à un s'ils ne sont qu'un morceau de caractère."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -63,22 +70,22 @@ class Answer:
         request = self.request
         assert request.echoed is not None
         text = request.echoed[rank]
-        return request.model.tokenizer.decode(request.prompts[rank]) if text is None else text
+        return prompt_text(request.model.tokenizer, request.prompts[rank]) if text is None else text
 
     def completion_choice(self, piece: Delta, *, shift: int = 0) -> JsonObject:
         """Un morceau de /v1/completions ; `shift` est la longueur de ce qui le précède dans sa complétion."""
         return {
             "index": piece.rank,
             "text": piece.text,
-            "logprobs": None if self.request.top is None else self._trace(piece.tokens, shift),
+            "logprobs": None if self.request.top is None else self._trace(piece, shift),
             "finish_reason": FINISH[piece.reason] if piece.reason else None,
         }
 
-    def _trace(self, tokens: Iterable[Shown], shift: int) -> JsonObject:
-        tokens = list(tokens)
+    def _trace(self, piece: Delta, shift: int) -> JsonObject:
+        tokens = piece.tokens
         scores = [token.scored if token.scored.rank > 0 else None for token in tokens]
         return {
-            "tokens": [self._text(token.scored.id) for token in tokens],
+            "tokens": [*map(bytes_text, self._bytes_of(piece))],
             "token_logprobs": [score.logprob if score else None for score in scores],
             "top_logprobs": [self._rivals(score) if score and self.request.top else None for score in scores],
             "text_offset": [token.offset + shift for token in tokens],
@@ -91,19 +98,30 @@ class Answer:
     def _text(self, index: int) -> str:
         return token_text(self.request.model.tokenizer, index)
 
-    def chat_logprobs(self, tokens: Iterable[Shown]) -> JsonObject | None:
+    def _bytes_of(self, piece: Delta) -> list[bytes]:
+        """Les octets de chaque jeton, sans l'espace que le tokenizer ajoute devant un texte et que le texte n'a pas."""
+        tokenizer = self.request.model.tokenizer
+        raw = [tokenizer.token_bytes(token.scored.id) for token in piece.tokens]
+        opening = opening_id(tokenizer)
+        first = next((rank for rank, token in enumerate(piece.tokens) if token.scored.id != opening), None)
+        if first is not None and piece.tokens[first].offset == 0:
+            spaces = (
+                len(raw[first]) - len(raw[first].lstrip(b" ")),
+                len(piece.text) - len(piece.text.lstrip(" ")),
+            )
+            raw[first] = raw[first][max(0, spaces[0] - spaces[1]) :]
+        return raw
+
+    def chat_logprobs(self, piece: Delta) -> JsonObject | None:
         """Les mesures d'un morceau de /v1/chat/completions."""
         if self.request.top is None:
             return None
         content = []
-        for scored, *_ in tokens:
-            rivals = [self._chat_token(*rival) for rival in scored.top]
-            content.append(self._chat_token(scored.id, scored.logprob) | {"top_logprobs": rivals})
+        bytes_of = self.request.model.tokenizer.token_bytes
+        for (scored, *_), raw in zip(piece.tokens, self._bytes_of(piece), strict=True):
+            rivals = [_chat_token(bytes_of(index), logprob) for index, logprob in scored.top]
+            content.append(_chat_token(raw, scored.logprob) | {"top_logprobs": rivals})
         return {"content": content, "refusal": None}
-
-    def _chat_token(self, index: int, logprob: float) -> JsonObject:
-        raw = self.request.model.tokenizer.token_bytes(index)
-        return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
 
     def envelope(self, choices: list[JsonObject], *, chunk: bool) -> JsonObject:
         """L'enveloppe des complétions d'une réponse, ou d'un morceau."""
@@ -131,7 +149,7 @@ class Answer:
             joined = Delta(index, text, tokens, reason or "length")
             if request.chat:
                 message = {"role": "assistant", "content": text, "refusal": None}
-                choice = {"index": index, "message": message, "logprobs": self.chat_logprobs(tokens)}
+                choice = {"index": index, "message": message, "logprobs": self.chat_logprobs(joined)}
                 choices.append(choice | {"finish_reason": FINISH[reason or "length"]})
                 continue
             before = self.opening(index)
@@ -151,7 +169,7 @@ class Answer:
             deltas: list[tuple[JsonObject, JsonObject | None, str | None]] = (
                 [(opening, None, None)] if first else []
             )
-            deltas.append(({"content": piece.text}, self.chat_logprobs(piece.tokens), reason))
+            deltas.append(({"content": piece.text}, self.chat_logprobs(piece), reason))
             choices = [
                 {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": why}
                 for delta, logprobs, why in deltas
@@ -181,3 +199,7 @@ def _join(first: JsonObject, second: JsonObject) -> JsonObject:
     traces = first["logprobs"], second["logprobs"]
     joined = {key: traces[0][key] + traces[1][key] for key in traces[0]} if traces[0] else None
     return second | {"text": first["text"] + second["text"], "logprobs": joined}
+
+
+def _chat_token(raw: bytes, logprob: float) -> JsonObject:
+    return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
