@@ -15,8 +15,11 @@ from gpt_lightning.decoding.text import GrowingText, continuation_decoder, promp
 from gpt_lightning.serving.openai.response import text_increments
 from gpt_lightning.tokenizers import ChatTokenizer, HuggingFaceTokenizer, from_state
 from gpt_lightning.tokenizers.chat import MARKS
+from gpt_lightning.tokenizers.messages import Message
+from gpt_lightning.tokenizers.template import template_for
 from gpt_lightning.weights import huggingface_tokenizer
 from tests.conftest import CORPORA, ROOT
+from tests.smollm2 import FOLDER as SMOLLM2
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
@@ -214,18 +217,28 @@ def test_texts_are_cut_and_joined_as_by_transformers(both):
         check(*both, text)
 
 
+@pytest.fixture(params=[*MADE, "smollm2"])
+def every(request, base):
+    """Les mêmes, et celui de SmolLM2."""
+    if request.param in MADE:
+        return pair(request.param, base)
+    ours, why_not = huggingface_tokenizer.read(SMOLLM2, 49_152)
+    assert not why_not
+    return ours, AutoTokenizer.from_pretrained(SMOLLM2)
+
+
 @pytest.mark.slow
-def test_ten_thousand_random_texts(both):
+def test_ten_thousand_random_texts(every):
     for text in random_texts(10_000, seed=1):
-        check(*both, text)
+        check(*every, text)
 
 
 @pytest.mark.slow
-def test_the_corpora_and_the_sources(both):
+def test_the_corpora_and_the_sources(every):
     paths = [*CORPORA.rglob("*.txt"), *(ROOT / "gpt_lightning").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
     assert sum("les-miserables" in str(path) for path in paths) == 5
     for path in paths:
-        check(*both, path.read_text(encoding="utf-8"))
+        check(*every, path.read_text(encoding="utf-8"))
 
 
 def test_a_stream_is_the_text(both):
@@ -298,3 +311,30 @@ def test_marks_that_a_text_could_write_become_special(base):
         "a<|im_end|>", special=True
     )
     assert chat.vocab_size == HuggingFaceTokenizer(json.dumps(values)).vocab_size
+
+
+def test_a_wordpiece_is_refused_by_its_name(tmp_path):
+    fast = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    fast.pre_tokenizer, fast.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    learn(fast, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"]))
+    fast.save(str(tmp_path / "tokenizer.json"))
+    read, why_not = huggingface_tokenizer.read(tmp_path, 3000)
+    assert read is None and "WordPiece" in why_not
+
+
+def test_a_message_never_writes_a_special_token(both):
+    ours, theirs = both
+    special = [token.content for token in theirs.added_tokens_decoder.values() if token.special]
+    for name in ("texte", "chatml"):
+        template = template_for(name, ours)
+        words = [content for content in (*special, *MARKS) if content != "<unk>"]
+        ids = template.opening([Message("user", "a ".join(words))])
+        empty = template.opening([Message("user", "a")])
+        controls = (
+            {template.tokenizer.special_id(word) for word in words} - {None}
+            if name == "chatml"
+            else ours.ids_of(words).values()
+        )
+        assert [index for index in ids if index in controls] == [
+            index for index in empty if index in controls
+        ]

@@ -157,6 +157,10 @@ def saved_gpt2(folder, fast, options):
     config = transformers.GPT2Config(vocab_size=size, n_positions=64, n_embd=16, n_layer=1, n_head=2)
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     fast.save(str(folder / "tokenizer.json"))
+    options = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **options,
+    }  # AutoTokenizer prendrait celui de GPT-2
     (folder / "tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
     return folder
 
@@ -220,3 +224,11 @@ def test_a_folder_trains_and_writes_with_its_tokenizer(make, command, text_file,
     assert kept.encode("Le chat") == theirs.encode("Le chat", add_special_tokens=False).ids
     said = command("generate.py", "prompt=Le chat", "max_new_tokens=8", cwd=tmp_path)
     assert said.returncode == 0 and said.stdout.startswith("Le chat"), said.stderr
+    out = tmp_path / "export"
+    exported = command("gpt_lightning", "export", "format=hf", f"to={out}", cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    assert (out / "tokenizer.json").read_text("utf-8") == (folder / "tokenizer.json").read_text("utf-8")
+    again = transformers.AutoTokenizer.from_pretrained(out)
+    before = transformers.AutoTokenizer.from_pretrained(folder)
+    assert again.encode("Le <s> chat") == before.encode("Le <s> chat")
+    assert (again.eos_token, again.bos_token) == (before.eos_token, before.bos_token)
