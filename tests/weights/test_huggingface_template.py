@@ -111,6 +111,16 @@ def test_another_template_is_said_and_replaced(folder, template, options):
     assert "Sois bref." in asked.tokenizer.decode(Template(asked.template, asked.tokenizer).opening(TALK))
 
 
+def test_chat_asks_for_the_template_that_it_does_not_recognise(folder, command, tmp_path):
+    source = folder(OTHER)
+    typed = ("chat", f"ckpt_path={source}", "prompt=Un ?", "max_new_tokens=3", "device=cpu", "seed=1")
+    refused = command("gpt_lightning", *typed, cwd=tmp_path)
+    assert refused.returncode == 1 and not refused.stdout
+    assert "template=chatml, llama3, qwen3 ou texte" in refused.stderr and "Traceback" not in refused.stderr
+    answered = command("gpt_lightning", *typed, "template=chatml:Tu réponds, l'ami : en vers.", cwd=tmp_path)
+    assert answered.returncode == 0 and answered.stdout.strip("\n"), answered.stderr
+
+
 def test_a_template_that_the_model_cannot_write_is_refused(folder):
     source = folder(None, marks=())
     assert not load_for_inference(source, device="cpu").unknown_template
