@@ -6,6 +6,7 @@ Son état est le texte du fichier : une description (vocabulaire, fusions, expre
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import UserError
@@ -48,6 +49,12 @@ class HuggingFaceTokenizer:
                 raise UserError(
                     f"{token[:40]!r}, qui commence ou finit un texte, n'est pas dans son vocabulaire"
                 )
+
+    def between(self, start: str | None, end: str | None) -> "HuggingFaceTokenizer":
+        """Le même, dont un texte à continuer commence par `start` et finit par `end`, des jetons qu'il a, ou rien."""
+        other = copy(self)
+        other._start, other._end = start, end
+        return other
 
     @property
     def eos_id(self) -> int | None:

@@ -97,7 +97,7 @@ def _build(text: str, options: JsonObject, ends: list[object], vocab_size: int) 
     if start is None and not names and _is_like_gpt2(values):
         special = {token["content"]: token["id"] for token in values.get("added_tokens") or []}
         return _byte_level(values["model"]["vocab"], special, end)
-    return HuggingFaceTokenizer(tokenizer.file(), end, start)
+    return tokenizer.between(start, end)
 
 
 def _names(options: JsonObject) -> Iterator[str]:

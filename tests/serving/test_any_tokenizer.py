@@ -14,7 +14,10 @@ STARTS = {"llama3": "<|begin_of_text|>", "metaspace": "<s>", "unigram": None}
 PROMPTS = ["", "Le chat", " ", "é"]
 
 
-@pytest.fixture(scope="module", params=STARTS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("llama3", "unigram")]
+
+
+@pytest.fixture(scope="module", params=["metaspace", *SLOW])
 def live(request):
     fast, options = MADE[request.param]()
     tokenizer = HuggingFaceTokenizer(fast.to_str(), options["eos_token"], STARTS[request.param])

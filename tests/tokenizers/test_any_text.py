@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gpt_lightning import tokenizers
 from gpt_lightning.errors import UserError
+from tests.tokenizers.test_huggingface import llama3
 
 LEARNT = ["Le chat dort, l'été 😀 ; « oui » : 3 < 4. " * 20]
 KINDS = {
@@ -15,8 +16,9 @@ KINDS = {
     "characters": tokenizers.CharacterTokenizer().fit(LEARNT),
     "words_v1": tokenizers.SimpleTokenizerV1().fit(LEARNT),
     "words_v2": tokenizers.SimpleTokenizerV2().fit(LEARNT),
+    "huggingface": tokenizers.HuggingFaceTokenizer(llama3()[0].to_str(), "<|end_of_text|>"),
 }
-LOSSLESS = ("gpt2", "bytes", "trained")
+LOSSLESS = ("gpt2", "bytes", "trained", "huggingface")
 ODD = [
     "\0\x01\x7f\x85",
     "\ufeff\u200b\u200d\u2028\u2029",
