@@ -1,6 +1,7 @@
 """GPT-2, Llama, Mistral, Qwen2 et Qwen3 de transformers, poids tirés au hasard, formes impaires : les mêmes nombres."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -15,8 +16,9 @@ from gpt_lightning.model.tasks import LABELS
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.exporting import export
 from gpt_lightning.weights.huggingface import state_from
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TEXT
 
+tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 ODD = {"vocab_size": 101, "hidden_size": 52, "num_attention_heads": 7, "head_dim": 24, "num_hidden_layers": 1,
        "intermediate_size": 75, "max_position_embeddings": 96, "rope_theta": 5000.0}  # fmt: skip
@@ -314,33 +316,119 @@ def test_bf16_stays_and_a_mixture_of_types_is_float32(tmp_path):
     assert {tensor.dtype for tensor in start.state_dict().values()} == {torch.float32}  # l'entraînement
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Un Qwen3 en bf16, et un tokenizer à lui."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.normalizer = tokenizers.normalizers.NFC()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    special = {"special_tokens": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "show_progress": False}
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, **special)
+    tokenizer.train_from_iterator([TEXT], trainer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+    fast.save_pretrained(tmp_path / "qwen")
+    theirs("Qwen3", PLAIN | {"vocab_size": len(fast)}).to(torch.bfloat16).save_pretrained(tmp_path / "qwen")
+    return tmp_path / "qwen"
+
+
+def test_a_name_of_the_hub_brings_all_that_a_folder_has(folder, tmp_path, monkeypatch):
+    def snapshot_download(name, allow_patterns):
+        assert name == "personne/qwen"
+        (tmp_path / "cache").mkdir()
+        for path in folder.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, tmp_path / "cache")
+        return str(tmp_path / "cache")
+
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "optimizer.pt").write_text("lourd")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    model, tokenizer = weights.load("hf:personne/qwen")
+    expected, same = weights.load(str(folder))
+    assert model.config == expected.config and tokenizer.state() == same.state()
+    brought = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert {path.name for path in folder.iterdir()} - brought <= {"optimizer.pt", "generation_config.json"}
+
+
+@pytest.mark.slow
+def test_it_learns_in_float32_and_leaves_with_its_tokenizer(folder, command, tmp_path):
+    """Des adaptateurs gardés seuls, sur une base en bf16 ; le tout exporté dans sa famille."""
+    (tmp_path / "texte.txt").write_text(TEXT, encoding="utf-8")
+    small = [
+        "data.max_length=32",
+        "data.batch_size=4",
+        "trainer.max_steps=4",
+        "eval_every=2",
+        "callbacks.sample=null",
+    ]
+    typed = [f"init_from={folder}", "data=text", f"data.path={tmp_path / 'texte.txt'}", *small]
+    done = command("train.py", *typed, "lora=default", "lora.save=adapters", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = []
+    options = ["prompt=Le chat", "max_new_tokens=12", "decoding=greedy", "dtype=fp32", "device=cpu"]
+    for kind, base in (("hf", []), ("lora", [f"base_path={folder}"]), (None, [])):
+        where = []
+        if kind is not None:
+            done = command("gpt_lightning", "export", f"format={kind}", f"to={kind}", cwd=tmp_path)
+            assert done.returncode == 0 and "pas d'équivalent" not in done.stderr, done.stderr
+            where = [f"ckpt_path={kind}"]
+        done = command("generate.py", *options, *where, *base, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        written.append(done.stdout)
+    assert written[0] == written[1] == written[2]
+    their = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert their.dtype == torch.float32 and their.config.model_type == "qwen3"
+    ids = tokenizer("Le chat", return_tensors="pt").input_ids
+    row = their.generate(ids, max_new_tokens=12, do_sample=False, eos_token_id=None)[0]
+    assert tokenizer.decode(row).strip() == written[0].strip()
+
+
 PEAK = """
 import resource, sys, torch
+from pathlib import Path
 from gpt_lightning import weights
-most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def most():
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss garde celui du processus d'avant
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
 before = most()
 model = weights.load(sys.argv[1])[0]
-total = sum(float(tensor.float().sum()) for tensor in model.parameters())  # chaque page est lue
-print((most() - before) / sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()))
+size = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+if sys.argv[2] == "écrire":
+    weights.to_device(model, "cpu", "fp32")
+total = sum(float(tensor.sum()) for tensor in model.parameters())  # chaque page est lue
+print((most() - before) / size)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, dtype", [("GPT2", "float32"), ("Qwen3", "float32"), ("Qwen3", "bfloat16"), ("Qwen3", "float16")]
+    "name, dtype, until",
+    [
+        ("GPT2", "float32", "lire"),
+        ("Qwen3", "float32", "lire"),
+        ("Qwen3", "bfloat16", "lire"),
+        ("Qwen3", "float16", "lire"),
+        ("Qwen3", "float32", "écrire"),
+    ],
 )
-def test_reading_holds_at_most_1_3_times_the_weights(name, dtype, tmp_path):
-    sizes = {"vocab_size": 30_000, "hidden_size": 768, "num_hidden_layers": 12, "tie_word_embeddings": True}
-    more = (
-        {}
-        if name == "GPT2"
-        else {"intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 4}
-    )
-    config = getattr(transformers, f"{name}Config")(**sizes, **more)
+def test_reading_holds_at_most_1_3_times_the_weights(name, dtype, until, tmp_path):
+    """Et le modèle prêt à écrire, dont chaque matrice est rangée autrement : la sienne s'en va aussitôt."""
+    sizes = {"vocab_size": 30_000, "hidden_size": 768, "num_hidden_layers": 12, "tie_word_embeddings": False}
+    heads = {"intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 4}
+    config = getattr(transformers, f"{name}Config")(**sizes, **(heads if name != "GPT2" else {}))
     model = transformers.AutoModelForCausalLM.from_config(config).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path, max_shard_size="200MB")
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", PEAK, str(tmp_path), until],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
     )
-    print(done.stdout)
     assert float(done.stdout.split()[-1]) <= 1.3
