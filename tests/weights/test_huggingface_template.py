@@ -138,9 +138,13 @@ def test_training_follows_the_template_of_where_it_starts(folder):
     start = starting_point(folder(OFFICIAL["smollm2"]), ARCHITECTURE | {"kernels": "fused"}, task="instruct")
     assert start.template == NAMES["smollm2"]
     for asked, used in ((None, NAMES["smollm2"]), ("texte", "texte"), ("chatml", "chatml")):
-        assert checks.in_template({"template": asked}, start.template)["template"] == used
-    assert checks.in_template({"template": None}, "") == {"template": "texte"}
-    assert checks.in_template({"stride": 3}, start.template) == {"stride": 3}
+        assert checks.in_template({"template": asked}, start)["template"] == used
+    assert checks.in_template({"template": None}, replace(start, template="")) == {"template": "texte"}
+    assert checks.in_template({"stride": 3}, start) == {"stride": 3}
+    other = replace(start, template="", unknown_template=True)
+    assert checks.in_template({"template": "texte"}, other) == {"template": "texte"}
+    with pytest.raises(UserError, match=r"data\.template=chatml"):
+        checks.in_template({"template": None}, other)
     made = template_for(start.template, start.tokenizer)
     assert made.tokenizer.vocab_size == start.tokenizer.vocab_size  # ses jetons sont ceux du modèle
 
