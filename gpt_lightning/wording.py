@@ -99,9 +99,9 @@ def stride_too_long(stride: object, max_length: object) -> str:
     )
 
 
-def unknown_template(source: str) -> str:
-    """La phrase qui demande le gabarit d'un modèle qui en a un autre que ceux d'ici."""
+def unknown_template(source: str, key: str = "template") -> str:
+    """La phrase qui demande, par le réglage `key`, le gabarit d'un modèle qui en a un autre que ceux d'ici."""
     return (
         f"{source} a son propre gabarit de conversation, que l'on ne reconnaît pas : dites dans lequel lui parler, "
-        f"template=chatml, llama3, qwen3 ou texte."
+        f"{key}=chatml, llama3, qwen3 ou texte."
     )

@@ -23,6 +23,8 @@ NAMES = (
     "data.label_key",
     "data.ignore",
     "tokenizer.name",
+    "template",
+    "data.template",
 )  # un texte d'un seul tenant
 PATHS = (
     "prompt_file",

@@ -34,7 +34,7 @@ def evaluate(settings: Settings) -> float:
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )
-    settings = {**settings, "data": checks.in_template(settings["data"], loaded.template)}
+    settings = {**settings, "data": checks.in_template(settings["data"], loaded)}
     data = defaults.follow(settings, lambda values: open_corpus(values, loaded))
     if data.tokenizer.vocab_size > loaded.model.config.vocab_size:
         template = getattr(data, "template_name", "")  # d'un module de conversations

@@ -137,7 +137,11 @@ class Template:
         end = FINISHED if self.eos_id is None else self.tokenizer.decode([self.eos_id])
         return jinja(self.name, end=end, last=self.last)
 
-    @property
+    @cached_property
+    def _joins(self) -> bool:
+        return isinstance(self._base, MarkedTokenizer)
+
+    @cached_property
     def _base(self) -> Tokenizer:
         """Le tokenizer, sans les jetons que ChatTokenizer ajoute."""
         return self.tokenizer.base if isinstance(self.tokenizer, ChatTokenizer) else self.tokenizer
@@ -153,7 +157,7 @@ class Template:
         seul.
         """
         for is_mark, run in groupby(parts, lambda part: isinstance(part.content, int)):
-            if is_mark or not isinstance(self._base, MarkedTokenizer):
+            if is_mark or not self._joins:
                 for part in run:
                     yield part, self._ids(part.content)
                 continue
@@ -175,9 +179,13 @@ class Template:
 
     def _read(self, text: str, answers: bool = False, learned: bool = True) -> list[Part]:
         """Les bouts de `text`, que le gabarit écrit : ses jetons spéciaux en sont."""
-        pieces = re.split(f"({'|'.join(map(re.escape, self._marks))})", text) if self._marks else [text]
+        pieces = self._cut.split(text) if self._marks else [text]
         contents = [self._marks.get(piece, piece) for piece in pieces if piece]
         return [Part(content, answers, learned) for content in contents]
+
+    @cached_property
+    def _cut(self) -> re.Pattern[str]:
+        return re.compile(f"({'|'.join(map(re.escape, self._marks))})")
 
     @cached_property
     def _marks(self) -> dict[str, int]:

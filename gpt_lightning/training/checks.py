@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from gpt_lightning.errors import Unfit, UserError, choice, number, whole
 from gpt_lightning.typing import Settings
-from gpt_lightning.wording import stride_too_long
+from gpt_lightning.wording import stride_too_long, unknown_template
 
 if TYPE_CHECKING:
     from gpt_lightning.model.lora import LoRAConfig
     from gpt_lightning.weights import StartingPoint
+    from gpt_lightning.weights.inference import Inference
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -51,9 +52,16 @@ def data(name: str, values: Mapping[str, object]) -> None:
         whole(f"{name}.{leaf}", values[leaf])
 
 
-def in_template(data: Settings, template: str) -> Settings:
-    """Les réglages de `data` ; un gabarit que rien ne demande y est celui du modèle de départ, s'il en a un."""
-    return {**data, "template": template or "texte"} if data.get("template", "") is None else data
+def in_template(data: Settings, start: "StartingPoint | Inference") -> Settings:
+    """Les réglages de `data` ; un gabarit que rien ne demande y est celui du modèle de départ, s'il en a un.
+
+    UserError si l'on ne reconnaît pas le sien.
+    """
+    if data.get("template", "") is not None:
+        return data
+    if start.unknown_template:
+        raise UserError(unknown_template(str(start.source), "data.template"))
+    return {**data, "template": start.template or "texte"}
 
 
 def stride(values: Mapping[str, object]) -> None:

@@ -245,7 +245,7 @@ class RunConfig:
         return replace(
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),
-            data=checks.in_template(self.data, start.template),
+            data=checks.in_template(self.data, start),
             optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
             init_from=start.source or self.init_from,
         )

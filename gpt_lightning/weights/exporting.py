@@ -1,6 +1,7 @@
 """Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un dossier safetensors."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from gpt_lightning.weights import format as form
 from gpt_lightning.weights import huggingface, huggingface_tokenizer
 from gpt_lightning.wording import magnitude
 
+log = logging.getLogger("gpt_lightning")
 FORMATS = ("hf", "safetensors", "lora")
 ADAPTERS = "adapters.safetensors"
 
@@ -162,6 +164,10 @@ def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dic
         options["pad_token"] = options["eos_token"]
     if description.template:
         options["chat_template"] = Template(description.template, tokenizer).jinja()
+    elif description.unknown_template:
+        log.warning(
+            "Son gabarit de conversation n'est pas reconnu : ce dossier n'en a pas, copiez-y le sien."
+        )
     options["model_max_length"] = description.config.context_length
     text = json.dumps(options, ensure_ascii=False, indent=1)
     return {**files, huggingface_tokenizer.OPTIONS: text}

@@ -30,7 +30,7 @@ def describe(description: Description, folder: Path) -> Description:
     if text is None:
         return description
     other = description._replace(unknown_template=True)
-    name = recognise(text) if len(text) <= LONGEST and _begins_as_said(text, options) else None
+    name = recognise(text) if len(text) <= LONGEST and _has_our_start(text, options) else None
     if name is None:
         return other
     try:
@@ -50,7 +50,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _begins_as_said(text: str, options: JsonObject) -> bool:
+def _has_our_start(text: str, options: JsonObject) -> bool:
     """Faux si le gabarit commence par le `bos_token` du dossier, et que ce n'est pas celui que l'on écrit."""
     token = options.get("bos_token")
     content = token.get("content") if isinstance(token, dict) else token

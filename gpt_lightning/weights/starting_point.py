@@ -32,6 +32,7 @@ class StartingPoint:
     state: dict[str, Tensor] | None = None
     labels: tuple[str, ...] = ()
     template: str = ""  # celui d'un modèle qui répond
+    unknown_template: bool = False  # il en a un que l'on ne reconnaît pas
     base: str = ""  # l'empreinte et l'origine des poids qu'une reprise a adaptés
     base_source: str = ""
 
@@ -123,6 +124,7 @@ def starting_point(
         dict(model.state_dict()),
         description.labels,
         description.template,
+        description.unknown_template,
     )
 
 

@@ -1,4 +1,4 @@
-"""Face à transformers : le gabarit officiel d'un dossier donne les mêmes jetons que le nôtre, sur deux cents conversations."""
+"""Face à transformers : le gabarit d'un dossier donne les mêmes jetons que le nôtre, sur deux cents conversations."""
 
 import json
 import random
@@ -14,29 +14,8 @@ from tests.tokenizers.test_huggingface import MADE
 from tests.tokenizers.test_recognition import MARKS, NAMES, OFFICIAL
 
 pytestmark = pytest.mark.slow
-WORDS = [
-    "Le",
-    "chat",
-    "dort.",
-    "l'été,\n\n###",
-    "Réponse",
-    ":\n12",
-    "345",
-    "$",
-    "日本語",
-    "🙂",
-    "<b>",
-    "{{",
-    "x",
-    "}}",
-    "à",
-    "la\tfin",
-    "?\n-",
-    "un",
-    "deux",
-    "</s",
-    ">",
-]
+SAID = "Le chat dort. l'été,\n\n### Réponse :\n12 345 $ 日本語 🙂 <b> {{ x }} à la\tfin ?\n- un </s >"
+WORDS = SAID.split(" ")
 THOUGHTS = [
     "<think>\nvoyons\n\nbien\n</think>\n\n",
     "<think>\n\n</think>\n\n",
