@@ -95,7 +95,7 @@ def test_an_official_template_is_recognised_and_written_as_its_jinja(stem):
     assert name == NAMES[stem]
     template = template_for(name, own_marks(*MARKS))
     decode = template.tokenizer.decode
-    for talk in talks(0, 40):
+    for talk in talks(0, 15):
         ids, mask = template.render(to_messages(talk))
         assert decode(ids) == written(OFFICIAL[stem], talk, add_generation_prompt=False)
         assert len(mask) == len(ids)
@@ -169,14 +169,14 @@ def test_another_template_is_not_recognised(case):
 
 
 def test_a_changed_template_is_unknown_or_writes_the_same():
-    """La loi, sur cinq cents fautes de frappe : ce qui est reconnu écrit ce que l'on écrira."""
+    """La loi, sur trois cents fautes de frappe : ce qui est reconnu écrit ce que l'on écrira."""
     rng, seen = random.Random(3), 0
     for stem, text in OFFICIAL.items():
         told = {
             prompt: [written(text, talk, add_generation_prompt=prompt) for talk in talks(2, 3)]
             for prompt in (True, False)
         }
-        for _ in range(60):
+        for _ in range(40):
             place = rng.randrange(len(text))
             changed = text[:place] + rng.choice("aX \n-{%}'\"+~#.[") + text[place + rng.randint(0, 1) :]
             if recognise(changed) != NAMES[stem]:
@@ -190,7 +190,7 @@ def test_a_changed_template_is_unknown_or_writes_the_same():
 
 
 @given(st.text(alphabet="{}%#-+~'\"\\[](). \nabmessage", max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_is_read_without_a_fault(text):
     assert recognise(text) is None
     assert recognise(text + OFFICIAL["chatml"]) in (None, "chatml")
