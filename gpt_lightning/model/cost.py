@@ -76,7 +76,7 @@ def training_memory(
     tokens, c, h = batch_size * length, config.emb_dim, config.hidden_width
     dropout = 3 if config.drop_rate else 0
     queries = config.n_heads * config.head_width
-    # normes, sortie de l'attention et résidus (5 C), Q, K, V de chaque tête et leur contexte, couche cachée et activation
+    # normes, sortie de l'attention et résidus (5 C) ; Q, K, V et leur contexte ; couche cachée et activation
     hidden = {"gelu_tanh": 2, "gelu": 2, "swiglu": 4}[config.activation]
     scores = 0 if fused_attention else 2.25 * config.n_heads * length  # softmax, dropout, masque d'un octet
     per_layer = (5 + dropout) * c + 4 * queries + hidden * h + scores

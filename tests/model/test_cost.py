@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gpt_lightning.cli.composition import compose_resolved
 from gpt_lightning.model import GPTConfig, GPTModel, cost
 
 OPTIONS = [
@@ -50,6 +51,16 @@ def test_parameter_counts_are_those_of_the_built_module(options):
 def test_the_four_sizes_of_gpt2(shape, parameters):
     emb_dim, n_heads, n_layers = shape
     big = GPTConfig(vocab_size=50257, emb_dim=emb_dim, n_heads=n_heads, n_layers=n_layers)
+    assert cost.n_parameters(big) == parameters == count(on_meta(big))
+
+
+@pytest.mark.parametrize(
+    "name, n_ids, parameters", [("smol135m", 49_152, 134_515_008), ("qwen3_0_6b", 151_936, 596_049_920)]
+)
+def test_the_sizes_of_today(name, n_ids, parameters):
+    settings, _ = compose_resolved("train", f"model={name}", "output_dir=dossier")
+    assert settings["model"]["vocab_size"] is None
+    big = GPTConfig.for_vocabulary(settings["model"], n_ids)
     assert cost.n_parameters(big) == parameters == count(on_meta(big))
 
 
