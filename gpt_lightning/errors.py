@@ -17,12 +17,13 @@ class Unfit(UserError):
     """Un réglage qui ne va pas à ce modèle, à ce corpus ou à cette machine, et ce qui irait.
 
     Chaque `fits` est une façon de l'accorder, {clé: valeur}, et `why` dit d'après quoi. Une commande prend la première
-    dont personne n'a tapé les clés (`cli/defaults.py`) : seul ce qui a été tapé est refusé.
+    dont personne n'a tapé les clés (`cli/defaults.py`) : seul ce qui a été tapé est refusé. `otherwise` est ce qui
+    aiderait encore, si autre chose ne veut d'aucune de ces valeurs.
     """
 
-    def __init__(self, sentence: str, why: str, *fits: Mapping[str, object]) -> None:
+    def __init__(self, sentence: str, why: str, *fits: Mapping[str, object], otherwise: str = "") -> None:
         super().__init__(sentence)
-        self.why, self.fits = why, fits
+        self.why, self.fits, self.otherwise = why, fits, otherwise
 
 
 def whole(name: str, value: object, least: int | None = 1, most: int | None = None) -> int:

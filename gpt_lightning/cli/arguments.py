@@ -41,6 +41,8 @@ PATHS = (
     "data.cache_dir",
     "cache_dir",
 )  # des fichiers ou des dossiers : « ~ » est le dossier personnel, [a, b] en est une liste
+# ce qui est entre deux virgules d'une liste ; entre guillemets, une virgule n'en est pas une
+PART = r"""(?:^|(?<=,))(?:\s*'[^']*'\s*(?=,|$)|\s*"[^"]*"\s*(?=,|$)|[^,]*)"""
 Texts = dict[str, str | list[str]]
 
 
@@ -109,7 +111,8 @@ def _one_path(key: str, value: str) -> str:
         return value
     if value[0] != "[" or value[-1] != "]" or Path(value).exists():
         return quote(_expand_home(key, value))
-    parts = [unquote(part.strip()) for part in value[1:-1].split(",")]
+    inside = value[1:-1].strip()
+    parts = [unquote(part.strip()) for part in re.findall(PART, inside)] if inside else []
     return "[" + ",".join(quote(_expand_home(key, part)) for part in parts) + "]"
 
 

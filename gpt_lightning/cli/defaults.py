@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from gpt_lightning.cli import console
-from gpt_lightning.errors import Unfit
+from gpt_lightning.errors import Unfit, UserError
 from gpt_lightning.typing import Settings
 
 MOST = 64  # accords d'une commande : chacun rapproche d'une valeur qui va
@@ -29,6 +29,7 @@ def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
     UserError si la clé a été tapée, si rien n'irait, ou dans une reprise, qui garde ses nombres.
     """
     usual, tried = settings, set[tuple[str, object]]()
+    before: Unfit | None = None
     while True:
         try:
             return attempt(settings)
@@ -36,12 +37,26 @@ def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
             fits = (fit for fit in refusal.fits if _can_follow(settings, fit) and not tried & fit.items())
             fit = next(fits, None)  # une valeur déjà essayée ne convenait pas à autre chose
             if _resumes(settings) or fit is None or len(tried) >= MOST:
+                if (
+                    before is not None
+                    and before.otherwise + refusal.otherwise
+                    and any(tried & wanted.items() for wanted in refusal.fits)
+                ):
+                    raise _at_odds(before, refusal) from None
                 raise
+            before = refusal
             settings, tried = _replace(settings, fit), tried | fit.items()
             for key, value in fit.items():
                 console.log.info(
                     f"Réglage    : {key}={_text(value)} au lieu de {_text(_value(usual, key))}, {refusal.why}"
                 )
+
+
+def _at_odds(before: Unfit, last: Unfit) -> UserError:
+    """Ce qui est dit de deux pièces qui veulent chacune d'une valeur que l'autre refuse."""
+    ways = " ou ".join(filter(None, (last.otherwise, before.otherwise)))
+    advice = f"essayez {ways}" if ways else "rien ne va aux deux"
+    return UserError(f"{before.why[0].upper()}{before.why[1:]}, et {last.why} : {advice}.")
 
 
 def _resumes(settings: Settings) -> bool:

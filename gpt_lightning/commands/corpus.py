@@ -66,12 +66,15 @@ def prepare_data(data: DataModule, tokenizer: "Tokenizer | None" = None, labels:
         try:
             data.prepare(tokenizer, labels)
         except Unfit as refusal:
-            return {"unfit": [str(refusal), refusal.why, *refusal.fits]}
+            return {
+                "unfit": [str(refusal), refusal.why, *refusal.fits],
+                "otherwise": refusal.otherwise,
+            }
         return data.prepared_state()
 
     shared = processes.once_per_machine(prepare)
     if "unfit" in shared:
-        raise Unfit(*shared["unfit"])
+        raise Unfit(*shared["unfit"], otherwise=shared["otherwise"])
     if data.store is None:
         data.adopt(shared, labels)
     return shared

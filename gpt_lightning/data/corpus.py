@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from http.client import HTTPException
@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gpt_lightning.data.reading import Piece, find_files, read_files
+from gpt_lightning.data.reading import Piece, find_files, read_files, two_halves
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.wording import magnitude, number
@@ -52,8 +52,19 @@ class Source:
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers de `path` laissés de côté, avec leur raison. UserError si `path` ne désigne rien à lire."""
         if self.source == "files" or (self.source == "download" and self.path):
-            return find_files(self.path).left_out
+            there = find_files(self.path)
+            self._say_two_halves(there.files)
+            return there.left_out
         return []
+
+    def _say_two_halves(self, files: Sequence[Path]) -> None:
+        """Dit un dossier qui a déjà un texte d'entraînement et un de validation : l'un et l'autre seront appris."""
+        halves = two_halves(self.path, files, named=lambda file: True) if isinstance(self.path, str) else None
+        if halves is not None:
+            log.warning(
+                f"{self.path} contient {Path(halves[0]).name} et {Path(halves[1]).name}, lus ensemble ; si le second "
+                f"est la validation, donnez data.path={halves[0]} et data.val_path={halves[1]}."
+            )
 
     def pieces(self) -> Iterator[Piece]:
         """Le flux du corpus ; chaque appel le relit depuis le début."""

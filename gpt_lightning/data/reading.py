@@ -4,7 +4,8 @@ import codecs
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ from gpt_lightning.tokenizers.base import whole_characters
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 CONVERSATION_KEYS = {"messages", "conversations", "instruction", "prompt"}
+# les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
+HALVES = (
+    ("train", "training", "entraînement", "entrainement"),
+    ("validation", "valid", "val", "dev", "test", "eval"),
+)
 
 
 class Piece(NamedTuple):
@@ -104,6 +110,26 @@ def _walk(
                 left_out.append((path, "fichier déjà lu"))
             else:
                 files[real] = path
+
+
+def two_halves(path: str, files: Sequence[Path], named: Callable[[Path], bool]) -> tuple[str, str] | None:
+    """Ce que `path`, un dossier ou un motif, contient d'entraînement et de validation, s'il a déjà les deux.
+
+    `named` est vrai d'un fichier dont le nom compte ; sinon, c'est le premier dossier où il est.
+    """
+    folder = Path(os.path.expanduser(path))
+    while not folder.exists() and glob.has_magic(str(folder)):
+        folder = folder.parent
+    places: dict[str, str] = {}  # un mot d'un nom -> le chemin qui le porte
+    for file in files if folder.is_dir() else ():
+        inside = file.relative_to(folder)
+        names = inside.with_suffix("").parts if named(file) else inside.parts[:1]
+        for depth, name in enumerate(names, start=1):
+            place = str(folder.joinpath(*inside.parts[:depth]))
+            for word in re.findall(r"[^\W\d_]+", name.lower()):
+                places.setdefault(word, place)
+    training, apart = (next((places[word] for word in words if word in places), None) for words in HALVES)
+    return (training, apart) if training and apart and training != apart else None
 
 
 def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Une ligne d'un fichier de lignes : l'objet JSON qu'elle est, et ce qui s'y comprendrait de deux façons."""
 
 import json
+import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -9,6 +10,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
 
 T = TypeVar("T")
+log = logging.getLogger("gpt_lightning")
 
 
 class BadRow(Exception):
@@ -77,6 +79,15 @@ def rows_in(value: object, path: object) -> Iterator[object]:
     if not lists:
         raise UserError(
             f"{path} : il faut une liste JSON d'objets, ou un fichier .jsonl, un objet par ligne."
+        )
+    others = (
+        [key for key, inside in value.items() if key not in lists and inside]
+        if isinstance(value, dict)
+        else []
+    )
+    if others:
+        log.warning(
+            f"{path} : seule sa liste « {next(iter(lists))} » est lue, sans {', '.join(others)[:200]}."
         )
     yield from map(judge, *lists.values())
 

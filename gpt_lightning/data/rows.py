@@ -1,8 +1,6 @@
 """Ce que tous les corpus de lignes (conversations, textes étiquetés) partagent : fichiers, moitiés, lots."""
 
 import logging
-import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES, say_part
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
-from gpt_lightning.data.reading import Found, find_files
+from gpt_lightning.data.reading import Found, find_files, two_halves
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
@@ -23,11 +21,6 @@ from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
-# les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
-HALVES = (
-    ("train", "training", "entraînement", "entrainement"),
-    ("validation", "valid", "val", "dev", "test", "eval"),
-)
 Line = TypeVar("Line", Conversation, LabelledText)  # une ligne du corpus
 
 
@@ -261,18 +254,9 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
 
 
 def _refuse_two_halves(path: str, files: Sequence[Path]) -> None:
-    """UserError si un dossier range déjà ses fichiers en entraînement et en validation : les lire tous les mêlerait."""
-    folder = Path(os.path.expanduser(path))
-    places: dict[str, str] = {}  # un mot d'un nom -> le chemin qui le porte
-    for file in files if folder.is_dir() else ():
-        inside = file.relative_to(folder)
-        names = inside.parts[:1] if file.suffix.lower() == ".txt" else inside.with_suffix("").parts
-        for depth, name in enumerate(names, start=1):
-            place = str(folder.joinpath(*inside.parts[:depth]))
-            for word in re.findall(r"[^\W\d_]+", name.lower()):
-                places.setdefault(word, place)
-    training, apart = (next((places[word] for word in words if word in places), None) for words in HALVES)
-    if training is not None and apart is not None and training != apart:
+    """UserError si un dossier, ou un motif, a ses fichiers d'entraînement et de validation : tout lire les mêlerait."""
+    if halves := two_halves(path, files, named=lambda file: file.suffix.lower() != ".txt"):
+        training, apart = halves
         raise UserError(
             f"{path} contient {Path(training).name} et {Path(apart).name} : donnez data.path={training} et "
             f"data.val_path={apart}, ou la liste data.path=[{training},{apart}] pour les mêler."

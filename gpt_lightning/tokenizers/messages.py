@@ -81,16 +81,18 @@ def _parse_message(message: object, place: Place, ignore: Collection[str]) -> Me
     needed = (place.role_key, place.text_key)
     if not isinstance(message, dict):
         raise place.fault(f"doit être un objet, avec les clés {' et '.join(needed)}")
-    unread = unread_keys(message, {*needed, *UNWRITTEN, *ignore})
-    if unread:
-        raise place.fault(f"a {_these_keys(unread)}, que l'on ne sait pas lire", unread=unread)
-    for key in needed:
-        if key not in message:
-            raise place.fault(f"doit avoir les clés {' et '.join(needed)}", key)
-    role = message[place.role_key]
+    role = message.get(place.role_key, "user")
     spoken = SPEAKERS.get(role, role) if isinstance(role, str) and place.role_key == "from" else role
     if not isinstance(spoken, str) or spoken not in ROLES:
         raise place.fault(f"a le rôle {str(role)[:20]!r} : il faut user, assistant ou system", place.role_key)
+    if unread := unread_keys(message, {*needed, *UNWRITTEN, *ignore}):
+        is_written = message.get(place.text_key) is not None  # sans eux, il en resterait quelque chose
+        raise place.fault(
+            f"a {_these_keys(unread)}, que l'on ne sait pas lire", unread=unread if is_written else ()
+        )
+    for key in needed:
+        if key not in message:
+            raise place.fault(f"doit avoir les clés {' et '.join(needed)}", key)
     content = _read_text(message[place.text_key], place, ignore)
     marks = {key: value for key, value in message.items() if key in MARKS and key not in ignore}
     return Message(ROLES[spoken], content, _is_learned(marks, place))
@@ -119,9 +121,9 @@ def _is_learned(marks: Mapping[str, object], place: Place) -> bool:
     """Faux si `weight` ou `train` dit de ne pas apprendre ce message."""
     weight, train = marks.get("weight"), marks.get("train")
     if weight is not None and (isinstance(weight, bool) or weight not in (0, 1)):
-        raise place.fault(f"a weight={str(weight)[:20]} : il faut 0 ou 1", "weight")
+        raise place.fault(f"a weight={repr(weight)[:20]} : il faut 0 ou 1", "weight")
     if train is not None and not isinstance(train, bool):
-        raise place.fault(f"a train={str(train)[:20]} : il faut true ou false", "train")
+        raise place.fault(f"a train={repr(train)[:20]} : il faut true ou false", "train")
     told = {bool(mark) for mark in (weight, train) if mark is not None}
     if len(told) > 1:
         raise place.fault("a weight et train, qui se contredisent : gardez l'un des deux", "weight")
@@ -190,5 +192,5 @@ def _with_line_feeds(text: str) -> str:
 
 
 def _these_keys(keys: Sequence[str]) -> str:
-    listed = ", ".join(key[:40] for key in keys[:8])
+    listed = ", ".join(key[:40] or "''" for key in keys[:8])
     return f"la clé {listed}" if len(keys) == 1 else f"les clés {listed}"

@@ -136,6 +136,7 @@ def check_window(max_length: object, context_length: int, *, is_new: bool = Fals
             f"essayez data.max_length={context_length}{f', ou model.context_length={max_length}' * is_new}.",
             f"le contexte du modèle est de {context_length} jetons",
             {"data.max_length": context_length},
+            otherwise=f"model.context_length={max_length}" if is_new else "",
         )
 
 

@@ -269,7 +269,7 @@ def test_the_digest_of_a_corpus_that_was_read_before_is_the_same(tmp_path):
     [
         (3, "liste de clés"),
         ([3], "liste de clés"),
-        ([""], "liste de clés"),
+        ([None], "liste de clés"),
         (["content"], "data.ignore=content"),
     ],
 )

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt_lightning.data.classify.table import COLUMNS, read_table
-from gpt_lightning.data.instruct.formats import rows_of
+from gpt_lightning.data.instruct.formats import UNTAUGHT, rows_of
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.data.records import BadRow, as_object, parse_rows, refuse_twins
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
+from gpt_lightning.tokenizers.messages import unread_keys
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 
@@ -26,6 +27,7 @@ class LabelledText(NamedTuple):
     label: str
     where: str = ""
     key: str = ""
+    unread: tuple[str, ...] = ()  # ses autres colonnes
 
 
 def read_labelled(
@@ -52,8 +54,11 @@ def read_labelled(
     def parse(row: object) -> tuple[str, str]:
         return _value(row, text_key, "data.text_key"), _value(row, label_key, "data.label_key")
 
-    for where, _, (text, label) in parse_rows(rows, parse, skipped):
-        yield LabelledText(text, label, where, text)
+    for where, row, (text, label) in parse_rows(rows, parse, skipped):
+        assert isinstance(row, dict)  # parse l'a lue
+        yield LabelledText(
+            text, label, where, text, tuple(unread_keys(row, {text_key, label_key} | UNTAUGHT))
+        )
 
 
 def _of_a_folder(

@@ -5,8 +5,9 @@ Légende des formes : B lot, T jetons du plus long texte du lot, N textes, E ét
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from gpt_lightning.tokenizers import Tokenizer, fingerprint
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.wording import number, percent
 
+log = logging.getLogger("gpt_lightning")
 OWN = {"noms": noun_definitions, "h_aspire": aspirated_h}
 
 
@@ -152,6 +154,7 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
         of_model = bool(self.labels)
         self.texts = spell(self.halves(), self.labels)  # {moitié : les textes étiquetés}
         train, val = self.texts["train"], self.texts["val"]
+        _say_unread(key for row in (*train, *val) for key in row.unread)
         self.labels = self.labels or tuple(sorted({row.label for row in (*train, *val)}))
         check(self.texts, self.labels, of_model=of_model, apart=bool(self.val_path))
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
@@ -231,6 +234,15 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
     def openings(self, count: int = 3) -> list[str]:
         """`count` textes de validation, pour les exemples."""
         return [row.text for row in self.texts["val"][:count]]
+
+
+def _say_unread(keys: Iterable[str]) -> None:
+    """Dit les colonnes qui ne sont ni le texte ni l'étiquette."""
+    if titles := list(dict.fromkeys(keys)):
+        several = len(titles) > 1
+        which = "des colonnes ne sont pas lues" if several else "une colonne n'est pas lue"
+        listed = ", ".join(title[:40] or "sans titre" for title in titles[:8])
+        log.info(f"Corpus     : {which}, {listed} ; data.text_key= et data.label_key= les choisissent")
 
 
 def _contents(stats: Statistics, name: str, counts: Mapping[str, int], cut: int, length: int) -> str:

@@ -6,6 +6,7 @@ Une case entre guillemets peut contenir des fins de ligne : un guillemet oublié
 import csv
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,11 +29,16 @@ def read_table(path: Path, keys: tuple[str, str], *, strict: bool = True) -> Ite
     guillemets d'un .tsv pour ceux d'un .csv. UserError si le tableau ne se comprend pas, ou se comprend de deux façons.
     """
     lines = (f"{line}\n" for line in lines_of(read_blocks(path)))
-    first = next(lines, "")
-    separator = "\t" if path.suffix.lower() == ".tsv" else _separator(path, first, keys)
+    first, before, told = _heading(lines)
+    separator = "\t" if path.suffix.lower() == ".tsv" else told or _separator(path, first, keys)
     quoted = separator != "\t" or not strict
-    rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict)
+    rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict, before)
     titles = [title.strip() for title in next(rows, (0, []))[1]]
+    if len(titles) == 1:
+        raise UserError(
+            f"{path} n'a qu'une colonne, {titles[0][:60] or 'vide'} : virgule, point-virgule ou tabulation les "
+            f"séparent, et la première ligne donne leurs titres."
+        )
     for name, key in zip(("data.text_key", "data.label_key"), keys, strict=True):
         _check_title(path, titles, key, name)
     swallowed: list[str] = []
@@ -49,6 +55,17 @@ def read_table(path: Path, keys: tuple[str, str], *, strict: bool = True) -> Ite
         wrapped += not quoted and any(_has_quotes(cell) for cell in cells)
         yield where, dict(zip(titles, cells, strict=True))
     _say(path, swallowed, wrapped)
+
+
+def _heading(lines: Iterator[str]) -> tuple[str, int, str]:
+    """La ligne des titres, combien la précèdent (des lignes vides), et ce qu'un « sep=; » d'Excel y dit."""
+    told = ""
+    for before, line in enumerate(lines):
+        if re.fullmatch(r"sep=.\n", line):
+            told = line[4]
+        elif line.strip():
+            return line, before, told
+    return "", 0, told
 
 
 def _separator(path: Path, first: str, keys: tuple[str, str]) -> str:
@@ -93,9 +110,9 @@ def _check_title(path: Path, titles: Sequence[str], key: str, name: str) -> None
 
 
 def _rows(
-    path: Path, lines: Iterable[str], separator: str, quoted: bool, strict: bool
+    path: Path, lines: Iterable[str], separator: str, quoted: bool, strict: bool, before: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Les cases de chaque ligne du tableau, et le rang de la ligne du fichier où elle commence."""
+    """Les cases de chaque ligne du tableau, et le rang de la ligne du fichier, après `before`, où elle commence."""
     csv.field_size_limit(LONGEST_FIELD)
     read: list[str] = []  # les lignes du fichier que la ligne en cours a prises
 
@@ -105,7 +122,6 @@ def _rows(
             yield line
 
     reader = csv.reader(note(), delimiter=separator, strict=strict and quoted, quoting=_quoting(quoted))
-    before = 0  # lignes du fichier déjà données
     try:
         for cells in reader:
             yield before + 1, cells

@@ -11,8 +11,10 @@ que l'on apprenne (`UNTAUGHT`) ; sinon la ligne est refusée, et data.ignore=[cl
 """
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,7 @@ FORMATS: Mapping[str, frozenset[str]] = {  # la clé qui dit le format, et toute
     "prompt": frozenset({"prompt", "completion", "system", "history"}),
 }
 MESSAGE_KEYS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+NEEDED = frozenset(chain.from_iterable(MESSAGE_KEYS.values()))  # sans elles, un message ne se lit pas
 # ce qui dit d'où vient une ligne, et qu'il n'y a pas à apprendre
 _ORIGINS = (
     "id _id uid uuid idx index conversation_id prompt_id source dataset category lang language name model "
@@ -71,27 +74,27 @@ def read_conversations(
 def to_messages(row: object, ignore: Collection[str] = ()) -> tuple[Message, ...]:
     """Les messages d'une ligne, quel que soit son format. BadRow dit ce qui manque, ou ce qui ne serait pas lu."""
     row = {key: value for key, value in as_object(row).items() if key not in ignore}
-    form = _format_of(row)
+    form = _format_of(row, ignore)
     system = [] if is_empty(row.get("system")) else [Message("system", _text(row, "system"))]
     try:
         if form in MESSAGE_KEYS:
             messages = parse_messages(row[form], form, *_keys_of(row[form], form), ignore)
         else:
             messages = [*_history(row.get("history")), *_two_texts(row, form, ignore)]
-        _refuse_unread(row, form)
+        _refuse_unread(row, form, ignore)
         if (
             system and form == "conversations"
         ):  # tel quel : il compte dans l'empreinte d'une exécution d'avant
             system = [Message("system", row["system"])]
         arranged = arrange([*system, *messages], before=len(system))
     except BadMessage as error:
-        raise BadRow(f"{error}{_way_out(error.unread) if error.unread else ''}") from None
+        raise BadRow(f"{error}{_way_out(error.unread, ignore) if error.unread else ''}") from None
     if not any(message.role == "assistant" and message.learned for message in arranged):
         raise BadRow("il n'y a aucune réponse (assistant) à apprendre")
     return arranged
 
 
-def _format_of(row: JsonObject) -> str:
+def _format_of(row: JsonObject, ignore: Collection[str]) -> str:
     """La clé qui dit le format de cette ligne. BadRow s'il n'y en a pas, ou plusieurs."""
     present = [key for key in FORMATS if key in row]
     if not present:
@@ -100,7 +103,9 @@ def _format_of(row: JsonObject) -> str:
     given = [key for key in present if not is_empty(row[key])] or present[:1]
     if len(given) > 1:
         others = unread_keys(row, FORMATS[given[0]] | UNTAUGHT)
-        raise BadRow(f"elle a deux formats à la fois, {' et '.join(given)} : gardez l'un{_way_out(others)}")
+        raise BadRow(
+            f"elle a deux formats à la fois, {' et '.join(given)} : gardez l'un{_way_out(others, ignore)}"
+        )
     return given[0]
 
 
@@ -112,23 +117,35 @@ def _keys_of(messages: object, form: str) -> tuple[str, str]:
     return MESSAGE_KEYS[form]
 
 
-def _refuse_unread(row: JsonObject, form: str) -> None:
+def _refuse_unread(row: JsonObject, form: str, ignore: Collection[str]) -> None:
     unread = unread_keys(row, FORMATS[form] | UNTAUGHT)
     if unread:
-        listed = ", ".join(key[:40] for key in unread[:8])
+        listed = ", ".join(key[:40] or "''" for key in unread[:8])
         which = (
             f"la clé {listed} ne serait pas lue"
             if len(unread) == 1
             else f"les clés {listed} ne seraient pas lues"
         )
-        raise BadRow(f"{which}{_way_out(unread)}")
+        raise BadRow(f"{which}{_way_out(unread, ignore)}")
 
 
-def _way_out(keys: Sequence[str]) -> str:
-    """Comment continuer sans ces clés, à taper tel quel."""
-    listed = ",".join(keys)
-    typed = f"data.ignore=[{listed}]" if re.fullmatch(r"[\w,.-]+", listed) else f'"data.ignore=[{listed}]"'
+def _way_out(keys: Sequence[str], ignore: Collection[str]) -> str:
+    """Comment continuer sans ces clés, en plus de `ignore`, à taper tel quel."""
+    if NEEDED & set(keys):
+        return (
+            " ; gardez d'un message ses clés role et content, ou from et value, les mêmes dans toute la ligne"
+        )
+    typed = f"data.ignore=[{','.join(map(_quote, (*ignore, *keys)))}]"
+    if not re.fullmatch(r"[\w,.=\[\]-]+", typed):
+        typed = shlex.quote(typed)
     return f" ; {typed} s'en passe"
+
+
+def _quote(key: str) -> str:
+    """Cette clé, entre guillemets si elle ne se lit pas sans eux dans une liste tapée."""
+    if key and key == key.strip() and "," not in key and not (key[0] == key[-1] and key[0] in "'\""):
+        return key
+    return f'"{key}"' if '"' not in key else f"'{key}'"
 
 
 def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
@@ -154,12 +171,28 @@ def _present_keys(value: object, ignore: Collection[str]) -> tuple[str, ...]:
 def _two_texts(row: JsonObject, form: str, ignore: Collection[str]) -> list[Message]:
     """La question et la réponse : deux textes, ou deux listes de messages (celles de TRL)."""
     if form == "prompt":
-        asked = _messages_of(row, "prompt", "user", ignore)
-        context = [message._replace(learned=message.role != "assistant") for message in asked]
+        context = _context(row, ignore)
         return [*context, *_messages_of(row, "completion", "assistant", ignore)]
     more = "" if is_empty(row.get("input")) else _text(row, "input")
     question = "\n\n".join(filter(None, (_text(row, "instruction"), more)))
     return [Message("user", question), Message("assistant", _text(row, "output"))]
+
+
+def _context(row: JsonObject, ignore: Collection[str]) -> list[Message]:
+    """Les messages de `prompt` : ses réponses sont lues, et apprises si une marque le dit."""
+    asked = _messages_of(row, "prompt", "user", ignore)
+    if not isinstance(row["prompt"], list):
+        return asked
+    marked = [any(raw.get(key) is not None for key in MARKS if key not in ignore) for raw in row["prompt"]]
+    messages = [
+        message if mark or message.role != "assistant" else message._replace(learned=False)
+        for message, mark in zip(asked, marked, strict=True)
+    ]
+    if messages[-1].role == "assistant":
+        raise BadRow(
+            "prompt finit par une réponse (assistant), que completion continuerait : mettez-la dans completion"
+        )
+    return messages
 
 
 def _messages_of(row: JsonObject, key: str, role: str, ignore: Collection[str]) -> list[Message]:

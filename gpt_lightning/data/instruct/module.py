@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from gpt_lightning.data.base import Statistics
-from gpt_lightning.data.instruct.formats import MESSAGE_KEYS, SUFFIXES, Conversation, read_conversations
+from gpt_lightning.data.instruct.formats import NEEDED, SUFFIXES, Conversation, read_conversations
 from gpt_lightning.data.padded import AnswerDataset, EncodedConversation, pack
 from gpt_lightning.data.rows import RowOptions, RowsDataModule
 from gpt_lightning.errors import Unfit, UserError, choice
@@ -175,7 +175,8 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             )
         strict = self.errors == "strict" and self.source == "files"
         if too_long and (strict or not rows):
-            why = f"une question et sa réponse font {number(max(too_long))} jetons"
+            where = too_long[max(too_long)].partition(" : ")[0]
+            why = f"une question et sa réponse font {number(max(too_long))} jetons ({where})"
             sentence = next(iter(too_long.values()))
             if not rows:
                 sentence = (
@@ -185,6 +186,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
                 f"{sentence} : essayez data.max_length={max(too_long)}{', ou data.errors=skip' * strict}.",
                 why,
                 {"data.max_length": max(too_long)},
+                otherwise="data.errors=skip" if strict else "",
             )
         bins = pack([len(row.ids) - 1 for row in rows], self.max_length) if self.packing else None
         return AnswerDataset(rows, bins), size
@@ -272,10 +274,10 @@ class ConversationDataModule(RowsDataModule[Conversation]):
 def _ignored_keys(ignore: object) -> tuple[str, ...]:
     """Les clés de data.ignore. UserError si ce ne sont pas des noms, ou si un message ne se lit plus sans elles."""
     keys = [ignore] if isinstance(ignore, str) else ignore
-    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) and key.strip() for key in keys):
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
         raise UserError("data.ignore : il faut une liste de clés, data.ignore=[id,tags].")
-    for key in chain.from_iterable(MESSAGE_KEYS.values()):
-        if key in keys:
+    for key in keys:
+        if key in NEEDED:
             raise UserError(f"data.ignore={key} : un message ne se lit pas sans cette clé ; retirez-la.")
     return tuple(keys)
 
