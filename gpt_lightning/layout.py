@@ -195,4 +195,7 @@ def find_checkpoints(
         return checkpoints_of(path, prefer)
     if path.exists():
         return [path]
-    raise UserError(f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best.")
+    several = " ; -m essaie plusieurs valeurs" if "," in source else ""
+    raise UserError(
+        f"{key}={source} : ni dossier d'exécution, ni fichier de poids, ni last, ni best{several}."
+    )

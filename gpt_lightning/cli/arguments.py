@@ -17,6 +17,8 @@ NAMES = (
     "host",
     "api_key",
     "clear",
+    "hosts",
+    "cors",
     "data.url",
     "data.jsonl_key",
     "data.text_key",

@@ -53,11 +53,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        word = error.override or str(error).splitlines()[0]
-        return (
-            f"« {word} » ne se comprend pas : il faut clé=valeur, comme {words.example(config_name)} ; "
-            "un texte de plusieurs mots se met entre guillemets deux fois, clé='\"deux mots\"'."
-        )
+        return _explain_word(error.override or str(error).splitlines()[0], config_name)
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
@@ -74,6 +70,16 @@ def explain(error: BaseException, config_name: str) -> str | None:
     if isinstance(error, OSError) and error.filename:
         return _os_error(str(error.filename), error.errno or 0, error.strerror or "")
     return None
+
+
+def _explain_word(word: str, config_name: str) -> str:
+    """La phrase d'un mot que la grammaire de Hydra ne lit pas."""
+    if words.takes_text(config_name):
+        return f"« {word} » ne se comprend pas ; si c'est le texte, tapez prompt={words.as_shell(word)}"
+    return (
+        f"« {word} » ne se comprend pas : il faut clé=valeur, comme {words.example(config_name)} ; "
+        "un texte de plusieurs mots se met entre guillemets deux fois, clé='\"deux mots\"'."
+    )
 
 
 def _explain_missing(error: MissingConfigException) -> str:

@@ -170,7 +170,13 @@ def _claim(asked: Path | None, mark: str) -> tuple[Path, list[Path]]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{folder} est un fichier : choisissez un autre output_dir=.") from None
+            file = next(
+                path
+                for path in (*folder.parents[::-1], folder)
+                if os.path.lexists(path) and not path.is_dir()
+            )
+            what = "un lien qui ne mène à rien" if file.is_symlink() and not file.exists() else "un fichier"
+            raise UserError(f"{file} est {what} : ôtez-le, ou choisissez un autre output_dir=.") from None
         if not layout.is_taken(folder):
             with contextlib.suppress(FileExistsError):  # une autre exécution vient de le prendre
                 (folder / mark).mkdir() if mark == RECORD else (folder / mark).touch(exist_ok=False)

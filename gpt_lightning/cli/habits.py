@@ -82,16 +82,33 @@ def _check_argument(argument: str, config_name: str) -> None:
     name = argument.partition("=")[0]
     if argument == "-i":
         raise UserError("Pour dialoguer : python generate.py interactive=true.")
-    if argument[:1] in ("-", "+", "~") and re.search(r"\s", name) and "prompt" in known_keys(config_name):
+    keys = known_keys(config_name)
+    is_text = "=" not in argument and words.takes_text(config_name) and not _is_key(name, keys)
+    if (
+        argument[:1] in ("-", "+", "~")
+        and ((re.search(r"\s", name) and "prompt" in keys) or is_text)
+        and argument != "-"
+    ):
         raise UserError(
             f"Un texte qui commence par « {argument[0]} » se tape prompt={words.as_shell(argument)}"
         )
     if argument.startswith("~") and not hydra_words.KEY.fullmatch(argument):
-        raise UserError(f"Rien ne se retire avec « ~ » : {_without(name[1:], config_name)}.")
+        instead = _without(name[1:], config_name) if _is_key(name, keys) else "retirez ce mot"
+        raise UserError(f"Rien ne se retire avec « ~ » : {instead}.")
     if argument.startswith("-") and argument != "-":
         key = name.lstrip("-").replace("-", "_")
-        ours = _our_key(key, known_keys(config_name)) or key
-        raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}=valeur.")
+        ours = (
+            f"{_our_key(key, keys) or key}=valeur"
+            if _is_key(key, keys)
+            else f"comme {words.example(config_name)}"
+        )
+        raise UserError(f"« {argument} » : les réglages s'écrivent sans tirets, {ours}.")
+
+
+def _is_key(name: str, keys: Sequence[str]) -> bool:
+    """Vrai si ce mot, sans ses signes, est une clé ou un groupe de cette commande, sous notre nom ou un autre."""
+    key = name.lstrip("-+~").replace("-", "_")
+    return _our_key(key, keys) is not None or any(f"{ours}.".startswith(f"{key}.") for ours in keys)
 
 
 def _without(key: str, config_name: str) -> str:

@@ -72,12 +72,15 @@ def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
     UserError sur une clé de Hydra qui n'aurait pas d'effet, ou sur le même dossier dit deux fois.
     """
     sweep = options.is_sweep(argv)
+    given, words = options.separate(argv)  # « --cfg hydra » n'est pas une clé
     place = f"hydra.{'sweep' if sweep else 'run'}.dir"
-    values = " ".join(match[2] or "" for text in argv if (match := KEY.fullmatch(text)))
+    values = " ".join(match[2] or "" for text in words if (match := KEY.fullmatch(text)))
     honoured = list[str]()
-    for text in argv:
+    for text in words:
         match = KEY.fullmatch(text)
         key, value = (match[1], match[2] or "") if match else ("", "")
+        if key == "hydra.searchpath":
+            _check_places(value)
         if match is None or key == "hydra.searchpath" or _is_read(key, values):
             honoured.append(text)
         elif opens_run and key == place and value and text[0] != "~":
@@ -89,13 +92,23 @@ def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
             if key.startswith(PLACES) and not opens_run:
                 why = "cette commande n'ouvre pas de dossier d'exécution, retirez-la"
             raise UserError(f"{key} n'a pas d'effet ici : {why}.")
-    if sum(text.startswith("output_dir=") for text in honoured) > 1 and place in " ".join(argv):
+    if sum(text.startswith("output_dir=") for text in honoured) > 1 and place in " ".join(words):
         raise UserError(f"{place}= et output_dir= disent la même chose : gardez output_dir=.")
     if "resume=auto" in honoured and any("${" in text for text in honoured if text.startswith("output_dir=")):
         raise UserError(
             f"{place}= contient ${{...}}, que resume=auto ne retrouve pas : écrivez-le en entier."
         )
-    return _without_place(honoured) if "override_dirname" in values else honoured
+    return [*given, *(_without_place(honoured) if "override_dirname" in values else honoured)]
+
+
+def _check_places(value: str) -> None:
+    """UserError si un dossier de hydra.searchpath n'existe pas : Hydra s'en passerait."""
+    for text in unquote(value).strip("[]").split(","):
+        place = unquote(text.strip()).removeprefix("file://")
+        if place and "${" not in place and not place.startswith("pkg://") and not Path(place).is_dir():
+            raise UserError(
+                f"hydra.searchpath={place} n'est pas un dossier : donnez celui de vos configurations."
+            )
 
 
 def _without_place(argv: list[str]) -> list[str]:

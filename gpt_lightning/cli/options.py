@@ -3,6 +3,7 @@
 Une option n'a que la valeur qui est à elle : l'ordre où l'on tape options et surcharges ne change rien.
 """
 
+import os
 from collections.abc import Sequence
 
 from gpt_lightning.errors import UserError
@@ -82,5 +83,14 @@ def check(argv: Sequence[str]) -> None:
         return
     if len(doing) > 1:
         raise UserError(f"{doing[0]} et {doing[1]} ne vont pas ensemble : gardez l'un des deux.")
+    if "--shell-completion" in given and not any(_asks_completion(text) for text in argv):
+        raise UserError("--shell-completion demande install=bash (zsh, fish), ou uninstall=bash.")
     if "--resolve" in given and "--cfg" not in given:
         raise UserError("--resolve accompagne --cfg ou --help : --cfg job --resolve.")
+
+
+def _asks_completion(argument: str) -> bool:
+    """Vrai pour ce que l'on demande à --shell-completion ; `query` n'est que pour le shell, qui dit sa ligne."""
+    return argument.startswith(("install=", "uninstall=")) or (
+        argument.startswith("query=") and "COMP_LINE" in os.environ
+    )

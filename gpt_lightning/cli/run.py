@@ -41,8 +41,9 @@ def run(
 
     Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
     sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande, qui ne finit pas, refuse un balayage. Une clé
-    que `ineffective` dit sans effet est refusée. Une faute de la personne donne une phrase sur stderr et le code 1.
+    désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande refuse un balayage : elle ne finit pas, ou
+    change ce que la tâche suivante lirait. Une clé que `ineffective` dit sans effet est refusée. Une faute de la
+    personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -68,10 +69,12 @@ def run(
         elif options.is_sweep(overrides):
             if not sweeps:
                 raise UserError(
-                    f"{config_name} ne finit pas : d'un balayage, il ne ferait que la première tâche."
+                    f"{config_name} ne se balaie pas : retirez -m, et donnez une valeur à chaque clé."
                 )
             if opens_run:
                 refuse_in_sweep(overrides)
+        elif not sweeps:
+            _refuse_several_values(overrides, config_name)
         task = _refuse_ineffective_first(task, [*overrides, *texts], config_name, ineffective)
         inheritance = Inheritance(config_name, resumes=opens_run, group=inherits)
         inherit = inherit_nothing if "--help" in options.names_in(overrides) else inheritance.complete
@@ -83,9 +86,18 @@ def run(
 def _without_running(overrides: list[str], texts: Texts) -> list[str]:
     """Les mêmes arguments, pour ce qui ne lance rien : le texte libre s'y voit, l'aide n'a pas de balayage."""
     given, words = options.separate(overrides)
+    if "--hydra-help" in options.names_in(given):
+        return given  # celle de Hydra ne dépend d'aucune clé
     if "--help" in options.names_in(given):
         words = [word for word in words if swept_values(word) == [word]]
     return [*given, *words, *text_overrides(texts)]
+
+
+def _refuse_several_values(overrides: list[str], config_name: str) -> None:
+    """UserError sur une clé à plusieurs valeurs, pour une commande qui n'a pas de balayage."""
+    for word in options.separate(overrides)[1]:
+        if swept_values(word) != [word]:
+            raise UserError(f"« {word} » donne plusieurs valeurs, et {config_name} n'en prend qu'une.")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def cache(settings: Settings) -> None:
     if settings["clear"] is None:
         print(_table(bases, folder))
         return
-    chosen = kept_corpora.choose(bases, str(settings["clear"]))
+    chosen = kept_corpora.choose(bases, settings["clear"])
     erased = {base.folder for base in chosen if kept_corpora.erase(base)}
     for base in chosen:
         if base.folder not in erased:
@@ -49,4 +49,4 @@ def _table(bases: Sequence[kept_corpora.Stored], folder: Path) -> str:
 
 def main() -> None:
     """La commande : compose conf/cache.yaml, puis appelle `cache`."""
-    cli.run(cache, "cache")
+    cli.run(cache, "cache", sweeps=False)

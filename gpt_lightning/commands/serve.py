@@ -1,6 +1,7 @@
 """Servir un modèle : `python -m gpt_lightning serve ckpt_path=best port=8000`."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,8 +40,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         )
     rules = guard.access_rules(
         settings["host"],
-        settings["hosts"],
-        settings["cors"] or (),
+        None if settings["hosts"] is None else as_list("hosts", settings["hosts"]),
+        as_list("cors", settings["cors"] or []),
         key=key,
         behind_proxy=settings["behind_proxy"],
         max_body=settings["max_body_bytes"],
@@ -103,7 +104,7 @@ def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tupl
         config.n_heads,
         config.vocab_size,
         n_parameters(config),
-        settings.get("prompt") or loaded.prompt,
+        loaded.prompt if settings.get("prompt") is None else settings["prompt"],
         command(settings, loaded.source) if local else "python generate.py",
     )
     return model, shape
@@ -132,16 +133,25 @@ def check(settings: Settings) -> None:
     whole("keep_alive", settings["keep_alive"], 0)
     for name in ("open", "behind_proxy"):
         choice(name, settings[name], (True, False))
+    if isinstance(settings["host"], list):  # « [::1] », comme dans une adresse
+        raise UserError(
+            f"host= prend une seule adresse, sans crochets : host={(*settings['host'], '::1')[0]}."
+        )
     for name in ("host", "name"):
         if not isinstance(settings[name], str) or not settings[name].strip():
             raise UserError(f"{name}= est vide.")
-    for name in ("hosts", "cors"):
-        value = settings[name]
-        if value is not None and not (
-            isinstance(value, list) and all(isinstance(text, str) for text in value)
-        ):
-            typed = value if isinstance(value, str) else "..."
-            raise UserError(f"{name}={value} : il faut une liste, {name}=[{typed}].")
+    address = re.fullmatch(r"(?:https?://)?(\[.*\]|[^/:]*)(?::([0-9]+))?/?", settings["host"])
+    if address is not None and address[1] != settings["host"]:
+        place = f"host={address[1].strip('[]')}" + (f" port={address[2]}" if address[2] else "")
+        raise UserError(f"host={settings['host']} : l'adresse et le port se donnent à part, {place}.")
+
+
+def as_list(name: str, value: object) -> list[str]:
+    """Une liste de noms ; un seul, ou plusieurs que des virgules séparent, en sont une. UserError sinon."""
+    texts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name}={value} : il faut une liste de noms, {name}=[...].")
+    return texts
 
 
 def api_key(settings: Settings) -> str | None:

@@ -42,8 +42,14 @@ def list_stores(cache_dir: Path) -> list[Stored]:
     return sorted(listed, key=lambda base: (-base.used, base.folder.name))
 
 
-def choose(bases: Sequence[Stored], what: str) -> list[Stored]:
-    """Celles que `what` désigne : all, un numéro (1 : la première), older=30d. UserError sinon."""
+def choose(bases: Sequence[Stored], what: object) -> list[Stored]:
+    """Celles que `what` désigne : all, un numéro (1 : la première) ou plusieurs, older=30d. UserError sinon."""
+    parts = what if isinstance(what, list) else str(what).split(",")
+    chosen = [base for part in parts for base in _choose(bases, str(part).strip())]
+    return list(dict.fromkeys(chosen))
+
+
+def _choose(bases: Sequence[Stored], what: str) -> list[Stored]:
     if what == "all":
         return list(bases)
     if re.fullmatch(r"[0-9]{1,9}", what):

@@ -14,7 +14,7 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}  # ShareGPT
 MARKS = ("weight", "train")  # ce qui dit d'apprendre un message, ou non
 # ce qu'un message peut avoir de plus, et que le gabarit n'écrit pas
-UNWRITTEN = frozenset({"name", "id", "type", "reasoning_content", *MARKS})
+UNWRITTEN = frozenset({"name", "id", "type", "reasoning", "reasoning_content", *MARKS})
 FLAGS = ("partial", "prefix")  # à false, ils ne demandent rien
 
 
@@ -183,8 +183,10 @@ def unread_keys(values: Mapping[str, object], readable: Collection[str]) -> list
 
 
 def is_empty(value: object) -> bool:
-    """Vrai si cette valeur ne dit rien : null, un texte blanc, une liste ou un objet vides."""
-    return value is None or value == [] or value == {} or (isinstance(value, str) and not value.strip())
+    """Vrai si cette valeur ne dit rien : null, un texte blanc, une liste ou un objet vides, ou d'où rien n'est dit."""
+    if isinstance(value, dict):
+        return all(map(is_empty, value.values()))
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _with_line_feeds(text: str) -> str:

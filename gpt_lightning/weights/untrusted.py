@@ -54,6 +54,10 @@ def reading(path: Path) -> Iterator[None]:
         raise kind(f"{path} : {error}") from error
     except (OSError, MemoryError) as error:  # du système, pas du fichier : il est peut-être intact
         raise UserError(f"{path} ne se lit pas ({error or type(error).__name__}) : réessayez.") from error
+    except UnicodeEncodeError as error:  # torch ouvre un fichier par un nom en UTF-8
+        raise UserError(
+            f"{path} : ce nom n'est pas de l'UTF-8 ; renommez ce dossier ou ce fichier."
+        ) from error
     except Exception as error:
         why = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise Damaged(

@@ -130,3 +130,16 @@ def test_a_run_begun_with_the_old_optim_keys_is_not_resumed_but_its_weights_load
     assert "init_from=" in done.stderr, done.stderr
     written = command("generate.py", f"ckpt_path={path}", "prompt=Le chat", "max_new_tokens=2", cwd=tmp_path)
     assert written.returncode == 0, written.stderr
+
+
+@pytest.mark.parametrize("blocked", ["outputs", "outputs/jour"])
+def test_the_file_that_is_in_the_way_is_the_one_named(blocked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(blocked).parent.mkdir(exist_ok=True)
+    Path(blocked).write_text("")
+    with pytest.raises(UserError, match=f"^{blocked} est un fichier"):
+        folders._claim(Path("outputs/jour/heure"), folders.RECORD)
+    Path(blocked).unlink()
+    Path(blocked).symlink_to("nulle-part")
+    with pytest.raises(UserError, match=f"^{blocked} est un lien qui ne mène à rien"):
+        folders._claim(Path("outputs/jour/heure"), folders.RECORD)

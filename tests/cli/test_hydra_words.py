@@ -129,9 +129,23 @@ def test_what_is_already_so_may_be_asked(typed):
     assert honour_keys([typed, "seed=1"], opens_run=True) == ["seed=1"]
 
 
+@pytest.mark.parametrize("typed", ["--cfg hydra", "--cfg all --package hydra.run", "-c hydra -p hydra.job"])
+def test_the_value_of_an_option_is_not_a_key(typed):
+    assert honour_keys(typed.split(), opens_run=True) == typed.split()
+
+
+def test_a_search_path_that_leads_nowhere_is_refused(tmp_path):
+    for there in (f"[{tmp_path}]", f"['file://{tmp_path}']", "[pkg://hydra.conf]"):
+        honour_keys([f"hydra.searchpath={there}"], opens_run=True)
+    with pytest.raises(UserError, match="hydra.searchpath=absent n'est pas un dossier"):
+        honour_keys([f"hydra.searchpath=[{tmp_path},absent]"], opens_run=True)
+
+
 @pytest.mark.parametrize(
     "typed, words",
     [
+        ("--shell-completion", "install=bash"),
+        ("-sc query=bash", "install=bash"),
         ("--experimental-rerun=a", "ckpt_path=last"),
         ("--config-path=/tmp", "--config-dir=mon_dossier"),
         ("-cp /tmp", "--config-dir=mon_dossier"),

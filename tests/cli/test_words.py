@@ -77,12 +77,24 @@ def test_two_texts_are_refused():
         habits.check_arguments(["Bonjour", "prompt=Bonsoir"], "chat")
 
 
-@pytest.mark.parametrize("text", ["- un tiret", "+ un plus", "~ à peu près", "-1 degré"])
+@pytest.mark.parametrize(
+    "text",
+    ["- un tiret", "+ un plus", "~ à peu près", "-1 degré", "-bonjour", "--", "-1", "+1", "~bonjour", "--x"],
+)
 def test_a_text_that_begins_with_a_sign_is_typed_with_its_key(text):
     with pytest.raises(UserError) as refused:
         habits.check_arguments([text], "generate")
     (typed,) = shlex.split(str(refused.value).partition(" se tape ")[2])
     assert read("generate", typed) == text
+
+
+@pytest.mark.parametrize("word", ["--bonjour", "-bonjour", "--", "-1", "--x=3", "~bonjour", "--lr", "-n=3"])
+@pytest.mark.parametrize("command", ["train", "generate", "cache"])
+def test_a_key_that_is_advised_for_a_dash_exists(command, word):
+    with pytest.raises(UserError) as refused:
+        habits.check_arguments([word], command)
+    for key in re.findall(r"([\w.]+)=", str(refused.value).replace(word, "")):
+        assert key in known_keys(command), refused.value
 
 
 @pytest.mark.parametrize(

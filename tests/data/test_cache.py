@@ -45,7 +45,8 @@ def test_they_are_listed_from_the_last_read(bases):
 @pytest.mark.parametrize(
     "what, chosen",
     [("all", [0, 1, 2]), ("1", [0]), ("3", [2]), ("older=30d", [2]), ("older=1w", [1, 2]), ("older=30j", [2]),
-     ("older:5d", [1, 2]), ("older=0h", [0, 1, 2]), ("older=999d", [])],
+     ("older:5d", [1, 2]), ("1,3", [0, 2]), ("3, 3", [2]),
+     ("older=0h", [0, 1, 2]), ("older=999d", [])],
 )  # fmt: skip
 def test_what_is_asked_is_erased_and_nothing_else(bases, what, chosen):
     before, listed = set(bases.iterdir()), cache.list_stores(bases)
@@ -55,7 +56,7 @@ def test_what_is_asked_is_erased_and_nothing_else(bases, what, chosen):
 
 
 @pytest.mark.parametrize(
-    "what", ["0", "4", "-1", "", "tout", "older", "older=30", "older=x", "older=-1d", "1,2", "1e3"]
+    "what", ["0", "4", "-1", "", "tout", "older", "older=30", "older=x", "older=-1d", "1,4", "1,x", "1e3"]
 )
 def test_another_word_is_refused(bases, what):
     with pytest.raises(UserError, match="clear="):

@@ -232,12 +232,39 @@ def test_a_refusal_names_the_field(route, name, value):
 
 def test_limits_have_all_their_digits():
     for route, name, value, words in (
-        ("completion", "max_tokens", -2, "entre 0 et 1048576"),
+        ("completion", "max_tokens", -2, f"entre 0 et {2**63 - 1}"),
+        ("completion", "n", 1e300, "entre 1 et 128"),
         ("chat", "seed", 2**63, f"entre {-(2**63)} et {2**63 - 1}"),
         ("chat", "repetition_penalty", 1e9, "entre 1e-06 et 1000000"),
     ):
         with pytest.raises(Refused, match=words):
             asked(route, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "seed", "best_of"])
+@either
+def test_a_whole_number_may_have_a_point(route, name):
+    """JSON n'a qu'une sorte de nombres : 1.0 est 1."""
+    assert meaning(asked(route, **{name: 1.0})) == meaning(asked(route, **{name: 1}))
+
+
+@either
+def test_a_length_beyond_any_context_goes_to_the_end(route):
+    for most in (2**31 - 1, 2**63 - 1, 1e9):
+        assert meaning(asked(route, max_tokens=most)) == meaning(asked(route, max_tokens=-1))
+
+
+def test_a_number_of_a_thousand_digits_is_refused_by_its_field():
+    with pytest.raises(Refused, match="max_tokens") as seen:
+        parse(b'{"max_tokens": ' + b"9" * 5000 + b"}")
+    assert seen.value.error["param"] == "max_tokens"
+
+
+def test_what_a_client_sends_back_of_an_answer_asks_nothing():
+    answer = {"role": "assistant", "content": "Oui", "reasoning": "...", "reasoning_content": None}
+    answer |= {"provider_specific_fields": {"refusal": None, "citations": []}, "annotations": []}
+    bare = [*HELLO, {"role": "assistant", "content": "Oui"}, *HELLO]
+    assert meaning(asked("chat", messages=[*HELLO, answer, *HELLO])) == meaning(asked("chat", messages=bare))
 
 
 @given(st.text(max_size=8), st.integers() | st.booleans())

@@ -50,7 +50,7 @@ class Field(NamedTuple):
 def parse(body: bytes) -> JsonObject:
     """L'objet JSON d'un corps. Refused si ce n'en est pas un : UTF-8, JSON, nombres finis, profondeur raisonnable."""
     try:
-        content = json.loads(body.decode("utf-8-sig"))
+        content = json.loads(body.decode("utf-8-sig"), parse_int=_integer)
     except UnicodeDecodeError:
         raise Refused("Le corps de la demande n'est pas de l'UTF-8.") from None
     except RecursionError:
@@ -66,6 +66,11 @@ def parse(body: bytes) -> JsonObject:
         except UserError as error:
             raise Refused(f"{field} : {error}", param=field, code="invalid_value") from None
     return content
+
+
+def _integer(digits: str) -> int | float:
+    """Un entier ; un nombre de mille chiffres n'en est pas un ici, et `_check_value` le dit."""
+    return int(digits) if len(digits) < 1000 else math.inf
 
 
 def _check_value(value: object, depth: int = 0) -> None:
@@ -121,12 +126,19 @@ def unsupported_field(name: str) -> Refused:
 
 def integer(least: int, most: int) -> Callable[[str, object], int]:
     """Un entier de [least, most]."""
-    return lambda name, value: whole(name, value, least, most)
+    return lambda name, value: whole(name, exact(value), least, most)
+
+
+def exact(value: object) -> object:
+    """L'entier que ce nombre est : 1.0 est 1, comme JSON le veut ; toute autre valeur, telle quelle."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def length(least: int) -> Callable[[str, object], int]:
-    """Un nombre de jetons à écrire ; -1 : jusqu'au bout du contexte."""
-    return lambda name, value: LONGEST if is_same(value, -1) else whole(name, value, least, LONGEST)
+    """Un nombre de jetons à écrire ; -1, ou plus qu'aucun contexte : jusqu'au bout."""
+    return lambda name, value: (
+        LONGEST if is_same(value, -1) else min(whole(name, exact(value), least, 2**63 - 1), LONGEST)
+    )
 
 
 def real(least: float, most: float) -> Callable[[str, object], float]:
@@ -174,7 +186,7 @@ def stream_options(name: str, value: object) -> bool:
 
 def seed(name: str, value: object) -> int | None:
     """Un entier de 64 bits, -1 pour n'en pas donner ; un autre négatif en devient un qui ne l'est pas."""
-    given = whole(name, value, -(2**63), 2**63 - 1)
+    given = whole(name, exact(value), -(2**63), 2**63 - 1)
     return None if given == -1 else given % 2**63
 
 

@@ -21,6 +21,7 @@ from gpt_lightning.serving.openai.fields import (
     Refused,
     any_value,
     boolean,
+    exact,
     integer,
     length,
     read,
@@ -38,7 +39,7 @@ COMPLETION = COMMON | {
     "max_tokens": Field(length(0), 16),
     "n": Field(integer(1, CHOICES), 1),
     "echo": Field(boolean, False),
-    "logprobs": Field(lambda name, value: None if value is False else whole(name, value, 0, 5)),
+    "logprobs": Field(lambda name, value: None if value is False else whole(name, exact(value), 0, 5)),
 }
 CHAT = COMMON | {
     "messages": Field(any_value),
