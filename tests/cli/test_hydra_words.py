@@ -26,7 +26,7 @@ def start(forks, tmp_path_factory):
     [
         (["hydra.run.dir=l'été/${now:%Y}x/${hydra.job.name}_${seed}"], ["l'été/*x/train_123"]),
         (["++hydra.run.dir=a/${hydra:job.override_dirname}", "seed=7"], ["a/*seed=7*"]),
-        (
+        pytest.param(
             [
                 *(
                     "-m",
@@ -38,6 +38,7 @@ def start(forks, tmp_path_factory):
                 "[model,data,data.limit,tokenizer,trainer.max_steps,callbacks.sample]",
             ],
             ["essai 1/seed=1", "essai 1/seed=2"],
+            marks=pytest.mark.slow,
         ),
         (
             ["-m", "seed=1,2", "hydra.sweep.subdir=graine_${seed}", "output_dir=b"],
