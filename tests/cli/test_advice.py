@@ -34,6 +34,8 @@ NOT_OURS = {"install", "uninstall",
 def advice() -> Iterator[tuple[str, str]]:
     """(fichier:ligne, phrase) de chaque texte du paquet qui contient une commande ou une clé à taper."""
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name == "jinja.py":
+            continue  # des programmes de Jinja, et non des phrases
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = {
             id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values

@@ -167,7 +167,7 @@ def lines(path, count: int) -> None:
     path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:count]), encoding="utf-8")
 
 
-@pytest.mark.parametrize("start", ["auto", slowly("outputs/text"), slowly("outputs/lora"), "export"])
+@pytest.mark.parametrize("start", ["auto", slowly("outputs/text"), slowly("outputs/lora"), slowly("export")])
 @pytest.mark.parametrize("experiment, path", [("instruct", "dialogues.jsonl"), ("classify", "avis.csv")])
 def test_an_experiment_starts_from_any_weights(experiment, path, start, command, cwd):
     if start == "export":
@@ -183,7 +183,7 @@ def test_an_experiment_starts_from_any_weights(experiment, path, start, command,
     assert len(sentences(refused.stderr)) == 1
 
 
-@pytest.mark.parametrize("count", [2, slowly(3), 6, slowly(17)])
+@pytest.mark.parametrize("count", [2, slowly(3), slowly(6), slowly(17)])
 @pytest.mark.parametrize(
     "typed",
     [

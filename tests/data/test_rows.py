@@ -85,7 +85,7 @@ def test_a_run_of_before_keeps_the_lines_it_kept(tmp_path):
 
 BUILT_IN = [  # la tâche, la source, la limite, et si elle coupe
     ("instruct", "definitions", 40, True),
-    ("labels", "noms", 40, True),
+    pytest.param("labels", "noms", 40, True, marks=pytest.mark.slow),
     ("labels", "h_aspire", 40, True),
     ("labels", "h_aspire", 10_000_000, False),
     ("text", "wiktionnaire", 40, True),

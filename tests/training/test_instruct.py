@@ -242,7 +242,9 @@ OLDER = {
 }
 
 
-@pytest.mark.parametrize("key", OLDER)
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=[pytest.mark.slow] * (key in ("system", "context"))) for key in OLDER]
+)
 def test_a_run_of_before_that_dropped_a_key_is_continued_without_it(key, tmp_path, command):
     """La reprise dit par quelle clé continuer, et l'exécution continue alors sur ce qu'elle a lu."""
     column, mark = OLDER[key]
