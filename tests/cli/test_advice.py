@@ -26,7 +26,7 @@ KEYS |= {
 }
 KEY = re.compile(rf"(?<![\w.$/{HOLE}\[@?&<-])([a-z_][a-z_0-9]*(?:\.[a-z_0-9]+)*)=(?!=)([\w./~-]*)")
 NOT_OURS = {"install", "uninstall", 
-    "n", "weight", "train", "role", "n_inner",  # d'une demande, d'un message, d'un config.json
+    "n", "weight", "train", "role", "n_inner", "rope_scaling", "partial_rotary_factor",  # d'une demande, d'un message, d'un config.json
     "decode", "asked", "attribute",  # de Python, d'un gabarit
 }  # fmt: skip
 

@@ -169,7 +169,7 @@ def _cut_to_window(kind: str, values: JsonObject, path: Path) -> int:
         return context
     log.warning(
         f"{path} : ses couches ne voient que {window} jetons en arrière (sliding_window), et celles d'ici n'ont pas de "
-        f"fenêtre : context_length={window} au lieu de {context}."
+        f"fenêtre : model.context_length={window} au lieu de {context}."
     )
     return int(window)
 
