@@ -26,7 +26,8 @@ KEYS |= {
 }
 KEY = re.compile(rf"(?<![\w.$/{HOLE}\[@?&<-])([a-z_][a-z_0-9]*(?:\.[a-z_0-9]+)*)=(?!=)([\w./~-]*)")
 NOT_OURS = {"install", "uninstall", 
-    "n", "weight", "train", "role", "n_inner", "rope_scaling", "partial_rotary_factor",  # d'une demande, d'un message, d'un config.json
+    "n", "weight", "train", "role",  # d'une demande, d'un message
+    "n_inner", "rope_scaling", "partial_rotary_factor",  # d'un config.json
     "decode", "asked", "attribute",  # de Python, d'un gabarit
 }  # fmt: skip
 
