@@ -30,7 +30,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
     causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
     if causal and _products_pay(q):
         return causal_attention(q, share(k, q.shape[1]), share(v, q.shape[1]), dropout)
-    shared = k.shape[1] != q.shape[1]
+    shared = True if k.shape[1] != q.shape[1] else False  # noqa: SIM210  compilée, la comparaison est un symbole
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, enable_gqa=shared
     )
