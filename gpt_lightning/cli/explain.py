@@ -86,6 +86,8 @@ def _explain_missing(error: MissingConfigException) -> str:
     missing = error.missing_cfg_file or ""
     group, _, choice = missing.rpartition("/")
     listed = choices(group) if group else []
+    if group in ("hydra/launcher", "hydra/sweeper"):
+        return f"{group}={choice} n'est pas installé : installez son greffon de Hydra, ou retirez cette clé."
     if not listed:
         return f"La configuration {missing} n'existe pas dans {CONF}."
     close = difflib.get_close_matches(choice, listed)

@@ -81,7 +81,12 @@ def honour_keys(argv: Sequence[str], *, opens_run: bool) -> list[str]:
         key, value = (match[1], match[2] or "") if match else ("", "")
         if key == "hydra.searchpath":
             _check_places(value)
-        if match is None or key == "hydra.searchpath" or _is_read(key, values):
+        if (
+            match is None
+            or key == "hydra.searchpath"
+            or _is_read(key, values)
+            or (sweep and _is_of_plugin(key, argv))
+        ):
             honoured.append(text)
         elif opens_run and key == place and value and text[0] != "~":
             honoured.append(_as_output_dir(key, value))
@@ -116,6 +121,20 @@ def _without_place(argv: list[str]) -> list[str]:
     if not any(text.startswith(EXCLUDED) for text in argv):
         return [*argv, f"{EXCLUDED}=[output_dir]"]
     return [re.sub(r"\[", "[output_dir,", t, count=1) if t.startswith(EXCLUDED) else t for t in argv]
+
+
+def _is_of_plugin(key: str, argv: Sequence[str]) -> bool:
+    """Vrai si la ligne choisit un autre lanceur ou un autre balayeur que celui de Hydra, et si cette clé en est.
+
+    `explain` refuse celui qui n'est pas installé.
+    """
+    chosen = {match[1]: match[2] for text in argv if (match := KEY.fullmatch(text))}
+    groups = [
+        group
+        for group in ("hydra/launcher", "hydra/sweeper")
+        if chosen.get(group) and unquote(chosen[group]) not in NEUTRAL[group]
+    ]
+    return any(key == group or key.startswith(f"{group.replace('/', '.')}.") for group in groups)
 
 
 def _is_read(key: str, values: str) -> bool:

@@ -113,6 +113,25 @@ def test_a_key_without_effect_is_refused_by_its_name(typed):
     assert str(refused.value).startswith(name) and str(refused.value).endswith("."), refused.value
 
 
+PLUGINS = ("hydra/launcher=joblib", "hydra/sweeper=optuna")
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_that_is_not_installed_is_refused_by_its_name(plugin, command, tmp_path):
+    """Un greffon installé sert : tests/commands/test_commands.py en essaie un."""
+    more = f"{plugin.partition('=')[0].replace('/', '.')}.n_jobs=2"
+    done = command("train.py", "-m", plugin, more, "seed=1,2", *TINY, cwd=tmp_path)
+    assert done.returncode == 1 and plugin in done.stderr and len(sentences(done.stderr)) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "typed", ["-m hydra/launcher=basic hydra.launcher.n_jobs=2", "-m hydra.sweeper.n_trials=3"]
+)
+def test_the_settings_of_a_plugin_that_is_not_chosen_are_refused(typed):
+    with pytest.raises(UserError, match="n'a pas d'effet"):
+        honour_keys(habits.check_arguments(typed.split(), "train"), opens_run=True)
+
+
 @pytest.mark.parametrize("key", ["run.dir", "sweep.dir", "sweep.subdir"])
 @pytest.mark.parametrize("sweep", [(), ("-m",)], ids=str)
 def test_a_command_that_opens_no_folder_refuses_one(key, sweep):
