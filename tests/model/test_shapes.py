@@ -245,6 +245,7 @@ def test_a_gpt2_says_nothing_more_than_before():
 @pytest.mark.slow
 @rows
 def test_a_compiled_step_writes_the_same(row):
+    torch._dynamo.reset()  # une commande ne compile qu'un modèle
     one = for_inference(model(row), pack=False)
     wanted = generate(one, ids(2, 4), strategy=Strategy(temperature=0), max_new_tokens=8, seed=0)
     compiled = compile_for_inference(one)
