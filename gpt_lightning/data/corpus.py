@@ -73,6 +73,13 @@ class Source:
             pieces = _drop_duplicates(pieces)
         return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
 
+    def size(self) -> int:
+        """Ses octets : ceux de ses fichiers, qui ne sont pas relus, ou de son texte s'il n'en a pas."""
+        if self.path or self.source == "download":
+            files = find_files(self.path).files if self.path else [_download_once(self)]
+            return sum(file.stat().st_size for file in files)
+        return sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces())
+
     def say_limit(self, documents: int) -> None:
         """Dit ce que `data.limit` laisse du corpus : `documents` sont lus."""
         if self.limit is None:
@@ -87,7 +94,7 @@ class Source:
         for piece in self.pieces():
             size, count = size + len(piece.text.encode("utf-8", "surrogatepass")), count + 1
         if next(islice(everything.pieces(), count, None), None) is not None:
-            there = sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in everything.pieces())
+            there = everything.size()
             say_part(f"{taken}, {magnitude(size, 'o')} lus", magnitude(there, "o"), self.limit)
 
 

@@ -88,13 +88,7 @@ class GPTConfig:
     def _check_heads(self) -> None:
         """UserError si les têtes ne se partagent pas la largeur du modèle, ou leurs clés."""
         if self.head_dim is None and self.emb_dim % self.n_heads:
-            near = _nearest_divisor(self.emb_dim, self.n_heads)
-            raise Unfit(
-                f"model.n_heads={self.n_heads} ne divise pas model.emb_dim={self.emb_dim} : "
-                f"essayez model.n_heads={near}.",
-                f"model.emb_dim={self.emb_dim} se partage ainsi",
-                {"model.n_heads": near},
-            )
+            raise _uneven("n_heads", self.n_heads, "emb_dim", self.emb_dim)
         if self.positions == "rope" and self.head_width % 2:
             can_share = self.head_dim is None and self.emb_dim % 2 == 0
             raise Unfit(
@@ -103,13 +97,7 @@ class GPTConfig:
                 {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)} if can_share else {},
             )
         if self.n_heads % self.kv_heads:
-            near = _nearest_divisor(self.n_heads, self.kv_heads)
-            raise Unfit(
-                f"model.n_kv_heads={self.n_kv_heads} ne divise pas model.n_heads={self.n_heads} : "
-                f"essayez model.n_kv_heads={near}.",
-                f"model.n_heads={self.n_heads} se partage ainsi",
-                {"model.n_kv_heads": near},
-            )
+            raise _uneven("n_kv_heads", self.kv_heads, "n_heads", self.n_heads)
 
     @classmethod
     def from_dict(cls, values: Settings) -> "GPTConfig":
@@ -178,6 +166,16 @@ class GPTConfig:
 
 
 DEFAULTS = {field.name: field.default for field in fields(GPTConfig)}
+
+
+def _uneven(name: str, parts: int, whole_name: str, total: int) -> Unfit:
+    """Le refus de `parts`, qui ne partage pas `total`, et le nombre le plus proche qui le partage."""
+    near = _nearest_divisor(total, parts)
+    return Unfit(
+        f"model.{name}={parts} ne divise pas model.{whole_name}={total} : essayez model.{name}={near}.",
+        f"model.{whole_name}={total} se partage ainsi",
+        {f"model.{name}": near},
+    )
 
 
 def _nearest_divisor(number: int, target: int) -> int:
