@@ -238,12 +238,9 @@ class ConversationDataModule(RowsDataModule[Conversation]):
                 f"{self.max_length} jetons (la plus longue en a {number(self._longest)})"
             )
         if self._unanswered:
-            end, learned = (
-                ("ent", "ne sont pas apprises") if self._unanswered > 1 else ("t", "n'est pas apprise")
-            )
+            end = "finissent" if self._unanswered > 1 else "finit"
             lines.append(
-                f"{number(self._unanswered)} fini{'ss' * (end == 'ent')}{end} par une question sans réponse, qui "
-                f"{learned}"
+                f"{number(self._unanswered)} {end} par une question sans réponse, qui n'est pas apprise"
             )
         return "\n             ".join(lines)
 
