@@ -93,7 +93,7 @@ class Header(NamedTuple):
             value = float(value)
         if type(value) is not kind and value is not default:
             raise Damaged(f"{key} n'est pas ce qu'un GGUF y met ({str(value)[:40]})")
-        return value  # type: ignore[return-value]
+        return value
 
     def texts(self, key: str) -> list[str]:
         """La liste de textes `key`, vide si elle manque."""

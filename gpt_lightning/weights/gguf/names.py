@@ -6,25 +6,27 @@ from gpt_lightning.model import GPTConfig
 from gpt_lightning.weights.huggingface.names import Place
 
 _TOP = {
-    "tok_emb": "token_embd",
-    "pos_emb": "position_embd",
-    "final_norm": "output_norm",
-    "out_head": "output",
+    "token_embd": "tok_emb",
+    "position_embd": "pos_emb",
+    "output_norm": "final_norm",
+    "output": "out_head",
 }
-_BLOCK = {
-    "norm1": "attn_norm",
-    "att.W_query": "attn_q",
-    "att.W_key": "attn_k",
-    "att.W_value": "attn_v",
-    "att.q_norm": "attn_q_norm",
-    "att.k_norm": "attn_k_norm",
-    "att.out_proj": "attn_output",
-    "norm2": "ffn_norm",
-    "ff.gate": "ffn_gate",
-    "ff.layers.0": "ffn_up",
-    "ff.layers.2": "ffn_down",
+_QKV = ("att.W_query", "att.W_key", "att.W_value")
+_BLOCK: dict[str, tuple[str, ...]] = {
+    "attn_norm": ("norm1",),
+    "attn_output": ("att.out_proj",),
+    "ffn_norm": ("norm2",),
+    "ffn_up": ("ff.layers.0",),
+    "ffn_down": ("ff.layers.2",),
 }
-_JOINED = ("att.W_query", "att.W_key", "att.W_value")  # un seul tenseur, dans gpt2
+_GPT2 = {**_BLOCK, "attn_qkv": _QKV}
+_LLAMA = {
+    **_BLOCK,
+    **{theirs: (ours,) for theirs, ours in zip(("attn_q", "attn_k", "attn_v"), _QKV, strict=True)},
+    "attn_q_norm": ("att.q_norm",),
+    "attn_k_norm": ("att.k_norm",),
+    "ffn_gate": ("ff.gate",),
+}
 _NORMS = ("norm", "norm1", "norm2")
 POSITIONS, EMBEDDINGS = "position_embd.weight", ("token_embd.weight", "output.weight")
 
@@ -32,14 +34,12 @@ POSITIONS, EMBEDDINGS = "position_embd.weight", ("token_embd.weight", "output.we
 def places(config: GPTConfig) -> list[Place]:
     """La table des noms de cette configuration."""
     is_gpt2 = config.positions == "learned"
-    modules = [(theirs, (ours,)) for ours, theirs in _TOP.items()]
-    for layer in range(config.n_layers):
-        block = {theirs: (ours,) for ours, theirs in _BLOCK.items() if not (is_gpt2 and ours in _JOINED)}
-        block |= {"attn_qkv": _JOINED} if is_gpt2 else {}
-        modules += [
-            (f"blk.{layer}.{theirs}", tuple(f"trf_blocks.{layer}.{name}" for name in ours))
-            for theirs, ours in block.items()
-        ]
+    modules: list[tuple[str, tuple[str, ...]]] = [(theirs, (ours,)) for theirs, ours in _TOP.items()]
+    modules += [
+        (f"blk.{layer}.{theirs}", tuple(f"trf_blocks.{layer}.{name}" for name in ours))
+        for layer in range(config.n_layers)
+        for theirs, ours in (_GPT2 if is_gpt2 else _LLAMA).items()
+    ]
     return [
         Place(f"{theirs}.{theirs_end}", tuple(f"{name}.{our_end}" for name in ours))
         for theirs, ours in modules
@@ -51,7 +51,7 @@ def _ends(module: str, is_gpt2: bool) -> list[tuple[str, str]]:
     """Ce que ce module a : son poids, et son biais s'il peut en avoir un."""
     if module.endswith(_NORMS):
         return [("weight", "scale"), *([("bias", "shift")] if is_gpt2 else [])]
-    if module in _TOP:
+    if module in _TOP.values():
         return [("weight", "weight")]
     return [("weight", "weight"), ("bias", "bias")]
 

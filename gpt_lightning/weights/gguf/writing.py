@@ -54,7 +54,10 @@ def write(model: GPTModel, description: form.Description, to: Path, quant: str |
     writer = gguf.GGUFWriter(None, kind)
     _describe(writer, model, description)
     for key, value in values_of(config).items():
-        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(key, value)
+        if isinstance(value, float):
+            writer.add_float32(key, value)
+        else:
+            writer.add_uint32(key, value)
     _add_tokenizer(writer, description.tokenizer, description, config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType["ALL_F32" if quant == "f32" else f"MOSTLY_{quant.upper()}"])
     if quant.startswith("q"):
