@@ -211,7 +211,6 @@ def _file_of(tokenizer: Tokenizer) -> JsonObject:
         if values["model"].get("type", "BPE") != "BPE":
             raise _unsaid(f"c'est un {values['model']['type']}, et non un BPE")
         return values
-    marks = [mark for mark in _marks(tokenizer)]
     if merges := merges_of(base):
         vocabulary = json.loads(huggingface_files(merges)["vocab.json"])
         special = {END_OF_TEXT: vocabulary[END_OF_TEXT]}
@@ -222,7 +221,7 @@ def _file_of(tokenizer: Tokenizer) -> JsonObject:
         lines = list(_merges_of_ranks(vocabulary))
     else:
         raise _unsaid(f"un GGUF n'a que des BPE, et tokenizer={base.state()['kind']} n'en est pas un")
-    special = {**special, **dict(marks)}
+    special = {**special, **dict(_marks(tokenizer))}
     added = [{"id": index, "content": content, "special": True} for content, index in special.items()]
     model = {"type": "BPE", "vocab": vocabulary, "merges": lines}
     return {"added_tokens": added, "pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL, "model": model}
@@ -270,7 +269,8 @@ def _scores(
     for rank, (left, right) in enumerate(merges):
         first.setdefault(left + right, rank)
     ordered = [tokens[index] for index in range(len(tokens))]
+    ranks, pairs = [first[left + right] for left, right in merges], set(map(tuple, merges))
     scores = [-float(first.get(token, len(merges))) for token in ordered]
-    if merges_from(ordered, scores) != merges:
+    if ranks != sorted(ranks) or pairs != set(map(tuple, merges_from(ordered, scores))):
         raise _unsaid("c'est un SentencePiece dont les fusions ne se déduisent pas de notes")
     return scores
