@@ -252,9 +252,7 @@ def test_a_flipped_bit_is_one_sentence_or_changes_only_its_number(tmp_path):
         if place < begins:
             continue
         assert after is not None and after[:2] == before[:2]
-        pairs = [
-            (tensor, after[2][name]) for name, tensor in before[2].items() if name != "out_head.weight"
-        ]
+        pairs = [(tensor, after[2][name]) for name, tensor in before[2].items() if name != "out_head.weight"]
         assert sum(int((one.view(torch.int32) != other.view(torch.int32)).sum()) for one, other in pairs) <= 1
 
 
