@@ -46,7 +46,7 @@ PROMPTS = [
     "fin.",
 ]
 # la plus grande différence d'une log-probabilité ; llama.cpp arrondit aussi les activations à huit bits
-FAR = {"f32": 1e-3, "f16": 5e-3, "bf16": 3e-2, "q8_0": 2e-2, "q5_1": 3e-2, "q4_0": 3e-2}
+FAR = {"f32": 1e-3, "f16": 2e-3, "bf16": 1e-2, "q8_0": 3e-2, "q5_1": 3e-2, "q4_0": 3e-2, "k": 0.15}
 NEW = 8
 
 
@@ -77,9 +77,9 @@ class LlamaCpp:
         body = {"prompt": ids, "n_predict": n, "temperature": 0, "cache_prompt": False, "return_tokens": True}
         return self.ask("/completion", **body, **options)
 
-    def best(self, ids: list[int]) -> dict[int, float]:
-        """Les vingt jetons les plus probables après ceux-là, et leurs log-probabilités."""
-        said = self.complete(ids, 1, n_probs=20)["completion_probabilities"]
+    def best(self, ids: list[int], count: int) -> dict[int, float]:
+        """Les jetons les plus probables après ceux-là, et leurs log-probabilités."""
+        said = self.complete(ids, 1, n_probs=count).get("completion_probabilities")
         return {row["id"]: row["logprob"] for row in said[0]["top_logprobs"]} if said else {}
 
 
@@ -89,19 +89,23 @@ def scores(model, ids: list[int]) -> torch.Tensor:
 
 
 def compare(path, quant: str, prompts=PROMPTS) -> float:
-    """Le plus grand écart entre llama.cpp et nous, sur le même fichier ; en float32, les mêmes textes aussi."""
+    """Le plus grand écart entre llama.cpp et nous, sur les cinq meilleurs jetons de chaque début de texte.
+
+    En float32, sur les vingt meilleurs, et les textes sont les mêmes.
+    """
     model, tokenizer = weights.load(str(path))
     theirs, worst, measured = LlamaCpp(path, min(model.config.context_length, 512)), 0.0, 0
     for prompt in prompts:
         ids = tokenizer.encode(prompt)
         assert theirs.tokens(prompt) == ids, prompt
-        ours, best = scores(model, ids), theirs.best(ids)
+        ours, best = scores(model, ids), theirs.best(ids, 20 if quant == "f32" else 5)
         measured += bool(best)  # un jeton qui n'est qu'un bout de caractère n'est pas rendu seul
         worst = max([worst, *(abs(float(ours[index]) - value) for index, value in best.items())])
         if quant == "f32":
             (row,) = generate(model, [ids], strategy=Strategy(temperature=0), max_new_tokens=NEW)
             written = theirs.complete(ids, NEW)["tokens"]
             assert written == row[len(ids) :][: len(written)], prompt
+    print(f"\nMESURE {path.name} {quant} {worst:.1e} {measured}", flush=True)
     assert measured >= len(prompts) // 2
     assert worst < FAR[quant], worst
     return worst
@@ -113,7 +117,7 @@ def tokenizer():
     return TrainedTokenizer(1000).fit(pages)
 
 
-@pytest.mark.parametrize("quant", FAR)
+@pytest.mark.parametrize("quant", [quant for quant in FAR if quant != "k"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_llama_cpp_gives_our_numbers(shape, quant, tokenizer, tmp_path):
     model = make(tokenizer, **SHAPES[shape], context_length=64)
@@ -233,7 +237,7 @@ def test_llama_cpp_reads_k_quants_as_we_do(code, tokenizer, tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    compare(tmp_path / "x.gguf", "q4_0")
+    compare(tmp_path / "x.gguf", "k")
 
 
 @pytest.fixture(scope="module")
