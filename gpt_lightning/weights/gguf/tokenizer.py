@@ -77,13 +77,13 @@ def options(header: Header) -> JsonObject:
     tokens = header.texts(f"{PREFIX}tokens")
     sentencepiece = header.get(f"{PREFIX}model", str, "") == SENTENCEPIECE
     defaults = {"bos": 1, "eos": 2, "unk": 0} if sentencepiece else {}
-    found: JsonObject = {}
+    named: JsonObject = {}
     for role, theirs in ROLES.items():
         index = header.get(f"{PREFIX}{theirs}_token_id", int, defaults.get(role, len(tokens)))
         if 0 <= index < len(tokens):
-            found[f"{role}_token"] = tokens[index]
+            named[f"{role}_token"] = tokens[index]
     begins = sentencepiece or _split(header).begins
-    return {**found, "add_bos_token": header.get(f"{PREFIX}add_bos_token", bool, begins)}
+    return {**named, "add_bos_token": header.get(f"{PREFIX}add_bos_token", bool, begins)}
 
 
 def _split(header: Header) -> Split:
