@@ -28,7 +28,8 @@ from gpt_lightning.weights.exporting import export
 from gpt_lightning.weights.gguf import QUANTS
 from gpt_lightning.weights.gguf import tokenizer as gguf_tokenizer
 from gpt_lightning.weights.gguf.header import KINDS, read_header
-from gpt_lightning.weights.gguf.splits import BYTE_LEVEL, SPLITS
+from gpt_lightning.weights.gguf.splits import SPLITS
+from gpt_lightning.weights.huggingface_tokenizer import BYTE_LEVEL
 from gpt_lightning.weights.loading import load_and_describe
 from tests.conftest import TEXT
 from tests.gguf import F32, LIST, small

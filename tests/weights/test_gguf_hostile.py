@@ -138,6 +138,8 @@ HOSTILE = {
     "rope étiré": value("llama.rope.scaling.type", TEXT, "yarn"),
     "experts": value("llama.expert_count", U32, 8),
     "un réglage que l'on n'a pas": value("llama.surprise", BOOL, True),
+    "un adaptateur": value("general.type", TEXT, "adapter"),
+    "un morceau": value("split.count", 2, 3),
     "tête de travers": value("llama.attention.value_length", U32, 2),
     "nom de tenseur immense": patched(text(FIRST), struct.pack("<Q", HUGE) + FIRST.encode()),
     "nom qui n'est pas du texte": patched(text(FIRST), text(b"\xff" * len(FIRST))),

@@ -47,7 +47,13 @@ _NEUTRAL: dict[str, tuple[object, ...] | None] = {
 
 def config_from(header: Header) -> GPTConfig:
     """La configuration que disent ces réglages. UserError, qui les nomme, si ce modèle ne sait pas l'être."""
-    kind = header.architecture
+    kind, content = header.architecture, header.get("general.type", str, "model")
+    if content != "model":
+        raise UserError(f"il contient un {content[:40]!r}, et non un modèle.")
+    if header.get("split.count", int, 1) > 1:
+        raise UserError(
+            "c'est un morceau d'un modèle en plusieurs fichiers : llama-gguf-split --merge les réunit."
+        )
     if kind not in ARCHITECTURES:
         raise UserError(
             f"il décrit une architecture {kind[:40]!r} : on lit et on écrit {', '.join(ARCHITECTURES)}."

@@ -23,7 +23,8 @@ from gpt_lightning.tokenizers.bpe import ByteLevelTokenizer
 from gpt_lightning.typing import JsonObject
 from gpt_lightning.weights import huggingface_tokenizer
 from gpt_lightning.weights.gguf.header import Header
-from gpt_lightning.weights.gguf.splits import ALIASES, BYTE_LEVEL, SPLITS, Split, name_of
+from gpt_lightning.weights.gguf.splits import ALIASES, SPLITS, Split, name_of
+from gpt_lightning.weights.huggingface_tokenizer import BYTE_LEVEL
 
 PREFIX = "tokenizer.ggml."
 BPE, SENTENCEPIECE = "gpt2", "llama"

@@ -1,5 +1,6 @@
 """Écrire un GGUF : les réglages, puis les tenseurs un par un, à côté de sa place, qu'il prend d'un coup."""
 
+import contextlib
 import logging
 import math
 import re
@@ -66,15 +67,15 @@ def write(model: GPTModel, description: form.Description, to: Path, quant: str |
         stored = gguf.GGMLQuantizationType[_type_of(name, tensor, quant)]
         size = math.prod(gguf.quant_shape_to_byte_shape(tensor.shape, stored))
         writer.add_tensor_info(name, tuple(tensor.shape), np.dtype(np.float32), size, stored)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with durable.replacing(to) as beside:
+    with durable.refusals(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+    with durable.replacing(to) as beside, contextlib.closing(writer):
         writer.write_header_to_file(beside)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for name, tensor in _tensors(model, kind):
             stored = gguf.GGMLQuantizationType[_type_of(name, tensor, quant)]
             writer.write_tensor_data(gguf.quantize(tensor.float().numpy(), stored))
-        writer.close()
 
 
 def _tensors(model: GPTModel, kind: str) -> Iterator[tuple[str, Tensor]]:
