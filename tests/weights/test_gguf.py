@@ -1,5 +1,6 @@
 """Ce que l'export écrit en GGUF, et ce que la lecture en rend : l'aller et retour, par architecture et par type."""
 
+import errno
 import json
 import os
 import resource
@@ -67,8 +68,15 @@ def make(tokenizer, **shape) -> GPTModel:
     return model
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("quant", QUANTS)
+FEW = {(shape, "f32") for shape in SHAPES} | {("llama", quant) for quant in QUANTS}
+ALL = [
+    pytest.param(shape, quant, marks=[] if (shape, quant) in FEW else pytest.mark.slow)
+    for shape in SHAPES
+    for quant in QUANTS
+]
+
+
+@pytest.mark.parametrize("shape, quant", ALL)
 def test_what_is_read_is_what_was_written(shape, quant, tokenizer, tmp_path):
     model, path = make(tokenizer, **SHAPES[shape]), tmp_path / "x.gguf"
     assert export(model, tokenizer, path, "gguf", quant=quant) == ["x.gguf"]
@@ -357,3 +365,26 @@ def peak(work) -> int:
         said = file.read()
     os.waitpid(pid, 0)
     return int(said)
+
+
+def test_a_full_disk_leaves_nothing(tokenizer, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "plus de place")
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensor_data", refuse)
+    with pytest.raises(UserError, match="x.gguf"):
+        export(make(tokenizer), tokenizer, tmp_path / "x.gguf", "gguf")
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_commands_write_it_and_read_it(tokenizer, command, tmp_path):
+    """Tel qu'on le tape : export, generate, et un entraînement qui en part."""
+    export(make(tokenizer), tokenizer, tmp_path / "modele", "safetensors")
+    typed = ("export", "format=gguf", "quant=q8_0", "ckpt_path=modele", "to=x.gguf")
+    done = command("gpt_lightning", *typed, cwd=tmp_path)
+    assert done.returncode == 0 and "x.gguf (format gguf)" in done.stdout + done.stderr, done.stderr
+    options = ("ckpt_path=x.gguf", "prompt=Le chat", "max_new_tokens=4", "device=cpu", "decoding=greedy")
+    written = command("generate.py", *options, cwd=tmp_path)
+    assert written.returncode == 0 and written.stdout.startswith("Le chat"), written.stderr
+    done = command("gpt_lightning", *typed, cwd=tmp_path)
+    assert done.returncode == 1 and "x.gguf existe déjà" in done.stderr and "Traceback" not in done.stderr
