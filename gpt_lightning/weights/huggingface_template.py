@@ -24,10 +24,15 @@ def describe(description: Description, folder: Path) -> Description:
     if description.tokenizer is None or description.labels:
         return description
     options = read_json(folder / OPTIONS) if (folder / OPTIONS).exists() else {}
-    text = (
-        read_text(folder / TEMPLATE) if (folder / TEMPLATE).exists() else _text(options.get("chat_template"))
-    )
-    if text is None:
+    if (folder / TEMPLATE).exists():
+        options["chat_template"] = read_text(folder / TEMPLATE)
+    return with_template(description, options)
+
+
+def with_template(description: Description, options: JsonObject) -> Description:
+    """Comme `describe`, d'après le `chat_template` de ces options."""
+    text = _text(options.get("chat_template"))
+    if description.tokenizer is None or text is None:
         return description
     other = description._replace(unknown_template=True)
     name = recognise(text) if len(text) <= LONGEST and _has_our_start(text, options) else None

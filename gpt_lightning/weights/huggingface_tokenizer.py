@@ -39,7 +39,7 @@ def read(folder: Path, vocab_size: int) -> tuple[Tokenizer | None, str]:
             text = _gpt2_file(folder, options)
         else:
             raise UserError(f"il n'y a ni {JSON}, ni {VOCABULARY} avec {MERGES}")
-        tokenizer = _build(text, options, ends, vocab_size)
+        tokenizer = build(text, options, ends, vocab_size)
     except UserError as error:
         return None, str(error)
     if tokenizer.vocab_size > vocab_size:
@@ -76,7 +76,8 @@ def _gpt2_file(folder: Path, options: JsonObject) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def _build(text: str, options: JsonObject, ends: list[object], vocab_size: int) -> Tokenizer:
+def build(text: str, options: JsonObject, ends: list[object], vocab_size: int) -> Tokenizer:
+    """Le tokenizer du tokenizer.json `text`, dont `options` disent les jetons spéciaux, et `ends` d'autres fins."""
     values = parse(text)
     if len(values["model"].get("vocab") or ()) > vocab_size:  # avant d'en construire des millions
         raise UserError(TOO_MANY.format(vocab_size))

@@ -15,7 +15,14 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
-from gpt_lightning.weights import adapters, huggingface, huggingface_template, huggingface_tokenizer, original
+from gpt_lightning.weights import (
+    adapters,
+    gguf,
+    huggingface,
+    huggingface_template,
+    huggingface_tokenizer,
+    original,
+)
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
@@ -48,9 +55,10 @@ def load(
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier de Hugging Face (GPT-2, Llama, Mistral, Qwen2,
-    Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; le gpt-model.pt du projet d'origine, dont `n_heads` peut
-    compléter la configuration ; `key` est le réglage que les phrases nomment ; `base`, désignée comme `source`, est le
-    modèle de départ d'un fichier d'adaptateurs, que sinon son empreinte retrouve. Rien n'est jamais exécuté.
+    Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; un .gguf (gpt2, llama, qwen2, qwen3), remis en float32 ; le
+    gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ; `key` est le réglage que les
+    phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'un fichier d'adaptateurs, que sinon son
+    empreinte retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
     loaded = load_and_describe(source, n_heads=n_heads, key=key, base=base)
@@ -134,6 +142,9 @@ def _load_file(path: Path, n_heads: int | None, base: str | None) -> Loaded:
     regular(path)
     if path.suffix == ".safetensors":
         return _load_safetensors(path, base)
+    if gguf.is_gguf(path):
+        description, state = gguf.read(path)
+        return Loaded(build(description.config, state, path), description)
     content = read_torch(path)
     if form.is_ours(content):
         description = form.read(content[form.KEY], path)

@@ -143,10 +143,10 @@ def config_from(values: JsonObject, path: Path) -> GPTConfig:
     else:
         fields["rope_base"] = rope_base(values)
         fields["context_length"] = _cut_to_window(kind, values, path)
-    return _canonical(GPTConfig(**fields))
+    return canonical(GPTConfig(**fields))
 
 
-def _canonical(config: GPTConfig) -> GPTConfig:
+def canonical(config: GPTConfig) -> GPTConfig:
     """`config`, où ce qui se déduit du reste est null."""
     values = asdict(config)
     shares = config.emb_dim == config.n_heads * config.head_width
@@ -176,24 +176,33 @@ def _cut_to_window(kind: str, values: JsonObject, path: Path) -> int:
 
 def family_of(config: GPTConfig) -> str:
     """Le `model_type` de cette configuration ; UserError, qui nomme ce qu'il faudrait changer, si aucun ne l'est."""
-    by_family = {name: _mismatches(config, family) for name, family in FAMILIES.items()}
-    closest = min(by_family, key=lambda name: len(by_family[name]))
-    if changes := by_family[closest]:
-        raise UserError(
-            f"Aucune famille de Hugging Face n'est ce modèle : {closest}, la plus proche, demande "
-            f"{', '.join(changes)} ; format=safetensors garde tout."
-        )
+    needs = {name: family.needs for name, family in FAMILIES.items()}
+    closest = nearest(config, needs, "Aucune famille de Hugging Face n'est ce modèle")
     if closest == "llama" and config.emb_dim % config.n_heads:
         return "mistral"  # le même modèle, à qui transformers permet une tête de largeur quelconque
     return closest
 
 
-def _mismatches(config: GPTConfig, family: Family) -> list[str]:
+def nearest(config: GPTConfig, needs: Mapping[str, Mapping[str, Sequence[object]]], sentence: str) -> str:
+    """Celle des familles, dont `needs` dit ce qu'elles demandent, qui est cette configuration.
+
+    UserError, qui commence par `sentence` et nomme ce qu'il faudrait changer, si aucune ne l'est.
+    """
+    by_family = {name: _mismatches(config, needed) for name, needed in needs.items()}
+    closest = min(by_family, key=lambda name: len(by_family[name]))
+    if changes := by_family[closest]:
+        raise UserError(
+            f"{sentence} : {closest}, la plus proche, demande {', '.join(changes)} ; format=safetensors garde tout."
+        )
+    return closest
+
+
+def _mismatches(config: GPTConfig, needs: Mapping[str, Sequence[object]]) -> list[str]:
     """Ce qu'il faudrait changer à `config` pour être de cette famille."""
-    values = asdict(_canonical(config))
+    values = asdict(canonical(config))
     return [
         f"model.{key}={_spell(choices[0])} au lieu de model.{key}={_spell(values[key])}"
-        for key, choices in family.needs.items()
+        for key, choices in needs.items()
         if values[key] not in choices
     ]
 

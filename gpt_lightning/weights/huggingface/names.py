@@ -1,7 +1,7 @@
 """Les tenseurs, dans les deux sens : une table de noms pour GPT-2, une pour Llama et les siens."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,9 +89,15 @@ def state_from(theirs: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Ten
     UserError sur un tenseur qui n'a pas de place ici, sauf des biais nuls : rien n'est laissé en silence.
     """
     base = "transformer." if config.positions == "learned" else "model."
-    by_name = {_with_prefix(name, base): name for name in theirs}
+    return fill(places(config), theirs, {_with_prefix(name, base): name for name in theirs}, config)
+
+
+def fill(
+    table: Sequence[Place], theirs: Mapping[str, Tensor], by_name: dict[str, str], config: GPTConfig
+) -> dict[str, Tensor]:
+    """Met les tenseurs `theirs` à leur place de `table` ; `by_name` donne leur nom, d'après celui de la table."""
     state: dict[str, Tensor] = {}
-    for place in places(config):
+    for place in table:
         if place.theirs not in by_name or not all(_belongs(name, config) for name in place.ours):
             continue
         tensor = theirs[by_name.pop(place.theirs)]
@@ -124,17 +130,25 @@ def _belongs(name: str, config: GPTConfig) -> bool:
 
 def state_to(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """Met nos tenseurs sous les noms de Hugging Face ; un biais que GPT-2 a toujours devient des zéros."""
-    theirs = {}
-    for name, ours, transposed in places(config):
-        biased = config.positions == "learned" and ours[0].endswith((".bias", ".shift"))
-        if not biased and ours[0] not in state:
-            continue
-        parts = [state[our] if our in state else _zeros(our, state) for our in ours]
-        if ours[0] in ("tok_emb.weight", "out_head.weight"):
-            parts = [parts[0][: config.vocab_size]]  # sans les lignes de remplissage
-        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
-        theirs[name] = (joined.T if transposed else joined).contiguous()
-    return theirs
+    return {place.theirs: join(place, state, config) for place in present(places(config), state, config)}
+
+
+def present(table: Sequence[Place], state: Mapping[str, Tensor], config: GPTConfig) -> list[Place]:
+    """Les places de `table` que ce modèle remplit, biais de GPT-2 compris."""
+    is_gpt2 = config.positions == "learned"
+    biased = (".bias", ".shift")
+    return [
+        place for place in table if place.ours[0] in state or (is_gpt2 and place.ours[0].endswith(biased))
+    ]
+
+
+def join(place: Place, state: Mapping[str, Tensor], config: GPTConfig) -> Tensor:
+    """Le tenseur de cette place : les nôtres, bout à bout."""
+    parts = [state[our] if our in state else _zeros(our, state) for our in place.ours]
+    if place.ours[0] in ("tok_emb.weight", "out_head.weight"):
+        parts = [parts[0][: config.vocab_size]]  # sans les lignes de remplissage
+    joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return (joined.T if place.transposed else joined).contiguous()
 
 
 def _zeros(name: str, state: Mapping[str, Tensor]) -> Tensor:
