@@ -1,4 +1,4 @@
-"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, ou un dossier safetensors."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, de peft, ou safetensors."""
 
 import json
 import logging
@@ -23,11 +23,12 @@ from gpt_lightning.tokenizers import (
 from gpt_lightning.tokenizers.chat import MARKS
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import huggingface, huggingface_tokenizer
+from gpt_lightning.weights import huggingface, huggingface_tokenizer, peft
 from gpt_lightning.wording import magnitude
 
 log = logging.getLogger("gpt_lightning")
-FORMATS = ("hf", "safetensors", "lora")
+FORMATS = ("hf", "safetensors", "lora", "peft")
+APART = ("lora", "peft")  # ils n'écrivent que des adaptateurs
 ADAPTERS = "adapters.safetensors"
 
 
@@ -44,7 +45,7 @@ def export(
     """Écrit `model` et son tokenizer dans le dossier `to`, au format `kind` ; renvoie le nom des fichiers écrits.
 
     `description` est celle de la source des poids, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
-    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
+    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora et peft, qui n'écrivent qu'eux).
 
     UserError si le format est inconnu, ne va pas à ce modèle ou à `merge`, si le dossier contient déjà un modèle, ou si
     le disque refuse ; il n'en reste alors rien.
@@ -52,34 +53,37 @@ def export(
     choice("format", kind, FORMATS)
     choice("merge", merge, (None, True, False))
     _refuse_adapters(adapted is not None, kind, merge)
-    if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
+    if any((to / name).exists() for name in (huggingface.WEIGHTS, ADAPTERS, peft.WEIGHTS)):
         raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
     description = description or form.Description(model.config, tokenizer)
-    apart = kind == "lora" or merge is False
+    apart = kind in APART or merge is False
     if not apart:
         description = description._replace(lora=None, base="", base_source="")
     tensors = adapted if apart and adapted is not None else model.state_dict()
     with durable.filling(to) as beside:  # tout, ou rien
         if kind == "hf":
             names = _write_huggingface(model, description, beside)
+        elif kind == "peft":
+            names = _write_peft(tensors, description, beside)
         else:
             names = _write_safetensors(tensors, description, beside, alone=kind == "lora")
         if isinstance(description.tokenizer, TrainedTokenizer):
             names += [path.name for path in description.tokenizer.save(beside)]
-        (beside / "README.md").write_text(_card(description), encoding="utf-8")
+        card = _card(description) + (_peft_card(description.base_source) if kind == "peft" else "")
+        (beside / "README.md").write_text(card, encoding="utf-8")
     return [*names, "README.md"]
 
 
 def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
     if not has_some:
-        if kind == "lora" or merge is not None:
-            asked = "format=lora" if kind == "lora" else f"merge={str(merge).lower()}"
+        if kind in APART or merge is not None:
+            asked = f"format={kind}" if kind in APART else f"merge={str(merge).lower()}"
             raise UserError(
                 f"{asked} demande des adaptateurs, et ce modèle n'en a pas : train.py lora=default en apprend."
             )
-    elif kind == "lora" and merge:
+    elif kind in APART and merge:
         raise UserError(
-            "format=lora écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
+            f"format={kind} écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
         )
     elif kind == "hf" and merge is False:
         raise UserError(
@@ -105,6 +109,21 @@ def _card(description: form.Description) -> str:
         f"Écrit par gpt_lightning : {config.n_layers} couches, largeur {config.emb_dim}, contexte de "
         f"{config.context_length} jetons, vocabulaire de {config.vocab_size}.\n\n"
         f"{adapted}Corpus d'entraînement : {corpus}.\n"
+    )
+
+
+def _peft_card(base: str) -> str:
+    """Comment poser ces adaptateurs sur leur base, avec peft et ici."""
+    source = base or "sa_base"
+    return (
+        "\nSur sa base, écrite par « python -m gpt_lightning export format=hf » si ce n'est pas déjà un dossier de "
+        "Hugging Face :\n\n"
+        "```python\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), ".")\n'
+        "```\n\n"
+        f"```bash\npython -m gpt_lightning generate ckpt_path=. base_path={source}\n```\n"
     )
 
 
@@ -145,6 +164,26 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
     for name, text in texts.items():
         (to / name).write_text(text, encoding="utf-8")
     return [huggingface.WEIGHTS, *texts]
+
+
+def _write_peft(state: Mapping[str, Tensor], description: form.Description, to: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    huggingface.family_of(description.config)  # sans elle, transformers n'a pas de base où les poser
+    if description.labels:
+        raise UserError(
+            "format=peft n'a pas de place pour une tête de classification : format=lora la garde."
+        )
+    assert description.lora is not None
+    values, tensors = peft.write_to(state, description.config, description.lora, description.base_source)
+    save_file(tensors, to / peft.WEIGHTS, metadata={"format": "pt"})
+    files = {peft.CONFIG: values, f"{form.KEY}.json": form.describe(description)}
+    texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
+    if description.tokenizer is not None:
+        texts |= _tokenizer_files(description.tokenizer, description)
+    for name, text in texts.items():
+        (to / name).write_text(text, encoding="utf-8")
+    return [peft.WEIGHTS, *texts]
 
 
 def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dict[str, str]:
