@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.lora import ALL, A, B, LoRAConfig, target_layers
 from gpt_lightning.typing import JsonObject
@@ -24,6 +24,7 @@ from gpt_lightning.weights.untrusted import Damaged, read_json
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
+MOST_RANK = 1 << 16
 MOST_PADDED = 8  # fois les nombres du fichier : des rangs inégaux se complètent de zéros
 _UNDERSTOOD = {
     "r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "base_model_name_or_path",
@@ -48,7 +49,7 @@ _NONE: tuple[object, ...] = (None, False, [], {})  # ce que vaut une clé que ri
 def read(folder: Path) -> tuple[JsonObject, Mapping[str, Tensor]]:
     """Lit adapter_config.json, et de quoi lire les tenseurs. UserError, qui les nomme, sur ce qui n'existe pas ici."""
     values = {"peft_type": None, **read_json(folder / CONFIG)}
-    wrong = [f"{key[:40]}={str(value)[:40]}" for key, value in values.items() if not _is_here(key, value)]
+    wrong = [f"{_short(key)}={_short(value)}" for key, value in values.items() if not _is_here(key, value)]
     if wrong:
         raise UserError(
             f"{folder / CONFIG} demande ce que LoRA n'a pas ici : {', '.join(wrong[:6])}. Ajoutez ces adaptateurs à "
@@ -58,6 +59,11 @@ def read(folder: Path) -> tuple[JsonObject, Mapping[str, Tensor]]:
     if file is None:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {PICKLED}.")
     return values, Tensors([file])
+
+
+def _short(value: object) -> str:
+    """Ce qu'une phrase montre d'un nom ou d'une valeur venus d'ailleurs."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:80])
 
 
 def _is_here(key: str, value: object) -> bool:
@@ -75,8 +81,8 @@ def base_of(values: JsonObject, folder: Path) -> str:
     if not name:
         raise UserError(f"{folder} ne dit pas sur quelle base il a appris : donnez-la avec base_path=.")
     raise UserError(
-        f"{folder} a appris sur {name[:80]}, qui n'est pas un dossier d'ici : base_path= le donne, "
-        f"ou base_path=hf:{name[:80]} s'il est sur le hub."
+        f"{folder} a appris sur {_short(name)}, qui n'est pas un dossier d'ici : base_path= le donne, "
+        f"ou base_path=hf:{_short(name)} s'il est sur le hub."
     )
 
 
@@ -122,8 +128,12 @@ def state_from(
 
 
 def _settings(values: JsonObject, rank: object, alpha: object) -> LoRAConfig:
-    chosen = {"rslora": values.get("use_rslora", False), "drop_rate": values.get("lora_dropout", 0.0)}
-    return LoRAConfig.from_dict({"rank": rank, "alpha": alpha, **chosen})
+    return LoRAConfig(
+        rank=whole("r", rank, 1, MOST_RANK),
+        alpha=number("lora_alpha", alpha, above=0),
+        rslora=choice("use_rslora", values.get("use_rslora", False), (True, False)),
+        drop_rate=number("lora_dropout", values.get("lora_dropout", 0.0), 0, 1),
+    )
 
 
 def _matrices(config: GPTConfig) -> dict[str, tuple[str, ...]]:
@@ -145,7 +155,7 @@ def _named(
         module = with_prefix(match[1], config) if match else ""
         if match is None or module not in ours:
             raise UserError(
-                f"le tenseur {name[:80]} n'a pas de place ici, où seules les matrices des blocs s'adaptent."
+                f"le tenseur {_short(name)} n'a pas de place ici, où seules les matrices des blocs s'adaptent."
             )
         names[module, match[2]] = name
     adapted = {module for module, _ in names}
@@ -167,7 +177,7 @@ def _is_asked(module: str, adapted: Collection[str], values: JsonObject) -> bool
     asked = module in adapted if isinstance(targets, str) else _ends(module, _names(values, "target_modules"))
     chosen = [layers] if isinstance(layers, int) else layers
     if chosen and not isinstance(chosen, list):
-        raise UserError(f"layers_to_transform={str(layers)[:40]} : il faut des numéros de couches.")
+        raise UserError(f"layers_to_transform={_short(layers)} : il faut des numéros de couches.")
     within = not chosen or int(module.split(".")[2]) in chosen
     return asked and within and not _ends(module, _names(values, "exclude_modules"))
 
@@ -175,7 +185,7 @@ def _is_asked(module: str, adapted: Collection[str], values: JsonObject) -> bool
 def _names(values: JsonObject, key: str) -> list[str]:
     names = values.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{key}={str(names)[:40]} : il faut une liste de noms de couches.")
+        raise UserError(f"{key}={_short(names)} : il faut une liste de noms de couches.")
     return names
 
 
@@ -187,7 +197,7 @@ def _of_pattern(values: JsonObject, key: str, module: str, default: object) -> o
     """Le rang, ou l'alpha, de cette couche ; UserError si un nom est une expression régulière, jamais évaluée."""
     patterns = values.get(key) or {}
     if not isinstance(patterns, dict) or not all(re.fullmatch(r"\^?[\w.]+", name) for name in patterns):
-        raise UserError(f"{key}={str(patterns)[:40]} : il faut des noms de couches et leurs valeurs.")
+        raise UserError(f"{key}={_short(patterns)} : il faut des noms de couches et leurs valeurs.")
     for name, value in patterns.items():
         if module == name.removeprefix("^") or _ends(module, [name]):
             return value
