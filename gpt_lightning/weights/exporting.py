@@ -87,7 +87,7 @@ def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
         )
     elif kind == "hf" and merge is False:
         raise UserError(
-            "format=hf n'a pas de place pour des adaptateurs : merge=true, ou format=safetensors, ou format=lora."
+            "format=hf n'a pas de place pour des adaptateurs : merge=true, ou format=peft, lora ou safetensors."
         )
 
 
@@ -112,18 +112,16 @@ def _card(description: form.Description) -> str:
     )
 
 
-def _peft_card(base: str) -> str:
-    """Comment poser ces adaptateurs sur leur base, avec peft et ici."""
-    source = base or "sa_base"
+def _peft_card(source: str) -> str:
+    """Comment poser ces adaptateurs sur leur base, par peft puis ici ; `source` est l'endroit d'où elle venait."""
+    base = peft.findable(source)
+    asked = source or "sa_base"
+    first = "" if base else f"python -m gpt_lightning export ckpt_path={asked} format=hf to=base\n"
     return (
-        "\nSur sa base, écrite par « python -m gpt_lightning export format=hf » si ce n'est pas déjà un dossier de "
-        "Hugging Face :\n\n"
-        "```python\n"
-        "from peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM\n\n"
-        'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), ".")\n'
-        "```\n\n"
-        f"```bash\npython -m gpt_lightning generate ckpt_path=. base_path={source}\n```\n"
+        f"\n```bash\n{first}python -m gpt_lightning generate ckpt_path=ce_dossier base_path={asked}\n```\n\n"
+        "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base or "base"}")\n'
+        'model = PeftModel.from_pretrained(base, "ce_dossier")\n```\n'
     )
 
 

@@ -1,17 +1,15 @@
 """`load` : lire n'importe quelle source de poids connue, et en faire un modèle et son tokenizer."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model import GPTModel
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
@@ -24,6 +22,7 @@ from gpt_lightning.weights import (
     peft,
 )
 from gpt_lightning.weights import format as form
+from gpt_lightning.weights.building import build, check_blocks
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
 HUB = "hf:"
@@ -168,7 +167,7 @@ def _assemble(
 def _merge(description: form.Description, state: dict[str, Tensor], path: Path) -> Loaded:
     """Construit le modèle de ces tenseurs, ceux de ses adaptateurs et de leur base."""
     assert description.lora is not None
-    _check_blocks(description.config, state, path)
+    check_blocks(description.config, state, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
     expected = adapter_shapes(description.config, description.lora)
     if shapes != expected:
@@ -250,7 +249,7 @@ def _load_peft(folder: Path, base: str | None) -> Loaded:
         state = adapters.complete({}, description, folder, base, lambda source: load(source)[0])
     else:
         description, state = _load_base(base or peft.base_of(values, folder), folder)
-    _check_blocks(description.config, state, folder)
+    check_blocks(description.config, state, folder)
     lora, ours = peft.state_from(values, tensors, description.config)
     return _merge(description._replace(lora=lora), {**state, **ours}, folder)
 
@@ -283,36 +282,3 @@ def _load_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
     # ce format ne dit pas son tokenizer, et le projet d'origine n'entraîne qu'avec celui de GPT-2
     tokenizer = gpt2() if config.vocab_size == gpt2().vocab_size else None
     return Loaded(build(config, state, path), form.Description(config, tokenizer), guessed=True)
-
-
-def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int = 0) -> GPTModel:
-    """Construit un modèle de ces tenseurs, sans les copier ; avec des étiquettes, un modèle qui classe.
-
-    UserError qui nomme le tenseur absent ou mal formé.
-    """
-    _check_blocks(config, state, path)
-    with torch.device("meta"):
-        model = GPTClassifier(config, n_labels, draw=False) if n_labels else GPTModel(config, draw=False)
-    empty = model.state_dict()
-    if config.tie_weights and "tok_emb.weight" in state:
-        state = {**state, "out_head.weight": state["tok_emb.weight"]}
-    for name, tensor in empty.items():
-        if name not in state:
-            raise UserError(f"{path} : il manque le tenseur {name}.")
-        if state[name].shape != tensor.shape:
-            raise UserError(
-                f"{path} : le tenseur {name} a la forme {tuple(state[name].shape)}, il faudrait {tuple(tensor.shape)}."
-            )
-    model.load_state_dict({name: state[name] for name in empty}, assign=True)
-    if config.tie_weights:
-        model.out_head.weight = model.tok_emb.weight
-    return model.requires_grad_(True).eval()
-
-
-def _check_blocks(config: GPTConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """UserError si ces tenseurs n'ont pas les blocs annoncés : avant d'en construire un million."""
-    blocks = len({name.split(".")[1] for name in state if name.startswith("trf_blocks.")})
-    if config.n_layers > blocks:
-        raise UserError(f"{path} : il manque le tenseur trf_blocks.{blocks}, sur {config.n_layers} annoncés.")
-    if config.n_layers < blocks:
-        raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")

@@ -96,7 +96,7 @@ def state_from(
     """
     common, ours = _settings(values, values.get("r", 8), values.get("lora_alpha", 8)), _matrices(config)
     parts: dict[str, tuple[Tensor, Tensor]] = {}
-    for module, names in _named(theirs, ours, config, values).items():
+    for module, names in _pairs(theirs, ours, config, values).items():
         own = _settings(
             values,
             _of_pattern(values, "rank_pattern", module, common.rank),
@@ -145,7 +145,7 @@ def _matrices(config: GPTConfig) -> dict[str, tuple[str, ...]]:
     return {theirs: ours for theirs, ours in matrices(config).items() if layers.issuperset(ours)}
 
 
-def _named(
+def _pairs(
     theirs: Mapping[str, Tensor], ours: Collection[str], config: GPTConfig, values: JsonObject
 ) -> dict[str, tuple[str, str]]:
     """Les noms de A et de B de chaque couche adaptée : le fichier et les réglages désignent les mêmes."""
@@ -252,7 +252,7 @@ def write_to(
     values = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": _findable(base),
+        "base_model_name_or_path": findable(base),
         "r": max(ranks.values()) if alone else lora.rank,
         "lora_alpha": max(alphas.values()) if alone else lora.alpha,
         "rank_pattern": {} if alone else ranks,
@@ -267,7 +267,7 @@ def write_to(
     return values, tensors
 
 
-def _findable(base: str) -> str | None:
+def findable(base: str) -> str | None:
     """La base telle que transformers la trouve : un dossier de Hugging Face, ou un nom du hub."""
     if base.startswith("hf:"):
         return base.removeprefix("hf:")
