@@ -262,7 +262,8 @@ def _load_base(source: str, folder: Path) -> tuple[form.Description, dict[str, T
     description = description._replace(base=adapters.fingerprint(state, model.config), base_source=source)
     tokenizer, _ = huggingface_tokenizer.read(folder, model.config.vocab_size)
     said = huggingface_template.describe(form.Description(model.config, tokenizer), folder)
-    if said.template or said.unknown_template or description.tokenizer is None:
+    brings = said.template or said.unknown_template or description.tokenizer is None
+    if brings and not description.labels:
         description = description._replace(
             tokenizer=tokenizer,
             task=said.task,

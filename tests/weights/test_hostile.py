@@ -445,7 +445,11 @@ def measured(work) -> tuple[str, float, float]:
     return tuple(json.loads(found)) if found else ("MORT", 0, 0)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+LONG = [name for name in HOSTILE if name.startswith("peft, ")][::2]  # des cas de la même loi
+CASES = [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in HOSTILE]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_hostile_file_is_one_sentence(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = HOSTILE[name](tmp_path)

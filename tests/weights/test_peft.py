@@ -12,10 +12,13 @@ from gpt_lightning import weights
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.lora import LoRAConfig, adapt, is_adapter, merge
+from gpt_lightning.tokenizers import TrainedTokenizer
+from gpt_lightning.tokenizers.template import template_for
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights.adapters import fingerprint
 from gpt_lightning.weights.exporting import export
 from gpt_lightning.weights.loading import load_and_describe
+from tests.conftest import TEXT
 
 SMALL = {
     "vocab_size": 61,
@@ -73,8 +76,14 @@ def some_ids(count: int = 2):
     return torch.randint(61, (count, 20), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("lora", LORAS, ids=str)
+@pytest.mark.parametrize(
+    "name, lora",
+    [
+        pytest.param(name, lora, marks=[] if (i + j) % 4 == 0 else pytest.mark.slow, id=f"{name}-{lora}")
+        for i, name in enumerate(FAMILIES)
+        for j, lora in enumerate(LORAS)
+    ],
+)
 def test_what_leaves_comes_back(name, lora, tmp_path):
     folder, base, model = written(tmp_path, FAMILIES[name], LoRAConfig(**lora))
     loaded = load_and_describe(str(folder), base=str(base))
@@ -146,6 +155,35 @@ def test_its_base_is_the_one_it_names_or_base_path(copied, foreign):
         weights.load(str(copied))
     start = weights.starting_point(str(copied), {"drop_rate": 0.0, "kernels": "fused"}, base=base).build(61)
     torch.testing.assert_close(start.eval()(some_ids()), expected(some_ids()))
+
+
+def test_a_name_of_the_hub_is_read_like_a_folder(copied, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda name, allow_patterns: (
+            copied if {"adapter_config.json", "adapter_model.*"} < {*allow_patterns} else ""
+        ),
+    )
+    expected, _ = weights.load(str(copied))
+    assert torch.equal(weights.load("hf:personne/adaptateurs")[0](some_ids()), expected(some_ids()))
+
+
+def test_a_template_saved_beside_replaces_the_one_of_the_base(copied, tmp_path):
+    tokenizer = template_for("chatml", TrainedTokenizer(size=280).fit([TEXT])).tokenizer
+    torch.manual_seed(0)
+    base = GPTModel(GPTConfig(**SMALL | LLAMA | {"vocab_size": tokenizer.vocab_size})).eval()
+    for kind, name in ((None, "base"), ("chatml", "tokenizer")):
+        said = form.Description(
+            base.config, tokenizer, task="instruct" if kind else "text", template=kind or ""
+        )
+        export(base, None, tmp_path / name, "hf", said)
+        (tmp_path / name / "gpt_lightning.json").unlink()
+    assert not load_and_describe(str(copied), base=str(tmp_path / "base")).description.template
+    for path in (tmp_path / "tokenizer").glob("tokenizer*"):
+        shutil.copy(path, copied)
+    loaded = load_and_describe(str(copied), base=str(tmp_path / "base"))
+    assert loaded.description.template == "chatml" and loaded.description.task == "instruct"
 
 
 REFUSED = [
