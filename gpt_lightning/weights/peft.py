@@ -24,7 +24,7 @@ from gpt_lightning.weights.untrusted import Damaged, read_json
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
-MOST_RANK = 1 << 16
+MOST_RANK, MOST_NAMES = 1 << 16, 1 << 12
 MOST_PADDED = 8  # fois les nombres du fichier : des rangs inégaux se complètent de zéros
 _UNDERSTOOD = {
     "r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "base_model_name_or_path",
@@ -48,13 +48,16 @@ _NONE: tuple[object, ...] = (None, False, [], {})  # ce que vaut une clé que ri
 
 def read(folder: Path) -> tuple[JsonObject, Mapping[str, Tensor]]:
     """Lit adapter_config.json, et de quoi lire les tenseurs. UserError, qui les nomme, sur ce qui n'existe pas ici."""
-    values = {"peft_type": None, **read_json(folder / CONFIG)}
+    values: JsonObject = {"peft_type": None, **read_json(folder / CONFIG)}
     wrong = [f"{_short(key)}={_short(value)}" for key, value in values.items() if not _is_here(key, value)]
     if wrong:
         raise UserError(
             f"{folder / CONFIG} demande ce que LoRA n'a pas ici : {', '.join(wrong[:6])}. Ajoutez ces adaptateurs à "
             f"leur base par peft (merge_and_unload), et donnez le dossier de Hugging Face obtenu."
         )
+    for key in _UNDERSTOOD:
+        if isinstance(values.get(key), list | dict) and len(values[key]) > MOST_NAMES:
+            raise UserError(f"{folder / CONFIG} : {key} a bien trop de noms ({len(values[key])}).")
     file = next((folder / name for name in (WEIGHTS, PICKLED) if (folder / name).exists()), None)
     if file is None:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {PICKLED}.")
@@ -153,9 +156,10 @@ def _pairs(
     for name in theirs:
         match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.({A}|{B})\.weight", name)
         module = with_prefix(match[1], config) if match else ""
-        if match is None or module not in ours:
+        if match is None or module not in ours or (module, match[2]) in names:
             raise UserError(
-                f"le tenseur {_short(name)} n'a pas de place ici, où seules les matrices des blocs s'adaptent."
+                f"le tenseur {_short(name)} n'a pas de place ici, où seules les matrices des blocs s'adaptent, chacune "
+                f"une fois."
             )
         names[module, match[2]] = name
     adapted = {module for module, _ in names}

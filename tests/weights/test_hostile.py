@@ -376,6 +376,11 @@ HOSTILE = {
     "peft, des noms sur deux lignes": peft(**{"clé\nà moi": "a\nb"}),
     "peft, une base sur deux lignes": peft(base_model_name_or_path="a\nb\ud800"),
     "peft, un tenseur sur deux lignes": peft({"base_model.model.a\nb.lora_A.weight": torch.ones(1)}),
+    "peft, un million de noms": peft(target_modules=["c_proj"] * 10**6),
+    "peft, un million de rangs": peft(rank_pattern={f"c_{i}": 1 for i in range(10**6)}),
+    "peft, deux fois la même couche": peft(
+        {LAYER.replace("transformer.", "") + "A.weight": torch.ones(2, 32)}
+    ),
     "peft, un bloc en trop": peft({LAYER.replace("h.0", "h.999999999") + "A.weight": torch.ones(2, 32)}),
     "peft, d'autres formes": peft({f"{LAYER}A.weight": torch.ones(2, 31)}),
     "peft, un nombre": peft({f"{LAYER}A.weight": torch.tensor(1.0)}),
