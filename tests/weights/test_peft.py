@@ -321,6 +321,26 @@ def test_what_peft_writes_is_read(name, safe, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "qwen3"])
+def test_peft_may_adapt_a_model_without_its_head_and_write_in_half(name, tmp_path):
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    base, _, _ = learned(FAMILIES[name], LoRAConfig())
+    export(base, None, tmp_path / "base", "hf")
+    their = transformers.AutoModel.from_pretrained(tmp_path / "base", attn_implementation="eager")
+    model = peft.get_peft_model(their, peft.LoraConfig(target_modules="all-linear", r=3)).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
+                parameter.copy_(torch.randn_like(parameter).mul(0.1).half())
+        model.save_pretrained(tmp_path / "peft")
+        file = tmp_path / "peft" / "adapter_model.safetensors"
+        save_file({key: tensor.half() for key, tensor in load_file(file).items()}, file)
+        our, _ = weights.load(str(tmp_path / "peft"))
+        expected = model(some_ids()).last_hidden_state
+        torch.testing.assert_close(our.hidden(some_ids()), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
