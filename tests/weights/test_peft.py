@@ -186,6 +186,16 @@ def test_a_template_saved_beside_replaces_the_one_of_the_base(copied, tmp_path):
     assert loaded.description.template == "chatml" and loaded.description.task == "instruct"
 
 
+def test_adapters_alone_do_not_lose_a_base_that_is_in_two_places(copied):
+    from gpt_lightning.training import checks
+
+    start = weights.starting_point(str(copied), {"drop_rate": 0.0, "kernels": "fused"})
+    typed = [f"init_from={copied}", "lora=default", "lora.save=adapters"]
+    checks.refuse_settled_by_weights(typed, start)  # peft nomme sa base : elle se retrouve
+    with pytest.raises(UserError, match=f"export ckpt_path={copied} base_path=la_base to=ma_base"):
+        checks.refuse_settled_by_weights([*typed, "base_path=la_base"], start)
+
+
 REFUSED = [
     {"use_dora": True}, {"bias": "all"}, {"bias": "lora_only"}, {"modules_to_save": ["lm_head"]},
     {"lora_bias": True}, {"peft_type": "IA3"}, {"peft_type": None}, {"task_type": "SEQ_CLS"},
@@ -230,6 +240,25 @@ def test_a_key_of_tomorrow_that_nothing_turns_on_changes_nothing(copied):
 def test_settings_that_the_tensors_deny_are_refused(values, copied):
     set_keys(copied, **values)
     with pytest.raises(UserError, match="q_proj"):
+        weights.load(str(copied))
+
+
+def test_ranks_that_zeros_would_make_huge_are_refused(copied):
+    file = copied / "adapter_model.safetensors"
+    tensors = load_file(file)
+    first = next(name for name in tensors if name.endswith("layers.0.self_attn.q_proj.lora_A.weight"))
+    for name in tensors:  # rang 1 partout, sauf une matrice
+        rank = 5000 if name.startswith(first.removesuffix("A.weight")) else 1
+        shape = (rank, 42) if name.endswith("A.weight") else (42, rank)
+        tensors[name] = torch.zeros(shape)
+    for layer in range(3):
+        for leaf, inputs, outputs in (("up_proj", 42, 75), ("gate_proj", 42, 75), ("down_proj", 75, 42)):
+            name = f"base_model.model.model.layers.{layer}.mlp.{leaf}.lora_"
+            tensors |= {f"{name}A.weight": torch.zeros(1, inputs), f"{name}B.weight": torch.zeros(outputs, 1)}
+    save_file(tensors, file)
+    set_keys(copied, r=1, target_modules=["q_proj", "up_proj", "gate_proj", "down_proj"])
+    set_keys(copied, rank_pattern={"layers.0.self_attn.q_proj": 5000})
+    with pytest.raises(UserError, match="rank_pattern donne des rangs trop inégaux : le plus grand, 5000"):
         weights.load(str(copied))
 
 
