@@ -96,8 +96,8 @@ def refuse_settled_by_weights(typed: Iterable[str], start: "StartingPoint") -> N
     if given.get("lora.save") == "adapters" and (base := given.get("base_path", "null")) != "null":
         raise UserError(
             f"lora.save=adapters ne retrouverait pas sa base, qui est {start.source} sur {base} : écrivez-la par « "
-            f"python -m gpt_lightning export ckpt_path={start.source} base_path={base} to=ma_base », puis partez-en, par "
-            f"init_from=ma_base."
+            f"python -m gpt_lightning export ckpt_path={start.source} base_path={base} to=ma_base », puis partez-en "
+            f"par init_from=ma_base."
         )
     for key in given:
         group, _, leaf = key.partition(".")
