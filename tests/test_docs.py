@@ -38,7 +38,8 @@ def test_each_command_of_the_docs_composes(name, line, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_links_and_files_exist(path):
     text = path.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
+    for link in re.findall(r"\]\(([^)#]+)\)", prose):
         assert link.startswith("http") or (path.parent / link).exists(), link
     for name in re.findall(r"(?<!Créez )`((?:gpt_lightning|tests|benchmarks)/[\w/.]+)`", text):
         assert (ROOT / name).exists(), name
@@ -83,6 +84,15 @@ def sources() -> dict[str, set[str]]:
 @pytest.mark.parametrize("page, name, quote", QUOTES, ids=lambda value: value.partition("\n")[0])
 def test_the_code_that_a_page_quotes_is_the_code(page, name, quote, sources):
     assert name not in sources or quote in sources[name]
+
+
+def test_each_line_of_the_six_steps_is_a_line_of_the_code():
+    model = (ROOT / "gpt_lightning" / "model").glob("*.py")
+    lines = {line.strip() for path in model for line in path.read_text(encoding="utf-8").splitlines()}
+    text = TEXTS["modeles-d-aujourd-hui.md"]
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        assert {line.strip() for line in block.splitlines()} <= lines
+    assert len(re.findall(r"^## \d\. .*?```python", text, flags=re.S | re.M)) == 6
 
 
 def public_definitions():

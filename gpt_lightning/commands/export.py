@@ -23,7 +23,7 @@ def export(settings: Settings) -> None:
 
     loaded = load_and_describe(settings["ckpt_path"], n_heads=settings["n_heads"], base=settings["base_path"])
     tokenizer, parameters = loaded.description.tokenizer, cost.n_parameters(loaded.model.config)
-    if settings["format"] == "lora" and loaded.adapted is not None:  # eux seuls sont écrits
+    if settings["format"] in exporting.APART and loaded.adapted is not None:  # eux seuls sont écrits
         parameters = sum(tensor.numel() for name, tensor in loaded.adapted.items() if is_adapter(name))
     files = exporting.export(
         loaded.model,
@@ -38,7 +38,7 @@ def export(settings: Settings) -> None:
     console.log.info(
         f"{parameters_of(parameters)} écrits dans {settings['to']} (format {settings['format']})."
     )
-    if settings["format"] == "hf" and not {"vocab.json", "tokenizer.json"} & {*files}:
+    if settings["format"] in ("hf", "peft") and not {"vocab.json", "tokenizer.json"} & {*files}:
         kind = tokenizer.state()["kind"] if tokenizer else "absent"
         console.log.info(
             f"Le tokenizer {kind} n'a pas d'équivalent chez Hugging Face : il est dans gpt_lightning.json seulement."

@@ -86,12 +86,20 @@ def agree(adapters: "LoRAConfig | None", train_on: str | None) -> None:
 
 
 def refuse_settled_by_weights(typed: Iterable[str], start: "StartingPoint") -> None:
-    """UserError sur une clé tapée (« clé=valeur ») que les poids de `init_from` règlent eux-mêmes."""
+    """UserError sur une clé tapée (« clé=valeur ») que les poids de `init_from` règlent eux-mêmes, ou si des
+    adaptateurs seuls perdraient leur base, elle-même en deux endroits."""
     from gpt_lightning.weights.starting_point import CHOSEN
 
     if start.source is None:
         return
-    for key in (override.partition("=")[0].lstrip("+") for override in typed):
+    given = {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in typed)}
+    if given.get("lora.save") == "adapters" and (base := given.get("base_path", "null")) != "null":
+        raise UserError(
+            f"lora.save=adapters ne retrouverait pas sa base, qui est {start.source} sur {base} : écrivez-la par « "
+            f"python -m gpt_lightning export ckpt_path={start.source} base_path={base} to=ma_base », puis partez-en "
+            f"par init_from=ma_base."
+        )
+    for key in given:
         group, _, leaf = key.partition(".")
         if group == "model" and leaf not in CHOSEN:
             free = " et ".join(f"model.{name}" for name in CHOSEN)

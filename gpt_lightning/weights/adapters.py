@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -61,19 +62,28 @@ def complete(
             )
         return {**_cast_base(given, description.config), **state}
     if path not in _looking:  # la base d'une base se cherche, mais jamais deux fois la même
-        _looking.append(path)
-        try:
+        with looking(path):
             for source in _candidates(description):
                 candidate = _load_if_base(source, description, load)
                 if candidate is not None:
                     log.info(f"Base       : {source}, retrouvée par son empreinte")
                     return {**_cast_base(candidate, description.config), **state}
-        finally:
-            _looking.remove(path)
     raise UserError(_no_base(str(path), description.base, description.base_source))
 
 
 _looking: list[Path] = []  # les fichiers d'adaptateurs dont la base se cherche
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """La base de `path` se cherche. UserError si elle se cherchait déjà : il serait sa propre base."""
+    if path in _looking:
+        raise UserError(f"{path} est sa propre base : donnez la vraie avec base_path=.")
+    _looking.append(path)
+    try:
+        yield
+    finally:
+        _looking.remove(path)
 
 
 def _load_if_base(

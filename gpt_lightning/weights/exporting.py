@@ -1,4 +1,4 @@
-"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, un dossier safetensors, un GGUF."""
+"""Écrire des poids pour d'autres outils : un dossier de Hugging Face, de peft ou safetensors, un GGUF."""
 
 import json
 import logging
@@ -23,11 +23,12 @@ from gpt_lightning.tokenizers import (
 from gpt_lightning.tokenizers.chat import MARKS
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights import gguf, huggingface, huggingface_tokenizer
+from gpt_lightning.weights import gguf, huggingface, huggingface_tokenizer, peft
 from gpt_lightning.wording import magnitude
 
 log = logging.getLogger("gpt_lightning")
-FORMATS = ("hf", "safetensors", "lora", "gguf")
+FORMATS = ("hf", "safetensors", "lora", "peft", "gguf")
+APART = ("lora", "peft")  # ils n'écrivent que des adaptateurs
 ADAPTERS = "adapters.safetensors"
 
 
@@ -47,7 +48,7 @@ def export(
     Au format gguf, `to` est un fichier, et `quant` le type de ses matrices.
 
     `description` est celle de la source des poids, `adapted` ses tenseurs avant que ses adaptateurs n'y soient
-    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora, qui n'écrit qu'eux).
+    ajoutés ; `merge` ajoute ses adaptateurs aux matrices (None : oui, sauf pour lora et peft, qui n'écrivent qu'eux).
 
     UserError si le format est inconnu, ne va pas à ce modèle ou à `merge`, si le dossier contient déjà un modèle, ou si
     le disque refuse ; il n'en reste alors rien.
@@ -57,7 +58,7 @@ def export(
     _refuse_adapters(adapted is not None, kind, merge)
     _refuse_places(to, kind, quant)
     description = description or form.Description(model.config, tokenizer)
-    apart = kind == "lora" or merge is False
+    apart = kind in APART or merge is False
     if not apart:
         description = description._replace(lora=None, base="", base_source="")
     if kind == "gguf":
@@ -67,11 +68,14 @@ def export(
     with durable.filling(to) as beside:  # tout, ou rien
         if kind == "hf":
             names = _write_huggingface(model, description, beside)
+        elif kind == "peft":
+            names = _write_peft(tensors, description, beside)
         else:
             names = _write_safetensors(tensors, description, beside, alone=kind == "lora")
         if isinstance(description.tokenizer, TrainedTokenizer):
             names += [path.name for path in description.tokenizer.save(beside)]
-        (beside / "README.md").write_text(_card(description), encoding="utf-8")
+        card = _card(description) + (_peft_card(description.base_source) if kind == "peft" else "")
+        (beside / "README.md").write_text(card, encoding="utf-8")
     return [*names, "README.md"]
 
 
@@ -81,7 +85,7 @@ def _refuse_places(to: Path, kind: str, quant: str | None) -> None:
             raise UserError(
                 f"quant= ne sert qu'à format=gguf : retirez-le, ou prenez format=gguf to={to}.gguf."
             )
-        if (to / huggingface.WEIGHTS).exists() or (to / ADAPTERS).exists():
+        if any((to / name).exists() for name in (huggingface.WEIGHTS, ADAPTERS, peft.WEIGHTS)):
             raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
     elif to.suffix != ".gguf":
         raise UserError(f"format=gguf écrit un fichier : to={to}.gguf.")
@@ -91,18 +95,18 @@ def _refuse_places(to: Path, kind: str, quant: str | None) -> None:
 
 def _refuse_adapters(has_some: bool, kind: str, merge: bool | None) -> None:
     if not has_some:
-        if kind == "lora" or merge is not None:
-            asked = "format=lora" if kind == "lora" else f"merge={str(merge).lower()}"
+        if kind in APART or merge is not None:
+            asked = f"format={kind}" if kind in APART else f"merge={str(merge).lower()}"
             raise UserError(
                 f"{asked} demande des adaptateurs, et ce modèle n'en a pas : train.py lora=default en apprend."
             )
-    elif kind == "lora" and merge:
+    elif kind in APART and merge:
         raise UserError(
-            "format=lora écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
+            f"format={kind} écrit les adaptateurs à part : retirez merge=true, ou prenez format=safetensors."
         )
     elif kind in ("hf", "gguf") and merge is False:
         raise UserError(
-            f"format={kind} n'a pas de place pour des adaptateurs : merge=true, ou format=safetensors, ou format=lora."
+            f"format={kind} n'a pas de place pour des adaptateurs : merge=true, ou format=peft, lora ou safetensors."
         )
 
 
@@ -124,6 +128,19 @@ def _card(description: form.Description) -> str:
         f"Écrit par gpt_lightning : {config.n_layers} couches, largeur {config.emb_dim}, contexte de "
         f"{config.context_length} jetons, vocabulaire de {config.vocab_size}.\n\n"
         f"{adapted}Corpus d'entraînement : {corpus}.\n"
+    )
+
+
+def _peft_card(source: str) -> str:
+    """Comment poser ces adaptateurs sur leur base, par peft puis ici ; `source` est l'endroit d'où elle venait."""
+    base = peft.findable(source)
+    asked = source or "sa_base"
+    first = "" if base else f"python -m gpt_lightning export ckpt_path={asked} format=hf to=base\n"
+    return (
+        f"\n```bash\n{first}python -m gpt_lightning generate ckpt_path=ce_dossier base_path={asked}\n```\n\n"
+        "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base or "base"}")\n'
+        'model = PeftModel.from_pretrained(base, "ce_dossier")\n```\n'
     )
 
 
@@ -164,6 +181,26 @@ def _write_huggingface(model: GPTModel, description: form.Description, to: Path)
     for name, text in texts.items():
         (to / name).write_text(text, encoding="utf-8")
     return [huggingface.WEIGHTS, *texts]
+
+
+def _write_peft(state: Mapping[str, Tensor], description: form.Description, to: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    huggingface.family_of(description.config)  # sans elle, transformers n'a pas de base où les poser
+    if description.labels:
+        raise UserError(
+            "format=peft n'a pas de place pour une tête de classification : format=lora la garde."
+        )
+    assert description.lora is not None
+    values, tensors = peft.write_to(state, description.config, description.lora, description.base_source)
+    save_file(tensors, to / peft.WEIGHTS, metadata={"format": "pt"})
+    files = {peft.CONFIG: values, f"{form.KEY}.json": form.describe(description)}
+    texts = {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in files.items()}
+    if description.tokenizer is not None:
+        texts |= _tokenizer_files(description.tokenizer, description)
+    for name, text in texts.items():
+        (to / name).write_text(text, encoding="utf-8")
+    return [peft.WEIGHTS, *texts]
 
 
 def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dict[str, str]:

@@ -6,12 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.classifier import GPTClassifier
+from gpt_lightning.model import GPTModel
 from gpt_lightning.model.lora import adapter_shapes, is_adapter, merge
 from gpt_lightning.model.tasks import TASKS, of_labels
 from gpt_lightning.tokenizers import Tokenizer, gpt2
@@ -22,8 +20,10 @@ from gpt_lightning.weights import (
     huggingface_template,
     huggingface_tokenizer,
     original,
+    peft,
 )
 from gpt_lightning.weights import format as form
+from gpt_lightning.weights.building import build, check_blocks
 from gpt_lightning.weights.untrusted import Damaged, parse_json, read_json, read_torch, reading, regular
 
 HUB = "hf:"
@@ -55,10 +55,10 @@ def load(
 
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier de Hugging Face (GPT-2, Llama, Mistral, Qwen2,
-    Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; un .gguf (gpt2, llama, qwen2, qwen3), remis en float32 ; le
-    gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ; `key` est le réglage que les
-    phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'un fichier d'adaptateurs, que sinon son
-    empreinte retrouve. Rien n'est jamais exécuté.
+    Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; un .gguf (gpt2, llama, qwen2, qwen3), remis en float32 ; un
+    dossier d'adaptateurs de peft ; le gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ;
+    `key` est le réglage que les phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'adaptateurs,
+    que sinon leur empreinte, ou leur nom chez peft, retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
     loaded = load_and_describe(source, n_heads=n_heads, key=key, base=base)
@@ -81,7 +81,7 @@ def load_and_describe(
     if source and source.startswith(HUB):
         folder = huggingface.download(source.removeprefix(HUB))
         with reading(folder):
-            loaded = _load_huggingface(folder)._replace(source=source)
+            loaded = _load_folder(folder, base)._replace(source=source)
     else:
         paths = form.find_model(source, key=key, tasks=tasks)
         loaded = first_whole(paths, lambda path: _load_path(path, n_heads, base))
@@ -165,6 +165,13 @@ def _assemble(
         state = adapters.complete(state, description, path, base, lambda source: load(source)[0])
     elif base is not None:
         raise UserError(f"base_path= ne sert pas ici : {path} a ses adaptateurs et leur base.")
+    return _merge(description, state, path)
+
+
+def _merge(description: form.Description, state: dict[str, Tensor], path: Path) -> Loaded:
+    """Construit le modèle de ces tenseurs, ceux de ses adaptateurs et de leur base."""
+    assert description.lora is not None
+    check_blocks(description.config, state, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if is_adapter(name)}
     expected = adapter_shapes(description.config, description.lora)
     if shapes != expected:
@@ -189,14 +196,16 @@ def _load_safetensors(path: Path, base: str | None) -> Loaded:
 
 
 def _load_folder(folder: Path, base: str | None) -> Loaded:
+    if (folder / peft.CONFIG).exists():
+        return _load_peft(folder, base)
     if (folder / huggingface.CONFIG).exists():
         return _load_huggingface(folder)
     ours = sorted(folder.glob("*.safetensors"))
     if len(ours) == 1 and _has_metadata(ours[0]):
         return _load_safetensors(ours[0], base)
     raise UserError(
-        f"{folder} n'est ni une exécution (checkpoints/), ni un dossier de Hugging Face (config.json), ni un export "
-        f"safetensors."
+        f"{folder} n'est ni une exécution (checkpoints/), ni un dossier de Hugging Face (config.json), ni un dossier "
+        f"de peft (adapter_config.json), ni un export safetensors."
     )
 
 
@@ -230,6 +239,44 @@ def _load_huggingface(folder: Path) -> Loaded:
     return Loaded(build(description.config, state, folder, len(description.labels)), description)
 
 
+def _load_peft(folder: Path, base: str | None) -> Loaded:
+    """Des adaptateurs de peft, sur la base que `base` désigne, celle qu'ils nomment, ou celle dont l'empreinte est la
+    bonne si nous les avons écrits."""
+    if huggingface.weights_of(folder) is not None:
+        raise UserError(
+            f"{folder} a un modèle entier et des adaptateurs : mettez {peft.CONFIG} et ses poids dans un dossier à eux."
+        )
+    values, tensors = peft.read(folder)
+    own = folder / f"{form.KEY}.json"
+    if own.exists():
+        description = form.read(read_json(own), own)
+        state = adapters.complete({}, description, folder, base, lambda source: load(source)[0])
+    else:
+        description, state = _load_base(base or peft.base_of(values, folder), folder)
+    check_blocks(description.config, state, folder)
+    lora, ours = peft.state_from(values, tensors, description.config)
+    return _merge(description._replace(lora=lora), {**state, **ours}, folder)
+
+
+def _load_base(source: str, folder: Path) -> tuple[form.Description, dict[str, Tensor]]:
+    """La base d'un dossier de peft, et sa description, où le gabarit du dossier remplace le sien."""
+    with adapters.looking(folder):
+        model, description, source, *_ = load_and_describe(source, key="base_path")
+    state = model.state_dict()
+    description = description._replace(base=adapters.fingerprint(state, model.config), base_source=source)
+    tokenizer, _ = huggingface_tokenizer.read(folder, model.config.vocab_size)
+    said = huggingface_template.describe(form.Description(model.config, tokenizer), folder)
+    brings = said.template or said.unknown_template or description.tokenizer is None
+    if brings and not description.labels:
+        description = description._replace(
+            tokenizer=tokenizer,
+            task=said.task,
+            template=said.template,
+            unknown_template=said.unknown_template,
+        )
+    return description, {name: tensor.float() for name, tensor in state.items()}
+
+
 def _load_original(path: Path, state: dict[str, Tensor], n_heads: int | None) -> Loaded:
     config = original.config_from(state, path, n_heads)
     if n_heads is None:
@@ -240,31 +287,3 @@ def _load_original(path: Path, state: dict[str, Tensor], n_heads: int | None) ->
     # ce format ne dit pas son tokenizer, et le projet d'origine n'entraîne qu'avec celui de GPT-2
     tokenizer = gpt2() if config.vocab_size == gpt2().vocab_size else None
     return Loaded(build(config, state, path), form.Description(config, tokenizer), guessed=True)
-
-
-def build(config: GPTConfig, state: dict[str, Tensor], path: Path, n_labels: int = 0) -> GPTModel:
-    """Construit un modèle de ces tenseurs, sans les copier ; avec des étiquettes, un modèle qui classe.
-
-    UserError qui nomme le tenseur absent ou mal formé.
-    """
-    blocks = len({name.split(".")[1] for name in state if name.startswith("trf_blocks.")})
-    if config.n_layers > blocks:  # avant d'en construire un million
-        raise UserError(f"{path} : il manque le tenseur trf_blocks.{blocks}, sur {config.n_layers} annoncés.")
-    if config.n_layers < blocks:
-        raise UserError(f"{path} annonce {config.n_layers} blocs (n_layers) et en contient {blocks}.")
-    with torch.device("meta"):
-        model = GPTClassifier(config, n_labels, draw=False) if n_labels else GPTModel(config, draw=False)
-    empty = model.state_dict()
-    if config.tie_weights and "tok_emb.weight" in state:
-        state = {**state, "out_head.weight": state["tok_emb.weight"]}
-    for name, tensor in empty.items():
-        if name not in state:
-            raise UserError(f"{path} : il manque le tenseur {name}.")
-        if state[name].shape != tensor.shape:
-            raise UserError(
-                f"{path} : le tenseur {name} a la forme {tuple(state[name].shape)}, il faudrait {tuple(tensor.shape)}."
-            )
-    model.load_state_dict({name: state[name] for name in empty}, assign=True)
-    if config.tie_weights:
-        model.out_head.weight = model.tok_emb.weight
-    return model.requires_grad_(True).eval()

@@ -239,11 +239,15 @@ COMMANDS = {
     "export": ("to=sorti",),
     "export safetensors": ("to=sorti", "format=safetensors"),
     "export lora": ("to=sorti", "format=lora"),
+    "export peft": ("to=sorti", "format=peft"),
 }
 SUITS = {
     "text": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export"},
     "instruct": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export"},
-    "lora": {"generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues", "export", "export lora"},
+    "lora": {
+        *("generate", "chat", "evaluate", "evaluate texte", "evaluate dialogues"),
+        *("export", "export lora", "export peft"),
+    },
     "classify": {"classify", "evaluate", "evaluate avis", "export"},
 }
 

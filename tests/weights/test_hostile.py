@@ -180,6 +180,48 @@ def bpe(vocabulary, **more):
     return {"model": {"type": "BPE", "vocab": vocabulary, "merges": [], **more}}
 
 
+LAYER = "base_model.model.transformer.h.0.attn.c_proj.lora_"
+
+
+def peft(tensors=None, raw_config=None, raw_weights=None, own=None, **values):
+    """Un dossier de peft, dont la base est `RUN` : 2 couches de largeur 32."""
+
+    def write(folder: Path) -> Path:
+        path = folder / "peft"
+        path.mkdir()
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": str(RUN)}
+        config |= {"target_modules": ["transformer.h.0.attn.c_proj"], **values}
+        (path / "adapter_config.json").write_text(raw_config or json.dumps(config))
+        pair = {f"{LAYER}A.weight": torch.ones(2, 32), f"{LAYER}B.weight": torch.ones(32, 2)}
+        save_file({**pair, **(tensors or {})}, path / "adapter_model.safetensors")
+        if raw_weights is not None:
+            (path / "adapter_model.safetensors").unlink()
+            raw_weights(path)
+        if own is not None:
+            (path / "gpt_lightning.json").write_text(json.dumps(own))
+        return path
+
+    return write
+
+
+def evil_bin(path: Path) -> None:
+    torch.save({"a": Evil(os.system, f"touch {CANARY}")}, path / "adapter_model.bin")
+
+
+def uneven(folder: Path) -> Path:
+    """Un rang immense, que des zéros porteraient à toutes les couches."""
+    wide, tensors = (
+        60_000,
+        {f"{LAYER}A.weight": torch.zeros(60_000, 32), f"{LAYER}B.weight": torch.zeros(32, 60_000)},
+    )
+    for layer, outputs, inputs in (("attn.c_attn", 96, 32), ("mlp.c_fc", 128, 32), ("mlp.c_proj", 32, 128)):
+        for block in range(2):
+            name = f"base_model.model.transformer.h.{block}.{layer}.lora_"
+            tensors |= {f"{name}A.weight": torch.zeros(1, inputs), f"{name}B.weight": torch.zeros(outputs, 1)}
+    targets = ["c_attn", "c_fc", "mlp.c_proj", "h.0.attn.c_proj"]
+    return peft(tensors, r=1, rank_pattern={"h.0.attn.c_proj": wide}, target_modules=targets)(folder)
+
+
 def immense(folder: Path) -> Path:
     path = gpt2(tokenizer__json="{}")(folder)
     os.truncate(path / "tokenizer.json", 1 << 40)
@@ -305,6 +347,78 @@ HOSTILE = {
         }
     ),
     "vocab.json négatif": gpt2(vocab__json={"a": -5}, merges__txt=""),
+    "peft, pas du JSON": peft(raw_config="{"),
+    "peft, sans fond": peft(raw_config=DEEP),
+    "peft, une liste": peft(raw_config="[1]"),
+    "peft, un nombre de cent mille chiffres": peft(raw_config='{"r": ' + "9" * 100_000 + "}"),
+    "peft, une clé d'un mégaoctet": peft(**{"x" * (1 << 20): "y" * (1 << 20)}),
+    "peft, mille clés": peft(**{f"cle_{i}": i for i in range(1, 1000)}),
+    "peft, rang en texte": peft(r="2"),
+    "peft, rang immense": peft(r=10**12),
+    "peft, rang négatif": peft(r=-2),
+    "peft, un autre rang": peft(r=3),
+    "peft, alpha infini": peft(lora_alpha=float("inf")),
+    "peft, alpha qui n'est pas un nombre": peft(lora_alpha=float("nan")),
+    "peft, alpha presque nul": peft(lora_alpha=5e-324),
+    "peft, couches en nombre": peft(target_modules=3),
+    "peft, couches en listes": peft(target_modules=[["c_proj"]]),
+    "peft, exclusion sans fin": peft(exclude_modules="(a+)+$"),
+    "peft, rangs en liste": peft(rank_pattern=[1]),
+    "peft, rangs par une expression sans fin": peft(rank_pattern={"(.+)+x": 3}),
+    "peft, rangs en texte": peft(rank_pattern={"c_proj": "2"}),
+    "peft, rangs trop inégaux": uneven,
+    "peft, couche qui n'existe pas": peft(layers_to_transform=[10**9]),
+    "peft, base en liste": peft(base_model_name_or_path=[1]),
+    "peft, base nulle part": peft(base_model_name_or_path="\0/" + "x" * 100_000),
+    "peft, base sans modèle": peft(base_model_name_or_path="/"),
+    "peft, sa propre base": peft(base_model_name_or_path="peft"),
+    "peft, un tenseur en trop": peft({f"base_model.model.{'x' * 10_000}.lora_A.weight": torch.ones(1)}),
+    "peft, des noms sur deux lignes": peft(**{"clé\nà moi": "a\nb"}),
+    "peft, une base sur deux lignes": peft(base_model_name_or_path="a\nb\ud800"),
+    "peft, un tenseur sur deux lignes": peft({"base_model.model.a\nb.lora_A.weight": torch.ones(1)}),
+    "peft, un million de noms": peft(target_modules=["c_proj"] * 10**6),
+    "peft, un million de rangs": peft(rank_pattern={f"c_{i}": 1 for i in range(10**6)}),
+    "peft, deux fois la même couche": peft(
+        {LAYER.replace("transformer.", "") + "A.weight": torch.ones(2, 32)}
+    ),
+    "peft, un bloc en trop": peft({LAYER.replace("h.0", "h.999999999") + "A.weight": torch.ones(2, 32)}),
+    "peft, d'autres formes": peft({f"{LAYER}A.weight": torch.ones(2, 31)}),
+    "peft, un nombre": peft({f"{LAYER}A.weight": torch.tensor(1.0)}),
+    "peft, des entiers": peft({f"{LAYER}A.weight": torch.ones(2, 32, dtype=torch.int8)}),
+    "peft, c_attn qui ne se divise pas": peft(
+        {
+            LAYER.replace("c_proj", "c_attn") + "A.weight": torch.ones(2, 32),
+            LAYER.replace("c_proj", "c_attn") + "B.weight": torch.ones(95, 2),
+        },
+        target_modules=["transformer.h.0.attn.c_proj", "transformer.h.0.attn.c_attn"],
+    ),
+    "peft, sans poids": peft(raw_weights=lambda path: None),
+    "peft, safetensors coupé": peft(
+        raw_weights=lambda path: (path / "adapter_model.safetensors").write_bytes(
+            struct.pack("<Q", 100) + b"{"
+        )
+    ),
+    "peft, un tube nommé": peft(raw_weights=lambda path: os.mkfifo(path / "adapter_model.safetensors")),
+    "peft, os.system": peft(raw_weights=evil_bin),
+    "peft, une liste de poids": peft(raw_weights=lambda path: torch.save([1], path / "adapter_model.bin")),
+    "peft, des textes pour poids": peft(
+        raw_weights=lambda path: torch.save({"a": "b", 3: [1]}, path / "adapter_model.bin")
+    ),
+    "peft, notre description hostile": peft(own={"format_version": 1, "model": 3, "tokenizer": None}),
+    "peft, notre description immense": peft(
+        own={
+            "format_version": 1,
+            "tokenizer": None,
+            "model": {
+                "vocab_size": 250,
+                "context_length": 128,
+                "emb_dim": 32,
+                "n_heads": 2,
+                "n_layers": 10**9,
+                "positions": "rope",
+            },
+        }
+    ),
     "notre description, hostile": gpt2(
         gpt_lightning__json={"format_version": 1, "model": 3, "tokenizer": None}
     ),
@@ -336,7 +450,11 @@ def measured(work) -> tuple[str, float, float]:
     return tuple(json.loads(found)) if found else ("MORT", 0, 0)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+LONG = [name for name in HOSTILE if name.startswith("peft, ")][::2]  # des cas de la même loi
+CASES = [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in HOSTILE]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_hostile_file_is_one_sentence(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = HOSTILE[name](tmp_path)

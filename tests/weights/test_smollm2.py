@@ -163,3 +163,31 @@ def test_it_answers_in_fewer_bits(folder, dtype, command, tmp_path):
     options = [f"ckpt_path={folder}", "decoding=greedy", "device=cpu", f"dtype={dtype}"]
     done = command("gpt_lightning", "chat", f"prompt={QUESTION}", *options, cwd=tmp_path)
     assert done.returncode == 0 and "Paris" in done.stdout
+
+
+def test_adapters_of_peft_leave_and_come_back(folder, tmp_path):
+    peft = pytest.importorskip("peft")
+
+    def base():
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
+
+    config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", use_rslora=True)
+    adapted = peft.get_peft_model(base(), config).eval()
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.02)
+    adapted.save_pretrained(tmp_path / "leur")
+    loaded = load_and_describe(str(tmp_path / "leur"))  # la base que peft y a nommée
+    assert loaded.description.template.startswith("chatml")
+    export(loaded.model, None, tmp_path / "notre", "peft", loaded.description, adapted=loaded.adapted)
+    again = peft.PeftModel.from_pretrained(base(), tmp_path / "notre").eval()
+    ids = torch.tensor([loaded.description.tokenizer.encode(QUESTION)])
+    with torch.no_grad():
+        expected = adapted(ids).logits
+        most = 1e-5 * float(expected.abs().max())
+        assert (expected - base()(ids).logits).abs().max() > 0.1
+        assert (loaded.model(ids) - expected).abs().max() <= most
+        assert (again(ids).logits - expected).abs().max() <= most

@@ -4,9 +4,9 @@
 modèle a, et que celui d'ici n'a pas.
 """
 
-from gpt_lightning.weights.huggingface.families import config_from, config_to, labels_of
-from gpt_lightning.weights.huggingface.folder import CONFIG, WEIGHTS, download, read_folder
-from gpt_lightning.weights.huggingface.names import state_from, state_to
+from gpt_lightning.weights.huggingface.families import config_from, config_to, family_of, labels_of
+from gpt_lightning.weights.huggingface.folder import CONFIG, WEIGHTS, download, read_folder, weights_of
+from gpt_lightning.weights.huggingface.names import matrices, state_from, state_to, with_prefix
 
 __all__ = [
     "CONFIG",
@@ -14,8 +14,12 @@ __all__ = [
     "config_from",
     "config_to",
     "download",
+    "family_of",
     "labels_of",
+    "matrices",
     "read_folder",
     "state_from",
     "state_to",
+    "weights_of",
+    "with_prefix",
 ]

@@ -20,6 +20,7 @@ CONFIG, WEIGHTS, INDEX, PICKLED = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
 )
+ADAPTERS = ("adapter_config.json", "adapter_model.*")
 TEXT_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "*.jinja")
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -70,11 +71,16 @@ class Tensors(Mapping[str, Tensor]):
         return len(self._files)
 
 
+def weights_of(folder: Path) -> str | None:
+    """Le fichier des poids, ou leur index s'ils sont en fragments ; les safetensors d'abord."""
+    kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)
+    return next((name for name in kinds if (folder / name).exists()), None)
+
+
 def read_folder(folder: Path) -> tuple[JsonObject, Tensors]:
     """Lit config.json, et de quoi lire les tenseurs d'un dossier. UserError s'il manque un fichier."""
     values = read_json(folder / CONFIG)
-    kinds = (INDEX, WEIGHTS, f"{PICKLED}.index.json", PICKLED)  # les safetensors d'abord
-    weights = next((name for name in kinds if (folder / name).exists()), None)
+    weights = weights_of(folder)
     if weights is None:
         raise UserError(f"{folder} n'a ni {WEIGHTS}, ni {INDEX}, ni {PICKLED}.")
     shards = [weights]
@@ -96,10 +102,10 @@ def download(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise UserError("hf: demande l'extra hf : pip install -c constraints.txt -e '.[hf]'.") from None
-    patterns = [CONFIG, "model*.safetensors", INDEX, *TEXT_FILES]
+    patterns = [CONFIG, "model*.safetensors", INDEX, *ADAPTERS, *TEXT_FILES]
     try:
         folder = Path(snapshot_download(name, allow_patterns=patterns))
-        if not any(folder.glob("model*.safetensors")):  # un vieux dépôt n'a que des .bin
+        if not any(folder.glob("*model*.safetensors")):  # un vieux dépôt n'a que des .bin
             folder = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model*.bin*"]))
         return folder
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:

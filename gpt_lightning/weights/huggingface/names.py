@@ -88,8 +88,7 @@ def state_from(theirs: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Ten
 
     UserError sur un tenseur qui n'a pas de place ici, sauf des biais nuls : rien n'est laissé en silence.
     """
-    base = "transformer." if config.positions == "learned" else "model."
-    return fill(places(config), theirs, {_with_prefix(name, base): name for name in theirs}, config)
+    return fill(places(config), theirs, {with_prefix(name, config): name for name in theirs}, config)
 
 
 def fill(
@@ -114,8 +113,18 @@ def fill(
     return state
 
 
-def _with_prefix(name: str, base: str) -> str:
+def matrices(config: GPTConfig) -> dict[str, tuple[str, ...]]:
+    """Les couches qui ont un poids, et les nôtres que chacune contient."""
+    return {
+        place.theirs.removesuffix(".weight"): tuple(name.removesuffix(".weight") for name in place.ours)
+        for place in places(config)
+        if place.theirs.endswith(".weight")
+    }
+
+
+def with_prefix(name: str, config: GPTConfig) -> str:
     """Les fichiers d'un modèle sans tête n'ont pas le préfixe de celui qui en a une."""
+    base = "transformer." if config.positions == "learned" else "model."
     return name if name.startswith((base, "lm_head.", "score.")) else f"{base}{name}"
 
 
