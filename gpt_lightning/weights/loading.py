@@ -56,9 +56,9 @@ def load(
     `source` : None ou `best` (meilleur checkpoint de l'exécution la plus récente), `last`, un dossier d'exécution, un
     .ckpt ; un fichier ou un dossier safetensors de `export` ; un dossier de Hugging Face (GPT-2, Llama, Mistral, Qwen2,
     Qwen3), ou `hf:nom`, dont un modèle en bf16 le reste ; un .gguf (gpt2, llama, qwen2, qwen3), remis en float32 ; un
-    dossier d'adaptateurs de peft ; le gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration ;
-    `key` est le réglage que les phrases nomment ; `base`, désignée comme `source`, est le modèle de départ d'adaptateurs,
-    que sinon leur empreinte, ou leur nom chez peft, retrouve. Rien n'est jamais exécuté.
+    dossier d'adaptateurs de peft ; le gpt-model.pt du projet d'origine, dont `n_heads` peut compléter la configuration.
+    `key` est le réglage que les phrases nomment ; `base`, désignée comme `source`, est le modèle de départ
+    d'adaptateurs, que sinon leur empreinte, ou leur nom chez peft, retrouve. Rien n'est jamais exécuté.
     UserError, en une phrase qui nomme le fichier et le tenseur, sur tout ce qui n'est pas cela.
     """
     loaded = load_and_describe(source, n_heads=n_heads, key=key, base=base)
