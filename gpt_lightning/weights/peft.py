@@ -181,7 +181,7 @@ def _is_asked(module: str, adapted: Collection[str], values: JsonObject) -> bool
     asked = module in adapted if isinstance(targets, str) else _ends(module, _names(values, "target_modules"))
     chosen = [layers] if isinstance(layers, int) else layers
     if chosen and not isinstance(chosen, list):
-        raise UserError(f"layers_to_transform={_short(layers)} : il faut des numéros de couches.")
+        raise UserError(f"layers_to_transform vaut {_short(layers)} : il faut des numéros de couches.")
     within = not chosen or int(module.split(".")[2]) in chosen
     return asked and within and not _ends(module, _names(values, "exclude_modules"))
 
@@ -189,7 +189,7 @@ def _is_asked(module: str, adapted: Collection[str], values: JsonObject) -> bool
 def _names(values: JsonObject, key: str) -> list[str]:
     names = values.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{key}={_short(names)} : il faut une liste de noms de couches.")
+        raise UserError(f"{key} vaut {_short(names)} : il faut une liste de noms de couches.")
     return names
 
 

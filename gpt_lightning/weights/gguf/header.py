@@ -146,7 +146,7 @@ def _place(
     """La place de chaque tenseur : alignée, dans le fichier, et à lui seul."""
     alignment = values.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= MOST_ALIGNMENT or alignment & (alignment - 1):
-        raise Damaged(f"general.alignment={str(alignment)[:40]} n'est pas une puissance de deux")
+        raise Damaged(f"general.alignment vaut {str(alignment)[:40]} : ce n'est pas une puissance de deux")
     begins = math.ceil(reader.at / alignment) * alignment
     entries = {}
     for name, (shape, kind, offset) in announced.items():
