@@ -113,8 +113,10 @@ def test_generate_and_chat_write_the_same_text(folder, written, command, tmp_pat
     assert done.returncode == 0 and done.stdout.strip() == written[1]
 
 
-def test_serve_and_the_page_write_the_same_text(folder, written, cache, tmp_path):
-    with Served(tmp_path, f"ckpt_path={folder}", "dtype=fp32", "device=cpu", cache=cache) as server:
+@pytest.mark.parametrize("kind", ["dossier", "gguf"])
+def test_serve_and_the_page_write_the_same_text(kind, folder, written, cache, tmp_path):
+    source = folder if kind == "dossier" else smollm2.FILE
+    with Served(tmp_path, f"ckpt_path={source}", "dtype=fp32", "device=cpu", cache=cache) as server:
         body = {"prompt": PROMPT, "max_tokens": NEW, "temperature": 0}
         status, answer = server.ask("/v1/completions", body)
         assert status == 200 and answer["choices"][0]["text"] == written[0]
