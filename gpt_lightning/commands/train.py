@@ -132,7 +132,8 @@ def find_threads(asked: RunConfig) -> int | str:
 
     # un enfant de Lightning reçoit un nombre déjà choisi
     given = (
-        processes.once(lambda: threads.given(asked.threads, defaults.is_typed("threads"))) or asked.threads
+        processes.once(lambda: threads.asked_threads(asked.threads, defaults.is_typed("threads")))
+        or asked.threads
     )
     use_threads(given)
     return given

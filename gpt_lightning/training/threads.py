@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
     share: float
 
 
-def given(asked: int | str, typed: bool) -> int | str:
+def asked_threads(asked: int | str, typed: bool) -> int | str:
     """Les threads que la personne donne : `asked` si elle le tape (`typed`), sinon OMP_NUM_THREADS, sinon `asked`."""
     return all_threads() if VARIABLE in os.environ and not typed else asked
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.lora import LoRAConfig, adapt
@@ -52,7 +53,7 @@ def test_what_is_typed_wins_and_the_key_over_the_variable(asked, typed, variable
     if variable is not None:
         monkeypatch.setenv(threads.VARIABLE, variable)
         monkeypatch.setattr(threads, "all_threads", lambda: int(variable))
-    assert threads.given(asked, typed) == (asked if typed or variable is None else 1)
+    assert threads.asked_threads(asked, typed) == (asked if typed or variable is None else 1)
 
 
 @pytest.mark.parametrize("ratio, answer", [(0.5, 4), (1.0, 4), (1.29, 4), (1.3, 1), (20.0, 1)])
@@ -147,3 +148,37 @@ def test_a_comparison_is_of_the_average_speeds(slow, fast, cores, monkeypatch):
     ratio, share = threads.compare(step, 4)
     assert (ratio, share) == (pytest.approx(fast / slow), pytest.approx(cores / 4)) and used[-1] == 4
     assert now["clock"] < 2 * threads.LONG + 4 * (slow + fast)
+
+
+CORPUS = ("model=tiny", "data=pydoc", "data.limit=20", "tokenizer=bytes", "callbacks.sample=null")
+BRIEF = ("trainer.max_steps=1", "data.batch_size=1", "trainer.limit_val_batches=1", "callbacks.plot=null")
+
+
+def recorded(folder) -> object:
+    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["threads"]
+
+
+def test_a_run_records_its_threads_and_a_resumption_keeps_or_is_told(command, tmp_path):
+    """La clé tapée l'emporte sur la variable ; la variable sur ce que le dossier garde."""
+    run = tmp_path / "x"
+    for typed, answer in (
+        ((*CORPUS, *BRIEF, "output_dir=x", "threads=2"), 2),
+        (("ckpt_path=x", "trainer.max_steps=2"), 1),
+    ):
+        done = command("train.py", *typed, cwd=tmp_path, OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        assert recorded(run) == answer
+
+
+def test_a_command_that_reads_a_model_takes_threads_or_refuses_them(command, finished_run):
+    cwd, folder, _ = finished_run
+    texts = set()
+    for value in ("1", "2", "auto"):
+        typed = ("Le chat", f"ckpt_path={folder}", "seed=1", "max_new_tokens=4", f"threads={value}")
+        done = command("generate.py", *typed, cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        texts.add(done.stdout)
+    assert len(texts) == 1
+    for program in ("generate.py", "train.py"):
+        done = command(program, "threads=0", cwd=cwd)
+        assert done.returncode == 1 and done.stderr.startswith("threads=0 : il faut un entier"), done.stderr
