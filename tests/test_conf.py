@@ -211,7 +211,7 @@ def test_every_demo_takes_the_same_keys(demo):
 
 
 SOURCE = {"ckpt_path", "base_path", "n_heads"}
-INFERENCE = {*SOURCE, "device", "dtype"}
+INFERENCE = {*SOURCE, "device", "dtype", "threads"}
 WRITING = {*INFERENCE, "compile", "seed"}
 DEMOS = ("attention", "nucleus", "strategies", "temperature", "top_k")
 

@@ -155,7 +155,7 @@ def test_cli_does_not_know_training():
 
 def test_the_inference_keys_stand_once():
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "conf").glob("*.yaml")}
-    for key in ("ckpt_path", "base_path", "n_heads", "device", "dtype", "compile"):
+    for key in ("ckpt_path", "base_path", "n_heads", "device", "dtype", "compile", "threads"):
         holders = [
             path.name for path, text in texts.items() if f"\n{key}:" in text and path.name != "train.yaml"
         ]

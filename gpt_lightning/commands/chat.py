@@ -23,7 +23,7 @@ def chat(settings: Settings) -> None:
     from gpt_lightning.model.tasks import ANSWERS, TEXT
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"],
         tasks=(ANSWERS.name, TEXT.name),

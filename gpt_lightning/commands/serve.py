@@ -52,7 +52,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     from gpt_lightning.serving import app, worker
     from gpt_lightning.weights import load_for_inference
 
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
+    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
     )
@@ -117,7 +117,7 @@ def command(settings: Settings, source: str) -> str:
         words.append(shell_override("base_path", Path(settings["base_path"])))
     words += [
         f"{key}={settings[key]}"
-        for key in ("n_heads", "device", "dtype")
+        for key in ("n_heads", "device", "dtype", "threads")
         if settings[key] not in (None, "auto")
     ]
     return " ".join(words)

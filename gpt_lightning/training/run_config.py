@@ -129,16 +129,14 @@ class RunConfig:
         follows="le nom dans TensorBoard",
         useless=itself(keys.only_csv, "elle nomme l'exécution dans TensorBoard"),
     )
+    threads: int | str = key(checks.threads, follows="les threads d'un processus, aux derniers chiffres près")
     compile: bool | str = key(checks.compile, follows="torch.compile")
     global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")
     global_batch_size: int | None = key(checks.optional, follows="le lot global, en fenêtres")
     max_tokens: int | None = key(
         checks.optional,
         follows="la longueur",
-        useless=itself(
-            lambda s: s["trainer"]["fast_dev_run"],
-            "trainer.fast_dev_run dit déjà le nombre de pas",
-        ),
+        useless=itself(lambda s: s["trainer"]["fast_dev_run"], "trainer.fast_dev_run dit déjà la longueur"),
     )
     eval_every: int = key(
         whole,
@@ -264,9 +262,10 @@ class RunConfig:
                 given.setdefault(name, value)
         return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
 
-    def decide(self, precision: str, compile: bool) -> "RunConfig":
+    def decide(self, precision: str, compile: bool, threads: int | str) -> "RunConfig":
         """Ces réglages, avec ce que `auto` est devenu : la reprise et les autres processus le gardent."""
-        return replace(self, compile=compile, trainer={**self.trainer, "precision": precision})
+        trainer = {**self.trainer, "precision": precision}
+        return replace(self, compile=compile, threads=threads, trainer=trainer)
 
 
 def _keys() -> Iterator[Field]:
