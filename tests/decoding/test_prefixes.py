@@ -1,6 +1,7 @@
 """Les préfixes : le même texte avec et sans eux, quels que soient l'ordre, les lots, les types ; les octets comptés."""
 
 import random
+import shutil
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from gpt_lightning.decoding.prefixes import BLOCK, EVERYONE, PrefixCache
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.cache import KVCache
-from gpt_lightning.model.fast.inference import for_inference
+from gpt_lightning.model.fast.inference import compile_for_inference, for_inference
 from tests.decoding.test_batching import STRATEGIES
 
 CONTEXT, SIZE, EOS = 96, 24, 3
@@ -24,14 +25,15 @@ PLENTY = 1 << 30
 ROUNDING = {"fp32": 1e-3, "bf16": 0.15, "int8": 0.15, "int4": 0.15}
 
 
-def build(dtype: str = "fp32", **options) -> GPTModel:
+def build(dtype: str = "fp32", pack: bool = True, **options) -> GPTModel:
     torch.manual_seed(0)
     sizes = {"vocab_size": SIZE, "context_length": CONTEXT, "emb_dim": 32, "n_heads": 4, "n_layers": 2}
     one = GPTModel(GPTConfig(**sizes, **options))
     with torch.no_grad():  # des distributions qui ne sont pas plates
         for parameter in one.parameters():
             parameter.mul_(3 if parameter.dim() == 2 else 1)
-    return for_inference(one.bfloat16() if dtype == "bf16" else one, "fp32" if dtype == "bf16" else dtype)
+    kind = "fp32" if dtype == "bf16" else dtype
+    return for_inference(one.bfloat16() if dtype == "bf16" else one, kind, pack=pack)
 
 
 LLAMA = {"positions": "rope", "n_kv_heads": 2, "norm": "rmsnorm", "activation": "swiglu"}
@@ -183,6 +185,31 @@ def test_a_stream_reuses_the_ones_before(one, seed, room):
                 [token.logprob for token in its], abs=ROUNDING["fp32"]
             )
         check_memory(prefixes)
+
+
+def check_turns(one: GPTModel) -> None:
+    """Des tours qui se suivent écrivent ce qu'ils écrivent sans préfixes, et en reprennent."""
+    prefixes, reused = PrefixCache(one, PLENTY), 0
+    for ids in texts_of(random.Random(3), 6):
+        for count in (1, 2):
+            how = {"strategy": GREEDY, "max_new_tokens": 20, "num_samples": count}
+            reused += prefixes.count(ids)
+            mine, its = (list(stream(one, [ids], prefixes=some, **how)) for some in (prefixes, None))
+            assert mine == its
+    assert reused
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile demande un compilateur C++")
+def test_a_compiled_model_reuses_them_too():
+    check_turns(compile_for_inference(build(pack=False, **LLAMA)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_reuses_them_too(compiled):
+    one = build(**LLAMA).cuda()
+    check_turns(compile_for_inference(one) if compiled else one)
 
 
 @every_shape
