@@ -95,6 +95,19 @@ class KVCache:
         """Compte `length` jetons de plus ; un nombre négatif les oublie."""
         self.position += length
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.keys[0].dtype
+
+    def extract(self, row: int, start: int, end: int) -> Tensor:
+        """Une copie de ce que la ligne `row` contient aux rangs [start, end), (2 L, H, end - start, D)."""
+        return torch.stack([buffer[row, :, start:end] for buffer in (*self.keys, *self.values)])
+
+    def fill(self, row: int, start: int, state: Tensor) -> None:
+        """Met dans la ligne `row`, à partir du rang `start`, ce que `extract` avait copié."""
+        for buffer, part in zip((*self.keys, *self.values), state, strict=True):
+            buffer[row, :, start : start + state.shape[2]] = part
+
     def select(self, rows: Tensor) -> "KVCache":
         """Un cache fait des lignes `rows` (B',) de celui-ci."""
         pads = None if self.pads is None else self.pads[rows]
