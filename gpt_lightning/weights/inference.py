@@ -61,10 +61,8 @@ def to_device(
         dtype = fallback
     stored = dtype
     if dtype in BITS:
-        native = native_bf16(torch.device(device))
-        # l'int8 va et vient en float32, l'int4 en bf16 : ce que leurs produits lisent
-        stored = "bf16" if native and dtype == "int4" else "fp32"
-        if not native:
+        stored = "bf16" if native_bf16(torch.device(device)) else "fp32"
+        if stored == "fp32":
             log.warning(
                 f"dtype={dtype} : ce processeur n'a pas le bf16, ses produits y gagnent moins ; le texte est le même."
             )

@@ -92,8 +92,7 @@ def test_a_quantized_model_stays_close_and_keeps_its_embedding(dtype, options):
     assert is_supported(dtype)
     plain = model(**options)
     found = for_inference(copy.deepcopy(plain), dtype)
-    # l'int4 en range les dimensions autrement
-    assert torch.equal(found.tok_emb.weight.sort(-1).values, plain.tok_emb.weight.sort(-1).values)
+    assert torch.equal(found.tok_emb.weight, plain.tok_emb.weight)
     assert isinstance(found.out_head, Product) and not isinstance(found.out_head, Int4Linear)
     assert not any(isinstance(one, torch.nn.Linear) for one in found.modules())
     a, b = found(ids()).float(), plain(ids())

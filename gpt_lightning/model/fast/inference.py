@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gpt_lightning.model.cache import COMPILED, KVCache
 from gpt_lightning.model.fast.products import PackedLinear, PlainLinear, can_pack
 from gpt_lightning.model.fast.quantized import quantize
-from gpt_lightning.model.fast.regroup import regroup
 from gpt_lightning.model.fast.unfolded import Unfolded
 from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
 from gpt_lightning.model.init import Linear
@@ -57,8 +56,6 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
     `pack=False` laisse les blocs tels quels, et leurs poids s'ils ne sont pas quantifiés : `compile_for_inference`
     range tout cela lui-même.
     """
-    if dtype == "int4":
-        regroup(model)
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
         block.att = JoinedAttention(block.att)

@@ -23,11 +23,11 @@ FUSED = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swis
 class Product(nn.Module):
     """x Wᵀ + b : (..., K) -> (..., N)."""
 
-    def activated(self, x: Tensor, name: str) -> Tensor:
+    def activate(self, x: Tensor, name: str) -> Tensor:
         """L'activation `name` de ce produit : (..., K) -> (..., N)."""
         return ACTIVATIONS[name](self.forward(x))
 
-    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+    def add_to(self, x: Tensor, residual: Tensor) -> Tensor:
         """Ce produit, ajouté à `residual` : (..., K), (..., N) -> (..., N)."""
         return residual + self.forward(x)
 
@@ -60,11 +60,11 @@ class PackedLinear(Product):
     def forward(self, x: Tensor) -> Tensor:
         return self._unary(x, self.packed, self.bias, "none", [], "")
 
-    def activated(self, x: Tensor, name: str) -> Tensor:
+    def activate(self, x: Tensor, name: str) -> Tensor:
         kind, algorithm = FUSED[name]
         return self._unary(x, self.packed, self.bias, kind, [], algorithm)
 
-    def added(self, x: Tensor, residual: Tensor) -> Tensor:
+    def add_to(self, x: Tensor, residual: Tensor) -> Tensor:
         return self._binary(x, residual, self.packed, self.bias, "add")
 
 
@@ -78,7 +78,7 @@ def can_pack(dtype: torch.dtype) -> bool:
     bias, residual = weight[:, 0].clone(), torch.ones(2, 48, dtype=dtype)
     try:
         plain, packed = (
-            [layer.forward(x), layer.added(x, residual), *(layer.activated(x, name) for name in FUSED)]
+            [layer.forward(x), layer.add_to(x, residual), *(layer.activate(x, name) for name in FUSED)]
             for layer in (PlainLinear(weight, bias), PackedLinear(weight, bias))
         )
     except (RuntimeError, AttributeError, NotImplementedError):

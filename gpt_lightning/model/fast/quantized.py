@@ -1,11 +1,10 @@
 """Des couches linéaires en int8 et en int4, écrites à la main sur les produits que torch fournit.
 
 Écrire un jeton lit tous les poids une fois : quatre ou huit fois moins d'octets, c'est presque autant de temps gagné.
-Une ligne ne dépend jamais de ses voisines : un texte est le même seul ou dans un lot.
+Les activations sont en bf16 : en int8, quelques grandes effaceraient les autres (benchmarks/NOTES.md). Une ligne ne
+dépend jamais de ses voisines : un texte est le même seul ou dans un lot.
 Légende des formes : M lignes, K entrées, N sorties, G = K / GROUP groupes.
 """
-
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,40 +30,16 @@ CHUNK = 1 << 20  # poids que l'on quantifie à la fois
 
 def quantize(weight: Tensor, bias: Tensor | None, bits: int) -> Product:
     """La couche de ces poids, en `bits` bits : (N, K), (N,) ou None."""
-    if bits == 4:
-        return Int4Linear(weight, bias)
-    return (Int8Linear if multiplies_integers() else Int8WeightLinear)(weight, bias)
+    return Int4Linear(weight, bias) if bits == 4 else Int8Linear(weight, bias)
 
 
 class Int8Linear(Product):
-    """x Wᵀ + b en entiers de huit bits : une échelle par ligne de W, une par ligne de x.
-
-    W et x = échelle * entier de [-127, 127] ; la somme des produits d'entiers est exacte.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        packed, self.scales = _int8(weight.detach().float())
-        self.packed = packed.T  # (K, N) : la vue que le produit lit
-        self.bias = None if bias is None else bias.detach().float()
-
-    def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
-        rows = x.reshape(-1, x.shape[-1])
-        scale = rows.abs().amax(-1, keepdim=True).float().mul_(1 / LEVELS).clamp_(min=TINY)  # (M, 1)
-        entire = (rows / scale).round_().to(torch.int8)
-        y = torch._int_mm(entire, self.packed) * scale
-        y = y.mul_(self.scales) if self.bias is None else torch.addcmul(self.bias, y, self.scales)
-        return y.view(*x.shape[:-1], -1).to(x.dtype)
-
-
-class Int8WeightLinear(Product):
-    """x Wᵀ + b, W en int8, une échelle par ligne, x en bf16 : là où les produits d'entiers débordent."""
+    """x Wᵀ + b, W en int8, x en bf16 : W = échelle de sa ligne * entier de [-127, 127]."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.rows, self.width = weight.shape
-        self.packed, scales = _int8(_complete(weight))
-        self.scales = scales.bfloat16()
+        self.packed, self.scales = _int8(_complete(weight))
         self.bias = None if bias is None else bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
@@ -100,7 +75,7 @@ def _in_bf16(x: Tensor) -> Tensor:
     return pad(rows, (0, missing)) if missing else rows.contiguous()
 
 
-def _back(y: Tensor, x: Tensor, layer: Int8WeightLinear | Int4Linear) -> Tensor:
+def _back(y: Tensor, x: Tensor, layer: Int8Linear | Int4Linear) -> Tensor:
     """Le produit y (M, N'), au type et à la forme de x, le biais ajouté."""
     if y.shape[1] != layer.rows:
         y = y[:, : layer.rows]
@@ -110,8 +85,11 @@ def _back(y: Tensor, x: Tensor, layer: Int8WeightLinear | Int4Linear) -> Tensor:
 
 def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Les entiers (N, K) et l'échelle de chaque ligne (N,)."""
-    scales = (weight.abs().amax(1) / LEVELS).clamp(min=TINY)
-    return (weight / scales[:, None]).round_().clamp_(-LEVELS, LEVELS).to(torch.int8), scales
+    scales = (weight.abs().amax(1) / LEVELS).clamp(min=TINY).to(torch.bfloat16)
+    entire = (
+        weight / scales.float()[:, None]
+    ).round_()  # l'échelle arrondie d'abord : les entiers la corrigent
+    return entire.clamp_(-LEVELS, LEVELS).to(torch.int8), scales
 
 
 def _int4(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,17 +122,3 @@ def _nearest(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             best = tuple(torch.where(better, new, old) for new, old in zip(made, best, strict=True))
     assert best is not None
     return best[1], best[2], best[3]
-
-
-@lru_cache
-def multiplies_integers() -> bool:
-    """Vrai si ce torch multiplie des int8 sans que leurs sommes débordent : il y faut VNNI, ou AMX.
-
-    Ailleurs, oneDNN ajoute deux produits en seize bits, et les plus grands sont faux.
-    """
-    try:
-        most = torch.full((2, 64), LEVELS, dtype=torch.int8)
-        product = torch._int_mm(most, most.expand(32, 2, 64).reshape(64, 64).T)
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return bool((product == 64 * LEVELS**2).all())

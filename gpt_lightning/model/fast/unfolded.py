@@ -70,13 +70,13 @@ class FlatBlocks(nn.Module):
                 k, v = cache.append(layer, k, v)  # (B, K, S, D)
                 mask = cache.mask
             context = attention(q, k, v, mask, 0.0).transpose(1, 2).reshape(len(rows), -1)  # (M, H D)
-            rows = step.out.added(context, rows)
+            rows = step.out.add_to(context, rows)
             y = step.norm2(rows)
             if step.gate is None:
-                y = step.up.activated(y, self._activation)
+                y = step.up.activate(y, self._activation)
             else:
-                y = step.gate.activated(y, self._activation).mul_(step.up.forward(y))
-            rows = step.down.added(y, rows)
+                y = step.gate.activate(y, self._activation).mul_(step.up.forward(y))
+            rows = step.down.add_to(y, rows)
         return rows.view(x.shape)
 
     def _project(

@@ -1,9 +1,8 @@
-"""Ranger autrement les dimensions d'un modèle, avant de quantifier : ses sorties n'en changent pas.
+"""Ranger autrement les dimensions d'un modèle, avant de mesurer ce que lui coûte l'int4 : mêmes sorties.
 
-En int4, 32 poids voisins d'une ligne partagent une échelle : des voisins de même taille y perdent moins. Le rang d'une
-dimension du flux résiduel, d'un neurone caché, ou d'une dimension de V n'a pas de sens en soi : on les range par la
-taille des poids qui les lisent. Un modèle venu d'un fichier déjà quantifié y quitte aussi les groupes de ce fichier.
-Légende des formes : C emb_dim, H têtes, K têtes de K et V, D largeur d'une tête, F largeur cachée.
+Un modèle venu d'un fichier déjà quantifié est sur la grille de ce fichier, et l'int4 semble ne rien lui coûter. Rangés
+par la taille des poids qui les lisent, les dimensions du flux résiduel, les neurones cachés et les dimensions de V
+quittent ces groupes. Légende des formes : C emb_dim, H têtes, K têtes de K et V, D largeur d'une tête.
 """
 
 import torch
