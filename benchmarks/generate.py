@@ -20,8 +20,7 @@ import transformers
 
 from gpt_lightning.decoding import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.fast.inference import PackedLinear
-from gpt_lightning.model.fast.quantized import QuantizedLinear
+from gpt_lightning.model.fast.products import Product
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.weights import to_device
 from gpt_lightning.weights.exporting import export
@@ -92,15 +91,13 @@ def by_ctranslate2(engine, words, tokens):
 
 def products_of(model, batch: int, tokens: int) -> partial:
     """Les produits d'un pas de `model`, dans leur ordre, `tokens` fois et rien d'autre."""
-    calls: list[tuple] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, given: calls.append((layer, given[0].clone())))
-        for layer in model.modules()
-        if isinstance(layer, torch.nn.Linear | PackedLinear | QuantizedLinear)
-    ]
-    by_us(model, torch.zeros(batch, 1, dtype=torch.int64), 1, GREEDY)
-    for hook in hooks:
-        hook.remove()
+    config, weight = model.config, model.tok_emb.weight
+    hidden, context = config.hidden_width, config.n_heads * config.head_width
+    calls = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, Product | torch.nn.Linear):
+            width = {"out_proj": context, "2": hidden}.get(name.rpartition(".")[2], config.emb_dim)
+            calls.append((layer.forward, torch.randn(batch, width, dtype=weight.dtype)))
     return partial(call_all, calls, tokens)
 
 
