@@ -14,11 +14,11 @@ from gpt_lightning.wording import number
 if TYPE_CHECKING:
     from gpt_lightning.data.classify.module import LabelledDataModule
     from gpt_lightning.data.instruct.module import ConversationDataModule
-    from gpt_lightning.data.text import SlidingWindowDataModule
+    from gpt_lightning.data.windowed import WindowModule
     from gpt_lightning.tokenizers import Tokenizer
     from gpt_lightning.weights.format import TrainingProgress
 
-DataModule: TypeAlias = "SlidingWindowDataModule | ConversationDataModule | LabelledDataModule"
+DataModule: TypeAlias = "WindowModule | ConversationDataModule | LabelledDataModule"
 
 
 def build_data(

@@ -78,6 +78,9 @@ TABLE = (
         "elle ne sert qu'à train.py",
     ),
     IneffectiveKeys(
+        ("prepare",), ("to", "shard_tokens"), lambda s: s["format"] is None, "elle sert à format=bin"
+    ),
+    IneffectiveKeys(
         ("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"
     ),
     IneffectiveKeys(

@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; et les octets de la validation."""
+    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; None est ce que l'on n'a pas compté."""
 
-    documents: int
-    characters: int
+    documents: int | None
+    characters: int | None
     train_tokens: int
     val_tokens: int
     train_windows: int
     val_windows: int
-    val_bytes: int
 
 
 def check_sizes(

@@ -45,7 +45,7 @@ class Source:
         choice("data.source", self.source, SOURCES)
         choice("data.errors", self.errors, ("strict", "replace"))
         if self.limit is not None:
-            _most(self.limit)
+            most(self.limit)
         if self.source == "download" and not self.path:
             _check_download(self.url, self.sha256)
 
@@ -71,7 +71,7 @@ class Source:
         pieces = SOURCES[self.source](self)
         if self.deduplicate:
             pieces = _drop_duplicates(pieces)
-        return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
+        return pieces if self.limit is None else _first_documents(pieces, *most(self.limit))
 
     def size(self) -> int:
         """Ses octets : ceux de ses fichiers, qui ne sont pas relus, ou de son texte s'il n'en a pas."""
@@ -187,7 +187,7 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
 }
 
 
-def _most(limit: int | str) -> tuple[float, float]:
+def most(limit: int | str) -> tuple[float, float]:
     """Le plus de documents, et le plus d'octets. UserError si `limit` ne se comprend pas."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
     if match and float(match[1]):

@@ -179,7 +179,6 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
             val_tokens=int(self.store["val"].lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=sum(len(row.text.encode()) for row in val),
         )
         return self.statistics
 
@@ -222,7 +221,8 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
     @property
     def bytes_per_target(self) -> float:
         """Octets de texte par texte classé, en validation."""
-        return self.statistics.val_bytes / self.statistics.val_windows
+        texts = [row.text for row in self.texts["val"]]
+        return sum(len(text.encode()) for text in texts) / len(texts)
 
     @property
     def identity(self) -> str:

@@ -116,7 +116,6 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             val_tokens=int(val.lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=self._sizes["val"],
         )
         return self.statistics
 
@@ -248,7 +247,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     def bytes_per_target(self) -> float:
         """Octets de texte par jeton appris, en validation."""
         assert self.store is not None
-        return self.statistics.val_bytes / int(self.store["val"].targets.sum())
+        return self._sizes["val"] / int(self.store["val"].targets.sum())
 
     @property
     def identity(self) -> str:
