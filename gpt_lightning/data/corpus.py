@@ -103,16 +103,20 @@ def say_part(taken: str, there: str, limit: object) -> None:
     log.info(f"Corpus     : {taken} sur {there} (data.limit={limit} ; data.limit=null lit tout)")
 
 
-def measure(source: Source) -> tuple[int, int, str]:
-    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
-    digest, documents, characters = hashlib.sha256(), 0, 0
+def measure(
+    source: Source, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[int, int, int, str]:
+    """Documents, caractères, octets et SHA-256 d'un corpus, en une lecture ; `progress` reçoit les octets lus."""
+    digest, documents, characters, size = hashlib.sha256(), 0, 0, 0
     for piece in source.pieces():
-        characters += len(piece.text)
-        digest.update(piece.text.encode("utf-8", "surrogatepass"))
+        text = piece.text.encode("utf-8", "surrogatepass")
+        characters, size = characters + len(piece.text), size + len(text)
+        digest.update(text)
+        progress(size, 0)
         if piece.last:
             documents += 1
             digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-    return documents, characters, digest.hexdigest()
+    return documents, characters, size, digest.hexdigest()
 
 
 def pydoc(source: Source) -> Iterator[Piece]:

@@ -42,7 +42,7 @@ class RowOptions:
     eval_batches: int | None
     seed: int
     accumulate: int
-    progress: Callable[[int], None]
+    progress: Callable[[int, int], None]
 
 
 class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):

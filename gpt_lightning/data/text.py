@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from gpt_lightning.data import corpus, encode
+from gpt_lightning.data import build, corpus
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
@@ -57,7 +57,7 @@ class SlidingWindowDataModule(WindowModule):
         seed: int = 123,
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int], None] = lambda characters: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__()
         choice("data.split", split, SPLITS)
@@ -102,14 +102,14 @@ class SlidingWindowDataModule(WindowModule):
         """
         if tokenizer is not None:
             self.tokenizer = tokenizer
-        documents, characters, digest = corpus.measure(self.source)
+        documents, characters, size, digest = corpus.measure(self.source, self.progress)
         if not characters:
             raise UserError("Le corpus est vide : aucun caractère à lire.")
         self.source.say_limit(documents)
         how: dict[str, object] = {"by": self.split}
         if self.val_source:
-            val_documents, _, val_digest = corpus.measure(self.val_source)
-            documents += val_documents
+            val_documents, _, val_size, val_digest = corpus.measure(self.val_source, self.progress)
+            documents, size = documents + val_documents, size + val_size
             how = {"by": "val_path", "val_sha256": val_digest}
             train, val = self.source.pieces, self.val_source.pieces
         elif self.split == "characters":
@@ -125,13 +125,14 @@ class SlidingWindowDataModule(WindowModule):
         identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
         kind = self.tokenizer.state()["kind"]
         name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
-        base = encode.open_or_build(
+        base = build.open_or_build(
             self.cache_dir,
             name,
             identity,
             {"train": train, "val": val},
             self.tokenizer,
             report=self.report,
+            size=size,
             progress=self.progress,
         )
         return self._serve(base, documents)

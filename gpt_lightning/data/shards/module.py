@@ -54,7 +54,7 @@ class ShardsDataModule(WindowModule):
         seed: int = 123,
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int], None] = lambda characters: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__()
         choice("data.source", source, ("shards",))
