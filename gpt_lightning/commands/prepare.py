@@ -1,5 +1,6 @@
 """Encoder un corpus d'avance : `python -m gpt_lightning prepare data=text data.path=mon_texte.txt`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number, percent
 
 if TYPE_CHECKING:
+    from gpt_lightning.data.documents.register import Reading
     from gpt_lightning.data.statistics import Contents
     from gpt_lightning.tokenizers import Tokenizer
 
@@ -25,6 +27,8 @@ def prepare(settings: Settings) -> None:
     print(data.summary)
     if not isinstance(data, SlidingWindowDataModule):
         return
+    for source in data.sources:
+        print(_readings(source.register.settled), end="")
     contents = statistics.compute(data)
     print(_tokens(contents, data.statistics.characters, data.tokenizer))
     if settings["output_dir"]:
@@ -38,6 +42,16 @@ def open_corpus(settings: Settings) -> DataModule:
     data = find_data(settings["data"], settings["tokenizer"])
     prepare_data(data)
     return data
+
+
+def _readings(readings: "Mapping[str, Reading]") -> str:
+    """Ce qui a été lu de chaque fichier : combien, la première ligne et la dernière."""
+    return "".join(
+        f"Lu         : {where}, {reading.size}\n"
+        f"             début « {reading.first} »\n"
+        f"             fin   « {reading.last} »\n"
+        for where, reading in readings.items()
+    )
 
 
 def _tokens(contents: "Contents", characters: int, tokenizer: "Tokenizer", most: int = 10) -> str:

@@ -16,7 +16,7 @@ from gpt_lightning import durable
 from gpt_lightning.data import corpus, encode, store
 from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.loader import BatchOrder
-from gpt_lightning.data.reading import Piece
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.windows import SlidingWindowDataset, choose_shift, short_documents
 from gpt_lightning.errors import Unfit, UserError, choice
@@ -45,6 +45,9 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         path: str | list[str] | None = None,
         jsonl_key: str = "text",
         errors: str = "strict",
+        max_expansion: float = 100,
+        join_hyphens: bool = False,
+        drop_running_heads: bool = False,
         deduplicate: bool = False,
         limit: int | str | None = None,
         url: str | None = None,
@@ -71,17 +74,20 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         choice("data.split", split, SPLITS)
         self.shift = choose_shift(shift, stride, max_length)
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
-        open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
-        self.source = open_source(
-            source=source,
-            path=path,
-            url=url,
-            sha256=sha256,
+        open_source = partial(
+            corpus.Source,
+            jsonl_key=jsonl_key,
+            errors=errors,
+            max_expansion=max_expansion,
+            join_hyphens=join_hyphens,
+            drop_running_heads=drop_running_heads,
+            deduplicate=deduplicate,
             cache_dir=self.cache_dir,
-            limit=limit,
         )
+        self.source = open_source(source=source, path=path, url=url, sha256=sha256, limit=limit)
         self.val_source = open_source(path=val_path) if val_path else None
         self.split, self.cross_documents = split, cross_documents
+        self.sources = [self.source, *([self.val_source] if self.val_source else [])]
         if tokenizer is not None:  # sinon prepare() en reçoit un : les poids de départ ont le leur
             self.tokenizer = tokenizer
         self.report, self.progress = report, progress
@@ -99,7 +105,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        return [file for source in (self.source, self.val_source) if source for file in source.find()]
+        return [file for source in self.sources for file in source.find()]
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
@@ -110,7 +116,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             self.tokenizer = tokenizer
         documents, characters, digest = corpus.measure(self.source)
         if not characters:
-            raise UserError("Le corpus est vide : aucun caractère à lire.")
+            raise UserError(f"Le corpus est vide : aucun caractère à lire{self.source.why_empty}.")
         self.source.say_limit(documents)
         how: dict[str, object] = {"by": self.split}
         if self.val_source:
@@ -142,6 +148,10 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         )
         self.statistics = self._statistics(documents)
         return self.statistics
+
+    def continue_as_before(self) -> None:
+        for source in self.sources:
+            source.read_only(TEXT_SUFFIXES)
 
     def prepared_state(self) -> State:
         """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
