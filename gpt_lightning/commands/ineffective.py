@@ -34,7 +34,10 @@ TABLE = (
     ),
     IneffectiveKeys(
         _CORPUS,
-        ("data.jsonl_key", "data.errors"),
+        (
+            *("data.jsonl_key", "data.errors", "data.max_expansion"),
+            *("data.join_hyphens", "data.drop_running_heads"),
+        ),
         lambda s: s["data"]["source"] not in READ_A_PATH and not s["data"]["val_path"],
         "ce corpus ne lit pas de fichier",
     ),

@@ -1,5 +1,6 @@
 """Encoder un corpus d'avance : `python -m gpt_lightning prepare data=text data.path=mon_texte.txt`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number, percent
 
 if TYPE_CHECKING:
+    from gpt_lightning.data.documents.register import Reading
     from gpt_lightning.data.statistics import Contents
     from gpt_lightning.data.windowed import WindowModule
 
@@ -30,6 +32,7 @@ def prepare(settings: Settings) -> None:
     print(data.summary)
     if not isinstance(data, WindowModule):
         return
+    print(_readings(data.readings), end="")
     contents = statistics.compute(data)
     print(_tokens(contents, data))
     if settings["output_dir"]:
@@ -60,6 +63,16 @@ def _write(data: "WindowModule", to: Path, shard_tokens: int) -> str:
     return (
         f"Fragments  : {number(len(names))} fichier{plural} dans {to}, de {names[0]} à {names[-1]} ; "
         f"data=shards data.path={to} les lit"
+    )
+
+
+def _readings(readings: "Mapping[str, Reading]") -> str:
+    """Ce qui a été lu de chaque fichier : combien, la première ligne et la dernière."""
+    return "".join(
+        f"Lu         : {where}, {reading.size}\n"
+        f"             début « {reading.first} »\n"
+        f"             fin   « {reading.last} »\n"
+        for where, reading in readings.items()
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gpt_lightning.data import build, corpus
 from gpt_lightning.data.base import Statistics
-from gpt_lightning.data.reading import Piece
+from gpt_lightning.data.documents.register import Reading
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.store import TokenStore
 from gpt_lightning.data.windowed import WindowModule, WindowOptions
@@ -38,6 +39,9 @@ class SlidingWindowDataModule(WindowModule):
         path: str | list[str] | None = None,
         jsonl_key: str = "text",
         errors: str = "strict",
+        max_expansion: float = 100,
+        join_hyphens: bool = False,
+        drop_running_heads: bool = False,
         deduplicate: bool = False,
         limit: int | str | None = None,
         url: str | None = None,
@@ -78,22 +82,25 @@ class SlidingWindowDataModule(WindowModule):
                 accumulate=accumulate,
             )
         )
-        open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
-        self.source = open_source(
-            source=source,
-            path=path,
-            url=url,
-            sha256=sha256,
+        open_source = partial(
+            corpus.Source,
+            jsonl_key=jsonl_key,
+            errors=errors,
+            max_expansion=max_expansion,
+            join_hyphens=join_hyphens,
+            drop_running_heads=drop_running_heads,
+            deduplicate=deduplicate,
             cache_dir=self.cache_dir,
-            limit=limit,
         )
+        self.source = open_source(source=source, path=path, url=url, sha256=sha256, limit=limit)
         self.val_source = open_source(path=val_path) if val_path else None
         self.split, self.apart = split, self.val_source is not None
+        self.sources = [self.source, *([self.val_source] if self.val_source else [])]
         self.report, self.progress = report, progress
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        return [file for source in (self.source, self.val_source) if source for file in source.find()]
+        return [file for source in self.sources for file in source.find()]
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
@@ -104,7 +111,7 @@ class SlidingWindowDataModule(WindowModule):
             self.tokenizer = tokenizer
         documents, characters, size, digest = corpus.measure(self.source, self.progress)
         if not characters:
-            raise UserError("Le corpus est vide : aucun caractère à lire.")
+            raise UserError(f"Le corpus est vide : aucun caractère à lire{self.source.why_empty}.")
         self.source.say_limit(documents)
         how: dict[str, object] = {"by": self.split}
         if self.val_source:
@@ -144,6 +151,10 @@ class SlidingWindowDataModule(WindowModule):
         self.statistics = self.count(documents, characters)
         return self.statistics
 
+    def continue_as_before(self) -> None:
+        for source in self.sources:
+            source.read_only(TEXT_SUFFIXES)
+
     def prepared_state(self) -> State:
         """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
         return {
@@ -161,6 +172,11 @@ class SlidingWindowDataModule(WindowModule):
         if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
             pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
             self.tokenizer = self.tokenizer.fit(piece.text for piece in pieces)
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        """Ce que `prepare` a lu de chaque fichier."""
+        return {where: reading for source in self.sources for where, reading in source.register.settled.items()}
 
     @property
     def name(self) -> str:  # type: ignore[override]

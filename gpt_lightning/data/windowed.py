@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from gpt_lightning import durable
 from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
+from gpt_lightning.data.documents.register import Reading
 from gpt_lightning.data.loader import BatchOrder
 from gpt_lightning.data.store import Store, Tokens
 from gpt_lightning.data.windows import SlidingWindowDataset, choose_shift, short_documents
@@ -52,6 +53,7 @@ class WindowModule(Served, lightning.LightningDataModule):
     store: Store | None
     statistics: Statistics
     below: int | None = None
+    readings: Mapping[str, Reading] = {}  # ce que `prepare` a lu de chaque fichier
     apart: bool  # vrai si la validation est donnée à part
 
     def keep(self, options: WindowOptions) -> None:
