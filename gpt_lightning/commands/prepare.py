@@ -49,7 +49,9 @@ def open_corpus(settings: Settings) -> DataModule:
     checks.data("data", settings["data"])
     data = find_data(settings["data"], settings["tokenizer"])
     if settings["format"] and not isinstance(data, WindowModule):
-        raise UserError("format=bin écrit un texte en jetons : data=text data.path=mon_texte.txt, par exemple.")
+        raise UserError(
+            "format=bin écrit un texte en jetons : data=text data.path=mon_texte.txt, par exemple."
+        )
     prepare_data(data)
     return data
 

@@ -214,7 +214,10 @@ class _Writer:
             _sync(self._shard)
             self._shard.close()
         self._half.crc.append(0)
-        self._shard, self._written = _open_at(_shard(self._folder, self._split, len(self._half.crc) - 1), 0), 0
+        self._shard, self._written = (
+            _open_at(_shard(self._folder, self._split, len(self._half.crc) - 1), 0),
+            0,
+        )
 
 
 def _shard(folder: Path, split: str, rank: int) -> Path:

@@ -33,7 +33,9 @@ def list_stores(cache_dir: Path) -> list[Stored]:
     """Les bases de `cache_dir`, de la dernière lue à la plus ancienne ; rien d'autre n'en est."""
     durable.sweep(cache_dir, keep=is_unfinished)  # ce que des processus morts ont laissé
     listed = []
-    unfinished = {path: path.name[1:].rsplit(".", 2)[0] for path in durable.orphans(cache_dir) if is_unfinished(path)}
+    unfinished = {
+        path: path.name[1:].rsplit(".", 2)[0] for path in durable.orphans(cache_dir) if is_unfinished(path)
+    }
     complete = {path: path.name for path in (cache_dir.iterdir() if cache_dir.is_dir() else ())}
     for folder, title in {**complete, **unfinished}.items():
         name, last = _NAME.fullmatch(title), JOURNAL if folder in unfinished else META

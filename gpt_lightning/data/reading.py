@@ -223,7 +223,7 @@ def read_jsonl(
             continue
         place = f"{where}, ligne {number}"
         try:
-            text = _without_surrogates(_text_of(line, key, place), errors, place)
+            text = valid_text(_text_of(line, key, place), errors, place)
         except UserError as fault:
             if skip is None:
                 raise
@@ -243,9 +243,7 @@ def _text_of(line: str, key: str, place: str) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
         advice = (
-            "experiment=instruct lit des conversations"
-            if talks
-            else "data.jsonl_key=... en choisit une autre"
+            "experiment=instruct lit des conversations" if talks else "data.text_key=... en choisit une autre"
         )
         raise UserError(f"{place} : il faut un objet JSON avec la clé {key!r} ({advice}).") from None
     if isinstance(row, Repeated) and row.key == key:
@@ -255,7 +253,7 @@ def _text_of(line: str, key: str, place: str) -> str:
     return text
 
 
-def _without_surrogates(text: str, errors: str, where: str) -> str:
+def valid_text(text: str, errors: str, where: str) -> str:
     """`text`, où un demi-caractère UTF-16 écrit seul (« \\ud83d ») devient U+FFFD. UserError si `errors` est strict."""
     try:
         text.encode("utf-8")

@@ -10,8 +10,9 @@ import lightning
 
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import LICENCES, say_part
+from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
+from gpt_lightning.data.limit import say_part
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files, two_halves
 from gpt_lightning.data.split import fraction

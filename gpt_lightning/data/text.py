@@ -6,9 +6,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from gpt_lightning.data import build, corpus
+from gpt_lightning.data import build
 from gpt_lightning.data.base import Statistics
+from gpt_lightning.data.corpus import LICENCES, Source
 from gpt_lightning.data.documents.register import Reading
+from gpt_lightning.data.measure import Progress, measure
 from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.store import TokenStore
@@ -22,81 +24,21 @@ from gpt_lightning.wording import number
 SPLITS = ("characters", "documents", "hash")
 
 
-class SlidingWindowDataModule(WindowModule):
-    """Prépare le corpus une fois, puis sert ses fenêtres.
+class TextModule(WindowModule):
+    """Prépare un corpus de texte une fois, puis sert ses fenêtres.
 
     `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
     nouveau), construit ou retrouve la base de jetons, et renvoie les `Statistics`.
     """
 
-    task = "text"
+    report: Callable[[str], None]
+    progress: Progress
 
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer | None,
-        source: str = "files",
-        path: str | list[str] | None = None,
-        jsonl_key: str = "text",
-        errors: str = "strict",
-        max_expansion: float = 100,
-        join_hyphens: bool = False,
-        drop_running_heads: bool = False,
-        deduplicate: bool = False,
-        limit: int | str | None = None,
-        url: str | None = None,
-        sha256: str | None = None,
-        split: str = "characters",
-        train_split: float = 0.9,
-        val_path: str | list[str] | None = None,
-        cross_documents: bool = True,
-        max_length: int = 128,
-        stride: int | None = None,
-        shift: bool | None = None,
-        batch_size: int = 16,
-        num_workers: int = 0,
-        passes: int = 3,
-        eval_batches: int | None = None,
-        cache_dir: str | None = None,
-        seed: int = 123,
-        accumulate: int = 1,
-        report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> None:
-        super().__init__()
-        choice("data.split", split, SPLITS)
-        self.keep(
-            WindowOptions(
-                tokenizer=tokenizer,
-                cache_dir=cache_dir,
-                train_split=train_split,
-                cross_documents=cross_documents,
-                max_length=max_length,
-                stride=stride,
-                shift=shift,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                passes=passes,
-                eval_batches=eval_batches,
-                seed=seed,
-                accumulate=accumulate,
-            )
-        )
-        open_source = partial(
-            corpus.Source,
-            jsonl_key=jsonl_key,
-            errors=errors,
-            max_expansion=max_expansion,
-            join_hyphens=join_hyphens,
-            drop_running_heads=drop_running_heads,
-            deduplicate=deduplicate,
-            cache_dir=self.cache_dir,
-        )
-        self.source = open_source(source=source, path=path, url=url, sha256=sha256, limit=limit)
-        self.val_source = open_source(path=val_path) if val_path else None
-        self.split, self.apart = split, self.val_source is not None
-        self.sources = [self.source, *([self.val_source] if self.val_source else [])]
-        self.report, self.progress = report, progress
+    def read_from(self, source: Source, val_source: Source | None, cut: str) -> None:
+        """Lira `source`, et `val_source` pour la validation ; sans elle, `cut` dit où couper."""
+        self.source, self.val_source, self.cut = source, val_source, cut
+        self.apart = val_source is not None
+        self.sources = [source, *([val_source] if val_source else [])]
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
@@ -109,20 +51,20 @@ class SlidingWindowDataModule(WindowModule):
         """
         if tokenizer is not None:
             self.tokenizer = tokenizer
-        documents, characters, size, digest = corpus.measure(self.source, self.progress)
+        documents, characters, size, digest = measure(self.source, self.progress)
         if not characters:
             raise UserError(f"Le corpus est vide : aucun caractère à lire{self.source.why_empty}.")
         self.source.say_limit(documents)
-        how: dict[str, object] = {"by": self.split}
+        how: dict[str, object] = {"by": self.cut}
         if self.val_source:
-            val_documents, _, val_size, val_digest = corpus.measure(self.val_source, self.progress)
+            val_documents, _, val_size, val_digest = measure(self.val_source, self.progress)
             documents, size = documents + val_documents, size + val_size
             how = {"by": "val_path", "val_sha256": val_digest}
             train, val = self.source.pieces, self.val_source.pieces
-        elif self.split == "characters":
+        elif self.cut == "characters":
             at = how["at"] = int(self.train_split * characters)
             train, val = split_by_characters(self.source.pieces, at)
-        elif self.split == "hash":
+        elif self.cut == "hash":
             how["share"] = self.train_split
             train, val = split_by_hash(self.source.pieces, self.train_split)
         else:
@@ -176,23 +118,104 @@ class SlidingWindowDataModule(WindowModule):
     @property
     def readings(self) -> dict[str, Reading]:
         """Ce que `prepare` a lu de chaque fichier."""
-        return {where: reading for source in self.sources for where, reading in source.register.settled.items()}
+        return {
+            where: reading for source in self.sources for where, reading in source.register.settled.items()
+        }
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """Un nom court pour le corpus : celui de la source, ou du fichier."""
         path = self.source.path or self.source.url
+        if self.source.dataset is not None:
+            path = self.source.dataset.name
         first = path if isinstance(path, str) else path[0] if path else None
         return Path(first).stem if first else self.source.source
 
     @property
     def credit(self) -> str:
         """Le nom du corpus et, s'il en a une, sa licence : qui diffuse un modèle entraîné sur lui doit la citer."""
-        licence = corpus.LICENCES.get(self.source.source)
+        licence = LICENCES.get(self.source.source)
         return f"{self.name}, {licence}" if licence else self.name
 
     @property
     def reading(self) -> str:
         documents, characters = self.statistics.documents, self.statistics.characters
         assert documents is not None and characters is not None  # comptés
-        return f"{number(documents)} document{'s' * (documents > 1)}, {number(characters)} caractères"
+        counted = f"{number(documents)} document{'s' * (documents > 1)}, {number(characters)} caractères"
+        return counted + self.source.origin
+
+
+class SlidingWindowDataModule(TextModule):
+    """Le texte de fichiers, d'un paquet ou d'une adresse, en fenêtres."""
+
+    task = "text"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer | None,
+        source: str = "files",
+        path: str | list[str] | None = None,
+        text_key: str | None = None,
+        jsonl_key: str | None = None,
+        errors: str = "strict",
+        max_expansion: float = 100,
+        join_hyphens: bool = False,
+        drop_running_heads: bool = False,
+        deduplicate: bool = False,
+        limit: int | str | None = None,
+        url: str | None = None,
+        sha256: str | None = None,
+        split: str = "characters",
+        train_split: float = 0.9,
+        val_path: str | list[str] | None = None,
+        cross_documents: bool = True,
+        max_length: int = 128,
+        stride: int | None = None,
+        shift: bool | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        passes: int = 3,
+        eval_batches: int | None = None,
+        cache_dir: str | None = None,
+        seed: int = 123,
+        accumulate: int = 1,
+        report: Callable[[str], None] = lambda folder: None,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        super().__init__()
+        choice("data.split", split, SPLITS)
+        self.keep(
+            WindowOptions(
+                tokenizer=tokenizer,
+                cache_dir=cache_dir,
+                train_split=train_split,
+                cross_documents=cross_documents,
+                max_length=max_length,
+                stride=stride,
+                shift=shift,
+                batch_size=batch_size,
+                num_workers=num_workers,
+                passes=passes,
+                eval_batches=eval_batches,
+                seed=seed,
+                accumulate=accumulate,
+            )
+        )
+        open_source = partial(
+            Source,
+            text_key=text_key or jsonl_key or "text",
+            errors=errors,
+            max_expansion=max_expansion,
+            join_hyphens=join_hyphens,
+            drop_running_heads=drop_running_heads,
+            deduplicate=deduplicate,
+            cache_dir=self.cache_dir,
+        )
+        self.report, self.progress = report, progress
+        apart = {"source": "parquet" if source == "parquet" else "files", "path": val_path}
+        self.read_from(
+            open_source(source=source, path=path, url=url, sha256=sha256, limit=limit),
+            open_source(**apart) if val_path else None,
+            split,
+        )

@@ -53,7 +53,9 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
             self._fragments = [Fragment.of(Path(str(path)), np.dtype(dtype)) for path in tokens]
         lengths = [part.length for part in self._fragments] or [len(part) for part in self._shards]
         self._lengths = np.array(lengths, dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self._lengths)])  # début de chaque fragment, puis le total
+        self._starts = np.concatenate(
+            [[0], np.cumsum(self._lengths)]
+        )  # début de chaque fragment, puis le total
         self.n_tokens = int(self._starts[-1])
         self._documents = documents
         if documents is not None:  # dans chaque document, autant de fenêtres que sa longueur permet

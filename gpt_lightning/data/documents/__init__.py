@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
+from gpt_lightning.data import columns
+from gpt_lightning.data.classify.table import read_table
 from gpt_lightning.data.documents import archives, docx, epub, html, odt, pdf, srt
 from gpt_lightning.data.documents.bounds import Budget, faults, looks_like, patiently
 from gpt_lightning.data.documents.libraries import MissingLibrary
@@ -33,7 +35,8 @@ READERS: dict[str, Reader] = {
     ".srt": srt.read,
 }
 PAGED, MAY_BE_EMPTY = (".pdf",), (".html", ".htm", ".xhtml", ".srt")
-PLAIN = (*TEXT_SUFFIXES, ".tex", ".rst")  # le texte même
+TABLES = (".csv", ".tsv")
+PLAIN = (*TEXT_SUFFIXES, *TABLES, ".tex", ".rst")  # le texte même
 FORMATS = (*PLAIN, *READERS)
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = (*FORMATS, ".zip", *(f"{suffix}{outer}" for suffix in FORMATS for outer in COMPRESSED))
@@ -52,7 +55,7 @@ MEMORY = 1 << 24  # octets d'un document compressé gardés en mémoire ; au-del
 class Options:
     """Comment lire des fichiers ; conf/data/text.yaml dit chaque clé."""
 
-    jsonl_key: str = "text"
+    text_key: str = "text"
     errors: str = "strict"
     max_expansion: float = 100
     join_hyphens: bool = False
@@ -142,9 +145,14 @@ def _members(path: Path, budget: Budget) -> Iterator[Text]:
 
 def _pieces(text: Text, options: Options, register: Register, reading: Reading) -> Iterator[Piece]:
     blocks = partial(_blocks, text, options, register)
+    skip = register.skip if options.errors == "skip" else None
+    if text.suffix in TABLES:
+        key, rows = options.text_key, read_table(Path(text.where), (options.text_key,), blocks=blocks())
+        cells = ((where, row[key] if isinstance(row, dict) else row) for where, row in rows)
+        yield from columns.documents(cells, key, options.errors, skip)
+        return
     if text.suffix == ".jsonl":
-        skip = register.skip if options.errors == "skip" else None
-        yield from read_jsonl(blocks(), text.where, options.jsonl_key, options.errors, skip)
+        yield from read_jsonl(blocks(), text.where, options.text_key, options.errors, skip)
         return
 
     def count(name: str) -> None:

@@ -10,12 +10,13 @@ class MissingLibrary(UserError):
     """Une bibliothèque n'est pas installée : ce n'est pas la faute du fichier, et data.errors=skip ne la saute pas."""
 
 
-def library(name: str, suffix: str) -> ModuleType:
-    """Le module `name`, que lire un `suffix` demande. MissingLibrary s'il n'est pas installé."""
+def library(name: str, suffix: str, extra: str = "documents") -> ModuleType:
+    """Le module `name`, que lire un `suffix` demande, et qui vient avec `extra`. MissingLibrary s'il n'est pas installé."""
     try:
         return import_module(name)
     except ImportError:
+        article = suffix if " " in suffix else f"un {suffix}"
         package = name.partition(".")[0]
         raise MissingLibrary(
-            f"Lire un {suffix} demande {package} : pip install -c constraints.txt -e '.[documents]'."
+            f"Lire {article} demande {package} : pip install -c constraints.txt -e '.[{extra}]'."
         ) from None

@@ -43,11 +43,17 @@ def open_shard(path: Path) -> Fragment:
     if mark == QUESTIONS:
         raise UserError(f"{path} contient des questions à choix de llm.c, pas un texte : retirez-le.")
     if len(head) == HEADER and not any(head[12:]):
-        raise UserError(f"{path} a un en-tête inconnu (marque {mark}) : refaites-le avec l'un des trois outils.")
+        raise UserError(
+            f"{path} a un en-tête inconnu (marque {mark}) : refaites-le avec l'un des trois outils."
+        )
     if path.suffix.lower() != SUFFIX:
-        raise UserError(f"{path} n'a pas d'en-tête : ce n'est pas un fragment, ou il lui manque son suffixe {SUFFIX}.")
+        raise UserError(
+            f"{path} n'a pas d'en-tête : ce n'est pas un fragment, ou il lui manque son suffixe {SUFFIX}."
+        )
     if size % NARROW.itemsize:
-        raise UserError(f"{path} a {size} octets, un nombre impair : il est coupé, ou n'est pas fait de jetons.")
+        raise UserError(
+            f"{path} a {size} octets, un nombre impair : il est coupé, ou n'est pas fait de jetons."
+        )
     return Fragment(path, NARROW, size // NARROW.itemsize)
 
 

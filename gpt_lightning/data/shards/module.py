@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gpt_lightning.data.base import Statistics
-from gpt_lightning.data.corpus import most, say_part
+from gpt_lightning.data.limit import most, say_part
 from gpt_lightning.data.reading import HALVES, Found, find_files
 from gpt_lightning.data.shards.formats import NARROW, SUFFIX, open_shard
 from gpt_lightning.data.shards.opened import Shards, check_samples, cut, document_ends
 from gpt_lightning.data.store import Fragment
 from gpt_lightning.data.windowed import WindowModule, WindowOptions
-from gpt_lightning.errors import Unfit, UserError, choice
+from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
@@ -212,9 +212,13 @@ class ShardsDataModule(WindowModule):
     @property
     def reading(self) -> str:
         fragments = {part.path: part for split in ("train", "val") for part in self.base.fragments(split)}
-        kinds = sorted({f"{part.dtype}{'' if part.header else ' sans en-tête'}" for part in fragments.values()})
+        kinds = sorted(
+            {f"{part.dtype}{'' if part.header else ' sans en-tête'}" for part in fragments.values()}
+        )
         plural = "s" * (len(fragments) > 1)
-        written = f"tokenizer {self.tokenizer.state()['kind']}, {number(self.tokenizer.vocab_size)} identifiants"
+        written = (
+            f"tokenizer {self.tokenizer.state()['kind']}, {number(self.tokenizer.vocab_size)} identifiants"
+        )
         return f"{number(len(fragments))} fragment{plural} ({', '.join(kinds)}), {written}"
 
     def first_documents(self, count: int) -> Sequence[int]:
@@ -262,7 +266,9 @@ def _writes(tokenizer: Tokenizer, written: Tokenizer) -> bool:
 
 
 def _read_state(path: Path) -> Tokenizer:
-    broken = UserError(f"{path} est abîmé : refaites ces fragments, ou retirez ce fichier et donnez tokenizer=.")
+    broken = UserError(
+        f"{path} est abîmé : refaites ces fragments, ou retirez ce fichier et donnez tokenizer=."
+    )
     try:
         if path.stat().st_size > MOST_STATE:
             raise broken

@@ -63,9 +63,13 @@ class Shards:
                 return starts
         ends = [np.zeros(0, np.int64), *document_ends(self.halves[split], self.tokenizer.eos_id)]
         starts = np.concatenate(ends)
-        first = [] if len(starts) and starts[0] == 1 else [0]  # une fin de texte au début n'est pas un document
+        first = (
+            [] if len(starts) and starts[0] == 1 else [0]
+        )  # une fin de texte au début n'est pas un document
         starts = np.concatenate([np.array(first, np.int64), starts[starts < self.n_tokens(split)]])
-        with contextlib.suppress(OSError, durable.WriteError):  # un disque plein : ils seront cherchés de nouveau
+        with contextlib.suppress(
+            OSError, durable.WriteError
+        ):  # un disque plein : ils seront cherchés de nouveau
             path.parent.mkdir(parents=True, exist_ok=True)
             with durable.replacing(path) as beside, open(beside, "wb") as file:
                 np.save(file, starts)
