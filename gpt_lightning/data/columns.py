@@ -71,9 +71,9 @@ def _rows(path: Path, key: str, errors: str) -> Iterator[tuple[str, object]]:
     arrow, parquet = (library(name, "un .parquet", EXTRA) for name in ("pyarrow", "pyarrow.parquet"))
     line = 0
     try:
+        _check_column(parquet.read_schema(path), path, key)
         # d'un dictionnaire, une ligne n'est qu'un rang : un texte répété n'est pas recopié
         with parquet.ParquetFile(path, read_dictionary=[key], buffer_size=BLOCK, pre_buffer=False) as file:
-            _check_column(file.schema_arrow, path, key)
             for batch in file.iter_batches(ROWS, columns=[key], use_threads=False):
                 for value in batch.column(0):
                     line += 1

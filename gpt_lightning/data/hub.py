@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SAVED = ("state.json", "dataset_dict.json")  # ce que Dataset.save_to_disk écrit
 # ce que lèvent ses lecteurs devant un fichier abîmé, ou une demande qu'ils ne comprennent pas
+NETWORK = ("httpx2", "httpcore2", "httpx", "httpcore", "requests", "urllib3", "aiohttp")
+LIBRARIES = ("datasets", "huggingface_hub", "fsspec", "pyarrow", *NETWORK)
 FAULTS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, NotImplementedError, EOFError)
 
 
@@ -103,9 +105,12 @@ def _faults(what: Callable[[], str], advice: str = "") -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, *FAULTS) as error:
+    except Exception as error:
+        origin = type(error).__module__.partition(".")[0]
+        if not isinstance(error, (OSError, *FAULTS)) and origin not in LIBRARIES:
+            raise
         why = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-        network = isinstance(error, ConnectionError | TimeoutError)
+        network = isinstance(error, ConnectionError | TimeoutError) or origin in NETWORK
         more = advice or ("sans réseau, donnez un dossier d'ici" if network else "")
         kind = Interrupted if network else UserError
         raise kind(f"{what()} ({why}){f' : {more}' if more else ''}.") from None

@@ -42,6 +42,7 @@ class RunConfig:
             "cache_dir": "le dossier des jetons encodés",
             "path": "l'endroit du corpus : son contenu, lui, ne change pas",
             "val_path": "l'endroit de la validation, de même",
+            "name": "l'endroit du jeu de données, de même",
             "url": "l'adresse du corpus, de même",
             "sha256": "son empreinte",
             "ignore": "les clés qui ne sont pas lues, si le contenu n'en change pas",

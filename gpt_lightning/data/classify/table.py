@@ -87,9 +87,9 @@ def _separator(path: Path, first: str, keys: Sequence[str]) -> str:
             fitting.append(separator)
     if len(fitting) > 1:
         listed = " et ".join(NAMES[separator] for separator in fitting)
-        plural = "s" * (len(keys) > 1)
+        columns = "les colonnes" if len(keys) > 1 else "la colonne"
         raise UserError(
-            f"{path} : {listed} séparent aussi bien {('les colonnes' if plural else 'la colonne')} {' et '.join(keys)} : "
+            f"{path} : {listed} séparent aussi bien {columns} {' et '.join(keys)} : "
             f"changez la ligne des titres, ou enregistrez en .tsv."
         )
     return fitting[0] if fitting else max(NAMES, key=first.count)

@@ -11,7 +11,7 @@ class MissingLibrary(UserError):
 
 
 def library(name: str, suffix: str, extra: str = "documents") -> ModuleType:
-    """Le module `name`, que lire un `suffix` demande, et qui vient avec `extra`. MissingLibrary s'il n'est pas installé."""
+    """Le module `name`, que lire un `suffix` demande. MissingLibrary, qui nomme `extra`, s'il n'est pas installé."""
     try:
         return import_module(name)
     except ImportError:

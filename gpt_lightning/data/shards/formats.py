@@ -1,4 +1,4 @@
-"""Les fichiers de jetons : ceux de llm.c et de modded-nanogpt, qui ont un en-tête, et ceux de nanoGPT, qui n'en ont pas.
+"""Les fichiers de jetons : ceux de llm.c et de modded-nanogpt, avec un en-tête, et ceux de nanoGPT, sans.
 
 Un en-tête est fait de 256 entiers de 32 bits : une marque, une version, le nombre de jetons, puis des zéros. Sources :
 llm.c, dev/data/data_common.py ; modded-nanogpt, train_gpt.py ; nanoGPT, data/openwebtext/prepare.py.
@@ -17,7 +17,7 @@ from gpt_lightning.errors import UserError
 SUFFIX = ".bin"
 HEADER = 1024  # octets
 NARROW, WIDE = np.dtype("<u2"), np.dtype("<u4")
-FORMATS = {20240520: (1, NARROW), 20240801: (7, WIDE)}  # la marque : la version, et les entiers
+FORMATS: dict[int, tuple[int, np.dtype]] = {20240520: (1, NARROW), 20240801: (7, WIDE)}  # la marque : la version, et les entiers
 QUESTIONS = 20240522  # des questions à choix, pour évaluer
 # ce que d'autres fichiers .bin ont au début : un modèle de torch, un GGUF, du gzip, du zstd, un pickle
 FOREIGN = re.compile(

@@ -81,12 +81,11 @@ class ShardsDataModule(WindowModule):
         )
         self.source, self.path, self.val_path, self.errors = source, path, val_path, errors
         self.limit, self.split = limit, split
-        self._formats: set[str] = set()
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
         paths = [self.path, *([self.val_path] if self.val_path else [])]
-        return [file for path in paths for file in _files(path).left_out]
+        return [file for path in paths for file in _files(path).left_out if file[0].name != TOKENIZER]
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Ouvre les fragments ; `tokenizer`, s'il est donné, remplace celui de la construction.
@@ -122,12 +121,12 @@ class ShardsDataModule(WindowModule):
         training = [file for file, names in zip(files, words, strict=True) if names & {*HALVES[0]}]
         if not apart or not training or {*apart} & {*training}:
             return files, []
-        more = f" et {number(len(apart) - 1)} de plus" if len(apart) > 1 else ""
+        several = f"{number(len(apart))} fichiers, dont {apart[0].name}, font" if len(apart) > 1 else ""
         log.info(
-            f"Corpus     : {apart[0].name}{more}, d'après leur nom, font la validation ; le reste n'est pas coupé "
-            f"(data.val_path= en choisit une autre)"
+            f"Corpus     : {several or f'{apart[0].name} fait'} la validation, d'après les noms ; le reste n'est pas "
+            f"coupé (data.val_path= en choisit une autre)"
         )
-        return [file for file in files if file not in apart], apart
+        return [file for file in files if file not in {*apart}], apart
 
     def _open(self, files: Iterable[Path]) -> list[Fragment]:
         """Les fragments de ces fichiers. UserError si l'un ne va pas ; avec data.errors=skip, il est compté."""
@@ -207,7 +206,7 @@ class ShardsDataModule(WindowModule):
         """Un nom court pour le corpus : celui de son dossier."""
         first = self.path if isinstance(self.path, str) else self.path[0] if self.path else "fragments"
         path = Path(first)
-        return (path.parent if path.suffix else path).resolve().name or path.stem
+        return (path if path.is_dir() else path.parent).resolve().name or path.stem
 
     @property
     def reading(self) -> str:
