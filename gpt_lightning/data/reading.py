@@ -139,7 +139,7 @@ def read_blocks(
         head = opened.read(4)
         encoding = _encoding(head, unmarked)
         decoder = codecs.getincrementaldecoder(encoding)(errors)
-        while block := head or opened.read(BLOCK):
+        while block := head + opened.read(max(BLOCK - len(head), 0)):
             head = b""
             if encoding == "utf-8-sig" and b"\0" in block:
                 raise UserError(

@@ -186,7 +186,7 @@ def _extract(text: Text) -> Iterator[str]:
         file.seek(0)
         blocks = READERS[text.suffix](file, text.where, text.budget)
         with faults(text.where, text.suffix, first):
-            for block in patiently(blocks, text.where):
+            for block in patiently(blocks, text.budget):
                 empty = empty and not block.strip()
                 yield block
     if empty and text.suffix not in MAY_BE_EMPTY:

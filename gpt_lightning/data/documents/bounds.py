@@ -21,6 +21,7 @@ FLOOR = (
 )  # octets qu'un fichier peut toujours donner : un petit texte qui se répète se comprime mille fois
 PATIENCE = 10.0  # secondes de calcul qu'un fichier peut prendre sans rien donner
 EARNED = 1.0  # secondes que rend chaque page, ou chaque bloc, qui a du texte
+PER_BYTE = 60e-6  # secondes qu'un fichier peut se faire rendre, par octet
 # ce que lèvent les lecteurs devant des octets quelconques
 FAULTS = (
     ValueError,
@@ -53,7 +54,7 @@ class Budget:
     """Les octets que `where`, un fichier de `size` octets, peut encore donner."""
 
     def __init__(self, where: str, size: int, most: float) -> None:
-        self.where, self.most = where, most
+        self.where, self.size, self.most = where, size, most
         self.limit = self.left = int(max(FLOOR, most * size))
 
     def spend(self, count: int) -> None:
@@ -105,8 +106,10 @@ def faults(where: str, suffix: str, first: bytes = b"") -> Iterator[None]:
         if any("defusedxml" in kind.__module__ for kind in type(error).__mro__):
             why = "il déclare des entités XML, que rien d'honnête n'y demande"
             raise UserError(f"{where} n'est pas lu : {why} ; retirez-le, ou sa ligne <!DOCTYPE>.") from None
+        if type(error).__name__ == "LimitReachedError" or isinstance(error, MemoryError):
+            raise too_much(where) from None
         seems = looks_like(first)
-        looks = f" (il commence comme {seems})" if seems else ""
+        looks = f" (il commence comme {seems})" if seems and suffix not in seems else ""
         raise UserError(
             f"{where} ne se lit pas comme un {suffix}{looks} : il est coupé, abîmé ou mal nommé ; refaites-le, "
             f"ou retirez-le (data.errors=skip laisse de côté ce qui ne se lit pas)."
@@ -117,26 +120,32 @@ class _TooSlow(BaseException):
     """Le calcul a dépassé son temps ; aucun `except Exception` d'une bibliothèque ne l'arrête."""
 
 
-def patiently(blocks: Iterator[str], where: str) -> Iterator[str]:
-    """Les mêmes blocs. UserError si l'un demande plus de calcul que `PATIENCE`, et ce que les précédents ont rendu.
+def patiently(blocks: Iterator[str], budget: Budget) -> Iterator[str]:
+    """Les mêmes blocs. UserError s'ils demandent plus de calcul que `PATIENCE`, et ce que le texte donné a rendu.
 
     C'est le temps du processeur qui compte : une machine occupée ne refuse rien de plus. Hors du fil principal et sous
     Windows, il n'y a que les compteurs des lecteurs.
     """
-    left = PATIENCE
+    left, more = PATIENCE, PER_BYTE * budget.size
     while True:
         with _alarm(left) as remaining:
             try:
                 block = next(blocks, None)
             except _TooSlow:
-                raise UserError(
-                    f"{where} demande trop de calcul pour le texte qu'il donne : il est fait pour nuire, ou abîmé ; "
-                    f"retirez-le (data.errors=skip le laisse de côté)."
-                ) from None
+                raise too_much(budget.where) from None
         if block is None:
             return
-        left = min(PATIENCE, remaining[0] + EARNED * bool(block.strip()))
+        earned = min(EARNED, more) if block.strip() else 0.0
+        left, more = min(PATIENCE, remaining[0] + earned), more - earned
         yield block
+
+
+def too_much(where: str) -> UserError:
+    """La faute d'un fichier qui coûte plus que sa taille ne le demande."""
+    return UserError(
+        f"{where} demande trop de calcul, ou de mémoire, pour sa taille : il est fait pour nuire, ou abîmé ; "
+        f"retirez-le (data.errors=skip le laisse de côté)."
+    )
 
 
 @contextmanager

@@ -3,16 +3,17 @@
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from gpt_lightning.data.documents.bounds import Budget
+from gpt_lightning.data.documents.bounds import Budget, too_much
 from gpt_lightning.data.documents.libraries import library
 from gpt_lightning.data.documents.lines import PAGE
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
-OPERATIONS = 500_000  # d'une page, au plus
-FORMS = 200  # morceaux de page réemployés dans une page, au plus
+OPERATIONS = 2_000_000  # gestes et nombres d'une page, au plus : un plan en a cent mille
+FORMS = 5_000  # morceaux de page réemployés dans une page, au plus
 STREAM = 75_000_000  # octets d'un flux déplié, au plus
 LIGATURES = dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
 _LIGATURE = re.compile("[ﬀ-ﬆ]")
@@ -21,7 +22,6 @@ _LIGATURE = re.compile("[ﬀ-ﬆ]")
 def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
     """Le texte de chaque page. UserError si le fichier est chiffré, vide ou numérisé."""
     pypdf = library("pypdf", ".pdf")
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # ce qu'elle répare se voit dans `prepare`
     most = min(STREAM, budget.limit)
     limits = {
         "zlib_maximum_output_length": most,
@@ -31,24 +31,51 @@ def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
         "stream_parsing_work_maximum_count": OPERATIONS,
         "xform_maximum_invocations_per_extraction": FORMS,
     }
-    with pypdf.apply_configuration(**limits):
+    with _within(limits, where):
         reader = pypdf.PdfReader(file)
         if reader.is_encrypted:
             _unlock(reader, where)
         count = len(reader.pages)
     written = images = 0
     for number in range(count):
-        with pypdf.apply_configuration(**limits):
+        with _within(limits, where):
             page = reader.pages[number]
             text = page.extract_text()
-            images += _has_image(page)
+            images += not text.strip() and _has_image(page)
         text = _LIGATURE.sub(lambda match: LIGATURES[match[0]], whole_characters(text))
         text = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n").replace(PAGE, "\n")
         budget.spend(len(text))
         written += len(text.strip())
-        yield text + PAGE * (number + 1 < count)
+        yield text.rstrip() + PAGE * (number + 1 < count)
     if not written:
         raise UserError(_why_empty(where, count, images))
+
+
+class _Ear(logging.Handler):
+    """Entend pypdf dire qu'elle ne lit pas toute une page : rien ne doit manquer sans que l'on le sache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.unread |= "skipped" in record.getMessage()
+
+
+@contextmanager
+def _within(limits: dict[str, int], where: str) -> Iterator[None]:
+    """Applique ces bornes à pypdf, et tait ce qu'elle répare. UserError si elle a laissé un bout de page."""
+    log, ear = logging.getLogger("pypdf"), _Ear()
+    propagated, log.propagate = log.propagate, False
+    log.addHandler(ear)
+    try:
+        with library("pypdf", ".pdf").apply_configuration(**limits):
+            yield
+    finally:
+        log.removeHandler(ear)
+        log.propagate = propagated
+    if ear.unread:
+        raise too_much(where)
 
 
 def _unlock(reader: Any, where: str) -> None:

@@ -92,7 +92,9 @@ class Register:
                 self._draft = durable.scratch(self.folder / f"textes-{next(_NUMBERS)}")
                 self._draft.mkdir(parents=True)
                 weakref.finalize(self, _erase, self._draft, os.getpid())
-            path = self._draft / f"{len(self._texts)}.txt"
+            path = self._draft / str(
+                len(self._texts)
+            )  # sans suffixe : un corpus qui contient le cache ne le lit pas
             file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115
         with file:
             try:
