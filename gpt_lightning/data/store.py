@@ -237,7 +237,9 @@ class Tokens(Sequence[int]):
         self._fragments, self._below = [part for part in fragments if part.length], below
         self._parts = [fragment.map() for fragment in self._fragments]
         self._ends = np.cumsum([len(part) for part in self._parts], dtype=np.int64)
-        self._dtype = np.result_type(*{fragment.dtype for fragment in self._fragments} or {np.dtype(np.uint16)})
+        self._dtype = np.result_type(
+            *{fragment.dtype for fragment in self._fragments} or {np.dtype(np.uint16)}
+        )
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

@@ -14,7 +14,7 @@ INEFFECTIVE = [
     ("train", ["data=shakespeare", "data.path=a.txt", "data.url=http://a/b.txt"], "data.path= est lu"),
     ("train", ["data=pydoc", "data.jsonl_key=contenu"], "ne lit pas de fichier"),
     ("train", ["data=pydoc", "data.text_key=contenu"], "ne lit pas de fichier"),
-    ("train", ["data=text", "data.path=a", "data.text_key=a", "data.jsonl_key=a"], "data.text_key= est son nouveau nom"),
+    ("train", ["data=text", "data.path=a", "data.text_key=a", "data.jsonl_key=a"], "son nouveau nom"),
     ("train", ["data=datasets", "data.path=a"], "data.name="),
     ("train", ["data=datasets", "data.name=a", "data.val_split=b", "data.cut=hash"], "à part"),
     ("train", ["data=parquet", "data.path=a", "data.join_hyphens=true"], "data=text"),

@@ -17,7 +17,14 @@ def corpora(command, tmp_path_factory):
     for suffix in (".csv", ".parquet"):
         write(cwd / f"c{suffix}", TEXTS)
     done = command(
-        *("gpt_lightning", "prepare", "data=text", "data.path=c.csv", "tokenizer=bytes", "data.split=documents"),
+        *(
+            "gpt_lightning",
+            "prepare",
+            "data=text",
+            "data.path=c.csv",
+            "tokenizer=bytes",
+            "data.split=documents",
+        ),
         *("format=bin", "to=fragments", "shard_tokens=2000"),
         cwd=cwd,
     )
@@ -35,7 +42,11 @@ CORPORA = {
 def losses(folder):
     with open(folder / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [(row["step"], row["train/loss"], row["val/loss"]) for row in rows if row["train/loss"] or row["val/loss"]]
+    return [
+        (row["step"], row["train/loss"], row["val/loss"])
+        for row in rows
+        if row["train/loss"] or row["val/loss"]
+    ]
 
 
 @pytest.mark.slow
@@ -67,7 +78,8 @@ def test_a_dataset_trains(command, corpora, tmp_path):
     (tmp_path / "jeu").mkdir()
     write(tmp_path / "jeu" / "train.parquet", TEXTS)
     done = command(
-        *("train.py", "data=datasets", "data.name=jeu", *SMALL, "trainer.max_steps=2", "output_dir=e"), cwd=tmp_path
+        *("train.py", "data=datasets", "data.name=jeu", *SMALL, "trainer.max_steps=2", "output_dir=e"),
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     done = command("gpt_lightning", "evaluate", "ckpt_path=e", cwd=tmp_path)

@@ -15,7 +15,9 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer
 from tests.data.test_columns import write
 
-TRAIN, TEST = ([f"{name} {i} : le chat dort, la nuit passe." for i in range(80)] for name in ("ligne", "essai"))
+TRAIN, TEST = (
+    [f"{name} {i} : le chat dort, la nuit passe." for i in range(80)] for name in ("ligne", "essai")
+)
 
 
 def test_a_missing_library_is_named_with_the_line_to_type(tmp_path, monkeypatch):
@@ -72,7 +74,9 @@ def test_every_local_folder_is_read(folder, tmp_path, suffix):
         import datasets
 
         parts = {"train": TRAIN, "test": TEST}
-        saved = datasets.DatasetDict({name: datasets.Dataset.from_dict({"text": part}) for name, part in parts.items()})
+        saved = datasets.DatasetDict(
+            {name: datasets.Dataset.from_dict({"text": part}) for name, part in parts.items()}
+        )
         saved.save_to_disk(str(folder))
     else:
         for name, part in (("train", TRAIN), ("test", TEST)):
@@ -127,9 +131,16 @@ def test_a_preparation_killed_in_the_middle_is_taken_up(folder, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def prepare(cache):
-        words = [f"data.name={folder}", "tokenizer=bytes", f"data.cache_dir={tmp_path / cache}", "data.cut=documents"]
+        words = [
+            f"data.name={folder}",
+            "tokenizer=bytes",
+            f"data.cache_dir={tmp_path / cache}",
+            "data.cut=documents",
+        ]
         command = [sys.executable, "-m", "gpt_lightning", "prepare", "data=datasets", *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
 
     killed = prepare("repris")
     while not list((tmp_path / "repris").glob(".*/journal.json")):

@@ -17,7 +17,8 @@ from gpt_lightning.errors import UserError
 SUFFIX = ".bin"
 HEADER = 1024  # octets
 NARROW, WIDE = np.dtype("<u2"), np.dtype("<u4")
-FORMATS: dict[int, tuple[int, np.dtype]] = {20240520: (1, NARROW), 20240801: (7, WIDE)}  # la marque : la version, et les entiers
+# la marque : la version, et les entiers
+FORMATS: dict[int, tuple[int, np.dtype]] = {20240520: (1, NARROW), 20240801: (7, WIDE)}
 QUESTIONS = 20240522  # des questions à choix, pour évaluer
 # ce que d'autres fichiers .bin ont au début : un modèle de torch, un GGUF, du gzip, du zstd, un pickle
 FOREIGN = re.compile(
