@@ -12,11 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-LENGTH, BATCH, BATCHES = 1024, 8, 3000
+LENGTH, BATCH, BATCHES = 1024, 8, 2000
 
 
 def write(folder: Path, count: int, size: int) -> Path:
@@ -26,7 +27,9 @@ def write(folder: Path, count: int, size: int) -> Path:
         tokens = np.random.default_rng(rank).integers(0, 50_257, size // 2, dtype=np.uint16)
         header = np.zeros(256, np.int32)
         header[:3] = 20240520, 1, len(tokens)
-        (folder / f"fineweb_{rank:06d}.bin").write_bytes(header.tobytes() + tokens.tobytes())
+        with open(folder / f"fineweb_{rank:06d}.bin", "wb") as file:
+            file.write(header.tobytes() + tokens.tobytes())
+            os.fsync(file.fileno())  # une page pas encore écrite ne se compte pas comme les autres
     return folder
 
 
@@ -35,13 +38,17 @@ def module(folder: Path):
     from gpt_lightning.tokenizers import gpt2
 
     return ShardsDataModule(
-        tokenizer=gpt2(), path=str(folder), max_length=LENGTH, batch_size=BATCH, cache_dir=str(folder.parent / "cache")
+        tokenizer=gpt2(),
+        path=str(folder),
+        max_length=LENGTH,
+        batch_size=BATCH,
+        cache_dir=str(folder.parent / "cache"),
     )
 
 
 def memory(field: str) -> float:
-    """Une ligne de /proc/self/smaps_rollup ou de /proc/self/status, en Mo."""
-    text = Path("/proc/self/smaps_rollup").read_text() + Path("/proc/self/status").read_text()
+    """Une ligne de /proc/self/status, en Mo."""
+    text = Path("/proc/self/status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith(f"{field}:")).split()[1]) / 1024
 
 
@@ -58,35 +65,41 @@ def plain_copies(folder: Path, starts: np.ndarray) -> None:
             row[: len(part)] = part
 
 
+def rate(work) -> float:
+    """Les jetons que ce travail lit par seconde."""
+    began = time.perf_counter()
+    work()
+    return BATCHES * BATCH * LENGTH / (time.perf_counter() - began)
+
+
 def measure(folder: Path) -> dict[str, float]:
     import torch  # noqa: F401 : son import n'est pas dans la mesure
 
     data, results = module(folder), {}
     data.tokenizer.encode("chaud")
-    before, began = memory("Private_Dirty"), time.perf_counter()
+    before, began = memory("RssAnon"), time.perf_counter()
     data.prepare()
     data.dataset("train").rows([0])
     results["ouverture (s)"] = time.perf_counter() - began
-    results["mémoire propre de l'ouverture (Mo)"] = memory("Private_Dirty") - before
-    rates: dict[str, list[float]] = {"nous": [], "numpy": []}
-    for epoch in range(5):
-        data.seed = epoch
+    results["mémoire propre de l'ouverture (Mo)"] = memory("RssAnon") - before
+    rates: dict[str, list[float]] = {"lots": [], "chargeur": [], "numpy": []}
+    for _ in range(6):  # le premier passage met les pages en mémoire : il ne compte pas
+        data.seed = 1
         loader = data.train_dataloader()
-        starts = loader.order.permutation(0)[: BATCHES * BATCH] * LENGTH
-        plain_copies(folder, starts[: BATCH * 20])
-        began = time.perf_counter()
-        for count, _ in enumerate(loader, start=1):
-            if count == BATCHES:
-                break
-        rates["nous"].append(count * BATCH * LENGTH / (time.perf_counter() - began))
-        began = time.perf_counter()
-        plain_copies(folder, starts[: count * BATCH])
-        rates["numpy"].append(count * BATCH * LENGTH / (time.perf_counter() - began))
-    results["lecture (M jetons/s)"] = statistics.median(rates["nous"]) / 1e6
-    results["copies de numpy (M jetons/s)"] = statistics.median(rates["numpy"]) / 1e6
-    ratios = [ours / plain for ours, plain in zip(*rates.values(), strict=True)]
-    results["rapport (>= 0,5)"] = statistics.median(ratios)
-    results["mémoire propre après la lecture (Mo)"] = memory("Private_Dirty") - before
+        windows = loader.order.permutation(0)[: BATCHES * BATCH]
+        lots, dataset = windows.reshape(-1, BATCH), data.dataset("train")
+        rates["lots"].append(
+            rate(lambda lots=lots, dataset=dataset: all(len(dataset.rows(lot)) for lot in lots))
+        )
+        rates["chargeur"].append(rate(lambda loader=loader: all(len(x) for x, _ in islice(loader, BATCHES))))
+        rates["numpy"].append(rate(lambda windows=windows: plain_copies(folder, windows * LENGTH)))
+    medians = {name: statistics.median(values[1:]) for name, values in rates.items()}
+    for name, value in medians.items():
+        results[f"lecture, {name} (M jetons/s)"] = value / 1e6
+    for name in ("lots", "chargeur"):
+        ratios = [ours / plain for ours, plain in zip(rates[name][1:], rates["numpy"][1:], strict=True)]
+        results[f"{name} / numpy (>= 0,5)"] = statistics.median(ratios)
+    results["mémoire propre après la lecture (Mo)"] = memory("RssAnon") - before
     return results
 
 
@@ -104,9 +117,9 @@ def share(folder: Path) -> None:
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(" ")[0]:
             inside = str(folder) in line
-        elif inside and line.startswith("Shared_Clean"):
+        elif inside and line.startswith("Shared_"):
             shared += int(line.split()[1])
-        elif inside and line.startswith(("Private_Clean", "Private_Dirty")):
+        elif inside and line.startswith("Private_"):
             private += int(line.split()[1])
     print(json.dumps([shared / 1024, private / 1024]), flush=True)
     sys.stdin.readline()
@@ -135,7 +148,10 @@ def main(place: str | None) -> None:
         for count, size in ((12, 100_000_000), (1000, 100_000)):
             corpus = write(folder / f"{count}", count, size)
             done = subprocess.run(
-                [sys.executable, __file__, "--measure", str(corpus)], capture_output=True, text=True, check=True
+                [sys.executable, __file__, "--measure", str(corpus)],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             print(f"{count} fragments de {size // 1000} ko", done.stdout, sep="\n")
             print("pages communes, pages propres (Mo), de deux processus :", shared_pages(corpus), flush=True)
@@ -147,7 +163,11 @@ def main(place: str | None) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps({k: round(v, 3) for k, v in measure(Path(sys.argv[2])).items()}, indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                {k: round(v, 3) for k, v in measure(Path(sys.argv[2])).items()}, indent=1, ensure_ascii=False
+            )
+        )
     elif sys.argv[1:2] == ["--share"]:
         share(Path(sys.argv[2]))
     else:

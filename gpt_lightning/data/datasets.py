@@ -57,23 +57,9 @@ class DatasetsDataModule(TextModule):
             raise UserError(
                 "data.val_split= et data.val_path= donnent chacun la validation : gardez l'un des deux."
             )
-        self.keep(
-            WindowOptions(
-                tokenizer=tokenizer,
-                cache_dir=cache_dir,
-                train_split=train_split,
-                cross_documents=cross_documents,
-                max_length=max_length,
-                stride=stride,
-                shift=shift,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                passes=passes,
-                eval_batches=eval_batches,
-                seed=seed,
-                accumulate=accumulate,
-            )
-        )
+        lengths = (max_length, stride, shift)
+        reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
+        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
         self.report, self.progress = report, progress
         open_source = partial(
             Source,

@@ -53,14 +53,14 @@ class Dataset:
         """Ses lignes. UserError s'il ne s'ouvre pas, ou n'a pas cette part."""
         folder = Path(os.path.expanduser(self.name))
         if any((folder / name).is_file() for name in SAVED):
-            return self._saved(folder)
+            return self._from_disk(folder)
         builder = self._builder
         with _faults(
             lambda: f"data.name={self.name} n'a pas data.split={self.part}", "data.limit= en lit le début"
         ):
             return builder.as_streaming_dataset(split=self.part)
 
-    def _saved(self, folder: Path) -> Any:
+    def _from_disk(self, folder: Path) -> Any:
         module = _datasets()
         with _faults(lambda: f"data.name={self.name} ne s'ouvre pas"):
             saved = module.load_from_disk(str(folder))

@@ -185,23 +185,9 @@ class SlidingWindowDataModule(TextModule):
     ) -> None:
         super().__init__()
         choice("data.split", split, SPLITS)
-        self.keep(
-            WindowOptions(
-                tokenizer=tokenizer,
-                cache_dir=cache_dir,
-                train_split=train_split,
-                cross_documents=cross_documents,
-                max_length=max_length,
-                stride=stride,
-                shift=shift,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                passes=passes,
-                eval_batches=eval_batches,
-                seed=seed,
-                accumulate=accumulate,
-            )
-        )
+        lengths = (max_length, stride, shift)
+        reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
+        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
         open_source = partial(
             Source,
             text_key=text_key or jsonl_key or "text",

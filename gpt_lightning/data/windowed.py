@@ -24,7 +24,7 @@ from gpt_lightning.wording import number
 SPLITS = ("train", "val")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WindowOptions:
     """Les clés de `data` que tout corpus en fenêtres a ; conf/data/text.yaml et shards.yaml disent chacune."""
 

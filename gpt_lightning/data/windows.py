@@ -102,7 +102,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
                 self._view = sliding_window_view(shards[0], width)
             rows = self._view[starts]
         else:
-            rows = np.empty((len(starts), width), dtype=np.result_type(*{shard.dtype for shard in shards}))
+            rows = np.empty((len(starts), width), self._dtype)
             ranks = np.searchsorted(self._starts, starts, side="right") - 1
             places = starts - self._starts[ranks]
             for row, rank, place in zip(rows, ranks.tolist(), places.tolist(), strict=True):
@@ -147,6 +147,7 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
             self._shards = [fragment.map() for fragment in self._fragments]
+            self._dtype = np.result_type(*{shard.dtype for shard in self._shards})
         return self._shards
 
     def __getstate__(self) -> dict:

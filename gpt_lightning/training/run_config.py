@@ -2,8 +2,7 @@
 
 Chaque clé de train.yaml est ici un champ. Il donne les valeurs qu'elle prend, ce qu'une reprise peut y changer, et
 quand elle serait sans effet. La précision, la compilation, le taux d'apprentissage et l'origine des poids se décident
-plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. Ce fichier n'importe torch que dans ses
-fonctions : `--help` ne l'attend pas.
+plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. `--help` n'attend pas torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

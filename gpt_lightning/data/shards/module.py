@@ -62,23 +62,9 @@ class ShardsDataModule(WindowModule):
         choice("data.errors", errors, ("strict", "skip"))
         if limit is not None:
             most(limit)
-        self.keep(
-            WindowOptions(
-                tokenizer=tokenizer,
-                cache_dir=cache_dir,
-                train_split=train_split,
-                cross_documents=cross_documents,
-                max_length=max_length,
-                stride=stride,
-                shift=shift,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                passes=passes,
-                eval_batches=eval_batches,
-                seed=seed,
-                accumulate=accumulate,
-            )
-        )
+        lengths = (max_length, stride, shift)
+        reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
+        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
         self.source, self.path, self.val_path, self.errors = source, path, val_path, errors
         self.limit, self.split = limit, split
 
