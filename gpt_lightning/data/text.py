@@ -74,16 +74,9 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         choice("data.split", split, SPLITS)
         self.shift = choose_shift(shift, stride, max_length)
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
-        open_source = partial(
-            corpus.Source,
-            jsonl_key=jsonl_key,
-            errors=errors,
-            max_expansion=max_expansion,
-            join_hyphens=join_hyphens,
-            drop_running_heads=drop_running_heads,
-            deduplicate=deduplicate,
-            cache_dir=self.cache_dir,
-        )
+        open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
+        open_source = partial(open_source, max_expansion=max_expansion, join_hyphens=join_hyphens)
+        open_source = partial(open_source, drop_running_heads=drop_running_heads, cache_dir=self.cache_dir)
         self.source = open_source(source=source, path=path, url=url, sha256=sha256, limit=limit)
         self.val_source = open_source(path=val_path) if val_path else None
         self.split, self.cross_documents = split, cross_documents
@@ -92,12 +85,8 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
             self.tokenizer = tokenizer
         self.report, self.progress = report, progress
         self.train_split, self.max_length, self.stride = train_split, max_length, stride or max_length
-        self.batch_size, self.num_workers, self.seed, self.accumulate = (
-            batch_size,
-            num_workers,
-            seed,
-            accumulate,
-        )
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.seed, self.accumulate = seed, accumulate
         self.eval_batches = eval_batches
         self.store: store.TokenStore | None = None
         self._whole_validation = eval_batches is None
