@@ -36,6 +36,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
     """
 
     task = "text"
+    formats = True
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         return self.statistics
 
     def continue_as_before(self) -> None:
+        self.formats = False
         for source in self.sources:
             source.read_only(TEXT_SUFFIXES)
 
