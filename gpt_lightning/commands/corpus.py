@@ -42,7 +42,7 @@ def build_data(
         progress=console.ProgressLine(_encoding_progress),
         accumulate=accumulate,
     )
-    if done is not None and not done.partial:
+    if done is not None and not (done.partial or done.formats):
         data.continue_as_before()
     return data
 

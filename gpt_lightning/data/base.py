@@ -71,6 +71,7 @@ class Served:
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
     since: tuple[str, ...] = ()  # les clés du corpus que la version 0.1 ne lisait pas
     partial = False  # vrai si le dernier pas d'un passage lit ce qui reste, moins de lignes qu'un pas
+    formats = False  # vrai si un dossier de texte est lu dans tous ses formats
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""

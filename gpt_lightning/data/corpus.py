@@ -22,7 +22,7 @@ from gpt_lightning.data.download import check as check_download
 from gpt_lightning.data.download import fetch
 from gpt_lightning.data.hub import Dataset
 from gpt_lightning.data.limit import first_documents, most, say_part
-from gpt_lightning.data.reading import Piece, find_files, two_halves
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece, find_files, two_halves
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.errors import number as check_number
@@ -129,6 +129,7 @@ class Source:
             max_expansion=self.max_expansion,
             join_hyphens=self.join_hyphens,
             drop_running_heads=self.drop_running_heads,
+            plain=self.suffixes == TEXT_SUFFIXES,
         )
         return documents.read_files(self._files(), options, self.register)
 

@@ -31,6 +31,7 @@ class TextModule(WindowModule):
     nouveau), construit ou retrouve la base de jetons, et renvoie les `Statistics`.
     """
 
+    formats = True
     report: Callable[[str], None]
     progress: Progress
 
@@ -94,6 +95,7 @@ class TextModule(WindowModule):
         return self.statistics
 
     def continue_as_before(self) -> None:
+        self.formats = False
         for source in self.sources:
             source.read_only(TEXT_SUFFIXES)
 
@@ -149,6 +151,7 @@ class SlidingWindowDataModule(TextModule):
     """Le texte de fichiers, d'un paquet ou d'une adresse, en fenêtres."""
 
     task = "text"
+    formats = True
 
     def __init__(
         self,

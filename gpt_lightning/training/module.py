@@ -238,6 +238,7 @@ class GPTModule(lightning.LightningModule):
             tokens_per_step=self.plan.tokens_per_step,
             world_size=self.trainer.world_size,
             partial=self.data.partial,
+            formats=self.data.formats,
             metrics=dict(self.metrics),
             **self.seen.state(self.trainer.strategy),
         )

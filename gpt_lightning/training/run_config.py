@@ -45,7 +45,7 @@ class RunConfig:
             "url": "l'adresse du corpus, de même",
             "sha256": "son empreinte",
             "ignore": "les clés qui ne sont pas lues, si le contenu n'en change pas",
-            "errors": "la lecture des octets invalides, si le contenu n'en change pas",
+            **keys.READING,
         },
         useless=[Useless(("passes",), keys.has_other_length, f"la longueur est déjà donnée par {LIMITS}")],
     )

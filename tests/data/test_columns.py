@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gpt_lightning.data import SlidingWindowDataModule
+from gpt_lightning.data import SlidingWindowDataModule, reading
 from gpt_lightning.data.corpus import Source
 from gpt_lightning.data.measure import measure
 from gpt_lightning.errors import UserError
@@ -41,6 +41,13 @@ def test_every_format_gives_the_same_documents(tmp_path, suffix, key):
     assert [piece.text for piece in found] == [text for text in TEXTS if text] and all(p.last for p in found)
     with pytest.raises(UserError, match="data.text_key="):
         pieces(tmp_path / f"a{suffix}", text_key="absente")
+
+
+def test_a_run_of_a_version_before_reads_its_csv_as_it_did(tmp_path):
+    path = write(tmp_path / "a.csv", ["un", "deux"])
+    source = Source(path=str(path))
+    source.read_only(reading.TEXT_SUFFIXES)
+    assert [piece.text for piece in source.pieces()] == ["n,text\n0,un\n1,deux\n"]
 
 
 @pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])

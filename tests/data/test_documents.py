@@ -146,9 +146,9 @@ def test_blocks_change_nothing(tmp_path, monkeypatch, name, block):
     "name", ["simple.docx", "simple.pdf", "page.html", "simple.txt.gz", "simple.epub", "tout.zip"]
 )
 def test_any_change_is_read_or_is_one_sentence(tmp_path, name):
-    """Cent octets changés, ou une fin coupée : du texte, ou une phrase ; jamais une trace."""
+    """Des octets changés, ou une fin coupée : du texte, ou une phrase ; jamais une trace."""
     content, rng, path = good(name), random.Random(0), tmp_path / name
-    for rank in range(100):
+    for rank in range(40):
         changed = bytearray(content)
         if rank % 3:
             for _ in range(rng.randrange(1, 4)):
@@ -197,7 +197,7 @@ def test_a_folder_reads_every_format_and_an_older_run_only_its_own(tmp_path):
         (tmp_path / name).write_bytes(good(name) if name in GOOD else b"\0")
     source = corpus.Source(path=str(tmp_path), cache_dir=tmp_path)
     said = {path.name for path, _ in source.find()}
-    assert said == {"image.png", "notes.sql.gz", "notes.gz", "__MACOSX"} - {"__MACOSX"} | {"a.txt"}
+    assert said == {"image.png", "notes.sql.gz", "notes.gz", "a.txt"}
     source.read_only(reading.TEXT_SUFFIXES)
     assert {Path(where).suffix for where in source_names(source)} == {".txt", ".md", ".jsonl"}
 

@@ -93,6 +93,9 @@ def test_running_heads_go_and_nothing_else(head, foot, size):
         ],  # loin l'un de l'autre
         ["Titre\nun", "Titre\ndeux"],  # deux fois seulement
         ["sans page"],
+        [
+            f"En {1900 + n}, il a {n} ans.\nIl dort {n} fois, puis part." for n in range(9)
+        ],  # ses nombres seuls changent
         ["a\nx\nb", "c\nx\nd", "e\nx\nf", "g\nx\nh"],  # au milieu
     ],
 )

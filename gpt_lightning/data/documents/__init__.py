@@ -60,6 +60,7 @@ class Options:
     max_expansion: float = 100
     join_hyphens: bool = False
     drop_running_heads: bool = False
+    plain: bool = False  # lire tout comme du texte, hors .jsonl : ce que faisait la version d'avant
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def _texts(path: Path, options: Options) -> Iterator[Text]:
     """Les textes d'un fichier : un, ou ceux d'un .zip."""
     outer, inner = path.suffix.lower(), archives.suffix_of(path.stem)
     suffix = inner if outer in COMPRESSED else outer
+    if options.plain and outer not in TEXT_SUFFIXES:
+        yield Text(
+            str(path), "", lambda: _open(path), Budget(str(path), path.stat().st_size, options.max_expansion)
+        )
+        return
     if suffix in ADVICE or outer in ADVICE:
         raise UserError(f"{path} : un {suffix} ne se lit pas ici, {ADVICE.get(suffix) or ADVICE[outer]}.")
     budget = Budget(str(path), path.stat().st_size, options.max_expansion)

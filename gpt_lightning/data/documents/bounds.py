@@ -8,13 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 from gpt_lightning.errors import UserError
 from gpt_lightning.wording import magnitude
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 FLOOR = (
     1 << 20
@@ -76,7 +73,7 @@ class Metered(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
         block = self.raw.read(len(view))
         self.budget.spend(len(block))

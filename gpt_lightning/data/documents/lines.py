@@ -9,6 +9,9 @@ EDGE = 2  # lignes que l'on regarde en haut, et en bas, d'une page
 NEAR, TIMES = 2, 3  # un titre courant revient toutes les deux pages au moins, trois fois de suite
 _CUT = re.compile(r"[^\W\d_]+(?:[-\u2010\u00ad]\n\f?[ \t]*[^\W\d_]+)+[^\s\w-]*[ \t]*")
 _BREAK = re.compile(r"([-\u2010\u00ad])\n\f?[ \t]*")
+_NUMBER = re.compile(
+    r"\bpages?\W*\d+(?:\W*(?:sur|of|de)?\W*\d+)?|^\W*(?:\d+|[ivxlc]+)\b\W*|\W*\b(?:\d+|[ivxlc]+)\W*$"
+)
 # le trait d'union qui reste : dit-il, peut-être, au-dessus, celui-ci ; une syllabe, elle, commence par une consonne
 _TIED = re.compile(
     r"(?:\w+-(?:ils?|elles?|on|en|y|être|je|tu|nous|vous|moi|toi|mêmes?|delà|dessus|dessous|dedans|dehors)"
@@ -99,9 +102,8 @@ def _edges(lines: list[str]) -> Iterator[tuple[int, str, int]]:
 
 
 def _shape(line: str) -> str:
-    """Une ligne sans ce qui change d'une page à l'autre : ses nombres, ses blancs."""
-    line = " ".join(line.split()).casefold()
-    return re.sub(r"\d+|\b[ivxlc]+\b(?=\W*$)", "#", line)
+    """Une ligne sans son numéro de page, au début, à la fin, ou après « page »."""
+    return _NUMBER.sub("#", " ".join(line.split()).casefold())
 
 
 def _strip_page(text: str, heads: set[tuple[int, str]], count: Callable[[], None]) -> str:
@@ -113,6 +115,8 @@ def _strip_page(text: str, heads: set[tuple[int, str]], count: Callable[[], None
         while place in here:  # la deuxième ligne n'est un titre courant que si la première en est un
             removed.add(here[place])
             place += step
+    if sum(bool(line.strip()) for line in lines) - len(removed) == 0 and len(removed) > EDGE:
+        return text  # des lignes qui se ressemblent, et non une page blanche
     for _ in removed:
         count()
     end = PAGE if text.endswith(PAGE) and len(lines) - 1 in removed else ""
