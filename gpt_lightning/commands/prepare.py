@@ -83,7 +83,7 @@ def _tokens(contents: "Contents", data: "WindowModule", most: int = 10) -> str:
     tokenizer, characters = data.tokenizer, data.statistics.characters
     total, used = int(contents.counts.sum()), int((contents.counts > 0).sum())
     frequent = sorted(range(len(contents.counts)), key=lambda i: -contents.counts[i])[:most]
-    if characters is None:  # des fragments : leur texte n'est pas là
+    if not characters:  # des fragments : leur texte n'est pas là
         rate = f"{number(sum(map(data.base.n_bytes, ('train', 'val'))) / total, 3)} octets par jeton"
     else:
         rate = f"{number(total / characters, 3)} par caractère"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from gpt_lightning.data.loader import Batches, BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import State
 
 if TYPE_CHECKING:
     import lightning
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; None est ce que l'on n'a pas compté."""
+    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; 0 document : ils ne sont pas comptés."""
 
-    documents: int | None
-    characters: int | None
+    documents: int
+    characters: int
     train_tokens: int
     val_tokens: int
     train_windows: int
@@ -75,6 +77,18 @@ class Served:
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
+        raise NotImplementedError
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        raise NotImplementedError
+
+    def prepared_state(self) -> State:
+        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir la même chose dans un autre processus."""
+        raise NotImplementedError
+
+    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
         raise NotImplementedError
 
     def continue_as_before(self) -> None:

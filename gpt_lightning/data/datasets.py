@@ -57,9 +57,12 @@ class DatasetsDataModule(TextModule):
             raise UserError(
                 "data.val_split= et data.val_path= donnent chacun la validation : gardez l'un des deux."
             )
-        lengths = (max_length, stride, shift)
         reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
-        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
+        self.keep(
+            WindowOptions(
+                tokenizer, cache_dir, train_split, cross_documents, max_length, stride, shift, *reading
+            )
+        )
         self.report, self.progress = report, progress
         open_source = partial(
             Source,

@@ -9,7 +9,7 @@ import numpy as np
 from gpt_lightning import durable
 
 if TYPE_CHECKING:
-    from gpt_lightning.data.windowed import WindowedDataModule
+    from gpt_lightning.data.windowed import WindowModule
 
 CHUNK = 1 << 22
 
@@ -22,8 +22,8 @@ class Contents:
     lengths: np.ndarray
 
 
-def compute(data: "WindowedDataModule") -> Contents:
-    """Parcourt la base préparée de `data` (un WindowedDataModule), en mémoire constante."""
+def compute(data: "WindowModule") -> Contents:
+    """Parcourt la base préparée de `data` (un WindowModule), en mémoire constante."""
     store, tokens = data.store, data.tokens("train", "val")
     assert store is not None  # préparée
     counts = np.zeros(data.tokenizer.vocab_size, dtype=np.int64)

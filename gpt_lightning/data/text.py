@@ -1,7 +1,7 @@
 """Le LightningDataModule d'un texte : il le lit, et en sert les fenêtres d'entraînement et de validation."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -118,7 +118,7 @@ class TextModule(WindowModule):
             self.tokenizer = self.tokenizer.fit(piece.text for piece in pieces)
 
     @property
-    def readings(self) -> dict[str, Reading]:
+    def readings(self) -> Mapping[str, Reading]:
         """Ce que `prepare` a lu de chaque fichier."""
         return {
             where: reading for source in self.sources for where, reading in source.register.settled.items()
@@ -142,7 +142,6 @@ class TextModule(WindowModule):
     @property
     def reading(self) -> str:
         documents, characters = self.statistics.documents, self.statistics.characters
-        assert documents is not None and characters is not None  # comptés
         counted = f"{number(documents)} document{'s' * (documents > 1)}, {number(characters)} caractères"
         return counted + self.source.origin
 
@@ -188,9 +187,12 @@ class SlidingWindowDataModule(TextModule):
     ) -> None:
         super().__init__()
         choice("data.split", split, SPLITS)
-        lengths = (max_length, stride, shift)
         reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
-        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
+        self.keep(
+            WindowOptions(
+                tokenizer, cache_dir, train_split, cross_documents, max_length, stride, shift, *reading
+            )
+        )
         open_source = partial(
             Source,
             text_key=text_key or jsonl_key or "text",
@@ -202,9 +204,9 @@ class SlidingWindowDataModule(TextModule):
             cache_dir=self.cache_dir,
         )
         self.report, self.progress = report, progress
-        apart = {"source": "parquet" if source == "parquet" else "files", "path": val_path}
+        apart = "parquet" if source == "parquet" else "files"
         self.read_from(
             open_source(source=source, path=path, url=url, sha256=sha256, limit=limit),
-            open_source(**apart) if val_path else None,
+            open_source(source=apart, path=val_path) if val_path else None,
             split,
         )

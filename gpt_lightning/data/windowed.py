@@ -53,7 +53,6 @@ class WindowModule(Served, lightning.LightningDataModule):
     store: Store | None
     statistics: Statistics
     below: int | None = None
-    readings: Mapping[str, Reading] = {}  # ce que `prepare` a lu de chaque fichier
     apart: bool  # vrai si la validation est donnée à part
 
     def keep(self, options: WindowOptions) -> None:
@@ -71,6 +70,11 @@ class WindowModule(Served, lightning.LightningDataModule):
         self.seed, self.accumulate = options.seed, options.accumulate
         self.eval_batches, self._whole_validation = options.eval_batches, options.eval_batches is None
         self.store = None
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """Ce que `prepare` a lu de chaque fichier."""
+        return {}
 
     @property
     def base(self) -> Store:
@@ -112,7 +116,7 @@ class WindowModule(Served, lightning.LightningDataModule):
         description = json.dumps([self.base.content, windows], sort_keys=True)
         return hashlib.sha256(description.encode()).hexdigest()[:16]
 
-    def count(self, documents: int | None, characters: int | None) -> Statistics:
+    def count(self, documents: int = 0, characters: int = 0) -> Statistics:
         """Ce que la base contient. Unfit si aucune fenêtre ne tient dans une moitié."""
         windows = {split: len(self.dataset(split)) for split in SPLITS}
         for split, n_windows in windows.items():

@@ -62,9 +62,12 @@ class ShardsDataModule(WindowModule):
         choice("data.errors", errors, ("strict", "skip"))
         if limit is not None:
             most(limit)
-        lengths = (max_length, stride, shift)
         reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
-        self.keep(WindowOptions(tokenizer, cache_dir, train_split, cross_documents, *lengths, *reading))
+        self.keep(
+            WindowOptions(
+                tokenizer, cache_dir, train_split, cross_documents, max_length, stride, shift, *reading
+            )
+        )
         self.source, self.path, self.val_path, self.errors = source, path, val_path, errors
         self.limit, self.split = limit, split
 
@@ -90,7 +93,7 @@ class ShardsDataModule(WindowModule):
         opened = self._first(self._open(train))
         halves = (opened, self._open(val)) if val else cut(opened, self._place(opened))
         self.store = Shards(dict(zip(("train", "val"), halves, strict=True)), self.tokenizer, self.cache_dir)
-        self.statistics = self.count(None, None)
+        self.statistics = self.count()
         return self.statistics
 
     def prepared_state(self) -> State:
