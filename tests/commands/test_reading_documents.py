@@ -55,7 +55,7 @@ def test_a_training_on_documents_resumes_at_its_step_and_is_evaluated(command, l
         *options,
         "data.max_length=16",
         "data.batch_size=4",
-        "save_every=5",
+        "optim=original",
         f"data.val_path={library}/tout.zip",
     )
 
