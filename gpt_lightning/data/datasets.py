@@ -49,14 +49,7 @@ class DatasetsDataModule(TextModule):
         super().__init__()
         choice("data.source", source, ("datasets",))
         choice("data.cut", cut, SPLITS)
-        if path is not None:
-            raise UserError(
-                "data=datasets ne lit pas data.path= : donnez le dossier, ou le nom du jeu, avec data.name=."
-            )
-        if val_split and val_path:
-            raise UserError(
-                "data.val_split= et data.val_path= donnent chacun la validation : gardez l'un des deux."
-            )
+        _check_halves(path, val_split, val_path)
         reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
         self.keep(
             WindowOptions(
@@ -76,3 +69,15 @@ class DatasetsDataModule(TextModule):
         if val_split:
             apart = part(dataset=Dataset(name or "", config, val_split))
         self.read_from(part(dataset=Dataset(name or "", config, split), limit=limit), apart, cut)
+
+
+def _check_halves(path: object, val_split: str | None, val_path: object) -> None:
+    """UserError si le jeu est donné par un chemin, ou sa validation deux fois."""
+    if path is not None:
+        raise UserError(
+            "data=datasets ne lit pas data.path= : donnez le dossier, ou le nom du jeu, avec data.name=."
+        )
+    if val_split and val_path:
+        raise UserError(
+            "data.val_split= et data.val_path= donnent chacun la validation : gardez l'un des deux."
+        )
