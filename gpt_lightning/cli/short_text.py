@@ -1,0 +1,84 @@
+"""Un texte court : ce que `data.path=` change de lui-même quand un texte n'a pas de quoi remplir les défauts.
+
+Ce sont des surcharges comme les autres, mises devant celles de la ligne de commande. Une clé tapée l'emporte donc, et
+une reprise les retrouve dans config.yaml. Une commande qui choisit son modèle, ses poids de départ ou une expérience
+n'en a aucune : elle dit déjà ce qu'elle veut.
+"""
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gpt_lightning.cli.defaults import was_typed
+from gpt_lightning.data.reading import find_files
+from gpt_lightning.errors import UserError
+from gpt_lightning.wording import magnitude
+
+SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
+LITTLE = 200_000  # octets ; en deçà, un plus petit vocabulaire et de plus petits lots
+CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
+LENGTHS = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.fast_dev_run",
+    "max_tokens",
+)
+COMMANDS = {"train": None, "prepare": ("tokenizer.size",)}  # les clés que chacune lit ; None : toutes
+
+
+def suit(size: int) -> dict[str, str]:
+    """Les réglages d'un texte de `size` octets, {clé: valeur telle qu'on la tape}.
+
+    De petits lots font assez de pas de peu de jetons ; quatre passages, et un dropout, apprennent sans retenir par cœur.
+    """
+    return {
+        "tokenizer.size": "1024" if size <= LITTLE else "2048",
+        "model.drop_rate": "0.1",
+        "data.batch_size": "4" if size <= LITTLE else "8",
+        "data.passes": "4",
+        "eval_every": str(max(5, min(100, size // 4000))),  # une dizaine d'évaluations
+        "callbacks": "early_stopping",
+        "callbacks.early_stopping.patience": "3",
+    }
+
+
+def with_short_text(overrides: list[str], command: str) -> list[str]:
+    """Ces surcharges, précédées de ce qui va à leur texte s'il est court."""
+    fits = fitting(overrides, command)
+    return [*(f"{key}={value}" for key, value in fits.items()), *overrides]
+
+
+def fitting(overrides: list[str], command: str) -> dict[str, str]:
+    """Ce qui va au texte de ces surcharges et que personne n'a tapé ; rien s'il n'est pas court."""
+    typed = {text.partition("=")[0].lstrip("+") for text in overrides}
+    size = None if command not in COMMANDS or typed & set(CHOSEN) else _size(overrides)
+    if size is None or size > SHORT:
+        return {}
+    fits, read = suit(size), COMMANDS[command]
+    if "tokenizer" in typed:
+        del fits["tokenizer.size"]
+    if typed & set(LENGTHS):
+        del fits["data.passes"]
+    if "callbacks" in typed:
+        del fits["callbacks.early_stopping.patience"]
+    return {key: value for key, value in fits.items() if key not in typed and (read is None or key in read)}
+
+
+def sentence(overrides: list[str]) -> str | None:
+    """Ce qui est dit des réglages d'un texte court que la ligne de commande n'avait pas ; None s'il n'y en a pas."""
+    size = _size(overrides)
+    fits = {} if size is None or size > SHORT else suit(size)
+    taken = [f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not was_typed(key)]
+    return f"texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}" if taken else None
+
+
+def _size(overrides: list[str]) -> int | None:
+    """Les octets des fichiers de `data.path=` ; None sans lui, ou s'il ne se trouve pas : la tâche le dira."""
+    given = [text for text in overrides if text.startswith("data.path=")]
+    if "data=text" not in overrides or not given:
+        return None
+    path = OverridesParser.create().parse_override(given[-1]).value()
+    try:
+        files = find_files(path if isinstance(path, list) else str(path)).files
+    except UserError:
+        return None
+    return sum(file.stat().st_size for file in files)
