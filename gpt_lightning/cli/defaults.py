@@ -23,8 +23,8 @@ def remember_command(arguments: Collection[str]) -> None:
     _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)
 
 
-def was_typed(key: str) -> bool:
-    """Vrai si la ligne de commande donne cette clé."""
+def command_gives(key: str) -> bool:
+    """Vrai si la ligne de commande donne `key`."""
     return key in _typed
 
 

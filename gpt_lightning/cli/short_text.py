@@ -7,13 +7,14 @@ n'en a aucune : elle dit déjà ce qu'elle veut.
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gpt_lightning.cli.defaults import was_typed
+from gpt_lightning.cli.composition import known_keys
+from gpt_lightning.cli.defaults import command_gives
 from gpt_lightning.data.reading import find_files
 from gpt_lightning.errors import UserError
 from gpt_lightning.wording import magnitude
 
 SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
-LITTLE = 200_000  # octets ; en deçà, un plus petit vocabulaire et de plus petits lots
+LITTLE = 200_000  # octets ; jusque-là, un plus petit vocabulaire, de plus petits lots, moins de passages
 CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
 LENGTHS = (
     "trainer.max_epochs",
@@ -22,19 +23,19 @@ LENGTHS = (
     "trainer.fast_dev_run",
     "max_tokens",
 )
-COMMANDS = {"train": None, "prepare": ("tokenizer.size",)}  # les clés que chacune lit ; None : toutes
 
 
 def suit(size: int) -> dict[str, str]:
     """Les réglages d'un texte de `size` octets, {clé: valeur telle qu'on la tape}.
 
-    De petits lots font assez de pas de peu de jetons ; quatre passages, et un dropout, apprennent sans retenir par cœur.
+    De petits lots font assez de pas de peu de jetons ; peu de passages et un dropout évitent de retenir par cœur.
     """
+    vocabulary, batch, passes = (1024, 4, 4) if size <= LITTLE else (2048, 8, 6)
     return {
-        "tokenizer.size": "1024" if size <= LITTLE else "2048",
+        "tokenizer.size": str(vocabulary),
         "model.drop_rate": "0.1",
-        "data.batch_size": "4" if size <= LITTLE else "8",
-        "data.passes": "4",
+        "data.batch_size": str(batch),
+        "data.passes": str(passes),
         "eval_every": str(max(5, min(100, size // 4000))),  # une dizaine d'évaluations
         "callbacks": "early_stopping",
         "callbacks.early_stopping.patience": "3",
@@ -48,26 +49,31 @@ def with_short_text(overrides: list[str], command: str) -> list[str]:
 
 
 def fitting(overrides: list[str], command: str) -> dict[str, str]:
-    """Ce qui va au texte de ces surcharges et que personne n'a tapé ; rien s'il n'est pas court."""
+    """Ce qui va au texte de ces surcharges et que personne n'a tapé ; rien s'il n'est pas court.
+
+    Une commande qui n'apprend pas de vocabulaire lit le texte avec celui d'un modèle : rien n'y change.
+    """
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
-    size = None if command not in COMMANDS or typed & set(CHOSEN) else _size(overrides)
-    if size is None or size > SHORT:
+    size = None if typed & set(CHOSEN) else _size(overrides)
+    if size is None or size > SHORT or "tokenizer.size" not in known_keys(command):
         return {}
-    fits, read = suit(size), COMMANDS[command]
+    fits, groups = suit(size), known_keys(command)
     if "tokenizer" in typed:
         del fits["tokenizer.size"]
     if typed & set(LENGTHS):
         del fits["data.passes"]
     if "callbacks" in typed:
         del fits["callbacks.early_stopping.patience"]
-    return {key: value for key, value in fits.items() if key not in typed and (read is None or key in read)}
+    return {key: value for key, value in fits.items() if key not in typed and key.partition(".")[0] in groups}
 
 
 def sentence(overrides: list[str]) -> str | None:
     """Ce qui est dit des réglages d'un texte court que la ligne de commande n'avait pas ; None s'il n'y en a pas."""
     size = _size(overrides)
     fits = {} if size is None or size > SHORT else suit(size)
-    taken = [f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not was_typed(key)]
+    taken = [
+        f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not command_gives(key)
+    ]
     return f"texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}" if taken else None
 
 

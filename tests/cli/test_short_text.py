@@ -30,9 +30,10 @@ def test_every_size_composes(size, text):
     assert 0 <= settings["model"]["drop_rate"] < 0.5 and settings["eval_every"] >= 1
 
 
-def test_a_longer_text_has_fewer_passes_and_a_longer_one_yet_has_the_defaults(text):
-    passes = [int(suit(size)["data.passes"]) for size in SIZES]
-    assert passes == sorted(passes, reverse=True)
+def test_a_shorter_text_is_read_in_smaller_batches_and_a_long_one_has_the_defaults(text):
+    for key in ("tokenizer.size", "data.batch_size", "eval_every"):
+        values = [int(suit(size)[key]) for size in SIZES]
+        assert values == sorted(values)
     assert with_short_text(text(SHORT + 1), "train") == text(SHORT + 1)
 
 
@@ -62,7 +63,8 @@ def test_another_tokenizer_keeps_its_vocabulary(text):
 
 def test_prepare_writes_the_tokens_that_train_will_read(text):
     fits = fitting(text(20_000), "train")
-    assert fitting(text(20_000), "prepare") == {"tokenizer.size": fits["tokenizer.size"]}
+    assert fitting(text(20_000), "prepare")["tokenizer.size"] == fits["tokenizer.size"]
+    compose("prepare", *with_short_text(text(20_000), "prepare"))
     assert fitting(text(20_000), "evaluate") == {}
 
 
