@@ -207,7 +207,7 @@ class RunConfig:
         from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
         width = GPTConfig.for_vocabulary(dict(self.model), 1).emb_dim
-        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width), self.optimizer)
+        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width, self.lora), self.optimizer)
 
     @property
     def adapters(self) -> "LoRAConfig | None":
@@ -244,7 +244,7 @@ class RunConfig:
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),
             data=checks.in_template(self.data, start),
-            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
+            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"], self.lora),
             init_from=start.source or self.init_from,
         )
 
