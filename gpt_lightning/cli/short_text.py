@@ -15,6 +15,7 @@ from gpt_lightning.wording import magnitude
 
 SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
 LITTLE = 200_000  # octets ; jusque-là, un plus petit vocabulaire, de plus petits lots, moins de passages
+COMPRESSED = (".gz", ".zst", ".zip")
 CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
 LENGTHS = (
     "trainer.max_epochs",
@@ -76,7 +77,10 @@ def sentence(overrides: list[str]) -> str | None:
 
 
 def _size(overrides: list[str]) -> int | None:
-    """Les octets des fichiers de `data.path=` ; None sans lui, ou s'il ne se trouve pas : la tâche le dira."""
+    """Les octets des fichiers de `data.path=`.
+
+    None sans lui, s'il ne se trouve pas (la tâche le dira), ou compressé : sa taille ne dit pas celle de son texte.
+    """
     given = [text for text in overrides if text.startswith("data.path=")]
     if "data=text" not in overrides or not given:
         return None
@@ -84,5 +88,7 @@ def _size(overrides: list[str]) -> int | None:
     try:
         files = find_files(path if isinstance(path, list) else str(path)).files
     except UserError:
+        return None
+    if any(file.suffix.lower() in COMPRESSED for file in files):
         return None
     return sum(file.stat().st_size for file in files)
