@@ -1,4 +1,4 @@
-"""La génération à côté de transformers et de CTranslate2, GPT-2 124M : `python benchmarks/generate.py`.
+"""La génération à côté de transformers, CTranslate2 et llama.cpp, GPT-2 124M : `python benchmarks/generate.py`.
 
 Poids au hasard, les mêmes partout, la norme finale agrandie pour que les probabilités aient l'entropie de celles d'un
 modèle entraîné (quatre nats environ). Départ de 32 jetons ; concurrents entrelacés, médianes de `--rounds` tours.
@@ -18,6 +18,9 @@ import ctranslate2
 import torch
 import transformers
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.llamacpp import MISSING, QUANTS, LlamaCpp
 from gpt_lightning.decoding import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.fast.products import Product
@@ -33,7 +36,7 @@ Works = dict[str, partial]
 
 
 class Peers:
-    """Le même GPT-2 124M ici, chez transformers et chez CTranslate2."""
+    """Le même GPT-2 124M ici, chez transformers, chez CTranslate2 et chez llama.cpp."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -64,6 +67,9 @@ class Peers:
             made[f"nous {dtype}, nucleus"] = partial(by_us, model, prompt, tokens, NUCLEUS)
             made[f"nous {dtype}, un jeton"] = partial(by_us, model, prompt, 1, GREEDY)
             made[f"produits seuls {dtype}"] = products_of(model, batch, tokens)
+            if batch == 1 and not MISSING:
+                peer = LlamaCpp(self.plain, QUANTS[dtype], Path(self.folder.name))
+                made[f"llama.cpp {QUANTS[dtype]}"] = partial(peer.generate, prompt[0].tolist(), tokens)
             if dtype == "fp32" and batch == 1:
                 fast = self.ours(dtype, compile=True)
                 made["nous fp32, compilé"] = partial(by_us, fast, prompt, tokens, GREEDY)

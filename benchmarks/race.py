@@ -107,6 +107,7 @@ def ours(path: str, seed: int, typed: list[str], precision: str) -> list[tuple[f
             f"data.path={path}",
             f"seed={seed}",
             f"trainer.precision={precision}",
+            f"threads={torch.get_num_threads()}",  # ceux de nanoGPT, qui n'en choisit pas
             f"output_dir={folder}/x",
         ]
         done = subprocess.run(command, capture_output=True, text=True)
