@@ -8,6 +8,7 @@ n'en a aucune : elle dit déjà ce qu'elle veut.
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt_lightning.cli.composition import known_keys
+from gpt_lightning.cli.console import log
 from gpt_lightning.cli.defaults import is_typed
 from gpt_lightning.data.reading import find_files
 from gpt_lightning.errors import UserError
@@ -68,12 +69,13 @@ def fitting(overrides: list[str], command: str) -> dict[str, str]:
     return {key: value for key, value in fits.items() if key not in typed and key.partition(".")[0] in groups}
 
 
-def sentence(overrides: list[str]) -> str | None:
-    """Ce qui est dit des réglages d'un texte court que la ligne de commande n'avait pas ; None s'il n'y en a pas."""
+def announce(overrides: list[str]) -> None:
+    """Écrit dans le journal les réglages d'un texte court que la ligne de commande n'avait pas, s'il y en a."""
     size = _size(overrides)
     fits = {} if size is None or size > SHORT else suit(size)
     taken = [f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not is_typed(key)]
-    return f"texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}" if taken else None
+    if taken:
+        log.info(f"Réglage    : texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}")
 
 
 def _size(overrides: list[str]) -> int | None:

@@ -5,7 +5,7 @@ import yaml
 
 from gpt_lightning.cli import defaults
 from gpt_lightning.cli.composition import compose
-from gpt_lightning.cli.short_text import SHORT, fitting, sentence, suit, with_short_text
+from gpt_lightning.cli.short_text import SHORT, announce, fitting, suit, with_short_text
 
 SIZES = (1, 300, 5_000, 20_000, 80_000, 400_000, SHORT)
 
@@ -75,11 +75,13 @@ def test_a_text_that_is_not_there_has_none(words):
     assert with_short_text(words, "train") == words
 
 
-def test_the_plan_says_what_nobody_typed(text, tmp_path):
+def test_the_plan_says_what_nobody_typed(text, caplog):
     defaults.remember_command(["data.passes=4"])
-    said = sentence(with_short_text([*text(20_000), "data.passes=4"], "train"))
-    assert said.startswith("texte court : 20,0 ko, donc tokenizer.size=") and "data.passes" not in said
-    assert sentence(text(SHORT + 1)) is None
+    announce(with_short_text([*text(20_000), "data.passes=4"], "train"))
+    assert "texte court : 20,0 ko, donc tokenizer.size=" in caplog.text and "data.passes" not in caplog.text
+    caplog.clear()
+    announce(text(SHORT + 1))
+    assert not caplog.text
     defaults.remember_command([])
 
 
