@@ -76,6 +76,7 @@ def test_a_text_that_is_not_there_has_none(words):
 
 
 def test_the_plan_says_what_nobody_typed(text, caplog):
+    caplog.set_level("INFO", logger="gpt_lightning")
     defaults.remember_command(["data.passes=4"])
     announce(with_short_text([*text(20_000), "data.passes=4"], "train"))
     assert "texte court : 20,0 ko, donc tokenizer.size=" in caplog.text and "data.passes" not in caplog.text
