@@ -60,7 +60,7 @@ def resolve_lr(values: Settings, optimizer: type, width: int, lora: Settings | N
     """Calcule `lr: auto` d'après la largeur C du modèle, et renvoie les réglages de `optim` avec ce nombre.
 
     AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 ; Brown et al., « Language Models are Few-Shot Learners »,
-    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé de 128 à 512 de large (docs/entrainement.md) ; son
+    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé de 128 à 384 de large (docs/entrainement.md) ; son
     pas est déjà à l'échelle de chaque matrice. Les adaptateurs de `lora` suivent AdamW sous les deux optimiseurs, cinq
     fois plus vite qu'un modèle entier. UserError pour un autre optimiseur, dont on ne sait rien.
     """
