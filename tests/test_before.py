@@ -6,6 +6,7 @@ Au dernier chiffre sur la machine qui les a écrits ; ailleurs, où torch arrond
 import csv
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -84,7 +85,17 @@ def test_a_run_of_before_writes_the_same_text(name, command, cwd):
         done = command(*write.entry(program), *typed, cwd=cwd, OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
         before = EXPECTED["greedy"][name] if dtype == "fp32" else EXPECTED["quantised"][name][dtype]
-        assert done.stdout == before
+        if program == "classify" and dtype != "fp32":  # un produit d'un autre noyau arrondit autrement
+            figures, text = zip(*(split_figures(said) for said in (done.stdout, before)), strict=True)
+            assert text[0] == text[1] and figures[0] == pytest.approx(figures[1], abs=0.3)
+        else:
+            assert done.stdout == before
+
+
+def split_figures(text: str) -> tuple[list[float], str]:
+    """Les pourcentages d'une sortie, et la sortie sans eux."""
+    figures = re.findall(r"\d+,\d", text)
+    return [float(figure.replace(",", ".")) for figure in figures], re.sub(r"\d+,\d", "", text)
 
 
 @pytest.mark.parametrize("name", write.TASKS)
