@@ -33,54 +33,56 @@ def quantize(weight: Tensor, bias: Tensor | None, bits: int) -> Product:
     return Int4Linear(weight, bias) if bits == 4 else Int8Linear(weight, bias)
 
 
-class Int8Linear(Product):
-    """x Wᵀ + b, W en int8, x en bf16 : W = échelle de sa ligne * entier de [-127, 127]."""
+class Quantized(Product):
+    """x Wᵀ + b, x en bf16 ; une sous-classe range W et la multiplie."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.rows, self.width = weight.shape
-        self.packed, self.scales = _int8(_complete(weight))
+        self.rows, self.missing = len(weight), -weight.shape[1] % WIDTH
+        self.cut = self.rows % ROWS != 0
         self.bias = None if bias is None else bias.detach()
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """x Wᵀ, bf16, x et W complétés de zéros : (M, K') -> (M, N')."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
-        return _back(torch._weight_int8pack_mm(_in_bf16(x), self.packed, self.scales), x, self)
+        if x.dim() != 2:
+            return self.forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], self.rows)
+        rows = x.to(torch.bfloat16)
+        y = self.multiply(pad(rows, (0, self.missing)) if self.missing else rows.contiguous())
+        if self.cut:
+            y = y[:, : self.rows]
+        # la somme est au type de x, qui est celui du biais
+        return y.to(x.dtype) if self.bias is None else y + self.bias
 
 
-class Int4Linear(Product):
-    """x Wᵀ + b, W en int4, x en bf16 : une échelle et un zéro par groupe de 32 poids d'une ligne.
-
-    W = échelle * (entier de [0, 15] - 8) + zéro.
-    """
+class Int8Linear(Quantized):
+    """W en int8 : échelle de sa ligne * entier de [-127, 127]."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.rows, self.width = weight.shape
+        super().__init__(weight, bias)
+        self.packed, self.scales = _int8(_complete(weight))
+
+    def multiply(self, x: Tensor) -> Tensor:
+        return torch._weight_int8pack_mm(x, self.packed, self.scales)
+
+
+class Int4Linear(Quantized):
+    """W en int4 : échelle * (entier de [0, 15] - 8) + zéro, une échelle et un zéro par groupe de 32 poids."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
         self.packed, self.scales = _int4(_complete(weight))
-        self.bias = None if bias is None else bias.detach()
         self._product = torch.ops.aten._weight_int4pack_mm_for_cpu.default
 
-    def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
-        return _back(self._product(_in_bf16(x), self.packed, GROUP, self.scales), x, self)
+    def multiply(self, x: Tensor) -> Tensor:
+        return self._product(x, self.packed, GROUP, self.scales)
 
 
 def _complete(weight: Tensor) -> Tensor:
     """La matrice en float32, complétée de zéros aux tailles que les noyaux lisent."""
     return pad(weight.detach().float(), (0, -weight.shape[1] % WIDTH, 0, -len(weight) % ROWS))
-
-
-def _in_bf16(x: Tensor) -> Tensor:
-    """Les lignes de x, en bf16 et complétées : (..., K) -> (M, K')."""
-    rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-    missing = -x.shape[-1] % WIDTH
-    return pad(rows, (0, missing)) if missing else rows.contiguous()
-
-
-def _back(y: Tensor, x: Tensor, layer: Int8Linear | Int4Linear) -> Tensor:
-    """Le produit y (M, N'), au type et à la forme de x, le biais ajouté."""
-    if y.shape[1] != layer.rows:
-        y = y[:, : layer.rows]
-    y = y.to(x.dtype).view(*x.shape[:-1], layer.rows)
-    return y if layer.bias is None else y + layer.bias
 
 
 def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
