@@ -26,7 +26,7 @@ glose_mot, mot_glose, h_aspire = (partial(_quiz, name) for name in ("glose_mot",
 
 def mot_suivant(path: str | None = None, text: str | None = None, **metadata: object) -> dict[str, Dataset]:
     """Les mots à deviner d'un texte, donné, ou lu en UTF-8. UserError s'il n'y en a pas."""
-    if text is None:
+    if not text:
         if path is None:
             raise UserError("mot_suivant lit un texte : --metadata '{\"path\": \"texte.txt\"}'.")
         text = Path(path).read_text(encoding="utf-8")
