@@ -42,12 +42,14 @@ def measure_tasks(
     settings: Settings, names: list[str], loaded: "Inference", data: "DataModule | None"
 ) -> float:
     """Mesure ces tâches, écrit le tableau et le fichier ; renvoie la première mesure. `data` : un texte à deviner."""
+    from gpt_lightning.data.text import SlidingWindowDataModule
     from gpt_lightning.harness import measure
     from gpt_lightning.harness.adapter import HarnessModel
 
     text = ""
     if measure.TEXT in names:
-        assert data is not None
+        if not isinstance(data, SlidingWindowDataModule):
+            raise UserError("mot_suivant lit un texte : ajoutez data=text data.path=texte.txt split=all.")
         splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
         text = data.tokenizer.decode([int(index) for index in data.tokens(*splits)[:]])
     catalogue = measure.find_tasks(names, text)
@@ -93,4 +95,6 @@ def _show(run: Path, measures: Sequence["Result"]) -> None:
 def _progress_line(done: int, total: int, seconds: float) -> str:
     """La phrase qui dit où en est une évaluation."""
     left = duration(seconds / done * (total - done))
-    return f"{number(done)} demandes sur {number(total)}, {number(done / seconds, 1)} par seconde, reste {left}"
+    return (
+        f"{number(done)} demandes sur {number(total)}, {number(done / seconds, 1)} par seconde, reste {left}"
+    )

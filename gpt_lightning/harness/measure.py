@@ -32,7 +32,10 @@ class Result(NamedTuple):
 
 
 def find_tasks(names: Sequence[str], text: str = "") -> TaskManager:
-    """Le catalogue où ces tâches sont toutes, et `text` celui de mot_suivant. UserError, qui nomme la plus proche, si l'une n'existe pas."""
+    """Le catalogue où ces tâches sont toutes ; `text` est celui de mot_suivant.
+
+    UserError, qui nomme la plus proche, si l'une n'existe pas.
+    """
     ours = all(name in LOCAL for name in names)
     with _quiet():
         catalogue = TaskManager(include_path=str(FOLDER), include_defaults=not ours, metadata={"text": text})

@@ -58,7 +58,9 @@ def test_what_it_says_is_what_the_export_says(tmp_path):
     tokenizer = made("gpt2")
     with Live(tokenizer, template="texte") as live:
         _, info = live.ask("/tokenizer_info", method="GET")
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, context_length=CONTEXT, emb_dim=8, n_heads=1, n_layers=1)
+    config = GPTConfig(
+        vocab_size=tokenizer.vocab_size, context_length=CONTEXT, emb_dim=8, n_heads=1, n_layers=1
+    )
     export(GPTModel(config), tokenizer, tmp_path / "hf", "hf")
     said = json.loads((tmp_path / "hf" / "tokenizer_config.json").read_text())
     del info["chat_template"]
@@ -112,7 +114,9 @@ def test_one_token_more_than_the_text_is_always_measured(ends):
             assert trace["token_logprobs"][1:-1] == pytest.approx(own, abs=1e-4)
             greedy = [
                 value == max(best.values())
-                for value, best in zip(trace["token_logprobs"][1:-1], trace["top_logprobs"][1:-1], strict=True)
+                for value, best in zip(
+                    trace["token_logprobs"][1:-1], trace["top_logprobs"][1:-1], strict=True
+                )
             ]
             assert greedy == [int(row.argmax()) == i for row, i in zip(expected, ids[1:], strict=False)]
             assert (choice["finish_reason"] == "stop") == ends

@@ -28,7 +28,7 @@ def mot_suivant(path: str | None = None, text: str | None = None, **metadata: ob
     """Les mots à deviner d'un texte, donné, ou lu en UTF-8. UserError s'il n'y en a pas."""
     if not text:
         if path is None:
-            raise UserError("mot_suivant lit un texte : --metadata '{\"path\": \"texte.txt\"}'.")
+            raise UserError('mot_suivant lit un texte : --metadata \'{"path": "texte.txt"}\'.')
         text = Path(path).read_text(encoding="utf-8")
     pairs = next_words(text)
     return {"test": Dataset.from_list([{"before": before, "word": word} for before, word in pairs])}
