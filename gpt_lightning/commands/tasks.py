@@ -57,16 +57,16 @@ def measure_tasks(
     began = time.monotonic()
     options = {key: settings[key] for key in ("limit", "num_fewshot")}
     results = measure.measure(model, names, catalogue, **options)
-    seconds, found = time.monotonic() - began, list(measure.rows(results))
+    seconds, measures = time.monotonic() - began, list(measure.rows(results))
     if model.cut:
         console.log.info(
             f"{number(model.cut)} demandes dépassent le contexte de {model.max_length} jetons : leur début est coupé."
         )
     path = _write(loaded.source, {**measure.public(results), "model": loaded.source, "seconds": seconds})
-    print(f"Modèle           {loaded.source}\n" + "\n".join(measure.as_table(found)))
+    print(f"Modèle           {loaded.source}\n" + "\n".join(measure.as_table(measures)))
     print(f"{duration(seconds)} ; les mesures sont dans {path}")
-    _show(path.parent.parent, found)
-    return found[0].value
+    _show(path.parent.parent, measures)
+    return measures[0].value
 
 
 def _write(source: str, results: JsonObject) -> Path:
@@ -81,14 +81,14 @@ def _write(source: str, results: JsonObject) -> Path:
     return path
 
 
-def _show(run: Path, measures: Sequence["Result"]) -> None:
+def _show(run: Path, results: Sequence["Result"]) -> None:
     """Ajoute les mesures au TensorBoard de l'exécution."""
     if not layout.has_checkpoint(run):
         return
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(run), filename_suffix=f".{EVALUATIONS}") as writer:
-        for task, metric, value, *_ in measures:
+        for task, metric, value, *_ in results:
             writer.add_scalar(f"{EVALUATIONS}/{task}/{metric}", value)
 
 
