@@ -32,7 +32,7 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.weights import load_for_inference
 
     settings, task = defaults.follow(settings, judge)
-    options = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    options = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
     if names is not None and TEXT_TASK not in names:
         loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **options)
         return tasks.measure_tasks(settings, names, loaded, None)

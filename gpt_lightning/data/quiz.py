@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from gpt_lightning.data.corpus import shuffled_glosses
+from gpt_lightning.data.corpus import read_glosses
 from gpt_lightning.data.dictionary import is_well_formed
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import UserError
@@ -104,7 +104,7 @@ def _shuffle(word: str, choices: list[str]) -> tuple[list[str], int]:
 def _glosses() -> dict[str, str]:
     """La définition bien faite de chaque mot de validation, qui ne le contient pas."""
     glosses = {}
-    for line in shuffled_glosses(None):
+    for line in read_glosses():
         word, _, senses = line.partition("\t")
         if not is_held_out(word) or not word.isalpha() or not word.islower() or len(word) < 3:
             continue
@@ -135,4 +135,4 @@ def _quizzes() -> list[tuple[str, list[str]]]:
 
 def _headwords(letter: str) -> list[str]:
     """Les mots du dictionnaire qui commencent par cette lettre."""
-    return [line.partition("\t")[0] for line in shuffled_glosses(None) if line.startswith(letter)]
+    return [line.partition("\t")[0] for line in read_glosses() if line.startswith(letter)]

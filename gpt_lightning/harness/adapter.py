@@ -176,7 +176,7 @@ class HarnessModel(TemplateLM):
             most = values.pop("max_gen_toks")
             room = self.max_length - most
             if room < 1:
-                raise UserError(f"max_gen_toks={most} ne laisse rien du contexte ({self.max_length} jetons).")
+                raise UserError(f"Une suite de {most} jetons ne laisse rien du contexte ({self.max_length}).")
             ids = self.tok_encode(start) or [self.prefix_token_id]
             self.cut += len(ids) > room
             stream = TextStream(
