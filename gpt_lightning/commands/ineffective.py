@@ -15,6 +15,18 @@ _CORPUS = ("train", "evaluate", "prepare")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 TABLE = (
     IneffectiveKeys(
+        ("evaluate",),
+        ("limit", "num_fewshot"),
+        lambda s: s["tasks"] is None,
+        "elle compte les questions et les exemples d'une tâche : donnez tasks=[...]",
+    ),
+    IneffectiveKeys(
+        ("evaluate",),
+        ("split",),
+        lambda s: s["tasks"] is not None and "mot_suivant" not in s["tasks"],
+        "seule la tâche mot_suivant lit le corpus",
+    ),
+    IneffectiveKeys(
         _CORPUS,
         ("data.path",),
         lambda s: s["data"]["source"] == "datasets",

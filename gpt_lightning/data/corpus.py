@@ -215,9 +215,13 @@ def wiktionnaire(source: Source) -> Iterator[Piece]:
 @lru_cache(maxsize=1)
 def shuffled_glosses(count: int | None) -> list[str]:
     """Les `count` premières définitions, « mot<tabulation>sens | sens » ; toutes si None."""
+    return sorted(read_glosses(), key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
+
+
+def read_glosses() -> list[str]:
+    """Les définitions, dans l'ordre du paquet."""
     with gzip.open(_glosses(), "rt", encoding="utf-8") as file:
-        lines = file.read().rstrip("\n").split("\n")
-    return sorted(lines, key=lambda line: fraction(line.partition("\t")[0], "order"))[:count]
+        return file.read().rstrip("\n").split("\n")
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import playground
+from gpt_lightning.serving import playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
@@ -28,15 +27,17 @@ from gpt_lightning.serving.replies import (
     HANDLERS,
     CountResponses,
     allow_origins,
+    call_in_thread,
     event,
     file_route,
+    read_body,
     stream_response,
+    to_json,
 )
 from gpt_lightning.serving.worker import Delivery, Job, Worker
 from gpt_lightning.typing import JsonObject
 
 T = TypeVar("T")
-ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
 
 
 class Service:
@@ -55,6 +56,7 @@ class Service:
             Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            *tokenizer.routes(self.model),
             Route("/api/model", self.describe),
             Route("/api/next", self.next, methods=["POST"]),
             Route("/api/continue", self.continue_text, methods=["POST"]),
@@ -105,18 +107,18 @@ class Service:
         values, ids = await self._read_text(request, playground.NEXT)
         fields.strategy(values)  # une valeur impossible est refusée avant de calculer
         logits = await self._call(request, lambda: playground.next_logits(self.worker.batch, ids))
-        return await _call_in_thread(_to_json, playground.next_token, self.model, ids, logits, values)
+        return await call_in_thread(to_json, playground.next_token, self.model, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
         """La surprise de chaque jeton d'un texte, son rang, et les candidats de sa place."""
         values, ids = await self._read_text(request, playground.SCORE, playground.WINDOWS)
         scores = await self._call(request, _scoring(self.worker.batch.model, ids, values["candidates"]))
-        return await _call_in_thread(_to_json, playground.surprises, self.model, ids, scores)
+        return await call_in_thread(to_json, playground.surprises, self.model, ids, scores)
 
     async def tokens(self, request: HTTPRequest) -> Response:
         """Les jetons d'un texte, ou le texte de jetons, sans appeler le modèle."""
         _, ids = await self._read_text(request, playground.TEXT, playground.WINDOWS)
-        return await _call_in_thread(_to_json, playground.tokens_of, self.model, ids)
+        return await call_in_thread(to_json, playground.tokens_of, self.model, ids)
 
     async def attention(self, request: HTTPRequest) -> Response:
         """Les poids d'attention d'une couche sur la fin d'un texte."""
@@ -137,7 +139,7 @@ class Service:
             values = fields.read(body, accepted)
             return values, playground.text_ids(self.model, values["text"])
 
-        values, ids = await _call_in_thread(_read, read, await request.body())
+        values, ids = await call_in_thread(read_body, read, await request.body())
         if windows is not None and len(ids) > windows * self.model.context:
             most = windows * self.model.context
             raise Refused(f"{len(ids)} jetons : il en faut {most} au plus.", param="text")
@@ -178,7 +180,7 @@ class Service:
         raise Refused("La connexion est coupée.", status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., Request]) -> Response:
-        asked = await _call_in_thread(_read, reader, await request.body(), self.model)
+        asked = await call_in_thread(read_body, reader, await request.body(), self.model)
         scores: list[list[Scored]] = []
         if asked.echoed is not None and asked.top is not None:
             for ids in asked.prompts:
@@ -189,7 +191,7 @@ class Service:
             async with contextlib.aclosing(self._pieces(request, asked)) as source:
                 pieces = [piece async for piece in source]
             self.metrics.count_completion(sum(piece.length for piece in pieces if piece.reason))
-            return await _call_in_thread(_to_json, answer.body, pieces)
+            return await call_in_thread(to_json, answer.body, pieces)
         source = self._pieces(request, asked)
         first = await anext(source, None)  # un refus a encore son code HTTP
         return stream_response(self._events(answer, first, source))
@@ -270,19 +272,6 @@ class Service:
         if last is not None:
             yield event(last)
         yield "data: [DONE]\n\n"
-
-
-async def _call_in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Appelle `function` dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
-    return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
-
-
-def _read(reader: Callable[..., T], body: bytes, *arguments: object) -> T:
-    return reader(fields.parse(body), *arguments)
-
-
-def _to_json(function: Callable[..., JsonObject], *arguments: object) -> Response:
-    return JSONResponse(function(*arguments))
 
 
 def _scoring(model: Any, ids: list[int], top: int) -> Callable[[], list[Scored]]:

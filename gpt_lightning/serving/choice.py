@@ -36,11 +36,21 @@ class Done(NamedTuple):
 
 
 class Choice:
-    """Une complétion demandée : sa ligne du lot, et son texte, donné à mesure qu'il est sûr."""
+    """Une complétion demandée : sa ligne du lot, et son texte, donné à mesure qu'il est sûr.
+
+    `ends` : le jeton de fin de texte est mesuré aussi, comme tout autre ; il n'a pas de texte.
+    """
 
     def __init__(
-        self, index: int, row: Row, decode: Callable[[list[int]], str], stop: Sequence[str] = ()
+        self,
+        index: int,
+        row: Row,
+        decode: Callable[[list[int]], str],
+        stop: Sequence[str] = (),
+        *,
+        ends: bool = False,
     ) -> None:
+        self.ends = ends
         self.index, self.row, self.decode = index, row, decode
         self._grown, self._fresh, self._length = GrowingText(decode, stop), "", 0
         self._waiting: list[Shown] = []
@@ -53,7 +63,7 @@ class Choice:
     def piece(self, written: Written) -> Delta | None:
         """Le morceau que ce jeton ajoute ; None si rien n'en est encore sûr."""
         final = written.reason is not None
-        if written.scored is not None and written.reason != "eos":
+        if written.scored is not None and (self.ends or written.reason != "eos"):
             before = self.decode(self.row.new[:-1]).rstrip("\ufffd") if len(self.row.new) > 1 else ""
             self._waiting.append(Shown(written.scored, len(before), written.kept))
         text, self._fresh = self._fresh + (self._grown.finish() if final else ""), ""

@@ -1,5 +1,6 @@
 """Donner à toute réponse ses en-têtes, sa forme en flux ou son refus, et la compter."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -7,18 +8,24 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HTTPRequest
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt_lightning.serving.guard import refusal
 from gpt_lightning.serving.metrics import Metrics
-from gpt_lightning.serving.openai.fields import Refused
+from gpt_lightning.serving.openai.fields import Refused, parse
 from gpt_lightning.serving.worker import JOB_FAILED, log
+from gpt_lightning.typing import JsonObject
+
+T = TypeVar("T")
+ASIDE = ThreadPoolExecutor(2, "gpt_lightning")  # peu de fils : chacun garde sa part de mémoire
 
 # la page ne charge, n'exécute et n'appelle que ce serveur, et ne s'affiche dans aucune autre
 POLICY = (
@@ -46,6 +53,21 @@ def stream_response(events: AsyncIterator[str]) -> Response:
     """Une réponse en flux, que rien ne garde en chemin."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def call_in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Appelle `function` dans un autre fil : un long texte à lire ou à écrire n'arrête pas les autres."""
+    return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
+
+
+def read_body(reader: Callable[..., T], body: bytes, *arguments: object) -> T:
+    """Ce que `reader` lit de l'objet JSON d'un corps. Refused si ce n'en est pas un."""
+    return reader(parse(body), *arguments)
+
+
+def to_json(function: Callable[..., JsonObject], *arguments: object) -> Response:
+    """La réponse dont `function` donne l'objet."""
+    return JSONResponse(function(*arguments))
 
 
 def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:

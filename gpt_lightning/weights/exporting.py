@@ -12,7 +12,6 @@ from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTConfig, GPTModel, cost
 from gpt_lightning.model.trainable import is_added
 from gpt_lightning.tokenizers import (
-    END_OF_TEXT,
     ChatTokenizer,
     HuggingFaceTokenizer,
     Tokenizer,
@@ -21,6 +20,7 @@ from gpt_lightning.tokenizers import (
     merges_of,
 )
 from gpt_lightning.tokenizers.chat import MARKS
+from gpt_lightning.tokenizers.special import exported_options
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import gguf, huggingface, huggingface_tokenizer, peft
@@ -208,14 +208,12 @@ def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dic
     marks = MARKS if isinstance(tokenizer, ChatTokenizer) else ()
     base = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
     if isinstance(base, HuggingFaceTokenizer):
-        files, options = {huggingface_tokenizer.JSON: base.file()}, base.options()
+        files = {huggingface_tokenizer.JSON: base.file()}
     elif merges := merges_of(tokenizer):
-        files, options = huggingface_files(merges, marks), {"tokenizer_class": "GPT2Tokenizer"}
-        options |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
+        files = huggingface_files(merges, marks)
     else:
         return {}
-    if marks:
-        options |= {"eos_token": marks[1], "additional_special_tokens": list(marks)}
+    options = exported_options(tokenizer)
     if description.labels and "eos_token" in options:
         options["pad_token"] = options["eos_token"]
     if description.template:

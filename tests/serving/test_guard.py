@@ -15,7 +15,14 @@ from gpt_lightning.serving import addresses, guard, replies, server
 from gpt_lightning.serving.openai.fields import Refused, parse
 from tests.serving.live import Live
 
-ROUTES = ("/v1/completions", "/v1/chat/completions", "/api/next", "/api/score")
+ROUTES = (
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/api/next",
+    "/api/score",
+    "/tokenize",
+    "/detokenize",
+)
 KEY = "sk-une-clé".replace("é", "e")
 
 
@@ -256,7 +263,7 @@ def test_a_key_closes_everything_but_the_door_bell():
                 status, answer = live.ask(route, {}, headers=headers)
                 assert status == 401 and answer["error"]["code"] == "invalid_api_key"
                 assert live.headers["www-authenticate"] == "Bearer"
-        for route in ("/v1/models", "/metrics", "/nulle/part"):
+        for route in ("/v1/models", "/metrics", "/tokenizer_info", "/nulle/part"):
             assert live.ask(route, method="GET")[0] == 401
         assert live.ask("/metrics", method="GET", headers=good)[0] == 200
         assert live.ask("/health", method="GET")[0] == 200

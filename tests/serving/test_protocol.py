@@ -296,7 +296,7 @@ REFUSED = [
     ({"seed": 1.5}, "seed"),
     ({"logprobs": 6}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
-    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+    ({"stop": ["a"] * 17}, "stop"),
     ({"max_tokens": -2}, "max_tokens"),
     ({"echo": 1}, "echo"),
     ({"prompt": []}, "prompt"),

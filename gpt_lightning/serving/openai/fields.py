@@ -17,7 +17,7 @@ from gpt_lightning.typing import JsonObject
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")  # ceux d'OpenAI
 OURS = ("top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram")  # les nôtres
-STOPS, DEEPEST = 4, 32  # textes d'arrêt ; listes dans des listes
+STOPS, DEEPEST = 16, 32  # textes d'arrêt ; listes dans des listes
 CHOICES = 128  # complétions d'une demande, toutes ensemble
 LONGEST = 1 << 20  # jetons à écrire : plus qu'aucun contexte
 
@@ -161,7 +161,7 @@ def text(name: str, value: object) -> str:
 
 
 def stops(name: str, value: object) -> tuple[str, ...]:
-    """Un texte d'arrêt, ou une liste de quatre au plus ; un texte vide n'arrête rien."""
+    """Un texte d'arrêt, ou une liste de STOPS au plus ; un texte vide n'arrête rien."""
     listed = value if isinstance(value, list) else [value]
     if not all(isinstance(stop, str) for stop in listed) or len(texts := [*filter(None, listed)]) > STOPS:
         raise UserError(f"{name} : il faut un texte, ou une liste de {STOPS} textes au plus.")

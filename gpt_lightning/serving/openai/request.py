@@ -37,7 +37,8 @@ from gpt_lightning.wording import unknown_template
 
 COMPLETION = COMMON | {
     "prompt": Field(any_value),
-    "max_tokens": Field(length(0), 16),
+    "max_tokens": Field(length(0)),
+    "max_new_tokens": Field(length(0)),  # son nom dans transformers
     "n": Field(integer(1, CHOICES), 1),
     "echo": Field(boolean, False),
     "logprobs": Field(lambda name, value: None if value is False else whole(name, exact(value), 0, 5)),
@@ -46,6 +47,7 @@ CHAT = COMMON | {
     "messages": Field(any_value),
     "max_tokens": Field(length(1)),
     "max_completion_tokens": Field(length(1)),
+    "max_new_tokens": Field(length(1)),
     "n": Field(integer(1, CHOICES), 1),
     "logprobs": Field(boolean, False),
     "top_logprobs": Field(integer(0, 20)),
@@ -107,6 +109,7 @@ def completion(body: JsonObject, model: ServedModel) -> Request:
     """Lit une demande de /v1/completions. Refused, qui nomme le champ, si elle n'a pas de sens."""
     values = read(body, COMPLETION)
     check_model(values["model"], model)
+    values["max_tokens"] = _shortest(values, 16)
     prompts = _prompts(values["prompt"], values["n"], model)
     texts = [text for text, _ in prompts]
     decoders = [decoder(model.tokenizer, text, ids) for text, ids in prompts]
@@ -119,6 +122,33 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
     """Lit une demande de /v1/chat/completions. Refused si le modèle n'a jamais appris à répondre."""
     values = read(body, CHAT)
     check_model(values["model"], model)
+    ids, begun, stop = conversation(values, model)
+    if values["top_logprobs"] and not values["logprobs"]:
+        raise Refused("top_logprobs demande logprobs=true.", param="top_logprobs")
+    lengths = {values["max_tokens"], values["max_completion_tokens"]} - {None, LONGEST}
+    if len(lengths) > 1:
+        raise Refused(
+            "max_tokens est l'ancien nom de max_completion_tokens : donnez l'un des deux.", param="max_tokens"
+        )
+    values["max_tokens"] = min(lengths, default=None)
+    values["max_tokens"] = _shortest(values, model.context)
+    values["stop"] = (*values["stop"], *stop)
+    decode = continuation_decoder(model.tokenizer, begun, ids)
+    top = (values["top_logprobs"] or 0) if values["logprobs"] else None
+    return _request(values, model, [ids], [decode], top=top, is_chat=True)
+
+
+def _shortest(values: JsonObject, default: int) -> int:
+    """La plus petite des longueurs demandées sous l'un ou l'autre nom."""
+    lengths = (values[name] for name in ("max_tokens", "max_new_tokens"))
+    return min((length for length in lengths if length is not None), default=default)
+
+
+def conversation(values: JsonObject, model: ServedModel) -> tuple[list[int], str, tuple[str, ...]]:
+    """Les jetons de `messages`, le début de réponse qui les finit, et les textes qui en arrêtent la suite.
+
+    Refused si le modèle n'a jamais appris à répondre, ou si les messages n'ont pas de sens.
+    """
     if model.template is None:
         raise Refused(
             unknown_template("Ce modèle")
@@ -128,15 +158,6 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
             param="messages",
             code="not_a_chat_model",
         )
-    if values["top_logprobs"] and not values["logprobs"]:
-        raise Refused("top_logprobs demande logprobs=true.", param="top_logprobs")
-    lengths = {values["max_tokens"], values["max_completion_tokens"]} - {None, LONGEST}
-    if len(lengths) > 1:
-        raise Refused(
-            "max_tokens est l'ancien nom de max_completion_tokens : donnez l'un des deux.", param="max_tokens"
-        )
-    values["max_tokens"] = min(lengths, default=model.context)
-    values["stop"] = (*values["stop"], *model.template.stop)
     try:
         messages = read_messages(values["messages"])
         ids = model.template.opening(messages)
@@ -144,9 +165,7 @@ def chat(body: JsonObject, model: ServedModel) -> Request:
         raise Refused(str(error), param="messages") from None
     begun = unfinished_answer(messages)
     _check_ending(values, bool(begun))
-    decode = continuation_decoder(model.tokenizer, begun, ids)
-    top = (values["top_logprobs"] or 0) if values["logprobs"] else None
-    return _request(values, model, [ids], [decode], top=top, is_chat=True)
+    return ids, begun, model.template.stop
 
 
 def _check_ending(values: JsonObject, begun: bool) -> None:
@@ -181,7 +200,7 @@ def _request(
     options |= {"eos_id": model.tokenizer.eos_id, "scope": scope(values)}
     groups = [
         [
-            Choice(rank, Row(ids, rank=rank, **options), decode, values["stop"])
+            Choice(rank, Row(ids, rank=rank, **options), decode, values["stop"], ends=not is_chat)
             for rank in range(first * n, (first + 1) * n)
         ]
         for first, (ids, decode) in enumerate(zip(prompts, decoders, strict=True))
