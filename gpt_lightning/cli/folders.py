@@ -45,9 +45,10 @@ from gpt_lightning.wording import number
 
 
 class Result(NamedTuple):
-    """Une tâche de balayage : son numéro, ses valeurs, les poids dont elle est partie, sa perte (None : échec)."""
+    """Une tâche de balayage : numéro, dossier, valeurs, poids dont elle est partie, perte (None : échec)."""
 
     job: int
+    folder: Path | None  # None : elle a échoué avant d'en avoir un
     values: list[str]
     start: str | None
     loss: float | None
@@ -67,7 +68,9 @@ class RunFolders:
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
             used = {} if result is None else saved_settings(self._job_folder())
-            self._results.append(Result(hydra.job.num, self._values(), used.get("init_from"), result))
+            folder = None if self._sweep is None else self._job_folder()
+            row = Result(hydra.job.num, folder, self._values(), used.get("init_from"), result)
+            self._results.append(row)
 
     def sweep_table(self) -> str | None:
         """La table d'un balayage fini ; None si ce n'en est pas un, ou s'il n'en reste rien."""
@@ -78,7 +81,26 @@ class RunFolders:
         ):  # chaque tâche a échoué avant de commencer
             _remove(self._sweep, set(), self._sweep_created)
             return None
-        return _sweep_table(self._swept, self._results, str(self._sweep))
+        return _sweep_table(self._swept, self._results, str(self._sweep)) + self._write_page()
+
+    def _write_page(self) -> str:
+        """Écrit la page du balayage ; renvoie la ligne qui dit où elle est, ou rien si le disque la refuse."""
+        from gpt_lightning.training.page import sweep
+
+        assert self._sweep is not None
+        jobs = [sweep.Job(row.job, row.folder, row.values, row.loss) for row in self._results]
+        done = [job for job in jobs if job.loss is not None and job.loss == job.loss]
+        following = []
+        if done:
+            best = min(done, key=lambda job: job.loss or 0.0).folder or self._sweep
+            following = [
+                f"{_script('generate')} {shell_override('ckpt_path', best)}",
+                f"tensorboard --logdir {shlex.quote(literal_path(self._sweep))}",
+            ]
+        path = self._sweep / layout.PAGE
+        with durable.surviving(path):
+            sweep.write(self._sweep, self._swept, jobs, following)
+        return f"\nPage       : {path}" if path.exists() else ""
 
     def _job_folder(self) -> Path:
         """Le dossier de la tâche en cours du balayage."""

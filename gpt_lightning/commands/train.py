@@ -40,7 +40,8 @@ def train(settings: Settings) -> float:
     resumed = weights.resumable(asked.ckpt_path, asked.base_path) if asked.ckpt_path else None
     done = resumed.progress if resumed is not None and is_the_same_run(asked) else None
     engine.prepare_process(asked)
-    loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
+    loggers = [*build_all("logger", asked.logger), *engine.serve_metrics(asked.metrics_port)]
+    callbacks = build_all("callbacks", asked.callbacks)
     equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
     task = find_data(asked.data, asked.tokenizer).task
 
@@ -57,9 +58,10 @@ def train(settings: Settings) -> float:
     used = engine.decide(used, gpt, machine, seconds)
 
     # afficher ce qui sera fait, entraîner, afficher le résultat
-    report.before(used, machine, gpt, start, seconds)
+    said = report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers, began)
+    engine.begin(trainer, hide_environment(used.values()), said, record.saved_environment(used.folder))
     with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)

@@ -126,8 +126,8 @@ class RunConfig:
     prompt: str | None = key(follows="le début des textes d'exemple")
     output_dir: str = key(follows="le dossier, s'il a été déplacé")
     run_name: str = key(
-        follows="le nom dans TensorBoard",
-        useless=itself(keys.only_csv, "elle nomme l'exécution dans TensorBoard"),
+        follows="le nom dans les journaux",
+        useless=itself(keys.only_csv, "elle nomme l'exécution dans les journaux, comme logger=tensorboard"),
     )
     compile: bool | str = key(checks.compile, follows="torch.compile")
     global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")
@@ -169,6 +169,11 @@ class RunConfig:
             lambda s: not (s["callbacks"] or {}).get("monitor"),
             "elle sert à callbacks.monitor, qui est retiré",
         ),
+    )
+    metrics_port: int | None = key(
+        checks.port,
+        follows="le port des mesures",
+        useless=itself(lambda s: s["trainer"]["fast_dev_run"], "trainer.fast_dev_run n'a pas de journal"),
     )
     optimizer: type = field(metadata={"here": True})  # la classe que optim._target_ nomme : pas un réglage
 
