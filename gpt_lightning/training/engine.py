@@ -150,6 +150,11 @@ def follow(
             logger.resume(plan.done_steps)
 
 
+def serve_metrics(port: int | None) -> list[Logger]:
+    """Le journal que Prometheus lit sur ce port ; aucun sans port."""
+    return [] if port is None else [Prometheus(port)]
+
+
 def begin(trainer: lightning.Trainer, settings: Settings, plan: Sequence[str], environment: Settings) -> None:
     """Ouvre les services de `logger`, avec les réglages que config.yaml garde, et donne à la page ce qu'elle montre.
 

@@ -93,7 +93,7 @@ class RunConfig:
             ),
             Useless(
                 ("max_epochs", "max_steps"),
-                lambda s: s["trainer"]["fast_dev_run"],
+                keys.runs_fast,
                 "trainer.fast_dev_run dit déjà le nombre de pas",
             ),
         ],
@@ -135,17 +135,14 @@ class RunConfig:
     max_tokens: int | None = key(
         checks.optional,
         follows="la longueur",
-        useless=itself(
-            lambda s: s["trainer"]["fast_dev_run"],
-            "trainer.fast_dev_run dit déjà le nombre de pas",
-        ),
+        useless=itself(keys.runs_fast, "trainer.fast_dev_run dit déjà le nombre de pas"),
     )
     eval_every: int = key(
         whole,
         follows="l'intervalle d'évaluation",
         useless=itself(
             keys.evaluates_by_lightning,
-            "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
+            "val_check_interval ou check_val_every_n_epoch (trainer.) la remplace",
         ),
     )
     save_every: int | None = key(
@@ -165,15 +162,12 @@ class RunConfig:
     )
     peak_flops: float | None = key(
         follows="la crête d'un appareil",
-        useless=itself(
-            lambda s: not (s["callbacks"] or {}).get("monitor"),
-            "elle sert à callbacks.monitor, qui est retiré",
-        ),
+        useless=itself(keys.monitors_nothing, "elle sert à callbacks.monitor, qui est retiré"),
     )
     metrics_port: int | None = key(
         checks.port,
         follows="le port des mesures",
-        useless=itself(lambda s: s["trainer"]["fast_dev_run"], "trainer.fast_dev_run n'a pas de journal"),
+        useless=itself(keys.runs_fast, "trainer.fast_dev_run n'a pas de journal"),
     )
     optimizer: type = field(metadata={"here": True})  # la classe que optim._target_ nomme : pas un réglage
 
