@@ -155,7 +155,7 @@ def sync(path: Path) -> None:
         handle = os.open(
             path, os.O_RDWR if WINDOWS else os.O_RDONLY
         )  # Windows ne vide qu'un fichier ouvert pour écrire
-    except PermissionError:
+    except (PermissionError, IsADirectoryError):
         if path.is_dir():  # Windows n'ouvre pas les dossiers
             return
         raise

@@ -45,7 +45,8 @@ from gpt_lightning.wording import number
 class RunFolders:
     """Ouvre le dossier de chaque tâche d'une ligne de commande : la seule, ou celles d'un balayage."""
 
-    def __init__(self, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, overrides: Sequence[str] = (), write_page: sweeps.WritePage | None = None) -> None:
+        self._write_page = write_page
         self._sweep: Path | None = None  # le dossier du balayage en cours
         self._sweep_created: list[Path] = []
         self._swept = swept_keys(overrides)
@@ -69,10 +70,12 @@ class RunFolders:
         ):  # chaque tâche a échoué avant de commencer
             _remove(self._sweep, set(), self._sweep_created)
             return None
-        best = sweeps.best(self._results)
-        following = [] if best is None else _commands("generate", [], best, self._sweep)
-        page = sweeps.write_page(self._sweep, self._swept, self._results, following)
-        return sweeps.table(self._swept, self._results, str(self._sweep)) + page
+        table = sweeps.table(self._swept, self._results, str(self._sweep))
+        path = self._sweep / layout.PAGE
+        if self._write_page is not None:
+            with durable.surviving(path):
+                self._write_page(self._sweep, self._swept, self._results)
+        return f"{table}\nPage       : {path}" if path.exists() else table
 
     def _job_folder(self) -> Path:
         """Le dossier de la tâche en cours du balayage."""
@@ -224,10 +227,10 @@ def next_commands(folder: Path, command: str, *words: str) -> list[str]:
     swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     # la commande prend l'exécution la plus récente : d'un balayage, ce sera la dernière tâche
     newest = OUTPUTS.absolute() in folder.absolute().parents and not swept
-    return _commands(command, words, None if newest else folder, OUTPUTS if newest else folder)
+    return commands(command, words, None if newest else folder, OUTPUTS if newest else folder)
 
 
-def _commands(command: str, words: Sequence[str], run: Path | None, logs: Path) -> list[str]:
+def commands(command: str, words: Sequence[str], run: Path | None, logs: Path) -> list[str]:
     """`command` sur l'exécution `run` (None : la plus récente), et TensorBoard sur `logs`."""
     source = [] if run is None else [shell_override("ckpt_path", run)]
     return [

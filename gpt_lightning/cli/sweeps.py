@@ -1,11 +1,10 @@
-"""Ce qui reste d'un balayage fini : sa table, à l'écran, et sa page."""
+"""Ce qui reste d'un balayage fini : ses tâches, la meilleure, leur table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpt_lightning import durable, layout
 from gpt_lightning.wording import number
 
 
@@ -19,21 +18,14 @@ class Result(NamedTuple):
     loss: float | None
 
 
+# écrit la page d'un balayage : son dossier, ses clés, ses tâches
+WritePage = Callable[[Path, Sequence[str], Sequence[Result]], Path]
+
+
 def best(rows: Sequence[Result]) -> Path | None:
     """Le dossier de la meilleure tâche ; None si aucune n'a de perte."""
     done = [(row.loss, row.folder) for row in rows if row.loss is not None and row.loss == row.loss]
     return min(done, key=lambda pair: pair[0])[1] if done else None
-
-
-def write_page(folder: Path, keys: Sequence[str], rows: Sequence[Result], following: Sequence[str]) -> str:
-    """Écrit la page du balayage ; renvoie la ligne qui dit où elle est, ou rien si le disque la refuse."""
-    from gpt_lightning.training.page import sweep
-
-    jobs = [sweep.Job(row.job, row.folder, row.values, row.loss) for row in rows]
-    path = folder / layout.PAGE
-    with durable.surviving(path):
-        sweep.write(folder, keys, jobs, following)
-    return f"\nPage       : {path}" if path.exists() else ""
 
 
 def table(keys: Sequence[str], rows: Sequence[Result], folder: str) -> str:

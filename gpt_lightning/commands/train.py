@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
-from gpt_lightning.cli import defaults, folders, processes, record, signals
+from gpt_lightning.cli import defaults, folders, processes, record, signals, sweeps
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
@@ -133,6 +134,16 @@ def is_the_same_run(asked: RunConfig) -> bool:
     return True
 
 
+def write_sweep_page(folder: Path, keys: Sequence[str], rows: Sequence[sweeps.Result]) -> Path:
+    """Écrit la page d'un balayage fini : sa table, ses courbes, et la commande qui essaie la meilleure tâche."""
+    from gpt_lightning.training.page import sweep
+
+    best = sweeps.best(rows)
+    following = [] if best is None else folders.commands("generate", [], best, folder)
+    jobs = [sweep.Job(row.job, row.folder, row.values, row.loss) for row in rows]
+    return sweep.write(folder, keys, jobs, following)
+
+
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE)
+    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE, sweep_page=write_sweep_page)

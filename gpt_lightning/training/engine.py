@@ -155,7 +155,7 @@ def serve_metrics(port: int | None) -> list[Logger]:
     return [] if port is None else [Prometheus(port)]
 
 
-def begin(trainer: lightning.Trainer, settings: Settings, plan: Sequence[str], environment: Settings) -> None:
+def begin(trainer: lightning.Trainer, values: Settings, plan: Sequence[str], environment: Settings) -> None:
     """Ouvre les services de `logger`, avec les réglages que config.yaml garde, et donne à la page ce qu'elle montre.
 
     `plan` sont les lignes de ce qui sera fait. UserError si un service refuse.
@@ -166,7 +166,7 @@ def begin(trainer: lightning.Trainer, settings: Settings, plan: Sequence[str], e
             callback.told.plan, callback.told.environment = plan, environment
     for logger in trainer.loggers:  # sans les nôtres si trainer.fast_dev_run n'en veut pas
         if isinstance(logger, Tracker | Prometheus):
-            logger.begin(settings)
+            logger.begin(values)
 
 
 def _plugins(given: object) -> list[object]:

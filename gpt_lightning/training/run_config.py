@@ -127,7 +127,7 @@ class RunConfig:
     output_dir: str = key(follows="le dossier, s'il a été déplacé")
     run_name: str = key(
         follows="le nom dans les journaux",
-        useless=itself(keys.only_csv, "elle nomme l'exécution dans les journaux, comme logger=tensorboard"),
+        useless=itself(keys.only_csv, "elle nomme l'exécution dans les journaux, comme TensorBoard"),
     )
     compile: bool | str = key(checks.compile, follows="torch.compile")
     global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")

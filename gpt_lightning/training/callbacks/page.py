@@ -27,6 +27,7 @@ class ReportPage(Callback):
     def __init__(self, *, folder: str) -> None:
         self.folder, self.told = Path(folder), run.Told()
         self.path: Path | None = None  # celle qui est écrite
+        self._ids: list[int] | None = None  # la phrase dont l'attention se montre
 
     def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         # trainer.fast_dev_run n'écrit rien
@@ -50,7 +51,9 @@ class ReportPage(Callback):
     @torch.no_grad()
     def _look(self, module: "GPTModule") -> None:
         """Garde l'attention de la dernière couche sur le premier texte de départ, tel que le modèle le lit."""
-        ids = _sentence(module)
+        if self._ids is None:
+            self._ids = _sentence(module)
+        ids = self._ids
         if len(ids) < 2:
             return
         model, layer = module.model, module.model.config.n_layers - 1

@@ -30,7 +30,7 @@ class MLflow(Tracker):
     def failures(self) -> tuple[type[Exception], ...]:
         return (OSError, self.module.exceptions.MlflowException)
 
-    def _begin(self, identity: str, settings: Settings, resumes: bool) -> None:
+    def _begin(self, identity: str, values: Settings, resumes: bool) -> None:
         local = self.tracking_uri.startswith("sqlite:///")
         if local:
             base = Path(self.tracking_uri.removeprefix("sqlite:///"))
@@ -50,9 +50,9 @@ class MLflow(Tracker):
         else:
             run = self._client.create_run(number, run_name=self.version, tags={MARK: identity})
             self._run = run.info.run_id
-        self._client.log_dict(self._run, settings, "config.yaml")
+        self._client.log_dict(self._run, values, "config.yaml")
         params = self._client.get_run(self._run).data.params
-        for key, value in _leaves(settings):
+        for key, value in _leaves(values):
             if key not in params:  # MLflow n'en change pas : config.yaml, lui, dit ceux de la reprise
                 self._client.log_param(self._run, key, value)
 
@@ -69,10 +69,10 @@ class MLflow(Tracker):
         self._client.set_terminated(self._run, "FINISHED" if done else "FAILED")
 
 
-def _leaves(settings: Settings, prefix: str = "") -> list[tuple[str, str]]:
+def _leaves(values: Settings, prefix: str = "") -> list[tuple[str, str]]:
     """Les réglages, un par clé avec des points, en texte."""
     leaves = list[tuple[str, str]]()
-    for key, value in settings.items():
+    for key, value in values.items():
         if isinstance(value, dict):
             leaves += _leaves(value, f"{prefix}{key}.")
         elif value is not None:

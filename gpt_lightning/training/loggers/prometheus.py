@@ -34,7 +34,7 @@ class Prometheus(Logger):
         return ""
 
     @rank_zero_only
-    def begin(self, settings: Settings) -> None:
+    def begin(self, values: Settings) -> None:
         """Ouvre le port. UserError s'il est pris."""
         try:
             self._server, _ = start_http_server(self.port, HOST, self._registry)

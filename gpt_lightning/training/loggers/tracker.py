@@ -55,8 +55,8 @@ class Tracker(Logger):
         return (OSError,)
 
     @rank_zero_only
-    def begin(self, settings: Settings) -> None:
-        """Ouvre l'exécution, ou la continue si son dossier a déjà un numéro ; `settings` sont ceux de config.yaml.
+    def begin(self, values: Settings) -> None:
+        """Ouvre l'exécution, ou la continue si son dossier a déjà un numéro ; `values` sont ceux de config.yaml.
 
         UserError si le service refuse.
         """
@@ -64,7 +64,7 @@ class Tracker(Logger):
         resumes = path.exists()
         identity = path.read_text(encoding="utf-8").strip() if resumes else uuid.uuid4().hex[:12]
         try:
-            self._begin(identity, settings, resumes)
+            self._begin(identity, values, resumes)
         except self.failures as error:
             raise UserError(f"logger={self.library} ne peut pas commencer : {_first(error)}.") from error
         durable.write_text(path, identity + "\n")
@@ -99,7 +99,7 @@ class Tracker(Logger):
                 f"logger={self.library} ne répond plus ({_first(error)}) : l'entraînement continue sans lui."
             )
 
-    def _begin(self, identity: str, settings: Settings, resumes: bool) -> None:
+    def _begin(self, identity: str, values: Settings, resumes: bool) -> None:
         raise NotImplementedError
 
     def _log(self, metrics: dict[str, float], step: int) -> None:

@@ -23,14 +23,14 @@ class Trackio(Tracker):
     def failures(self) -> tuple[type[Exception], ...]:
         return (OSError, ValueError, RuntimeError, sqlite3.Error)
 
-    def _begin(self, identity: str, settings: Settings, resumes: bool) -> None:
+    def _begin(self, identity: str, values: Settings, resumes: bool) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # trackio y parle
             self._run = self.module.init(
                 project=self.project,
                 name=f"{self.version} {identity}",
                 space_id=self.space_id,
                 private=True,
-                config=settings,
+                config=values,
                 resume="allow",
                 embed=False,
             )

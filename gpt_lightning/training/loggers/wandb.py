@@ -26,7 +26,7 @@ class WandB(Tracker):
     def failures(self) -> tuple[type[Exception], ...]:
         return (OSError, self.module.Error)
 
-    def _begin(self, identity: str, settings: Settings, resumes: bool) -> None:
+    def _begin(self, identity: str, values: Settings, resumes: bool) -> None:
         if self.mode == "online" and not self.module.api.api_key:  # wandb la demanderait au clavier
             raise UserError(
                 "logger=wandb envoie les mesures, et il lui manque une clé : « wandb login » la note ; "
@@ -48,7 +48,7 @@ class WandB(Tracker):
             name=self.version,
             id=identity,
             dir=str(self.folder),
-            config=settings,
+            config=values,
             mode=self.mode,
             resume="allow" if self.mode == "online" else None,
             allow_val_change=True,

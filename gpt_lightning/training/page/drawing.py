@@ -103,7 +103,7 @@ def chart(title: str, curves: Sequence[Curve], below: str) -> str:
         for c in drawn
     )
     return (
-        f'<figure class="card" style="margin:0"><h3>{escape(title)}</h3>'
+        f'<figure class="card"><h3>{escape(title)}</h3>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
         + "".join(parts)
         + "</svg>"

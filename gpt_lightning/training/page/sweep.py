@@ -29,11 +29,11 @@ def write(folder: Path, keys: Sequence[str], jobs: Sequence[Job], following: Seq
     done = sorted((job for job in jobs if job.loss is not None and job.loss == job.loss), key=_loss)
     best = jobs.index(done[0]) if done else None
     rows = [("tâche", *keys, "perte de validation")]
-    rows += [(str(job.job), *job.values, _shown(job)) for job in jobs]
+    rows += [(str(job.job), *job.values, _loss_text(job)) for job in jobs]
     overlaid = [
         Curve(
             _name(job, keys),
-            _validation(job.folder / METRICS),
+            _validation(job.folder),
             rank,
             "" if rank < drawing.COLOURS else "dashed",
         )
@@ -41,7 +41,7 @@ def write(folder: Path, keys: Sequence[str], jobs: Sequence[Job], following: Seq
     ]
     said = ""
     if done:
-        said = f"La meilleure : tâche {done[0].job} ({_name(done[0], keys)}), perte {_shown(done[0])}."
+        said = f"La meilleure : tâche {done[0].job} ({_name(done[0], keys)}), perte {_loss_text(done[0])}."
     links = [
         f'<li><a href="{escape(job.folder.relative_to(folder).as_posix())}/{PAGE}">tâche {job.job}</a></li>'
         for job in jobs
@@ -65,7 +65,7 @@ def _loss(job: Job) -> float:
     return job.loss
 
 
-def _shown(job: Job) -> str:
+def _loss_text(job: Job) -> str:
     return "échec" if job.loss is None else number(job.loss, 4)
 
 

@@ -102,7 +102,8 @@ def test_a_sweep_shows_its_best_and_its_failures(tmp_path):
     path = sweep.write(tmp_path, ["optim.lr", "prompt"], jobs, ["python generate.py"])
     page = stands_alone(path.read_text(encoding="utf-8"))
     said = "".join(page.text)
-    assert "La meilleure : tâche 1" in said and "échec" in said
+    assert "La meilleure : tâche 1" in said and "échec" in said and "lr 1e-3" in said
+    assert path.read_text(encoding="utf-8").count('<path class="c0') == 2  # la meilleure, et sa légende
     assert page.attributes["a", "href"] == "1/report.html"
     alone = sweep.write(tmp_path, [], [sweep.Job(0, None, [], None)], [])
     stands_alone(alone.read_text(encoding="utf-8"))
