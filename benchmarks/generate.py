@@ -1,4 +1,4 @@
-"""La génération à côté de transformers et de CTranslate2, GPT-2 124M : `python benchmarks/generate.py`.
+"""La génération à côté de transformers, CTranslate2 et llama.cpp, GPT-2 124M : `python benchmarks/generate.py`.
 
 Poids au hasard, les mêmes partout, la norme finale agrandie pour que les probabilités aient l'entropie de celles d'un
 modèle entraîné (quatre nats environ). Départ de 32 jetons ; concurrents entrelacés, médianes de `--rounds` tours.
@@ -18,10 +18,12 @@ import ctranslate2
 import torch
 import transformers
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.llamacpp import MISSING, QUANTS, LlamaCpp
 from gpt_lightning.decoding import Strategy, generate
 from gpt_lightning.model import GPTConfig, GPTModel
-from gpt_lightning.model.fast.inference import PackedLinear
-from gpt_lightning.model.fast.quantized import QuantizedLinear
+from gpt_lightning.model.fast.products import Product
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.weights import to_device
 from gpt_lightning.weights.exporting import export
@@ -34,7 +36,7 @@ Works = dict[str, partial]
 
 
 class Peers:
-    """Le même GPT-2 124M ici, chez transformers et chez CTranslate2."""
+    """Le même GPT-2 124M ici, chez transformers, chez CTranslate2 et chez llama.cpp."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -65,6 +67,9 @@ class Peers:
             made[f"nous {dtype}, nucleus"] = partial(by_us, model, prompt, tokens, NUCLEUS)
             made[f"nous {dtype}, un jeton"] = partial(by_us, model, prompt, 1, GREEDY)
             made[f"produits seuls {dtype}"] = products_of(model, batch, tokens)
+            if batch == 1 and not MISSING:
+                peer = LlamaCpp(self.plain, QUANTS[dtype], Path(self.folder.name))
+                made[f"llama.cpp {QUANTS[dtype]}"] = partial(peer.generate, prompt[0].tolist(), tokens)
             if dtype == "fp32" and batch == 1:
                 fast = self.ours(dtype, compile=True)
                 made["nous fp32, compilé"] = partial(by_us, fast, prompt, tokens, GREEDY)
@@ -92,15 +97,13 @@ def by_ctranslate2(engine, words, tokens):
 
 def products_of(model, batch: int, tokens: int) -> partial:
     """Les produits d'un pas de `model`, dans leur ordre, `tokens` fois et rien d'autre."""
-    calls: list[tuple] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, given: calls.append((layer, given[0].clone())))
-        for layer in model.modules()
-        if isinstance(layer, torch.nn.Linear | PackedLinear | QuantizedLinear)
-    ]
-    by_us(model, torch.zeros(batch, 1, dtype=torch.int64), 1, GREEDY)
-    for hook in hooks:
-        hook.remove()
+    config, weight = model.config, model.tok_emb.weight
+    hidden, context = config.hidden_width, config.n_heads * config.head_width
+    calls = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, Product | torch.nn.Linear):
+            width = {"out_proj": context, "2": hidden}.get(name.rpartition(".")[2], config.emb_dim)
+            calls.append((layer.forward, torch.randn(batch, width, dtype=weight.dtype)))
     return partial(call_all, calls, tokens)
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 import yaml
 
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
@@ -39,6 +40,7 @@ def sweep(
         "data=shakespeare",
         f"data.path={text}",
         f"trainer.max_steps={steps}",
+        f"threads={torch.get_num_threads()}",  # d'un entraînement à l'autre, les mêmes
         f"eval_every={steps // 20}",
         "trainer.limit_val_batches=12",
         "callbacks.sample=null",

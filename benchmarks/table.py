@@ -21,6 +21,7 @@ import transformers
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import generate, overhead, race, train_step
+from benchmarks.llamacpp import MISSING, QUANTS
 from gpt_lightning.weights.inference import native_bf16
 
 NATIVE = native_bf16(torch.device("cpu"))
@@ -54,6 +55,7 @@ def until_first_step(compiled: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "x", "metrics.csv")
         typed = ["train.py", f"compile={compiled}", "trainer.log_every_n_steps=1", f"output_dir={folder}/x"]
+        typed += [f"threads={torch.get_num_threads()}"]  # sans les choisir : ce n'est pas ce que l'on mesure
         began = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, *typed], cwd=generate.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -76,6 +78,26 @@ def first_step(rounds: int) -> None:
     row(title, f"{ours / eager:.2f}x", "1,2x", "")
 
 
+def beside_llama(times: dict[str, float], missing: str) -> None:
+    """Nous et llama.cpp, lot de 1, à chaque type ; s'il n'est pas construit, pourquoi."""
+    if MISSING:
+        return row("écrire, lot de 1, contre llama.cpp", MISSING, "", "")
+    for dtype, floor, goal in (
+        ("fp32", "", "0,9x"),
+        ("bf16", "", ""),
+        ("int8", "1x", "1,2x"),
+        ("int4", "1x", "1,2x"),
+    ):
+        peer = f"llama.cpp {QUANTS[dtype]}"
+        title = f"écrire, lot de 1 : nous {dtype} contre {peer} ({times[peer]:.1f} ms par jeton)"
+        row(
+            title + (missing if dtype != "fp32" else ""),
+            f"{times[peer] / times[f'nous {dtype}']:.2f}x",
+            floor,
+            goal,
+        )
+
+
 def writing(tokens: int, rounds: int) -> None:
     peers = generate.Peers()
     single, batched = (generate.measure(batch, tokens, rounds, peers) for batch in (1, 8))
@@ -91,6 +113,7 @@ def writing(tokens: int, rounds: int) -> None:
         ours = single[f"nous {dtype}"]
         title = f"écrire, lot de 1 : nous {dtype} ({ours:.1f} ms par jeton) contre {peer}"
         row(title + ("" if "fp32" in dtype else missing), f"{single[peer] / ours:.2f}x", floor, goal)
+    beside_llama(single, missing)
     best = min(("int8", "bf16"), key=lambda dtype: batched[f"nous {dtype}"])
     ratio = batched["CTranslate2 int8"] / batched[f"nous {best}"]
     row(f"écrire, lot de 8 : nous {best} contre CTranslate2 int8{missing}", f"{ratio:.2f}x", "1x", "1,3x")
@@ -131,7 +154,7 @@ def racing(text: str) -> None:
         times = [when for _, _, when in runs]
         ratio = "jamais" if None in times else f"{statistics.mean(times) / base:.2f}"
         loss = statistics.mean(loss for loss, _, _ in runs)
-        limits = ("", "") if name == NANO else ("0,5", "0,33")
+        limits = {NANO: ("", ""), "modern": ("0,28", "0,2")}.get(name, ("0,5", "0,33"))
         row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, *limits)
 
 

@@ -87,7 +87,14 @@ def command(cache, forks):
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "XDG_CACHE_HOME": str(cache), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    # sur un thread : ce qu'un essai calcule ne dépend pas de ce que la machine fait à côté
+    return {
+        "OMP_NUM_THREADS": "1",
+        **os.environ,
+        "XDG_CACHE_HOME": str(cache),
+        "COLUMNS": "200",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def hearing_signals() -> None:

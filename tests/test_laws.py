@@ -13,6 +13,8 @@ TASK_WORDS = {"text", "instruct", "classify"}
 # leurs paramètres sont les clés d'un fichier de conf/
 CONFIGURED = {
     "data/text.py:SlidingWindowDataModule.__init__",
+    "data/datasets.py:DatasetsDataModule.__init__",
+    "data/shards/module.py:ShardsDataModule.__init__",
     "data/instruct/module.py:ConversationDataModule.__init__",
     "data/classify/module.py:LabelledDataModule.__init__",
 }
@@ -155,7 +157,7 @@ def test_cli_does_not_know_training():
 
 def test_the_inference_keys_stand_once():
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "conf").glob("*.yaml")}
-    for key in ("ckpt_path", "base_path", "n_heads", "device", "dtype", "compile"):
+    for key in ("ckpt_path", "base_path", "n_heads", "device", "dtype", "compile", "threads"):
         holders = [
             path.name for path, text in texts.items() if f"\n{key}:" in text and path.name != "train.yaml"
         ]

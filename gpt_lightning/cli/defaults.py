@@ -23,6 +23,11 @@ def remember_command(arguments: Collection[str]) -> None:
     _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)
 
 
+def is_typed(key: str) -> bool:
+    """Vrai si la ligne de commande donne cette clé."""
+    return key in _typed
+
+
 def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
     """Ce que `attempt` rend pour ces réglages, où un défaut qui n'allait pas a pris la valeur qui va.
 

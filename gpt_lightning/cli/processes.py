@@ -29,6 +29,7 @@ CONNECTION = timedelta(minutes=5)  # le temps de se trouver
 PATIENCE = timedelta(days=30)  # entre deux tâches d'un balayage, il y a un entraînement
 FAREWELL = timedelta(seconds=30)  # délai laissé aux autres pour lire que tout est fini
 BRIEF = timedelta(seconds=5)  # le même, quand la tâche a échoué
+GROUP = ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE")
 T = TypeVar("T")
 _PR_SET_PDEATHSIG = 1  # prctl.h
 
@@ -256,6 +257,10 @@ def launch_children(command: str, settings: Settings, prepared: object) -> Itera
 
     original = subprocess_script._hydra_subprocess_cmd
     before = dict(os.environ)
+    if (
+        settings["threads"] != "auto"
+    ):  # Lightning en choisirait un autre nombre, et le laisserait à la tâche suivante
+        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
     beside = tempfile.TemporaryDirectory()
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # le projet peut ne pas être installé
@@ -273,7 +278,7 @@ def launch_children(command: str, settings: Settings, prepared: object) -> Itera
         beside.cleanup()
         subprocess_script._hydra_subprocess_cmd = original
         _leave_process_group()
-        for name in ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "PYTHONPATH"):
+        for name in (*GROUP, "PYTHONPATH", "OMP_NUM_THREADS"):
             if name in before:
                 os.environ[name] = before[name]
             else:

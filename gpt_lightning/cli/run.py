@@ -50,6 +50,7 @@ def run(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
     if opens_run:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch le lit à son premier tenseur
         signals.listen()
     with _exit_codes(config_name):
         if sys.argv[1:2] == [processes.CHILD]:

@@ -12,6 +12,7 @@ from gpt_lightning.wording import unknown_template
 def chat(settings: Settings) -> None:
     """Répond à `prompt`, ou tient une conversation : les réponses sur stdout, le reste sur stderr."""
     whole("max_new_tokens", settings["max_new_tokens"])
+    whole("prefix_cache_mb", settings["prefix_cache_mb"], 0)
     if settings["seed"] is not None:
         whole("seed", settings["seed"], 0)
     choice("compile", settings["compile"], (True, False))
@@ -23,7 +24,7 @@ def chat(settings: Settings) -> None:
     from gpt_lightning.model.tasks import ANSWERS, TEXT
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"],
         tasks=(ANSWERS.name, TEXT.name),
@@ -34,7 +35,7 @@ def chat(settings: Settings) -> None:
     if loaded.unknown_template:
         raise UserError(unknown_template(loaded.source))
     start = dialogue.ChatSession(strategy, settings["max_new_tokens"], settings["seed"], settings["system"])
-    speaker = dialogue.Speaker(loaded)
+    speaker = dialogue.Speaker(loaded, settings["prefix_cache_mb"] * 1_000_000)
     if settings["prompt"] is not None:
         dialogue.answer_once(speaker, settings["prompt"], start)
     else:

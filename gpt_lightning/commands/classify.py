@@ -23,7 +23,7 @@ def classify(settings: Settings) -> None:
     from gpt_lightning.model.tasks import LABELS
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=(LABELS.name,), base=settings["base_path"], **where
     )

@@ -30,7 +30,7 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.weights import load_for_inference
 
     settings, task = defaults.follow(settings, judge)
-    options = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    options = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )

@@ -21,7 +21,7 @@ def generate(settings: Settings) -> None:
     from gpt_lightning.decoding import TextStream
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "compile", "threads")}
     source, model, tokenizer, prompt, *_ = load_for_inference(
         settings["ckpt_path"], base=settings["base_path"], **where
     )

@@ -49,17 +49,20 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     # avant d'attendre le modèle
     sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
+    from gpt_lightning.decoding.prefixes import PrefixCache
     from gpt_lightning.serving import app, worker
     from gpt_lightning.weights import load_for_inference
 
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype")}
+    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
     loaded = load_for_inference(
         settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
     )
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
     model, shape = describe_model(settings, loaded, local)
-    thread = worker.Worker(loaded.model, rows=settings["max_batch_size"], queue=settings["max_queue"])
+    prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
+    rows, queue = settings["max_batch_size"], settings["max_queue"]
+    thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
     service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
@@ -117,7 +120,7 @@ def command(settings: Settings, source: str) -> str:
         words.append(shell_override("base_path", Path(settings["base_path"])))
     words += [
         f"{key}={settings[key]}"
-        for key in ("n_heads", "device", "dtype")
+        for key in ("n_heads", "device", "dtype", "threads")
         if settings[key] not in (None, "auto")
     ]
     return " ".join(words)
@@ -130,7 +133,8 @@ def check(settings: Settings) -> None:
         whole(name, settings[name])
     number("request_timeout", settings["request_timeout"], above=0)
     number("shutdown_timeout", settings["shutdown_timeout"], 0)
-    whole("keep_alive", settings["keep_alive"], 0)
+    for name in ("keep_alive", "prefix_cache_mb"):
+        whole(name, settings[name], 0)
     for name in ("open", "behind_proxy"):
         choice(name, settings[name], (True, False))
     if isinstance(settings["host"], list):  # « [::1] », comme dans une adresse

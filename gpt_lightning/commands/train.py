@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
-from gpt_lightning.cli import defaults, folders, processes, record, signals, sweeps
+from gpt_lightning.cli import defaults, folders, processes, record, short_text, signals, sweeps
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from gpt_lightning.training.hardware import Machine
+    from gpt_lightning.training.module import GPTModule
     from gpt_lightning.training.plan import Plan
     from gpt_lightning.weights import StartingPoint
     from gpt_lightning.weights.format import TrainingProgress
@@ -32,6 +33,7 @@ def train(settings: Settings) -> float:
     """
     began, typed = time.monotonic(), record.typed_overrides()
     asked = defaults.follow(settings, lambda values: RunConfig.read(values, optimizer_of(values)))
+    threads = find_threads(asked)
     machine = find_machine(asked)
 
     from gpt_lightning import weights
@@ -55,10 +57,12 @@ def train(settings: Settings) -> float:
     if done is not None and plan.is_over(planned, done):
         return engine.finish_without_training(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
+    threads = decide_threads(threads, machine, gpt, used)
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
-    used = engine.decide(used, gpt, machine, seconds)
+    used = engine.decide(used, gpt, machine, threads, seconds)
 
     # afficher ce qui sera fait, entraîner, afficher le résultat
+    short_text.announce(typed)
     said = report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers, began)
@@ -123,6 +127,37 @@ def find_machine(asked: RunConfig) -> "Machine":
         return precision
 
     return hardware.resolve(asked.trainer, processes.launcher(), choose_precision)
+
+
+def find_threads(asked: RunConfig) -> int | str:
+    """Les threads que la personne donne, employés dès à présent ; « auto » si rien ne les donne."""
+    from gpt_lightning.training import threads
+    from gpt_lightning.weights.inference import use_threads
+
+    # un enfant de Lightning reçoit un nombre déjà choisi
+    given = (
+        processes.once(lambda: threads.asked_threads(asked.threads, defaults.is_typed("threads")))
+        or asked.threads
+    )
+    use_threads(given)
+    return given
+
+
+def decide_threads(given: int | str, machine: "Machine", gpt: "GPTModule", run: RunConfig) -> int | str:
+    """Ce que « auto » devient pour ce modèle, employé dès à présent."""
+    from gpt_lightning.training import threads
+    from gpt_lightning.weights.inference import use_threads
+
+    chosen = threads.decide(
+        given,
+        machine,
+        gpt.model,
+        (run.data["batch_size"], run.length),
+        resumes=run.ckpt_path is not None and not defaults.is_typed("threads"),
+        launched=processes.launcher() is not None,
+    )
+    use_threads(chosen)
+    return chosen
 
 
 def is_the_same_run(asked: RunConfig) -> bool:

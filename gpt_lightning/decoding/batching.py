@@ -10,13 +10,13 @@ Source : Yu et al., « Orca: A Distributed Serving System for Transformer-Based 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gpt_lightning.decoding.logprobs import Scored, score_tokens
+from gpt_lightning.decoding.prefixes import EVERYONE, PrefixCache
 from gpt_lightning.decoding.row_cache import RowCache
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.uniforms import Uniforms
@@ -47,7 +47,8 @@ class Row:
 
     Elle tire comme la ligne `rank` d'un `stream` de graine `seed`. `until(jeton)` est appelée une fois par jeton, et
     arrête la complétion si elle renvoie vrai. `top` est le nombre de candidats dont on veut la log-probabilité, avec
-    celle du jeton ; None, aucune. `filtered` : et leur probabilité après les filtres.
+    celle du jeton ; None, aucune. `filtered` : et leur probabilité après les filtres. `scope` : le domaine où son texte
+    reprend ce que d'autres ont lu, et reste ; None : aucun. `cached` compte les jetons qu'il y a repris.
     """
 
     ids: Sequence[int]
@@ -59,6 +60,8 @@ class Row:
     until: Callable[[int], bool] = lambda token: False
     top: int | None = None
     filtered: bool = False
+    scope: str | None = EVERYONE
+    cached: int = 0
     new: list[int] = field(default_factory=list)
     uniforms: Uniforms = field(init=False, repr=False)
 
@@ -79,15 +82,23 @@ class Arrival:
         """Les jetons de départ."""
         return self.rows[0].ids
 
+    @property
+    def scope(self) -> str | None:
+        """Le domaine de leurs préfixes."""
+        return self.rows[0].scope
+
 
 class Batch:
     """Le lot d'un modèle, de `rows` lignes au plus : `join` et `leave` quand on veut, `step` écrit un jeton de chacune.
 
-    Une complétion est la même, seule ou en compagnie. Elle finit, par `length`, quand elle remplit le contexte.
+    Une complétion est la même, seule ou en compagnie. Elle finit, par `length`, quand elle remplit le contexte. Ce que
+    `prefixes` garde d'un départ n'est pas relu ; ce que le lot lit et écrit y reste.
     """
 
-    def __init__(self, model: LanguageModel, rows: int) -> None:
+    def __init__(self, model: LanguageModel, rows: int, prefixes: PrefixCache | None = None) -> None:
         self.model, self.context, self.size = model, model.config.context_length, rows
+        assert prefixes is None or prefixes.model is model, "les préfixes d'un autre modèle"
+        self.prefixes = PrefixCache(model, 0) if prefixes is None else prefixes
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self.cache = RowCache(model, rows, self.device, self.dtype)
@@ -116,15 +127,20 @@ class Batch:
             self._remove([self.rows.index(row)])
         for arrival in list(self.arriving):
             if row in arrival.rows:
-                arrival.rows.remove(row)
-                if not arrival.rows:
+                if len(arrival.rows) == 1:
                     self.arriving.remove(arrival)
+                    if arrival.cache is not None:  # ce qui en est lu servira s'il revient
+                        self.prefixes.keep(arrival.ids[: arrival.read], arrival.cache, 0, arrival.scope)
+                arrival.rows.remove(row)
 
     @torch.inference_mode()
     def clear(self) -> None:
-        """Retire toutes les complétions."""
-        self._remove(range(len(self.rows)))
+        """Retire toutes les complétions, et tous les préfixes : le modèle a failli."""
+        for rank in reversed(range(len(self.rows))):
+            self.cache.leave(rank)
+        self.rows.clear()
         self.arriving.clear()
+        self.prefixes.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Written]:
@@ -148,38 +164,54 @@ class Batch:
         return written
 
     def _together(self, budget: int) -> list[Arrival]:
-        """Les prochains départs, que l'on lit en une passe s'ils tiennent dans `budget` jetons, complétés à gauche."""
-        arrivals, width = [self.arriving[0]], len(self.arriving[0].ids)
-        for arrival in islice(self.arriving, 1, None):
-            width = max(width, len(arrival.ids))
-            if arrivals[0].cache is not None or width * (len(arrivals) + 1) > budget:
+        """Les prochains départs, que l'on lit en une passe si ce qui en reste tient dans `budget` jetons."""
+        arrivals, width, unread = [self.arriving[0]], 0, 0
+        for count, arrival in enumerate(self.arriving, start=1):
+            width = max(width, len(arrival.ids))  # ils sont complétés à gauche
+            unread = max(unread, len(arrival.ids) - self.prefixes.count(arrival.ids, arrival.scope))
+            if count == 1:
+                continue
+            room = max(budget, self.context)  # leur cache contient aussi ce qui n'est pas relu
+            if arrivals[0].cache is not None or unread * count > budget or width * count > room:
                 break
             arrivals.append(arrival)
         return arrivals
 
     def _read(self, together: Sequence[Arrival], budget: int) -> tuple[int, KVCache, Tensor | None]:
         """Lit des départs, ou `budget` jetons d'un seul : combien de jetons, le cache, les logits (R, V) à la fin."""
-        first, width = together[0], max(len(arrival.ids) for arrival in together)
-        cache = first.cache
-        if cache is None:
-            pads = torch.tensor([width - len(arrival.ids) for arrival in together], device=self.device)
-            cache = KVCache.empty(
-                self.model.config,
-                batch_size=len(together),
-                capacity=width,
-                pads=pads if bool(pads.any()) else None,
-                device=self.device,
-                dtype=self.dtype,
-            )
+        first = together[0]
+        cache = self._open(together) if first.cache is None else first.cache
         if len(together) == 1:
             first.cache = cache
             part = [first.ids[first.read : first.read + budget]]
             first.read += len(part[0])
         else:
-            part = [[0] * (width - len(arrival.ids)) + list(arrival.ids) for arrival in together]
+            width = max(len(arrival.ids) for arrival in together)
+            texts = [[0] * (width - len(arrival.ids)) + list(arrival.ids) for arrival in together]
+            part = [text[int(cache.position) :] for text in texts]
             first.read = len(first.ids)
         logits = self.model.next_logits(torch.tensor(part, device=self.device), cache)
         return len(part) * len(part[0]), cache, logits if first.read == len(first.ids) else None
+
+    def _open(self, together: Sequence[Arrival]) -> KVCache:
+        """Le cache de ces départs, où est déjà ce qui n'en est pas à relire."""
+        width = max(len(arrival.ids) for arrival in together)
+        pads = torch.tensor([width - len(arrival.ids) for arrival in together], device=self.device)
+        cache = KVCache.empty(
+            self.model.config,
+            batch_size=len(together),
+            capacity=width,
+            pads=pads if bool(pads.any()) else None,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        scopes = [arrival.scope for arrival in together]
+        start = self.prefixes.restore(cache, [arrival.ids for arrival in together], scopes)
+        for arrival in together:
+            arrival.read = max(0, start - width + len(arrival.ids))
+            for row in arrival.rows:
+                row.cached = arrival.read
+        return cache
 
     def _begin(self, together: Sequence[Arrival], cache: KVCache, logits: Tensor) -> list[Written]:
         """Écrit le premier jeton des complétions de ces départs, qui entrent dans le lot."""
@@ -188,6 +220,8 @@ class Batch:
         places = [place for place, arrival in enumerate(together) for _ in arrival.rows]
         rows = [row for arrival in together for row in arrival.rows]
         written = self._pick(rows, logits[places])
+        for place, arrival in enumerate(together):
+            self.prefixes.keep(arrival.ids, cache, place, arrival.scope)
         for place, token in zip(places, written, strict=True):
             if token.reason is None:
                 self.cache.enter(cache, place)
@@ -259,6 +293,8 @@ class Batch:
 
     def _remove(self, ranks: Sequence[int]) -> None:
         for rank in sorted(ranks, reverse=True):
+            row = self.rows[rank]  # son dernier jeton n'est pas lu
+            self.prefixes.keep([*row.ids, *row.new[:-1]], self.cache, rank, row.scope)
             self.cache.leave(rank)
             self.rows[rank] = self.rows[-1]
             self.rows.pop()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.errors import UserError
 from gpt_lightning.model.cache import KVCache, LanguageModel, step_of
 
@@ -16,12 +17,18 @@ class Reader:
     """Donne les logits du jeton suivant, et sait oublier ou réordonner ce qui est lu.
 
     Les textes inégaux sont complétés à gauche ; un texte plus long que le contexte n'est lu que par sa fin.
-    UserError si un texte est vide.
+    Ce que `prefixes` en garde n'est pas relu. UserError si un texte est vide.
     """
 
     def __init__(
-        self, model: LanguageModel, prompts: Tensor | Sequence[Sequence[int]], max_new_tokens: int
+        self,
+        model: LanguageModel,
+        prompts: Tensor | Sequence[Sequence[int]],
+        max_new_tokens: int,
+        prefixes: PrefixCache | None = None,
     ) -> None:
+        assert prefixes is None or prefixes.model is model, "les préfixes d'un autre modèle"
+        self.prefixes = PrefixCache(model, 0) if prefixes is None else prefixes
         self.model, self.context = model, model.config.context_length
         self.step = step_of(model)  # la passe d'un jeton par ligne, compilée si elle l'est
         parameter = next(model.parameters())
@@ -34,7 +41,8 @@ class Reader:
         self.ids = torch.tensor(filled, device=self.device)  # (R, T) les jetons écrits, -1 en remplissage
         self.width = width  # jetons des textes de départ : les suivants sont écrits
         self.capacity = min(self.context, width + max_new_tokens)
-        self.cache: KVCache  # ce qui est lu ; prefill l'ouvre
+        self.texts = rows  # ce qui est lu de chaque texte de départ
+        _, self.cache = self._open_window()
 
     @property
     def n_rows(self) -> int:
@@ -42,7 +50,8 @@ class Reader:
 
     def prefill(self, times: int = 1) -> Tensor:
         """Lit les P textes une seule fois, puis compte chacun `times` fois : les logits suivants, (R, V)."""
-        logits, self.cache = self._read_window()
+        start = self.prefixes.restore(self.cache, self.texts)
+        logits = self.model.next_logits(self.ids[:, start:].clamp(min=0), self.cache)
         if times > 1:
             rows = torch.arange(self.n_rows, device=self.device).repeat_interleave(times)
             logits = logits[rows]
@@ -56,7 +65,8 @@ class Reader:
     def read(self, chosen: Tensor) -> Tensor:
         """Lit le dernier jeton écrit, (R,) : les logits suivants, (R, V)."""
         if self.ids.shape[1] > self.capacity:  # la fenêtre glisse : toutes les positions changent
-            return self._read_window()[0]
+            window, cache = self._open_window()
+            return self.model.next_logits(window.clamp(min=0), cache)
         return self.step(chosen[:, None], self.cache)
 
     def read_ahead(self, chosen: Tensor, drafts: Tensor) -> Tensor:
@@ -72,17 +82,28 @@ class Reader:
         """Garde les lignes `rows` (R',), dans cet ordre."""
         self.ids, self.cache = self.ids[rows], self.cache.select(rows)
 
+    def remember(self) -> None:
+        """Garde ce qui est lu dans `prefixes` : de plusieurs lignes, les seuls textes de départ."""
+        texts = self.texts
+        if (
+            self.n_rows == 1
+        ):  # le dernier jeton écrit n'est pas lu ; à sa place, il y en a peut-être un deviné
+            texts = [self.ids[0, : min(int(self.cache.position), self.ids.shape[1] - 1)].tolist()]
+        for rank, text in enumerate(texts):
+            self.prefixes.keep(text, self.cache, rank * self.n_rows // len(texts))
+
     @staticmethod
     def logprobs(logits: Tensor, chosen: Tensor) -> Tensor:
         """La log-probabilité, en nats, de chaque jeton choisi : (R, V), (R,) -> (R,)."""
         return logits.float().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
-    def _read_window(self) -> tuple[Tensor, KVCache]:
+    def _open_window(self) -> tuple[Tensor, KVCache]:
+        """Les jetons qui tiennent dans le contexte, (R, T), et un cache vide pour eux."""
         window = self.ids[:, -self.context :]
         pads = (window < 0).sum(-1)
         kind = self.device.type
         mixed = torch.is_autocast_enabled(kind)
-        cache = KVCache.empty(
+        return window, KVCache.empty(
             self.model.config,
             batch_size=self.n_rows,
             capacity=self.capacity,
@@ -90,4 +111,3 @@ class Reader:
             device=self.device,
             dtype=torch.get_autocast_dtype(kind) if mixed else self.dtype,
         )
-        return self.model.next_logits(window.clamp(min=0), cache), cache

@@ -11,6 +11,7 @@ from torch import Tensor
 from gpt_lightning.decoding import beam
 from gpt_lightning.decoding.context import Reader
 from gpt_lightning.decoding.lookup import Lookup
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.decoding.strategy import Strategy, check_numbers
 from gpt_lightning.decoding.token import Ending, Token
 from gpt_lightning.decoding.uniforms import Uniforms
@@ -33,6 +34,7 @@ def stream(
     until: Callable[[int, list[int]], bool] | None = None,
     logprobs: bool = False,
     first_row: int = 0,
+    prefixes: PrefixCache | None = None,
 ) -> Iterator[list[Token]]:
     """Donne, à chaque pas, le jeton nouveau de chaque ligne encore active.
 
@@ -41,24 +43,28 @@ def stream(
     ligne. Les clés et valeurs sont en cache tant que le texte tient dans context_length ; au-delà la fenêtre
     glisse, et comme les positions changent toutes, chaque pas relit la fenêtre entière. Le tirage de la ligne r ne
     dépend que de (seed, first_row + r). Un faisceau (strategy.num_beams > 1) ne connaît son texte qu'à la fin : ses
-    jetons viennent alors, et `num_samples` en demande les meilleurs. UserError si un texte est vide, si un nombre
-    n'a pas de sens, ou si le modèle donne des NaN.
+    jetons viennent alors, et `num_samples` en demande les meilleurs. Ce que `prefixes` garde du début d'un texte n'est
+    pas relu, et ce qui est lu ici, même interrompu, y reste. UserError si un texte est vide, si un nombre n'a pas de
+    sens, ou si le modèle donne des NaN.
     """
     whole("max_new_tokens", max_new_tokens, 0)
     whole("num_samples", num_samples, 1)
     if seed is not None:
         whole("seed", seed, 0)
     ending = Ending(max_new_tokens, eos_id, until)
-    reader = Reader(model, prompts, max_new_tokens)
+    reader = Reader(model, prompts, max_new_tokens, prefixes)
     if max_new_tokens == 0:
         return
-    if strategy.num_beams > 1:
-        hypotheses = beam.search(reader, strategy, ending, num_samples)
-        yield from _as_stream(hypotheses, logprobs)
-    else:
-        n_rows = reader.n_rows * num_samples
-        uniforms = Uniforms(seed, range(first_row, first_row + n_rows), reader.device)
-        yield from _decode_one_by_one(reader, strategy, ending, uniforms, num_samples, logprobs)
+    try:
+        if strategy.num_beams > 1:
+            hypotheses = beam.search(reader, strategy, ending, num_samples)
+            yield from _as_stream(hypotheses, logprobs)
+        else:
+            n_rows = reader.n_rows * num_samples
+            uniforms = Uniforms(seed, range(first_row, first_row + n_rows), reader.device)
+            yield from _decode_one_by_one(reader, strategy, ending, uniforms, num_samples, logprobs)
+    finally:
+        reader.remember()
 
 
 def _decode_one_by_one(

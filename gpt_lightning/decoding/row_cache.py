@@ -61,8 +61,8 @@ class RowCache(KVCache):
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Range (B, H, 1, D), chacun à la suite de sa ligne ; renvoie ce qui est occupé, (B, H, S, D)."""
         rows = self.slots[: len(self.indices)]
-        self.keys[layer][rows, :, self.indices] = k[:, :, 0]
-        self.values[layer][rows, :, self.indices] = v[:, :, 0]
+        self.keys[layer][rows, :, self.indices] = k[:, :, 0].to(self.keys[layer].dtype)
+        self.values[layer][rows, :, self.indices] = v[:, :, 0].to(self.values[layer].dtype)
         seen = slice(len(self.indices)), slice(None), slice(self._occupied)
         return self.keys[layer][seen], self.values[layer][seen]
 

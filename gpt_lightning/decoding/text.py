@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from gpt_lightning.decoding.generation import stream
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.decoding.strategy import Strategy
 from gpt_lightning.model.cache import LanguageModel
 
@@ -181,13 +182,21 @@ class TextStream:
 class AnswerStream(TextStream):
     """La réponse à une conversation, dont `ids` sont les jetons : `beginning` est le début de réponse à continuer.
 
-    Le texte est ce qui suit ce début ; "" : la réponse n'est pas commencée. `options` sont celles de `TextStream`.
+    Le texte est ce qui suit ce début ; "" : la réponse n'est pas commencée. Ce que `prefixes` garde des tours d'avant
+    n'est pas relu. `options` sont celles de `TextStream`.
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: TextCodec, ids: list[int], beginning: str, **options: Any
+        self,
+        model: LanguageModel,
+        tokenizer: TextCodec,
+        ids: list[int],
+        beginning: str,
+        prefixes: PrefixCache | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(model, tokenizer, [beginning], ids=[ids], **options)
+        self._stream = partial(self._stream, prefixes=prefixes)
         self._decoders = [continuation_decoder(tokenizer, beginning, ids)]
 
 

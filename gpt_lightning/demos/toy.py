@@ -25,7 +25,7 @@ def subject(settings: Settings) -> "tuple[GPTModel, Tokenizer, str]":
     """Le modèle, le tokenizer et le texte de départ : `prompt`, ou le début que le checkpoint garde."""
     from gpt_lightning.weights import load_for_inference
 
-    where = {key: settings[key] for key in ("n_heads", "device", "dtype")}
+    where = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
     _, model, tokenizer, opening, *_ = load_for_inference(
         settings["ckpt_path"], base=settings["base_path"], **where
     )

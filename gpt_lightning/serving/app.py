@@ -88,10 +88,7 @@ class Service:
         return JSONResponse(self.model.entry())
 
     async def prometheus(self, request: HTTPRequest) -> Response:
-        worker = self.worker
-        text = self.metrics.text(
-            waiting=len(worker.waiting), running=len(worker.batch.rows), rows=worker.batch.size
-        )
+        text = self.metrics.text(len(self.worker.waiting), self.worker.batch)
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def completions(self, request: HTTPRequest) -> Response:
@@ -107,8 +104,7 @@ class Service:
         """Tous les logits du jeton suivant, et les premiers candidats, avant et après les filtres."""
         values, ids = await self._read_text(request, playground.NEXT)
         fields.strategy(values)  # une valeur impossible est refusée avant de calculer
-        window, batch = ids[-self.model.context :], self.worker.batch
-        logits = await self._call(request, lambda: playground.next_logits(batch.model, window, batch.device))
+        logits = await self._call(request, lambda: playground.next_logits(self.worker.batch, ids))
         return await _call_in_thread(_to_json, playground.next_token, self.model, ids, logits, values)
 
     async def score(self, request: HTTPRequest) -> Response:
@@ -220,6 +216,8 @@ class Service:
                     first = False
                 if isinstance(item, Delta):
                     yield item
+                else:
+                    self.metrics.count_reuse(sum(group[0].row.cached for group in groups))
 
     async def _items(
         self,

@@ -4,6 +4,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
+from gpt_lightning.decoding.batching import Batch
+
 disable_created_metrics()  # la date de naissance d'un compteur n'est demandée par personne
 
 KNOWN = (
@@ -31,12 +33,13 @@ class Metrics:
         gauge = partial(Gauge, namespace="gpt_lightning", registry=self.registry)
         self.requests = counter("requests_total", "Réponses, par route et par code.", ["route", "status"])
         self.seconds = counter("request_seconds_total", "Secondes passées à répondre.", ["route"])
-        self.tokens = counter("tokens_total", "Jetons lus et écrits.", ["kind"])
+        self.tokens = counter("tokens_total", "Jetons lus, déjà lus, et écrits.", ["kind"])
         self.waited = counter("first_token_seconds_total", "Secondes d'attente du premier morceau.")
         self.firsts = counter("first_tokens_total", "Premiers morceaux.")
         self.queue = gauge("queue", "Demandes qui attendent.")
         self.running = gauge("running", "Complétions qui s'écrivent.")
         self.rows = gauge("rows", "Complétions qui peuvent s'écrire ensemble.")
+        self.prefixes = gauge("prefix_bytes", "Octets des préfixes gardés.")
 
     def count_response(self, path: str, status: int, seconds: float) -> None:
         """Compte une réponse ; une route inconnue est « autre » : son nom vient de la demande."""
@@ -53,13 +56,18 @@ class Metrics:
         """Compte les jetons d'un départ."""
         self.tokens.labels("prompt").inc(tokens)
 
+    def count_reuse(self, tokens: int) -> None:
+        """Compte ceux d'un départ qui n'ont pas été relus."""
+        self.tokens.labels("cached").inc(tokens)
+
     def count_completion(self, tokens: int) -> None:
         """Compte les jetons d'une complétion."""
         self.tokens.labels("completion").inc(tokens)
 
-    def text(self, *, waiting: int, running: int, rows: int) -> str:
-        """Le tout, en lignes."""
+    def text(self, waiting: int, batch: Batch) -> str:
+        """Le tout, en lignes, quand `waiting` demandes attendent devant ce lot."""
         self.queue.set(waiting)
-        self.running.set(running)
-        self.rows.set(rows)
+        self.running.set(len(batch.rows))
+        self.rows.set(batch.size)
+        self.prefixes.set(batch.prefixes.bytes)
         return generate_latest(self.registry).decode()

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpt_lightning.decoding.batching import Row
+from gpt_lightning.decoding.batching import Batch, Row
+from gpt_lightning.decoding.context import Reader
 from gpt_lightning.decoding.logprobs import Scored, score_tokens
 from gpt_lightning.decoding.strategy import check_numbers
 from gpt_lightning.decoding.text import prompt_ids, prompt_text
@@ -100,10 +101,15 @@ def tokens_of(model: ServedModel, ids: list[int]) -> JsonObject:
 
 
 @torch.inference_mode()
-def next_logits(network: Any, ids: list[int], device: torch.device) -> Tensor:
-    """Les logits du jeton suivant, en float32 sur le CPU : (1, V). UserError si l'un n'est pas un nombre."""
-    logits: Tensor = network.next_logits(torch.tensor([ids], device=device)).float().cpu()
+def next_logits(batch: Batch, ids: list[int]) -> Tensor:
+    """Les logits du jeton suivant, en float32 sur le CPU : (1, V). UserError si l'un n'est pas un nombre.
+
+    Ce que le lot garde du début du texte n'est pas relu.
+    """
+    reader = Reader(batch.model, [ids], 0, batch.prefixes)
+    logits = reader.prefill().float().cpu()
     check_numbers(logits)
+    reader.remember()
     return logits
 
 

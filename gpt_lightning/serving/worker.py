@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from gpt_lightning.decoding.batching import Arrival, Batch, Row, Written
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.errors import UserError
 from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.openai.fields import Refused
@@ -45,8 +46,8 @@ class Job:
 class Worker:
     """Le modèle et son lot de `rows` lignes ; `queue` travaux attendent au plus."""
 
-    def __init__(self, model: Any, *, rows: int, queue: int) -> None:
-        self.batch, self.queue = Batch(model, rows), queue
+    def __init__(self, model: Any, *, rows: int, queue: int, prefixes: PrefixCache | None = None) -> None:
+        self.batch, self.queue = Batch(model, rows, prefixes), queue
         self.waiting: deque[Job] = deque()
         self.running: set[Job] = set()
         self._owner: dict[Row, Job] = {}

@@ -38,6 +38,12 @@ def compile(name: str, value: object) -> None:
     choice(name, value, ("auto", True, False))
 
 
+def threads(name: str, value: object) -> None:
+    """UserError si ce n'est ni auto, ni un nombre de threads que le système peut créer."""
+    if value != "auto":
+        whole(name, value, most=1024)
+
+
 def nan_policy(name: str, value: object) -> None:
     """UserError si ce n'est pas ce que l'on sait faire d'un pas qui diverge."""
     from gpt_lightning.training.divergence import POLICIES

@@ -76,15 +76,17 @@ def should_compile(asked: bool | str, device: str, seconds: float | None = None)
     return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
 
 
-def decide(run: RunConfig, module: GPTModule, machine: Machine, seconds: float | None) -> RunConfig:
+def decide(
+    run: RunConfig, module: GPTModule, machine: Machine, threads: int | str, seconds: float | None
+) -> RunConfig:
     """Décide la précision et la compilation, et renvoie ces réglages ; compile le modèle de `module` s'il le faut.
 
-    `seconds` est la durée estimée de l'entraînement, None si on ne la sait pas.
+    `threads` est ce que cette clé est devenue, `seconds` la durée estimée de l'entraînement, None si on ne la sait pas.
     """
     compile = should_compile(run.compile, machine.device.type, seconds)
     if compile:
         module.compile_forward()
-    return run.decide(machine.precision, compile)
+    return run.decide(machine.precision, compile, threads)
 
 
 def arguments(run: RunConfig, machine: Machine, accumulate: int) -> dict[str, object]:

@@ -2,8 +2,7 @@
 
 Chaque clé de train.yaml est ici un champ. Il donne les valeurs qu'elle prend, ce qu'une reprise peut y changer, et
 quand elle serait sans effet. La précision, la compilation, le taux d'apprentissage et l'origine des poids se décident
-plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. Ce fichier n'importe torch que dans ses
-fonctions : `--help` ne l'attend pas.
+plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. `--help` n'attend pas torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,10 +41,11 @@ class RunConfig:
             "cache_dir": "le dossier des jetons encodés",
             "path": "l'endroit du corpus : son contenu, lui, ne change pas",
             "val_path": "l'endroit de la validation, de même",
+            "name": "l'endroit du jeu de données, de même",
             "url": "l'adresse du corpus, de même",
             "sha256": "son empreinte",
             "ignore": "les clés qui ne sont pas lues, si le contenu n'en change pas",
-            "errors": "la lecture des octets invalides, si le contenu n'en change pas",
+            **keys.READING,
         },
         useless=[Useless(("passes",), keys.has_other_length, f"la longueur est déjà donnée par {LIMITS}")],
     )
@@ -91,11 +91,7 @@ class RunConfig:
                 lambda s: not s["trainer"]["gradient_clip_val"],
                 "il faut aussi trainer.gradient_clip_val",
             ),
-            Useless(
-                ("max_epochs", "max_steps"),
-                keys.runs_fast,
-                "trainer.fast_dev_run dit déjà le nombre de pas",
-            ),
+            Useless(("max_epochs", "max_steps"), keys.runs_fast, "trainer.fast_dev_run dit déjà la longueur"),
         ],
     )
     callbacks: Settings = key(
@@ -129,13 +125,14 @@ class RunConfig:
         follows="le nom dans les journaux",
         useless=itself(keys.only_csv, "elle nomme l'exécution dans les journaux, comme TensorBoard"),
     )
+    threads: int | str = key(checks.threads, follows="les threads d'un processus, aux derniers chiffres près")
     compile: bool | str = key(checks.compile, follows="torch.compile")
     global_batch_tokens: int | None = key(checks.optional, follows="le lot global, en jetons")
     global_batch_size: int | None = key(checks.optional, follows="le lot global, en fenêtres")
     max_tokens: int | None = key(
         checks.optional,
         follows="la longueur",
-        useless=itself(keys.runs_fast, "trainer.fast_dev_run dit déjà le nombre de pas"),
+        useless=itself(keys.runs_fast, "trainer.fast_dev_run dit déjà la longueur"),
     )
     eval_every: int = key(
         whole,
@@ -208,7 +205,7 @@ class RunConfig:
         from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
         width = GPTConfig.for_vocabulary(dict(self.model), 1).emb_dim
-        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width), self.optimizer)
+        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width, self.lora), self.optimizer)
 
     @property
     def adapters(self) -> "LoRAConfig | None":
@@ -245,7 +242,7 @@ class RunConfig:
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),
             data=checks.in_template(self.data, start),
-            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
+            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"], self.lora),
             init_from=start.source or self.init_from,
         )
 
@@ -263,9 +260,10 @@ class RunConfig:
                 given.setdefault(name, value)
         return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
 
-    def decide(self, precision: str, compile: bool) -> "RunConfig":
+    def decide(self, precision: str, compile: bool, threads: int | str) -> "RunConfig":
         """Ces réglages, avec ce que `auto` est devenu : la reprise et les autres processus le gardent."""
-        return replace(self, compile=compile, trainer={**self.trainer, "precision": precision})
+        trainer = {**self.trainer, "precision": precision}
+        return replace(self, compile=compile, threads=threads, trainer=trainer)
 
 
 def _keys() -> Iterator[Field]:

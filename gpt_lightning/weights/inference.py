@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from gpt_lightning.errors import UserError, choice
+from gpt_lightning.errors import UserError, choice, whole
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, is_supported
 from gpt_lightning.model.tasks import WRITERS
@@ -21,6 +21,7 @@ from gpt_lightning.weights.loading import load_and_describe
 from gpt_lightning.wording import cannot_compile, duration
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MOST_THREADS = 1024  # au-delà, le système refuse d'en créer, et le processus meurt
 log = logging.getLogger("gpt_lightning")
 
 
@@ -90,6 +91,18 @@ def native_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
+@lru_cache
+def all_threads() -> int:
+    """Les threads que torch prend de lui-même : ceux d'OMP_NUM_THREADS, sinon un par cœur."""
+    return torch.get_num_threads()
+
+
+def use_threads(threads: int | str) -> None:
+    """Fait calculer le CPU sur `threads` threads ; `auto` : ceux que torch prend de lui-même. UserError sinon."""
+    most = all_threads()
+    torch.set_num_threads(most if threads == "auto" else whole("threads", threads, most=MOST_THREADS))
+
+
 class Inference(NamedTuple):
     """Le nom de la source, le modèle sur son appareil, son tokenizer, un début de texte dans sa langue, son gabarit."""
 
@@ -110,11 +123,15 @@ def load_for_inference(
     device: str = "auto",
     dtype: str = "auto",
     compile: bool = False,
+    threads: int | str = "auto",
     tasks: Sequence[str] = WRITERS,
     base: str | None = None,
     template: str | None = None,
 ) -> Inference:
     """Charge ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
+
+    Le CPU calcule sur `threads` threads. `auto` n'y regarde pas la charge de la machine : une graine redonne le même
+    texte.
 
     L'exécution la plus récente est celle de la première des `tasks` qui en a une. `template` remplace le gabarit du
     modèle ; UserError s'il n'a pas ses jetons.
@@ -123,6 +140,7 @@ def load_for_inference(
     """
     if template is not None:
         read_name(template, "template")
+    use_threads(threads)
     if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
     model, description, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)

@@ -1,5 +1,6 @@
 """Les processus de torchrun et de srun, lus dans leurs variables d'environnement, et ce qu'ils se disent."""
 
+import os
 import threading
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
     from gpt_lightning.cli import processes
 
     monkeypatch.setattr(processes, "_prepared", None)  # remis à la fin : ce processus n'est pas un enfant
-    settings = {"logger": {"clé": "secret"}, "seed": 3}
+    settings = {"logger": {"clé": "secret"}, "seed": 3, "threads": 2}
     with processes.launch_children("train", settings, {"prêt": 1}):
         commands = [subprocess_script._hydra_subprocess_cmd(rank)[0] for rank in (1, 2)]
         files = [Path(command[-1]) for command in commands]
@@ -87,3 +88,18 @@ def test_a_child_reads_its_settings_once_and_nobody_else_can(monkeypatch):
         assert processes.receive_settings() == settings and not files[0].exists()
         assert processes.once_per_machine(lambda: 0) == {"prêt": 1}
     assert not files[1].exists()
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+@pytest.mark.parametrize("decided", [2, "auto"])
+def test_children_have_the_threads_of_the_run_and_the_next_task_its_own(before, decided, monkeypatch):
+    """Lightning lit la variable : absente, il la choisit lui-même, et l'y laisse."""
+    from gpt_lightning.cli import processes
+
+    name = "OMP_NUM_THREADS"
+    monkeypatch.setenv(name, "1")
+    monkeypatch.delenv(name) if before is None else monkeypatch.setenv(name, before)
+    with processes.launch_children("train", {"threads": decided}, None):
+        assert os.environ.get(name) == (before if decided == "auto" else "2")
+        os.environ[name] = "9"
+    assert os.environ.get(name) == before

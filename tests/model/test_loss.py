@@ -41,3 +41,21 @@ def test_half_precision_stays_close():
     torch.testing.assert_close(ours, expected, atol=0.05, rtol=0.02)
     ours.backward()
     assert x.grad.dtype == torch.bfloat16 and weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("rows", [1, 4, 12])
+def test_pieces_of_another_type_add_up_to_the_same_gradient(rows, padding, monkeypatch):
+    """bf16 : le premier morceau se copie, les suivants s'ajoutent, les lignes en trop restent à zéro."""
+    monkeypatch.setattr(cross_entropy, "_rows_at_once", lambda *_: rows)
+    torch.manual_seed(0)
+    x, weight = torch.randn(12, 8), torch.randn(20 + padding, 8, requires_grad=True)
+    targets = torch.randint(0, 20, (12,))
+    with torch.autocast("cpu", torch.bfloat16):
+        cross_entropy.linear_cross_entropy(x, weight, targets, 20).backward()
+    expected = torch.autograd.grad(
+        torch.nn.functional.cross_entropy((x.bfloat16() @ weight.bfloat16().T).float()[:, :20], targets),
+        weight,
+    )[0]
+    assert torch.equal(weight.grad[20:], torch.zeros(padding, 8))
+    assert torch.allclose(weight.grad, expected, atol=2e-3)

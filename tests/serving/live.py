@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from gpt_lightning import tokenizers
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.fast.inference import for_inference
 from gpt_lightning.serving import app, guard, playground, server, worker
@@ -98,7 +99,8 @@ class Live:
             limits.pop("prompt", ""),
             limits.pop("command", "python"),
         )
-        self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64))
+        prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
+        self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)
         self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
         self.grace = limits.pop("grace", 2.0)
         options = {name: limits.pop(name) for name in ("keep_alive",) if name in limits}

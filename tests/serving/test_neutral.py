@@ -42,7 +42,10 @@ def asked(route: str, **more) -> Request:
 
 def meaning(request: Request) -> list:
     """Ce qu'une demande fait écrire, son numéro et son heure à part."""
-    rows = [(one.row.strategy, one.row.max_new_tokens, one.row.seed, one.row.top) for one in request.choices]
+    rows = [
+        (one.row.strategy, one.row.max_new_tokens, one.row.seed, one.row.top, one.row.scope)
+        for one in request.choices
+    ]
     stops = [one._grown.stop for one in request.choices]
     return [rows, stops, request.prompts, request.n, request.stream, request.usage, request.echoed]
 
@@ -91,6 +94,8 @@ OFF = {
     "stream_options": ({}, {"include_usage": False, "continuous_usage_stats": False}),
     "model": ("", "gpt_lightning"),
     "user": ("",),
+    "cache_prompt": (True,),
+    "cache_salt": ("",),
     "best_of": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),

@@ -13,6 +13,7 @@ import torch
 
 from gpt_lightning import tokenizers
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.decoding.batching import Batch
 from gpt_lightning.decoding.text import prompt_ids
 from gpt_lightning.serving import app
 from gpt_lightning.serving.metrics import Metrics
@@ -466,7 +467,7 @@ def test_metrics_count_what_was_done():
 
 
 def test_every_figure_has_its_name_and_its_type():
-    text = Metrics().text(waiting=0, running=0, rows=16)
+    text = Metrics().text(0, Batch(tiny(8), 16))
     assert dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")) == {
         "gpt_lightning_requests_total": "counter",
         "gpt_lightning_request_seconds_total": "counter",
@@ -476,14 +477,15 @@ def test_every_figure_has_its_name_and_its_type():
         "gpt_lightning_queue": "gauge",
         "gpt_lightning_running": "gauge",
         "gpt_lightning_rows": "gauge",
+        "gpt_lightning_prefix_bytes": "gauge",
     }
 
 
 def test_two_services_do_not_count_together():
     one, other = Metrics(), Metrics()
     one.count_prompt(12)
-    assert 'kind="prompt"} 12' in one.text(waiting=0, running=0, rows=1)
-    assert "kind=" not in other.text(waiting=0, running=0, rows=1)
+    assert 'kind="prompt"} 12' in one.text(0, Batch(tiny(8), 1))
+    assert "kind=" not in other.text(0, Batch(tiny(8), 1))
 
 
 def test_json_never_holds_what_is_not_a_number(live):

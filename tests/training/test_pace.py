@@ -5,6 +5,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gpt_lightning.training.callbacks import Lines
 from gpt_lightning.training.callbacks.progress import ESTIMATED
@@ -29,6 +30,7 @@ class Simulated:
             world_size=1,
             is_global_zero=True,
             sanity_checking=False,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
         )
         self.module = SimpleNamespace(
             plan=plan,
@@ -138,3 +140,48 @@ def test_without_a_number_of_steps_nothing_is_announced(caplog):
     run.module.plan.total_steps = None
     run.run()
     assert said(caplog) == []
+
+
+def slow_steps(caplog, durations, monkeypatch, *, threads=2, device="cpu", evaluates=1000) -> list[str]:
+    """Ce qui est dit d'un entraînement dont chaque pas dure ce que `durations` donne."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    run = Simulated(total=len(durations), eval_every=evaluates, batches=1, step=0.0, batch=50.0, after=50.0)
+    run.trainer.strategy.root_device = torch.device(device)
+    original = run.lines.on_train_batch_start
+
+    def start(trainer, module, batch, lot):
+        original(trainer, module, batch, lot)
+        run.now += durations[trainer.global_step]
+
+    run.lines.on_train_batch_start = start
+    run.run()
+    return [record.getMessage() for record in caplog.records if "plus lents" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    "durations, told",
+    [
+        ([1.0] * 30 + [2.1] * 30, 1),  # une minute, et une seule fois
+        ([1.0] * 30 + [2.1] * 300 + [1.0] * 30 + [2.1] * 60, 1),
+        ([1.0] * 10 + [20.0] * 10, 1),  # dès la première allure
+        ([0.1] * 50 + [0.25] * 230, 0),  # moins d'une minute
+        ([1.0] * 30 + [1.9] * 200, 0),  # moins de deux fois
+        (([1.0] * 10 + [2.1] * 20) * 9, 0),  # jamais une minute de suite
+        ([1.0] * 30 + [1.0, 1.0, 1.0, 90.0, 1.0] * 20, 0),  # quelques pas
+        ([9.0] * 3 + [1.0] * 200, 0),  # les premiers, que l'on compile ou que l'on échauffe
+    ],
+)
+def test_steps_that_stay_slow_are_said_once(caplog, durations, told, monkeypatch):
+    assert len(slow_steps(caplog, durations, monkeypatch)) == told
+
+
+def test_evaluations_are_not_slow_steps(caplog, monkeypatch):
+    assert slow_steps(caplog, [1.0] * 100, monkeypatch, evaluates=5) == []
+
+
+@pytest.mark.parametrize(
+    "threads, device, advice", [(2, "cpu", "threads=1"), (1, "cpu", "top"), (2, "cuda", "nvidia-smi")]
+)
+def test_what_to_type_is_what_helps_there(caplog, threads, device, advice, monkeypatch):
+    (line,) = slow_steps(caplog, [1.0] * 20 + [9.0] * 20, monkeypatch, threads=threads, device=device)
+    assert advice in line and ("threads=1" in line) == (advice == "threads=1")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_lightning.commands.dialogue import generate
 from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.decoding.prefixes import PrefixCache
 from gpt_lightning.decoding.text import AnswerStream
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.messages import Message, arrange, unfinished_answer
@@ -31,10 +32,11 @@ class ChatSession(generate.Session):
 class Speaker:
     """Un modèle qui répond à une conversation, ou, s'il n'a jamais été instruit, qui la continue comme un texte."""
 
-    def __init__(self, loaded: "Inference") -> None:
+    def __init__(self, loaded: "Inference", prefix_bytes: int = 0) -> None:
         self.model, self.tokenizer, self.source = loaded.model, loaded.tokenizer, loaded.source
         self.template = Template(loaded.template, loaded.tokenizer) if loaded.template else None
         self.context = self.model.config.context_length
+        self.prefixes = PrefixCache(self.model, prefix_bytes)  # les tours d'avant
 
     def reply(self, history: list[Message], session: ChatSession) -> Iterator[str]:
         """Les bouts de la réponse à la dernière question de `history`, qui perd ses plus vieux tours si besoin.
@@ -49,6 +51,7 @@ class Speaker:
         else:
             ids = self._fit(history, session)
             options |= {
+                "prefixes": self.prefixes,
                 "stop": self.template.stop,
                 "max_new_tokens": min(session.max_new_tokens, self.context - len(ids)),
             }

@@ -27,6 +27,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
 
     `mask` (B ou 1, 1, T, S) est vrai où le jeton peut regarder ; None : le passé et lui-même.
     """
+    if q.dtype != k.dtype:  # le cache d'un modèle en bf16, sur CPU
+        return attention(q.to(k.dtype), k, v, mask, dropout).to(q.dtype)
     causal = mask is None and q.shape[-2] != 1  # un jeton seul voit tout ce qui le précède
     if causal and _products_pay(q):
         return causal_attention(q, share(k, q.shape[1]), share(v, q.shape[1]), dropout)

@@ -63,7 +63,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         head, inputs = weight.detach()[:vocab_size].to(dtype), x.detach().to(dtype)
         learns = ctx.needs_input_grad[1]  # LoRA gèle la tête
-        grad_x, grad_weight = torch.empty_like(inputs), torch.zeros_like(weight) if learns else None
+        grad_x, grad_weight = torch.empty_like(inputs), torch.empty_like(weight) if learns else None
+        if grad_weight is not None:  # le premier morceau d'un autre type s'y copie : rien à annuler d'abord
+            grad_weight[0 if dtype == weight.dtype else vocab_size :].zero_()
         total = torch.zeros((), device=x.device)
         at_once = min(len(x), _rows_at_once(vocab_size, dtype))
         piece = max(1, PIECE // (4 * vocab_size))
@@ -80,8 +82,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 continue
             if dtype == weight.dtype:
                 grad_weight[:vocab_size].addmm_(logits.T, rows)  # sans tampon de la taille de la tête
-            else:
+            elif start:
                 grad_weight[:vocab_size] += logits.T @ rows
+            else:
+                grad_weight[:vocab_size] = logits.T @ rows
         ctx.save_for_backward(
             grad_x.to(x.dtype).div_(len(x)), None if grad_weight is None else grad_weight.div_(len(x))
         )

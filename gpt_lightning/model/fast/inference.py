@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gpt_lightning.model.cache import COMPILED, KVCache
-from gpt_lightning.model.fast.quantized import QuantizedLinear
+from gpt_lightning.model.fast.products import PackedLinear, PlainLinear, can_pack
+from gpt_lightning.model.fast.quantized import quantize
+from gpt_lightning.model.fast.unfolded import Unfolded
 from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
 from gpt_lightning.model.init import Linear
 
@@ -47,27 +49,12 @@ def _join(*parts: nn.Linear) -> Linear:
     return layer
 
 
-class PackedLinear(nn.Module):
-    """x Wᵀ + b, où oneDNN a rangé W une fois pour toutes comme son produit la lit : (..., K) -> (..., N), float32, CPU.
-
-    Le produit de torch relit W telle quelle : sur bien des processeurs il lui faut un quart de temps de plus pour une
-    ligne, et deux fois plus pour huit.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)
-        self.bias = bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-
-
 def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) -> GPTModel:
     """`model`, changé sur place pour écrire vite ; `dtype` int8 ou int4 quantifie ses couches, et une copie de sa tête.
 
-    Les embeddings, les normes et l'attention gardent leur type. `pack=False` laisse tels quels les poids en
-    float32 : `compile_for_inference` les range lui-même.
+    Les embeddings, les normes et l'attention gardent leur type ; la tête n'est jamais en int4, où elle perdrait trop.
+    `pack=False` laisse les blocs tels quels, et leurs poids s'ils ne sont pas quantifiés : `compile_for_inference`
+    range tout cela lui-même.
     """
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
@@ -78,19 +65,24 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
         for module in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear) and name != "class_head":  # quelques lignes, lues une fois
-                    setattr(module, name, made(child.weight, child.bias))
-    return model.requires_grad_(False).eval()
+                    setattr(module, name, made(child.weight, child.bias, name == "out_head"))
+    model.requires_grad_(False).eval()
+    if pack and made is not None and model.config.kernels == "fused":
+        model.trf_blocks = Unfolded(model.trf_blocks, model.config)
+    return model
 
 
 def _other_linear(
     model: GPTModel, dtype: str, pack: bool
-) -> Callable[[Tensor, Tensor | None], nn.Module] | None:
-    """Ce qui remplace les couches linéaires : des poids quantifiés, ou rangés ; None s'ils restent tels quels."""
+) -> Callable[[Tensor, Tensor | None, bool], nn.Module] | None:
+    """Ce qui remplace une couche linéaire, ou la tête : quantifiée, ou rangée ; None s'il faut les laisser."""
     if dtype in BITS:
-        return lambda weight, bias: QuantizedLinear(weight, bias, BITS[dtype])
+        return lambda weight, bias, head: quantize(weight, bias, 8 if head else BITS[dtype])
     weight = model.tok_emb.weight
-    onednn = pack and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return PackedLinear if onednn and weight.dtype == torch.float32 else None
+    if not pack or weight.device.type != "cpu":
+        return None
+    kind = PackedLinear if can_pack(weight.dtype) else PlainLinear
+    return lambda weight, bias, head: kind(weight, bias)
 
 
 Step = Callable[[GPTModel, Tensor, KVCache], Tensor]
@@ -159,7 +151,7 @@ class CudaGraph:
 def is_supported(dtype: str) -> bool:
     """Vrai si ce torch sait multiplier des poids de ce type sur ce processeur."""
     try:
-        layer = QuantizedLinear(torch.ones(16, 32), None, BITS[dtype])
+        layer = quantize(torch.ones(16, 32), None, BITS[dtype])
         return bool(torch.isfinite(layer(torch.ones(1, 32))).all())
     except (RuntimeError, AttributeError, NotImplementedError):
         return False

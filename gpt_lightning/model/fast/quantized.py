@@ -1,60 +1,124 @@
 """Des couches linéaires en int8 et en int4, écrites à la main sur les produits que torch fournit.
 
 Écrire un jeton lit tous les poids une fois : quatre ou huit fois moins d'octets, c'est presque autant de temps gagné.
-Les activations sont en bf16. Légende des formes : M lignes, K entrées, N sorties, G = K / GROUP groupes.
+Les activations sont en bf16 : en int8, quelques grandes effaceraient les autres (benchmarks/NOTES.md). Une ligne ne
+dépend jamais de ses voisines : un texte est le même seul ou dans un lot.
+Légende des formes : M lignes, K entrées, N sorties, G = K / GROUP groupes.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import pad
+
+from gpt_lightning.model.fast.products import Product
 
 GROUP = 32  # poids d'une ligne qui partagent une échelle et un zéro, en int4
-ROWS, WIDTH = 16, 32  # les noyaux lisent par 16 lignes et 32 colonnes, sans vérifier : des zéros complètent
+ROWS, WIDTH = (
+    16,
+    32,
+)  # les noyaux de bf16 lisent par 16 lignes et 32 colonnes, sans vérifier : des zéros complètent
+LEVELS = 127  # entiers de part et d'autre de zéro, en int8
+TINY = 1e-12  # l'échelle d'une ligne de zéros
+SHRINKS = (
+    1.0,
+    0.95,
+    0.9,
+    0.85,
+)  # parts de l'étendue d'un groupe que ses seize valeurs couvrent : la meilleure
+CHUNK = 1 << 20  # poids que l'on quantifie à la fois
 
 
-class QuantizedLinear(nn.Module):
-    """x Wᵀ + b, où W n'est gardée qu'en `bits` bits.
+def quantize(weight: Tensor, bias: Tensor | None, bits: int) -> Product:
+    """La couche de ces poids, en `bits` bits : (N, K), (N,) ou None."""
+    return Int4Linear(weight, bias) if bits == 4 else Int8Linear(weight, bias)
 
-    En int8, une échelle par ligne : W = échelle * entier de [-127, 127]. En int4, une échelle et un zéro par groupe de
-    32 : W = échelle * (entier de [0, 15] - 8) + zéro.
-    """
 
-    packed: Tensor  # int8 (N, K), ou ce que le noyau d'int4 en a rangé
-    scales: Tensor  # (N,), ou (G, N, 2)
-    bias: Tensor | None
+class Int8Linear(Product):
+    """x Wᵀ + b, W en int8, x en bf16 : W = échelle de sa ligne * entier de [-127, 127]."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, bits: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.bits, self.rows, self.width = bits, weight.shape[0], weight.shape[1]
-        self.missing = -self.width % WIDTH
-        padded = nn.functional.pad(weight.detach().float(), (0, self.missing, 0, -self.rows % ROWS))
-        packed, scales = _int8(padded) if bits == 8 else _int4(padded)
-        self.register_buffer("packed", packed)
-        self.register_buffer("scales", scales)
-        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        self.rows, self.width = weight.shape
+        self.packed, self.scales = _int8(_complete(weight))
+        self.bias = None if bias is None else bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
-        rows = x.reshape(-1, self.width).to(torch.bfloat16)
-        rows = nn.functional.pad(rows, (0, self.missing)) if self.missing else rows.contiguous()
-        if self.bits == 8:
-            y = torch._weight_int8pack_mm(rows, self.packed, self.scales)
-        else:
-            y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
-        y = y[:, : self.rows].to(x.dtype).view(*x.shape[:-1], self.rows)
-        return y if self.bias is None else y + self.bias
+        return _back(torch._weight_int8pack_mm(_in_bf16(x), self.packed, self.scales), x, self)
+
+
+class Int4Linear(Product):
+    """x Wᵀ + b, W en int4, x en bf16 : une échelle et un zéro par groupe de 32 poids d'une ligne.
+
+    W = échelle * (entier de [0, 15] - 8) + zéro.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.rows, self.width = weight.shape
+        self.packed, self.scales = _int4(_complete(weight))
+        self.bias = None if bias is None else bias.detach()
+        self._product = torch.ops.aten._weight_int4pack_mm_for_cpu.default
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., K) -> (..., N)
+        return _back(self._product(_in_bf16(x), self.packed, GROUP, self.scales), x, self)
+
+
+def _complete(weight: Tensor) -> Tensor:
+    """La matrice en float32, complétée de zéros aux tailles que les noyaux lisent."""
+    return pad(weight.detach().float(), (0, -weight.shape[1] % WIDTH, 0, -len(weight) % ROWS))
+
+
+def _in_bf16(x: Tensor) -> Tensor:
+    """Les lignes de x, en bf16 et complétées : (..., K) -> (M, K')."""
+    rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+    missing = -x.shape[-1] % WIDTH
+    return pad(rows, (0, missing)) if missing else rows.contiguous()
+
+
+def _back(y: Tensor, x: Tensor, layer: Int8Linear | Int4Linear) -> Tensor:
+    """Le produit y (M, N'), au type et à la forme de x, le biais ajouté."""
+    if y.shape[1] != layer.rows:
+        y = y[:, : layer.rows]
+    y = y.to(x.dtype).view(*x.shape[:-1], layer.rows)
+    return y if layer.bias is None else y + layer.bias
 
 
 def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    scales = (weight.abs().amax(1) / 127).clamp(min=1e-12).to(torch.bfloat16)  # (N,)
-    entire = (weight / scales.float()[:, None]).round().clamp(-127, 127)
-    return entire.to(torch.int8), scales
+    """Les entiers (N, K) et l'échelle de chaque ligne (N,)."""
+    scales = (weight.abs().amax(1) / LEVELS).clamp(min=TINY).to(torch.bfloat16)
+    entire = (
+        weight / scales.float()[:, None]
+    ).round_()  # l'échelle arrondie d'abord : les entiers la corrigent
+    return entire.clamp_(-LEVELS, LEVELS).to(torch.int8), scales
 
 
 def _int4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    groups = weight.view(len(weight), -1, GROUP)  # (N, G, 32)
-    low, high = groups.aminmax(dim=-1, keepdim=True)
-    scale = ((high - low) / 15).clamp(min=1e-12).to(torch.bfloat16).float()
-    zero = (low + 8 * scale).to(torch.bfloat16).float()  # arrondis d'abord : les entiers les corrigent
-    entire = ((groups - zero) / scale + 8).round().clamp(0, 15)
-    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(entire.to(torch.int32).view_as(weight), 1)
-    both = torch.stack((scale.squeeze(-1).T, zero.squeeze(-1).T), dim=-1)  # (G, N, 2)
+    """Ce que le noyau range de (N, K), et les échelles et zéros (G, N, 2)."""
+    groups = weight.view(-1, GROUP)
+    parts = [_nearest(part) for part in groups.split(CHUNK // GROUP)]
+    entire, scale, zero = (torch.cat(each) for each in zip(*parts, strict=True))
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(entire.view(weight.shape).int(), 1)
+    both = torch.stack((scale, zero), dim=-1).view(len(weight), -1, 2).transpose(0, 1)
     return packed, both.to(torch.bfloat16).contiguous()
+
+
+def _nearest(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Les entiers, l'échelle et le zéro de chaque groupe, (n, 32), (n, 1), (n, 1) : ceux de moindre erreur carrée."""
+    low, high = groups.aminmax(dim=-1, keepdim=True)
+    middle = (low + high) / 2
+    best: tuple[Tensor, ...] | None = None
+    for shrink in SHRINKS:
+        scale = ((high - low) * shrink / 15).clamp(min=TINY).to(torch.bfloat16).float()
+        zero = (
+            (middle + 0.5 * scale).to(torch.bfloat16).float()
+        )  # arrondis d'abord : les entiers les corrigent
+        entire = ((groups - zero) / scale + 8).round_().clamp_(0, 15)
+        error = torch.addcmul(zero - groups, entire - 8, scale).square_().sum(-1, keepdim=True)
+        made = (error, entire.to(torch.uint8), scale, zero)
+        if best is None:
+            best = made
+        else:
+            better = error < best[0]
+            best = tuple(torch.where(better, new, old) for new, old in zip(made, best, strict=True))
+    assert best is not None
+    return best[1], best[2], best[3]

@@ -3,12 +3,14 @@
 Les champs sont ceux de la documentation de l'API d'OpenAI ; ceux que ce serveur ajoute ont le nom de la `Strategy`.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gpt_lightning.decoding import Strategy
+from gpt_lightning.decoding.prefixes import EVERYONE
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.serving.openai.neutral import NEUTRAL, asks_nothing, is_same
 from gpt_lightning.typing import JsonObject
@@ -202,8 +204,18 @@ COMMON = {
     "stream": Field(boolean, False),
     "stream_options": Field(stream_options, False),
     "best_of": Field(integer(1, CHOICES)),
+    "cache_prompt": Field(boolean, True),
+    "cache_salt": Field(text, ""),
     "user": Field(text),  # un nom pour les journaux de qui appelle : il n'en reste rien ici
 }
+
+
+def scope(values: JsonObject) -> str | None:
+    """Le domaine des préfixes : celui de tous, ou de ceux qui donnent le même `cache_salt` ; None : aucun."""
+    if not values["cache_prompt"]:
+        return None
+    salt = values["cache_salt"]
+    return hashlib.sha256(salt.encode()).hexdigest() if salt else EVERYONE
 
 
 def strategy(values: JsonObject) -> Strategy:

@@ -104,8 +104,6 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 UNFELT = frozenset(
     {
         *(
-            "cache_prompt",
-            "cache_salt",
             "chat_id",
             "early_stopping",
             "id_slot",

@@ -25,6 +25,7 @@ from gpt_lightning.serving.openai.fields import (
     integer,
     length,
     read,
+    scope,
     strategy,
     unsupported_field,
 )
@@ -91,13 +92,14 @@ class Request:
         """Toutes les complétions, dans l'ordre de leurs rangs."""
         return [choice for group in self.groups for choice in group]
 
-    def token_usage(self, written: int) -> dict[str, int]:
+    def token_usage(self, written: int) -> JsonObject:
         """Le compte des jetons, quand `written` ont été écrits."""
-        prompt = sum(map(len, self.prompts))
+        prompt, cached = sum(map(len, self.prompts)), sum(group[0].row.cached for group in self.groups)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": written,
             "total_tokens": prompt + written,
+            "prompt_tokens_details": {"cached_tokens": cached},
         }
 
 
@@ -176,7 +178,7 @@ def _request(
     for ids in prompts:
         refuse_too_long(model, ids, most, "messages" if is_chat else "prompt")
     options = {"strategy": strategy(values), "max_new_tokens": most, "seed": values["seed"], "top": top}
-    options["eos_id"] = model.tokenizer.eos_id
+    options |= {"eos_id": model.tokenizer.eos_id, "scope": scope(values)}
     groups = [
         [
             Choice(rank, Row(ids, rank=rank, **options), decode, values["stop"])

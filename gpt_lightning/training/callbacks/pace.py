@@ -1,10 +1,13 @@
 """L'allure d'un entraînement : ce qu'il durera, d'après les pas, les évaluations et les textes qu'il a déjà faits."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from statistics import median
 
 WINDOW = 50  # derniers pas dont on prend la médiane
+BLOCK = 10  # pas de suite dont la médiane est une allure
+SLOW, MINUTE = 2.0, 60.0  # une allure deux fois plus lente que la meilleure, pendant ces secondes
 FORWARD = 1 / 3  # d'un pas : une évaluation n'a ni gradient ni optimiseur
 
 
@@ -24,6 +27,9 @@ class Pace:
         self._batches = 0
         self._per_batch: float | None = None  # secondes d'un lot d'évaluation
         self._after = 0.0  # et de ce qui suit une évaluation
+        self._block: list[float] = []  # secondes par jeton des derniers pas, dix au plus
+        self._spent = self._slow = 0.0  # secondes de ces pas, puis celles passées de suite à une allure lente
+        self._best = math.inf  # la meilleure allure
 
     def start(self) -> None:
         """Un pas va commencer."""
@@ -38,8 +44,24 @@ class Pace:
     def step(self, tokens: int, paused: float = 0.0) -> None:
         """Un pas de `tokens` jetons finit ; `paused` secondes en sont un checkpoint."""
         now = self._clock()
-        self._steps.append(max(0.0, now - self._since - paused) / max(1, tokens))
+        spent = max(0.0, now - self._since - paused)
+        self._steps.append(spent / max(1, tokens))
+        self._judge(self._steps[-1], spent)
         self._since, self._done, self._paused = now, self._done + 1, self._paused + paused
+
+    def _judge(self, pace: float, spent: float) -> None:
+        """Compte un pas dans l'allure en cours ; dix font une allure, que l'on compare à la meilleure."""
+        self._block.append(pace)
+        self._spent += spent
+        if len(self._block) == BLOCK:
+            pace = median(self._block)
+            self._slow = self._slow + self._spent if pace > SLOW * self._best else 0.0
+            self._best, self._block, self._spent = min(self._best, pace), [], 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Vrai si les pas sont deux fois plus lents qu'ils ne l'ont été, depuis une minute de pas."""
+        return self._slow >= MINUTE
 
     def evaluate(self) -> None:
         """Une évaluation commence."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import rich
+import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import progress as bars
 
@@ -26,6 +27,8 @@ ESTIMATED = (10, 30, 100)  # pas de ce processus après lesquels la durée est r
 class Lines(Callback):
     """Une ligne dans le journal à chaque évaluation : pertes, débit, temps restant ; et la durée en tout, réestimée.
 
+    Une fois, des pas restés lents, et ce qu'il faut taper.
+
     La durée se compte depuis `began`, l'heure de `clock` où la commande a commencé.
     """
 
@@ -34,6 +37,7 @@ class Lines(Callback):
         self.began = clock()
         self._first = self._tokens = 0
         self._paused = 0.0
+        self._said_slow = False
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         self._first, self._tokens = trainer.global_step, pl_module.seen.tokens
@@ -57,6 +61,9 @@ class Lines(Callback):
             return  # lot d'accumulation : pas encore de pas d'optimiseur
         self._pace.step(tokens - self._tokens, paused - self._paused)
         self._tokens, self._paused = tokens, paused
+        if self._pace.is_slow and not self._said_slow and trainer.is_global_zero:
+            self._said_slow = True
+            log.warning(_slowness(trainer.strategy.root_device.type, torch.get_num_threads()))
         if trainer.global_step - self._first in ESTIMATED and trainer.is_global_zero:
             left = self._remaining(trainer, pl_module)
             if left is not None:
@@ -172,6 +179,19 @@ def _describe_speed(metrics: Mapping[str, float]) -> str:
     if "train/loss" not in metrics:
         return ""
     return f"perte {number(metrics['train/loss'], 3)} · {number(metrics['tokens_per_second'])} jetons/s"
+
+
+def _slowness(device: str, threads: int) -> str:
+    """Des pas restés lents : ce qui les ralentit sans doute, et ce qu'il faut taper."""
+    if device != "cpu":
+        what = "le GPU : nvidia-smi les montre"
+    elif threads == 1:
+        what = "les cœurs : top les montre"
+    else:
+        what = "les cœurs : tapez Ctrl-C, puis la commande qu'il donne, avec threads=1"
+    return (
+        "Les pas sont deux fois plus lents depuis une minute, d'autres programmes occupent sans doute " + what
+    )
 
 
 def _estimate(steps: int, elapsed: float, left: float) -> str:
