@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := python -m pytest -n 2 --dist loadfile
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-slow coverage bench evals test-evals figures docs style clean
+.PHONY: help train test test-slow coverage bench evals test-evals test-loggers figures docs style clean
 .DEFAULT_GOAL := help
 
 help: ## Cette liste
@@ -19,6 +19,9 @@ test: .venv/.pret-dev ## Installe puis lance les tests rapides (moins de dix min
 
 test-slow: .venv-oracles/.pret .venv-oracles/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf ## Les vérifications longues, dans un environnement à part
 	OMP_NUM_THREADS=1 .venv-oracles/bin/$(PYTEST) -m "slow and not gpu" $(ARGS)
+
+test-loggers: .venv-loggers/.pret ## Les journaux wandb, trackio et mlflow, sans réseau, dans un environnement à part
+	OMP_NUM_THREADS=1 .venv-loggers/bin/python -m pytest -m slow tests/training/loggers $(ARGS)
 
 coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m "not slow and not gpu" --cov=gpt_lightning --cov-report=term-missing:skip-covered $(ARGS)
@@ -45,7 +48,7 @@ style: .venv/.pret-dev ## Vérifie le style avec ruff et les types avec mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean: ## Retire les environnements et les caches (outputs/ reste)
-	rm -rf .venv .venv-oracles .venv-bench .venv-evals .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
+	rm -rf .venv .venv-oracles .venv-bench .venv-evals .venv-loggers .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch d'abord, seul : la version des contraintes, avant qu'une dépendance n'en choisisse une autre.
@@ -54,6 +57,14 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/python $(PIP) torch
 	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])$(if $(filter %-evals,$*),[evals])'
+	@touch $@
+
+# trackio 0.43 veut un pillow d'avant 13 : les mêmes contraintes, moins celle-là.
+.venv-loggers/.pret: pyproject.toml constraints.txt
+	test -x .venv-loggers/bin/python || $(PYTHON) -m venv .venv-loggers
+	grep -v '^pillow==' constraints.txt > .venv-loggers/constraints.txt
+	.venv-loggers/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-loggers/constraints.txt torch
+	.venv-loggers/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-loggers/constraints.txt -e '.[loggers]' wandb==0.31.0 trackio==0.43.0 mlflow==3.17.2
 	@touch $@
 
 # Un vrai modèle pour les essais longs (93 Mo) : sa roue de PyPI, dont l'empreinte est vérifiée, puis transformers.

@@ -129,7 +129,7 @@ def table(values: dict[str, Any], said: dict[str, str], prefix: str = "") -> lis
 def group_section(group: str) -> list[str]:
     """La page d'un groupe : les clés du fichier complet, celles que d'autres ajoutent, puis les choix."""
     composed = {choice: flat(compose("train", f"{group}={choice}")[group]) for choice in choices(group)}
-    said: dict[str, str] = {}
+    said = inherited(CONF / "metrics.yaml") if group == "logger" else {}
     for choice in (BASE[group], *choices(group)):
         said = inherited(CONF / group / f"{choice}.yaml") | said
     base = composed[BASE[group]]

@@ -23,6 +23,8 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.wording import cannot_write, goes_on
 
 log = logging.getLogger("gpt_lightning")
+WINDOWS = os.name == "nt"
+PATIENCE = 8  # essais d'un remplacement, de plus en plus espacés : moins de deux secondes
 _SCRATCH = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.brouillon")
 _reported: set[Path] = set()  # les fichiers que le disque refuse, et dont le journal a déjà parlé
 
@@ -83,11 +85,22 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             yield beside
             sync(beside)
-            os.replace(beside, path)
+            _replace(beside, path)
             sync(path.parent)
         finally:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
+
+
+def _replace(beside: Path, path: Path) -> None:
+    """Donne à `beside` le nom `path`. Windows le refuse tant qu'un autre (un antivirus, un index) lit l'ancien."""
+    for left in range(PATIENCE if WINDOWS else 0, 0, -1):
+        try:
+            os.replace(beside, path)
+            return
+        except PermissionError:
+            time.sleep(0.05 * (PATIENCE - left + 1))
+    os.replace(beside, path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -122,9 +135,9 @@ def filling(folder: Path) -> Iterator[Path]:
                 sync(path)
             if folder.exists():
                 for path in sorted(beside.iterdir(), key=lambda path: path.stat().st_size):
-                    os.replace(path, folder / path.name)
+                    _replace(path, folder / path.name)
             else:
-                os.replace(beside, folder)
+                _replace(beside, folder)
                 placed = True
             sync(folder)
             sync(folder.parent)
@@ -139,8 +152,10 @@ def filling(folder: Path) -> Iterator[Path]:
 def sync(path: Path) -> None:
     """Attend que `path`, un fichier ou un dossier, soit sur le disque ; sans effet là où un dossier ne s'ouvre pas."""
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
+        handle = os.open(
+            path, os.O_RDWR if WINDOWS else os.O_RDONLY
+        )  # Windows ne vide qu'un fichier ouvert pour écrire
+    except (PermissionError, IsADirectoryError):
         if path.is_dir():  # Windows n'ouvre pas les dossiers
             return
         raise
@@ -194,7 +209,7 @@ def _host() -> str:
 
 def is_alive(pid: int) -> bool:
     """Vrai si un processus de cette machine a ce numéro."""
-    if os.name == "nt":  # os.kill(pid, 0) y enverrait un Ctrl-C
+    if WINDOWS:  # os.kill(pid, 0) y enverrait un Ctrl-C
         import ctypes
 
         handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # type: ignore[attr-defined]

@@ -18,13 +18,13 @@ DAY = 86_400  # secondes ; les horloges de deux machines diffèrent de moins
 # leur création réserve le dossier d'une exécution, ou d'un balayage
 RECORD, SWEEP = ".hydra", "multirun.yaml"
 SETTINGS, ENVIRONMENT, HPARAMS = "config.yaml", "environment.yaml", "hparams.yaml"
-METRICS, LOG = "metrics.csv", "train.log"
-CHECKPOINTS, PLOTS, SAMPLES = "checkpoints", "plots", "samples"
+METRICS, LOG, PAGE = "metrics.csv", "train.log", "report.html"
+CHECKPOINTS, PLOTS, SAMPLES, WANDB = "checkpoints", "plots", "samples", "wandb"
 LAST, BEST = "last.ckpt", "best.ckpt"
 STEPS = "step_*.ckpt"
 # ce qu'une exécution laisse dans son dossier, et ce que la table de la fin en montre
-LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES)
-SHOWN = (CHECKPOINTS, PLOTS, SAMPLES, METRICS, SETTINGS, ENVIRONMENT)
+LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES, PAGE, WANDB)
+SHOWN = (PAGE, CHECKPOINTS, PLOTS, SAMPLES, METRICS, SETTINGS, ENVIRONMENT)
 NO_RUN = "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
 
 

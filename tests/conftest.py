@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,27 @@ from tests.forks import Forks
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
 LOG = re.compile(r"[A-ZÀÉÈÊ][\w' ]{10}: | {13}")
+POSIX = re.compile(
+    r"os\.(fork|kill|setsid|getuid|geteuid|mkfifo|chmod|openpty)\b|signal\.(SIG|raise)|[\"' ]/(dev|proc)/|"
+    r"\b(import|from) (fcntl|grp|pty|pwd|resource|termios)\b|torchrun|Zygote|\bbash\b|ulimit|symlink_to"
+)
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items) -> None:
-    """Ce qui ouvre une page porte la marque `browser`."""
+    """Ce qui ouvre une page porte la marque `browser` ; un fichier qui nomme ce que Windows n'a pas, `posix`."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+        if needs_posix(item.path):
+            item.add_marker("posix")
+
+
+@cache
+def needs_posix(path: Path) -> bool:
+    """Vrai si ce fichier d'essai nomme fork, un signal, un fichier de Linux, ou un module qui en dépend."""
+    return bool(POSIX.search(path.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ OUTSIDE = {
         "gguf",
         "numpy",
     },  # gguf rend des tableaux de numpy
-    "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn"},
+    "training": {"torch", "lightning", "matplotlib", "rich", "tensorboard", "sklearn", "prometheus_client"},
     "demos": {"torch", "numpy", "matplotlib", "rich"},
     "serving": {"torch", "starlette", "uvicorn", "prometheus_client"},
     "harness": {"torch", "lm_eval", "datasets"},

@@ -35,11 +35,18 @@ def test_a_wheel_has_everything(installed, cache, text_file, tmp_path):
     assert {".html", ".css", ".js"} <= {
         p.suffix for p in (installed / "gpt_lightning" / "serving" / "page").iterdir()
     }
+    (docs,) = (p for p in (installed / "gpt_lightning" / "serving" / "page").iterdir() if p.suffix == ".md")
+    assert docs.read_bytes() == (ROOT / "docs" / "decodage.md").read_bytes()
+    page = "from gpt_lightning.serving import playground as p; print([name for name, *_ in p.page_files()])"
+    assert "decodage.md" in run("-c", page)
     listed = run("-m", "gpt_lightning")
     assert all(name in listed for name in ("train", "generate", "evaluate", "prepare", "export"))
     assert "perplexité" in run("-m", "gpt_lightning", "evaluate", "--help")
     small = ("model=tiny", "data=text", f"data.path={text_file}", "tokenizer=gpt2", "trainer.devices=2")
-    run("-m", "gpt_lightning", "train", *small, "trainer.max_steps=2", "data.max_length=16", "data.stride=16")
+    said = run(
+        "-m", "gpt_lightning", "train", *small, "trainer.max_steps=2", "data.max_length=16", "data.stride=16"
+    )
+    assert "report.html" in said
     assert run("-m", "gpt_lightning", "generate", "prompt=Le chat", "max_new_tokens=3").startswith("Le chat")
     code = "from gpt_lightning import Strategy, generate, load; model, tokenizer = load('best')\n"
     code += "print(generate(model, [[1]], strategy=Strategy(temperature=0), max_new_tokens=2))"

@@ -5,7 +5,6 @@ ouvre train.log. Dans un balayage, chaque tâche a le sien, numéroté, dans cel
 """
 
 import contextlib
-import math
 import os
 import re
 import shlex
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from gpt_lightning import durable, layout
-from gpt_lightning.cli import console, lock, signals
+from gpt_lightning.cli import console, lock, signals, sweeps
 from gpt_lightning.cli.arguments import Texts, escape_interpolations, literal_path, shell_override
 from gpt_lightning.cli.composition import to_plain
 from gpt_lightning.cli.record import saved_settings, write_settings
@@ -44,30 +42,24 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import number
 
 
-class Result(NamedTuple):
-    """Une tâche de balayage : son numéro, ses valeurs, les poids dont elle est partie, sa perte (None : échec)."""
-
-    job: int
-    values: list[str]
-    start: str | None
-    loss: float | None
-
-
 class RunFolders:
     """Ouvre le dossier de chaque tâche d'une ligne de commande : la seule, ou celles d'un balayage."""
 
-    def __init__(self, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, overrides: Sequence[str] = (), write_page: sweeps.WritePage | None = None) -> None:
+        self._write_page = write_page
         self._sweep: Path | None = None  # le dossier du balayage en cours
         self._sweep_created: list[Path] = []
         self._swept = swept_keys(overrides)
-        self._results: list[Result] = []
+        self._results: list[sweeps.Result] = []
 
     def note_result(self, result: float | None) -> None:
         """Note le résultat de la tâche qui finit, si c'est une tâche de balayage ; None : elle a échoué."""
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
             used = {} if result is None else saved_settings(self._job_folder())
-            self._results.append(Result(hydra.job.num, self._values(), used.get("init_from"), result))
+            folder = None if self._sweep is None else self._job_folder()
+            row = sweeps.Result(hydra.job.num, folder, self._values(), used.get("init_from"), result)
+            self._results.append(row)
 
     def sweep_table(self) -> str | None:
         """La table d'un balayage fini ; None si ce n'en est pas un, ou s'il n'en reste rien."""
@@ -78,7 +70,12 @@ class RunFolders:
         ):  # chaque tâche a échoué avant de commencer
             _remove(self._sweep, set(), self._sweep_created)
             return None
-        return _sweep_table(self._swept, self._results, str(self._sweep))
+        table = sweeps.table(self._swept, self._results, str(self._sweep))
+        path = self._sweep / layout.PAGE
+        if self._write_page is not None:
+            with durable.surviving(path):
+                self._write_page(self._sweep, self._swept, self._results)
+        return f"{table}\nPage       : {path}" if path.exists() else table
 
     def _job_folder(self) -> Path:
         """Le dossier de la tâche en cours du balayage."""
@@ -230,8 +227,12 @@ def next_commands(folder: Path, command: str, *words: str) -> list[str]:
     swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     # la commande prend l'exécution la plus récente : d'un balayage, ce sera la dernière tâche
     newest = OUTPUTS.absolute() in folder.absolute().parents and not swept
-    source = [] if newest else [shell_override("ckpt_path", folder)]
-    logs = OUTPUTS if newest else folder
+    return commands(command, words, None if newest else folder, OUTPUTS if newest else folder)
+
+
+def commands(command: str, words: Sequence[str], run: Path | None, logs: Path) -> list[str]:
+    """`command` sur l'exécution `run` (None : la plus récente), et TensorBoard sur `logs`."""
+    source = [] if run is None else [shell_override("ckpt_path", run)]
     return [
         " ".join([_script(command), *words, *source]),
         f"tensorboard --logdir {shlex.quote(literal_path(logs))}",
@@ -262,23 +263,3 @@ def _remove(folder: Path, before: set[str], created: list[Path]) -> None:
     for path in reversed(created):
         with contextlib.suppress(OSError):  # une autre exécution s'en sert
             path.rmdir()
-
-
-def _sweep_table(keys: Sequence[str], rows: Sequence[Result], folder: str) -> str:
-    """La table d'un balayage : les clés de chaque tâche, sa perte de validation (nats par jeton), la meilleure.
-
-    Elle dit aussi de quels poids les tâches sont parties, s'il y en a. Une tâche sans perte a échoué.
-    """
-    done = [row.loss for row in rows if row.loss is not None and row.loss == row.loss]
-    starts = {row.start for row in rows if row.loss is not None}
-    several = len(starts) > 1
-    table = [("tâche", *keys, *["départ"] * several, "perte de validation", "")]
-    for row in rows:
-        best = "la meilleure" if row.loss == min(done, default=math.nan) else ""
-        shown = ("échec", "") if row.loss is None else (number(row.loss, 4), best)
-        start = "" if row.loss is None else row.start or "modèle neuf"
-        table.append((str(row.job), *row.values, *[start] * several, *shown))
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-    start = "" if several or starts <= {None} else f", chaque tâche partie de {starts.pop()}"
-    return f"\nBalayage fini, dans {folder}{start}\n" + "\n".join(f"  {line}".rstrip() for line in lines)

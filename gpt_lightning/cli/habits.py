@@ -52,8 +52,8 @@ CHOICES = {
     ("tokenizer", "words"): "tokenizer=words_v2",
     ("trainer", "cpu"): "trainer.accelerator=cpu",
     ("trainer", "mps"): "trainer.accelerator=mps",
-    ("logger", "wandb"): "logger=tensorboard (metrics.csv contient les mêmes mesures) ou logger=none",
-    ("logger", "csv"): "logger=tensorboard (metrics.csv est toujours écrit avec lui)",
+    ("logger", "tb"): "logger=tensorboard",
+    ("logger", "aim"): "logger=trackio, lui aussi sur cette machine",
     ("decoding", "top_p"): "decoding=nucleus",
     ("decoding", "sampling"): "decoding=temperature",
     ("optim", "adam"): "optim=adamw",
@@ -82,6 +82,12 @@ def _check_argument(argument: str, config_name: str) -> None:
     name = argument.partition("=")[0]
     if argument == "-i":
         raise UserError("Pour dialoguer : python generate.py interactive=true.")
+    if name == "logger" and (match := re.fullmatch(r"logger=\[(.*)\]", argument)):
+        listed = [word.strip(" '\"") for word in match[1].split(",")]
+        if listed == [""] or ("none" in listed and len(listed) > 1):
+            raise UserError(
+                "logger=none ôte tous les journaux, et s'écrit seul ; logger=csv garde metrics.csv."
+            )
     keys = known_keys(config_name)
     is_text = "=" not in argument and words.takes_text(config_name) and not _is_key(name, keys)
     if (
@@ -129,6 +135,10 @@ def for_key(key: str, keys: Sequence[str]) -> str | None:
     """La phrase pour une clé prise d'un autre outil ; None si on ne la reconnaît pas."""
     if key in SENTENCES and key not in keys:
         return SENTENCES[key]
+    group, _, inside = key.partition(".")
+    if group == "logger" and inside.partition(".")[0] in choices(group):
+        name = inside.partition(".")[0]
+        return f"{key}= n'a pas d'effet sans ce journal : ajoutez logger=[tensorboard,{name}]."
     ours = _our_key(key, keys)
     return f"La clé « {key} » s'écrit ici {ours}=..." if ours is not None else None
 

@@ -43,6 +43,9 @@ def hold(folder: Path) -> Iterator[None]:
             _held.discard(path)
             with contextlib.suppress(OSError):
                 path.unlink()
+    with contextlib.suppress(OSError):  # Windows ne retire pas un fichier ouvert
+        if os.name == "nt":
+            path.unlink()
 
 
 def _acquire(file: IO[str]) -> bool:
@@ -81,7 +84,8 @@ def _is_alive(owner: JsonObject | None) -> bool:
     if not owner or owner.get("host") != socket.gethostname():
         return False
     try:
-        return durable.is_alive(int(owner["pid"]))
+        pid = int(owner["pid"])
+        return pid != os.getpid() and durable.is_alive(pid)  # celui que ce processus tient est dans _held
     except (ValueError, TypeError, KeyError):
         return False
 

@@ -51,8 +51,8 @@ def _git() -> dict[str, str | bool] | None:
     root = str(Path(__file__).resolve().parents[2])
 
     def ask(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True)
+        return done.stdout.decode("utf-8", "replace").strip()
 
     try:
         return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
@@ -63,7 +63,7 @@ def _git() -> dict[str, str | bool] | None:
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -72,6 +72,11 @@ def saved_settings(folder: Path) -> Settings:
     return load_yaml(folder / SETTINGS) or {}
 
 
+def saved_environment(folder: Path) -> Settings:
+    """La commande et la machine de l'exécution de ce dossier ; vide si elle n'en a pas écrit."""
+    return load_yaml(folder / ENVIRONMENT) or {}
+
+
 def write_settings(folder: Path, asked: Settings, used: Settings) -> None:
     """Écrit config.yaml (`used`), et .hydra/ (`asked`) dans le processus qui lit la commande."""
     save_yaml(used, folder / SETTINGS)

@@ -127,6 +127,8 @@ def _as_overrides(config_name: str, settings: Settings, record: Settings, typed:
     Un groupe que la commande choisit (`typed`) n'en vient pas.
     """
     chosen = _choices(record, typed)
+    if "logger" not in typed and not any(text.startswith("logger=") for text in chosen):
+        chosen.append(_loggers(settings))
     before = settings.get("output_dir")
     place = [f"output_dir={quote(str(before))}"] if isinstance(before, str) else []
     changed: list[str] = []
@@ -154,6 +156,13 @@ def _choices(record: Settings, typed: set[str]) -> list[str]:
             "Reprise impossible : .hydra/hydra.yaml ne dit pas les choix de l'exécution."
         ) from None
     return [f"{group}={name}" for group, name in pairs if name in choices(group)]
+
+
+def _loggers(settings: Settings) -> str:
+    """Le groupe logger de ces réglages : une liste, dont Hydra ne note pas le choix."""
+    nodes = settings.get("logger") or {}
+    listed = [name for name in choices("logger") if isinstance(nodes.get(name), dict)]
+    return f"logger=[{','.join(listed)}]" if listed else "logger=none"
 
 
 def _differences(

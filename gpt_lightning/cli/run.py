@@ -21,6 +21,7 @@ from gpt_lightning.cli.explain import explain, leave, refuse_unread_keys, tell
 from gpt_lightning.cli.folders import RunFolders
 from gpt_lightning.cli.inheritance import Inheritance
 from gpt_lightning.cli.resume import refuse_in_sweep
+from gpt_lightning.cli.sweeps import WritePage
 from gpt_lightning.cli.targets import Inherit, hydra_without_code, inherit_nothing
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
@@ -36,14 +37,15 @@ def run(
     inherits: str | None = None,
     sweeps: bool = True,
     ineffective: Iterable[effects.IneffectiveKeys] = (),
+    sweep_page: WritePage | None = None,
 ) -> None:
     """Compose conf/<config_name>.yaml avec la ligne de commande et appelle `task` (une fois par point d'un balayage).
 
-    Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs processus ;
-    sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que `ckpt_path`
-    désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande refuse un balayage : elle ne finit pas, ou
-    change ce que la tâche suivante lirait. Une clé que `ineffective` dit sans effet est refusée. Une faute de la
-    personne donne une phrase sur stderr et le code 1.
+    Avec `opens_run`, chaque appel a son dossier d'exécution, peut en reprendre un, et s'étend à plusieurs
+    processus ; sans lui, la commande ne laisse rien derrière elle. Le groupe `inherits` est celui de l'exécution que
+    `ckpt_path` désigne, sauf ce que la commande en dit. Sans `sweeps`, la commande refuse un balayage : elle ne
+    finit pas, ou change ce que la tâche suivante lirait ; `sweep_page` écrit la page d'un balayage fini. Une clé
+    que `ineffective` dit sans effet est refusée. Une faute de la personne donne une phrase sur stderr et le code 1.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra laisse passer ses exceptions, nous les traduisons
     console.make_outputs_safe(lasting=opens_run)
@@ -79,7 +81,7 @@ def run(
         task = _refuse_ineffective_first(task, [*overrides, *texts], config_name, ineffective)
         inheritance = Inheritance(config_name, resumes=opens_run, group=inherits)
         inherit = inherit_nothing if "--help" in options.names_in(overrides) else inheritance.complete
-        folders = RunFolders(overrides) if opens_run else None
+        folders = RunFolders(overrides, sweep_page) if opens_run else None
         with layout.one_look(now=launcher is not None or options.is_sweep(overrides)):
             _lead(task, config_name, overrides, texts, launcher, folders, inherit)
 

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
-from gpt_lightning.cli import defaults, folders, processes, record, short_text, signals
+from gpt_lightning.cli import defaults, folders, processes, record, short_text, signals, sweeps
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
@@ -42,7 +43,8 @@ def train(settings: Settings) -> float:
     resumed = weights.resumable(asked.ckpt_path, asked.base_path) if asked.ckpt_path else None
     done = resumed.progress if resumed is not None and is_the_same_run(asked) else None
     engine.prepare_process(asked)
-    loggers, callbacks = build_all("logger", asked.logger), build_all("callbacks", asked.callbacks)
+    loggers = [*build_all("logger", asked.logger), *engine.serve_metrics(asked.metrics_port)]
+    callbacks = build_all("callbacks", asked.callbacks)
     equipment = engine.equipment(asked, loggers, callbacks, signals.last_signal)
     task = find_data(asked.data, asked.tokenizer).task
 
@@ -61,9 +63,10 @@ def train(settings: Settings) -> float:
 
     # afficher ce qui sera fait, entraîner, afficher le résultat
     short_text.announce(typed)
-    report.before(used, machine, gpt, start, seconds)
+    said = report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers, began)
+    engine.begin(trainer, hide_environment(used.values()), said, record.saved_environment(used.folder))
     with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
@@ -166,6 +169,16 @@ def is_the_same_run(asked: RunConfig) -> bool:
     return True
 
 
+def write_sweep_page(folder: Path, keys: Sequence[str], rows: Sequence[sweeps.Result]) -> Path:
+    """Écrit la page d'un balayage fini : sa table, ses courbes, et la commande qui essaie la meilleure tâche."""
+    from gpt_lightning.training.page import sweep
+
+    best = sweeps.best(rows)
+    following = [] if best is None else folders.commands("generate", [], best, folder)
+    jobs = [sweep.Job(row.job, row.folder, row.values, row.loss) for row in rows]
+    return sweep.write(folder, keys, jobs, following)
+
+
 def main() -> None:
     """La commande : compose conf/train.yaml, ouvre le dossier, puis appelle `train`."""
-    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE)
+    cli.run(train, "train", opens_run=True, ineffective=ineffective.TABLE, sweep_page=write_sweep_page)

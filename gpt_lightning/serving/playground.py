@@ -30,7 +30,8 @@ NEXT = TEXT | STRATEGY | {"candidates": Field(fields.integer(1, 1000), 50)}
 SCORE = TEXT | {"candidates": Field(fields.integer(0, 50), CANDIDATES)}
 CONTINUE = TEXT | STRATEGY | {"seed": fields.COMMON["seed"], "max_tokens": Field(fields.length(1), 40)}
 PAGE = Path(__file__).with_name("page")
-DOCS = Path(__file__).parents[2] / "docs" / "decodage.md"  # il n'est pas dans une roue
+# à côté du paquet dans les sources ; avec la page, une fois installé
+DOCS = PAGE.parents[2] / "docs" / "decodage.md"
 TYPES = {
     ".md": "text/plain",
     ".html": "text/html",
@@ -59,7 +60,7 @@ def describe(model: ServedModel, shape: Shape) -> JsonObject:
         "context": model.context,
         "chat": model.template is not None,
         "end": eos,
-        "docs": DOCS.exists(),
+        "docs": DOCS.exists() or (PAGE / DOCS.name).exists(),
         **shape._asdict(),
     }
 

@@ -22,6 +22,12 @@ def optional(name: str, value: object) -> None:
         whole(name, value)
 
 
+def port(name: str, value: object) -> None:
+    """UserError si `value`, quand elle est donnée, n'est pas un port que l'on peut ouvrir."""
+    if value is not None:
+        whole(name, value, 1, 65535)
+
+
 def boolean(name: str, value: object) -> None:
     """UserError si `value` n'est ni true ni false."""
     choice(name, value, (True, False))

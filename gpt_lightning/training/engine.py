@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -13,13 +13,24 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.training.callbacks import Finish, LastCheckpoint, Lines, StopOnSignal, Stopped
+from gpt_lightning.training.callbacks import (
+    Finish,
+    FirstStep,
+    LastCheckpoint,
+    Lines,
+    ReportPage,
+    StopOnSignal,
+    Stopped,
+)
 from gpt_lightning.training.checkpoint_io import DurableCheckpointIO
 from gpt_lightning.training.divergence import Diverged
 from gpt_lightning.training.hardware import Machine
+from gpt_lightning.training.loggers.prometheus import Prometheus
+from gpt_lightning.training.loggers.tracker import Tracker
 from gpt_lightning.training.module import GPTModule
 from gpt_lightning.training.plan import Plan
 from gpt_lightning.training.run_config import RunConfig
+from gpt_lightning.typing import Settings
 from gpt_lightning.weights.format import TrainingProgress
 from gpt_lightning.wording import cannot_compile, number
 
@@ -141,6 +152,25 @@ def follow(
             logger.resume(plan.done_steps)
 
 
+def serve_metrics(port: int | None) -> list[Logger]:
+    """Le journal que Prometheus lit sur ce port ; aucun sans port."""
+    return [] if port is None else [Prometheus(port)]
+
+
+def begin(trainer: lightning.Trainer, values: Settings, plan: Sequence[str], environment: Settings) -> None:
+    """Ouvre les services de `logger`, avec les réglages que config.yaml garde, et donne à la page ce qu'elle montre.
+
+    `plan` sont les lignes de ce qui sera fait. UserError si un service refuse.
+    """
+    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, ReportPage):
+            callback.told.plan, callback.told.environment = plan, environment
+    for logger in trainer.loggers:  # sans les nôtres si trainer.fast_dev_run n'en veut pas
+        if isinstance(logger, Tracker | Prometheus):
+            logger.begin(values)
+
+
 def _plugins(given: object) -> list[object]:
     plugins = list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
     has_io = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
@@ -159,7 +189,7 @@ def choose_callbacks(
     unwanted = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
     refused = tuple(kind for key, kind in unwanted.items() if not values[key])
     allowed = [callback for callback in callbacks if not isinstance(callback, refused)]
-    return [*allowed, StopOnSignal(received), Finish()]
+    return [FirstStep(), *allowed, StopOnSignal(received), Finish()]
 
 
 def finish_without_training(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:

@@ -49,6 +49,11 @@ def has_other_length(settings: Settings) -> bool:
     return trainer["max_steps"] != -1 or any(value is not None for value in given) or trainer["fast_dev_run"]
 
 
+def runs_fast(settings: Settings) -> bool:
+    """Vrai pour un essai de quelques pas, sans journal ni checkpoint."""
+    return bool(settings["trainer"]["fast_dev_run"])
+
+
 def saves_nothing(settings: Settings) -> bool:
     """Vrai si l'entraînement n'écrit pas de checkpoint."""
     return not settings["trainer"]["enable_checkpointing"] or settings["trainer"]["fast_dev_run"]
@@ -57,6 +62,11 @@ def saves_nothing(settings: Settings) -> bool:
 def samples_nothing(settings: Settings) -> bool:
     """Vrai si l'entraînement n'écrit pas de texte d'exemple."""
     return not (settings["callbacks"] or {}).get("sample")
+
+
+def monitors_nothing(settings: Settings) -> bool:
+    """Vrai si l'entraînement ne mesure pas son débit."""
+    return not (settings["callbacks"] or {}).get("monitor")
 
 
 def classifies(settings: Settings) -> bool:

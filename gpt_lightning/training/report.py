@@ -14,6 +14,7 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_trainable
 from gpt_lightning.training.baselines import baselines, quality
+from gpt_lightning.training.callbacks.page import ReportPage
 from gpt_lightning.training.data import LabelledData
 from gpt_lightning.training.hardware import Machine, peak_memory
 from gpt_lightning.training.module import GPTModule
@@ -29,8 +30,11 @@ log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses
 
 def before(
     run: RunConfig, machine: Machine, module: GPTModule, start: StartingPoint, seconds: float | None
-) -> None:
-    """Annonce ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée estimée (secondes), point de départ."""
+) -> list[str]:
+    """Annonce ce qui sera fait : appareil, corpus, modèle, mémoire, plan, durée estimée (secondes), point de départ.
+
+    Renvoie ces lignes.
+    """
     config, plan = module.model.config, module.plan
     memory = cost.training_memory(
         config,
@@ -42,23 +46,30 @@ def before(
         head=not isinstance(module.model, GPTClassifier),
     )
     flops = flops_per_token(module.model, run.length)
-    log.info(_device_line(machine.device.type, machine.world_size, machine.precision, module.compiled))
-    log.info(module.data.summary)
-    log.info(_model_line(cost.n_parameters(config), flops, memory))
+    lines = [
+        _device_line(machine.device.type, machine.world_size, machine.precision, module.compiled),
+        module.data.summary,
+        _model_line(cost.n_parameters(config), flops, memory),
+    ]
     if is_frozen(module.model):
         everything = sum(p.numel() for p in module.model.parameters())
         adapters = module.adapted.config if module.adapted else None
         full = cost.BYTES_PER_PARAMETER[machine.precision] * everything
-        log.info(_learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full))
-    log.info(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+        lines.append(
+            _learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full)
+        )
+    lines.append(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
     if plan.left_out:
-        log.info(_left_out_line(plan.left_out))
-    log.info(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
+        lines.append(_left_out_line(plan.left_out))
+    lines.append(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
         own = start.tokenizer is not None
-        log.info(_start_line(start.source, cost.n_parameters(config), own))
+        lines.append(_start_line(start.source, cost.n_parameters(config), own))
     if run.ckpt_path:
-        log.info(f"Reprise    : {run.ckpt_path}, pas {number(plan.done_steps)}")
+        lines.append(f"Reprise    : {run.ckpt_path}, pas {number(plan.done_steps)}")
+    for line in lines:
+        log.info(line)
+    return lines
 
 
 def estimate_seconds(model: GPTModel, plan: Plan, length: int, rate: float | None) -> float | None:
@@ -85,7 +96,13 @@ def after(
         "memory": peak_memory(trainer.strategy.root_device),
         "disk": disk_usage(folder),
     }
-    log.info(_end_table(str(folder), results, seconds, list_files(folder), following))
+    rows = _results(results, seconds)
+    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    pages = [callback for callback in callbacks if isinstance(callback, ReportPage)]
+    for page in pages:
+        page.finish(rows, following)
+    written = next((page.path for page in pages if page.path is not None), None)
+    log.info(_end_table(str(folder), rows, list_files(folder), written, following))
     return module.metrics["val/loss"]
 
 
@@ -181,14 +198,8 @@ def _optimizer_line(name: str, lr: float, tokens_per_step: int) -> str:
     )
 
 
-def _end_table(
-    output_dir: str,
-    results: Mapping[str, Any],
-    seconds: float,
-    files: Sequence[str],
-    following: Sequence[str],
-) -> str:
-    """La table de la fin : la perte (nats par jeton), ce qu'elle a coûté, les fichiers, les commandes suivantes."""
+def _results(results: Mapping[str, Any], seconds: float) -> list[tuple[str, str]]:
+    """Les résultats, un par ligne : la perte (nats par jeton), et ce qu'elle a coûté."""
     last, best = results["val/loss"], results["best"]
     best = last if best is None else best
     lines = [("perte de validation", f"{number(last, 4)} ; la meilleure {number(best, 4)}")]
@@ -206,9 +217,21 @@ def _end_table(
         lines.append(("part de la crête", f"{number(100 * results['mfu'], 1)} % (MFU)"))
     if results["memory"] is not None:
         lines += [("pic de mémoire", magnitude(results["memory"], "o"))]
-    lines += [("place prise", magnitude(results["disk"], "o")), ("fichiers", ", ".join(files))]
+    return [*lines, ("place prise", magnitude(results["disk"], "o"))]
+
+
+def _end_table(
+    output_dir: str,
+    rows: Sequence[tuple[str, str]],
+    files: Sequence[str],
+    page: Path | None,
+    following: Sequence[str],
+) -> str:
+    """La table de la fin : les résultats, les fichiers, la page, les commandes suivantes."""
+    lines = [*rows, ("fichiers", ", ".join(files))]
     table = "\n".join(f"  {name:<20} {value}" for name, value in lines)
-    return f"\nFini.\n{table}\nDossier    : {output_dir}\nEt maintenant :\n" + "\n".join(
+    shown = f"\nPage       : {page}" if page is not None else ""
+    return f"\nFini.\n{table}\nDossier    : {output_dir}{shown}\nEt maintenant :\n" + "\n".join(
         f"    {line}" for line in following
     )
 

@@ -91,11 +91,7 @@ class RunConfig:
                 lambda s: not s["trainer"]["gradient_clip_val"],
                 "il faut aussi trainer.gradient_clip_val",
             ),
-            Useless(
-                ("max_epochs", "max_steps"),
-                lambda s: s["trainer"]["fast_dev_run"],
-                "trainer.fast_dev_run dit déjà le nombre de pas",
-            ),
+            Useless(("max_epochs", "max_steps"), keys.runs_fast, "trainer.fast_dev_run dit déjà la longueur"),
         ],
     )
     callbacks: Settings = key(
@@ -126,8 +122,8 @@ class RunConfig:
     prompt: str | None = key(follows="le début des textes d'exemple")
     output_dir: str = key(follows="le dossier, s'il a été déplacé")
     run_name: str = key(
-        follows="le nom dans TensorBoard",
-        useless=itself(keys.only_csv, "elle nomme l'exécution dans TensorBoard"),
+        follows="le nom dans les journaux",
+        useless=itself(keys.only_csv, "elle nomme l'exécution dans les journaux, comme TensorBoard"),
     )
     threads: int | str = key(checks.threads, follows="les threads d'un processus, aux derniers chiffres près")
     compile: bool | str = key(checks.compile, follows="torch.compile")
@@ -136,14 +132,14 @@ class RunConfig:
     max_tokens: int | None = key(
         checks.optional,
         follows="la longueur",
-        useless=itself(lambda s: s["trainer"]["fast_dev_run"], "trainer.fast_dev_run dit déjà la longueur"),
+        useless=itself(keys.runs_fast, "trainer.fast_dev_run dit déjà la longueur"),
     )
     eval_every: int = key(
         whole,
         follows="l'intervalle d'évaluation",
         useless=itself(
             keys.evaluates_by_lightning,
-            "trainer.val_check_interval ou trainer.check_val_every_n_epoch la remplace",
+            "val_check_interval ou check_val_every_n_epoch (trainer.) la remplace",
         ),
     )
     save_every: int | None = key(
@@ -163,10 +159,12 @@ class RunConfig:
     )
     peak_flops: float | None = key(
         follows="la crête d'un appareil",
-        useless=itself(
-            lambda s: not (s["callbacks"] or {}).get("monitor"),
-            "elle sert à callbacks.monitor, qui est retiré",
-        ),
+        useless=itself(keys.monitors_nothing, "elle sert à callbacks.monitor, qui est retiré"),
+    )
+    metrics_port: int | None = key(
+        checks.port,
+        follows="le port des mesures",
+        useless=itself(keys.runs_fast, "trainer.fast_dev_run n'a pas de journal"),
     )
     optimizer: type = field(metadata={"here": True})  # la classe que optim._target_ nomme : pas un réglage
 

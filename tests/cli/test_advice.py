@@ -24,6 +24,9 @@ KEYS |= {
     for choice in choices(name)
     for key in group(name, choice) or ()
 }
+KEYS |= {
+    f"logger.{name}.{key}" for name in choices("logger") for key in group("logger", name).get(name) or ()
+}
 KEY = re.compile(rf"(?<![\w.$/{HOLE}\[@?&<-])([a-z_][a-z_0-9]*(?:\.[a-z_0-9]+)*)=(?!=)([\w./~-]*)")
 NOT_OURS = {"install", "uninstall", 
     "n", "weight", "train", "role",  # d'une demande, d'un message
@@ -35,8 +38,8 @@ NOT_OURS = {"install", "uninstall",
 def advice() -> Iterator[tuple[str, str]]:
     """(fichier:ligne, phrase) de chaque texte du paquet qui contient une commande ou une clé à taper."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "jinja.py":
-            continue  # des programmes de Jinja, et non des phrases
+        if path.name == "jinja.py" or path.parent.name == "page":
+            continue  # des programmes de Jinja, du HTML, et non des phrases
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = {
             id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values

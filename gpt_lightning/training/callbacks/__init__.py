@@ -3,7 +3,9 @@
 from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from gpt_lightning.training.callbacks.classes import Confusion
 from gpt_lightning.training.callbacks.finish import Finish
+from gpt_lightning.training.callbacks.first_step import FirstStep
 from gpt_lightning.training.callbacks.monitor import Monitor
+from gpt_lightning.training.callbacks.page import ReportPage
 from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Lines, Progress
 from gpt_lightning.training.callbacks.sample import SampleText
@@ -14,11 +16,13 @@ __all__ = [
     "BestCheckpoint",
     "Confusion",
     "Finish",
+    "FirstStep",
     "LastCheckpoint",
     "Lines",
     "LossPlot",
     "Monitor",
     "Progress",
+    "ReportPage",
     "SampleText",
     "StopOnSignal",
     "Stopped",

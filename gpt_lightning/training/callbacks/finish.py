@@ -6,6 +6,7 @@ from lightning import Callback
 
 from gpt_lightning.training.callbacks.classes import Confusion
 from gpt_lightning.training.callbacks.train_eval import mean_loss
+from gpt_lightning.training.loggers.tracker import Tracker
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -44,5 +45,8 @@ class Finish(Callback):
                 if isinstance(callback, Confusion):
                     callback.on_validation_end(trainer, pl_module)
         if "val/loss" in pl_module.metrics:
+            measured = {"val/loss": pl_module.metrics["val/loss"]}
             for logger in trainer.loggers:
-                logger.log_hyperparams(pl_module.hyperparameters, {"val/loss": pl_module.metrics["val/loss"]})
+                of_all = {**pl_module.metrics, "tokens": pl_module.seen.tokens}
+                final = of_all if isinstance(logger, Tracker) else measured  # HParams n'en montre qu'un
+                logger.log_hyperparams(pl_module.hyperparameters, final)
