@@ -13,6 +13,7 @@ import pytest
 from gpt_lightning.data import corpus, reading
 from gpt_lightning.data.documents import READERS, Options, Register, bounds, libraries, prose, read_files
 from gpt_lightning.data.documents import pdf as pdf_reader
+from gpt_lightning.data.measure import measure
 from gpt_lightning.errors import UserError
 from tests.data.strange import BAD, GOOD, MEGABYTE, bad, good, lines, noise, pdf, zipped
 
@@ -176,7 +177,7 @@ def test_skip_leaves_out_what_cannot_be_read_counts_it_and_reads_nothing_of_it(t
     assert skipped == sorted(
         [*bads, "lignes.jsonl, ligne 2", "lignes.jsonl, ligne 4", "mêlé.zip, b.pdf", "mêlé.zip, c.txt"]
     )
-    corpus.measure(source)
+    measure(source)
     assert "8 laissés de côté (data.errors=skip), d'abord : " in caplog.text
 
 
