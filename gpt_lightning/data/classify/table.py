@@ -37,7 +37,7 @@ def read_table(
     quoted = separator != "\t" or not strict
     rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict, before)
     titles = [title.strip() for title in next(rows, (0, []))[1]]
-    if len(titles) < len(keys):
+    if 0 < len(titles) < len(keys):
         raise UserError(
             f"{path} n'a qu'une colonne, {titles[0][:60] or 'vide'} : virgule, point-virgule ou tabulation les "
             f"séparent, et la première ligne donne leurs titres."
