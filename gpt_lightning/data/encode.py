@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import numpy as np
 
@@ -112,7 +113,16 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 def _start(state: State) -> None:
     global _tokenizer
+    Thread(target=_die_with_parent, daemon=True).start()
     _tokenizer = from_state(state)
+
+
+def _die_with_parent() -> None:
+    """Finit ce processus quand celui qui l'a lancé est tué : il attendrait sinon du texte pour toujours."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _encode(texts: list[str]) -> tuple[np.ndarray, list[int]]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.test_columns import write
 
-SMALL = ("model=tiny", "tokenizer=bytes", "data.max_length=16", "data.batch_size=4", "logger=none")
+SMALL = ("model=tiny", "tokenizer=bytes", "data.max_length=16", "data.batch_size=4")
 TEXTS = [f"Document {i}. " + "Le chat dort, la nuit passe. " * (3 + i % 5) for i in range(120)]
 
 

@@ -147,7 +147,7 @@ def test_a_preparation_killed_in_the_middle_is_taken_up(folder, tmp_path):
         assert killed.poll() is None
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.communicate()  # ses aides, qui ont sa sortie, finissent avec lui
     (again, _), (straight, _) = prepare("repris").communicate(), prepare("droit").communicate()
     assert "est repris" in again and "est repris" not in straight
     bases = [next((tmp_path / name).glob("jeu-*")) for name in ("repris", "droit")]
