@@ -154,7 +154,7 @@ def racing(text: str) -> None:
         times = [when for _, _, when in runs]
         ratio = "jamais" if None in times else f"{statistics.mean(times) / base:.2f}"
         loss = statistics.mean(loss for loss, _, _ in runs)
-        limits = ("", "") if name == NANO else ("0,5", "0,33")
+        limits = {NANO: ("", ""), "modern": ("0,28", "0,2")}.get(name, ("0,5", "0,33"))
         row(f"course, {name} : part du temps de nanoGPT (perte finale {loss:.3f})", ratio, *limits)
 
 

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import socket
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,33 @@ def scratch(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.brouillon")
 
 
-def sweep(folder: Path, *, alone: bool = False) -> None:
-    """Retire de `folder` les brouillons des processus morts de cette machine ; tous, si l'appelant y est seul."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        draft = _SCRATCH.fullmatch(path.name)
-        if draft and (alone or (draft[1] == _host() and not is_alive(int(draft[2])))):
-            with contextlib.suppress(OSError):
+def orphans(folder: Path) -> list[Path]:
+    """Les brouillons de `folder` que des processus morts de cette machine ont laissés."""
+    paths = [(path, _SCRATCH.fullmatch(path.name)) for path in (folder.iterdir() if folder.is_dir() else ())]
+    return [path for path, draft in paths if draft and draft[1] == _host() and not is_alive(int(draft[2]))]
+
+
+def adopt(path: Path) -> Path:
+    """Le brouillon de `path` ; celui qu'un processus mort a laissé prend son nom, s'il y en a un."""
+    beside = scratch(path)
+    for orphan in orphans(path.parent):
+        if not beside.exists() and orphan.name.startswith(f".{path.name}."):
+            with contextlib.suppress(OSError):  # un autre processus vient de le prendre
+                orphan.rename(beside)
+    return beside
+
+
+def sweep(folder: Path, *, alone: bool = False, keep: Callable[[Path], bool] = lambda path: False) -> None:
+    """Retire de `folder` les brouillons des processus morts de cette machine ; tous, si l'appelant y est seul.
+
+    Reste ce que `keep` garde, une semaine.
+    """
+    drafts = orphans(folder)
+    if alone and folder.is_dir():
+        drafts = [path for path in folder.iterdir() if _SCRATCH.fullmatch(path.name)]
+    for path in drafts:
+        with contextlib.suppress(OSError):
+            if not keep(path) or time.time() - path.stat().st_mtime > 7 * 86_400:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

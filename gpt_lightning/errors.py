@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(UserError):
+    """Un travail qu'une cause passagère arrête, comme un réseau : ce qui est fait est gardé, la commande le reprend."""
+
+
 class Unfit(UserError):
     """Un réglage qui ne va pas à ce modèle, à ce corpus ou à cette machine, et ce qui irait.
 

@@ -17,6 +17,7 @@ from gpt_lightning.decoding import Strategy
 from gpt_lightning.model import GPTConfig, cost
 from gpt_lightning.tokenizers import gpt2
 from gpt_lightning.training.optim import OptimConfig, resolve_lr
+from gpt_lightning.weights.huggingface.families import family_of
 
 CHOICES = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "demos"
@@ -129,6 +130,22 @@ def test_the_four_sizes_are_those_of_gpt2(model, parameters):
     assert cost.n_parameters(GPTConfig.from_dict({**values, "vocab_size": 50257})) == parameters
 
 
+@pytest.mark.parametrize(
+    "typed, family, n_ids, parameters",
+    [
+        ((), "qwen3", 2048, 1_316_224),
+        (("model=modern",), "qwen3", 2048, 1_316_224),
+        (("model=modern124m",), "qwen3", 50_257, 114_115_584),
+        (("model=mini",), "gpt2", 2048, 1_350_400),
+    ],
+    ids=str,
+)
+def test_the_default_is_of_a_family_that_others_read(typed, family, n_ids, parameters):
+    """Le défaut a la forme de Qwen3 ; `mini` garde celle de GPT-2. L'un et l'autre s'exportent tels quels."""
+    config = GPTConfig.from_dict({**composed("train", *typed)["model"], "vocab_size": n_ids})
+    assert (family_of(config), cost.n_parameters(config)) == (family, parameters)
+
+
 def test_the_gpu_trainer_takes_every_gpu():
     settings = composed("train", "trainer=gpu")
     trainer = settings["trainer"]
@@ -163,7 +180,7 @@ def test_every_model_composes_with_every_experiment(model, experiment):
     settings, alone = composed("train", *typed), composed("train", f"model={model}")
     for key in ("emb_dim", "n_heads", "n_layers"):
         assert settings["model"][key] == alone["model"][key]
-    of_gpt2 = model not in ("tiny", "mini") or experiment == "original"
+    of_gpt2 = model not in ("tiny", "mini", "modern") or experiment == "original"
     wanted = "gpt_lightning.tokenizers.gpt2" if of_gpt2 else "gpt_lightning.tokenizers.TrainedTokenizer"
     assert settings["tokenizer"]["_target_"] == wanted
     chosen = composed("train", *typed, "tokenizer=bytes", "data=text", "data.path=a.txt", "optim=muon")

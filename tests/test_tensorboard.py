@@ -95,7 +95,7 @@ def test_hyperparameters_come_with_the_final_loss(board):
     assert group["metricValues"][0]["value"] == pytest.approx(loss)
 
 
-def test_what_the_command_gives_is_what_hparams_shows(board):
+def test_what_the_is_typed_is_what_hparams_shows(board):
     address, _ = board
     request = urllib.request.Request(
         f"{address}/data/plugin/hparams/experiment", data=b"{}", headers={"Content-Type": "application/json"}

@@ -116,9 +116,13 @@ class ProgressLine:
         self._sentence, self._every = sentence, every
         self._began = time.monotonic()
         self._next = self._began + every
+        self._last = 0
 
     def __call__(self, *counts: int) -> None:
         now = time.monotonic()
+        if counts[0] < self._last:  # un autre travail commence
+            self._began, self._next = now, now + self._every
+        self._last = counts[0]
         if now >= self._next:
             self._next = now + self._every
             log.info(self._sentence(*counts, now - self._began))

@@ -11,7 +11,7 @@ from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 
-READ_A_PATH = ("files", "download", None)  # les sources qui lisent data.path
+READ_A_PATH = ("files", "download", "parquet", "shards", None)  # les sources qui lisent data.path
 
 
 class IneffectiveKeys(NamedTuple):

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from gpt_lightning.cli import console, effects
 from gpt_lightning.cli.arguments import swept_values, value_of
 from gpt_lightning.cli.resume import inherited_overrides, resume_overrides
+from gpt_lightning.cli.short_text import with_short_text
 
 
 class Inheritance:
@@ -61,4 +62,4 @@ class Inheritance:
         if complete != overrides and not self._told:
             self._told = True
             console.log.info("Corpus     : data.path= sans data= : c'est data=text")
-        return complete
+        return with_short_text(complete, name)

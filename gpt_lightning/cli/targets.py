@@ -26,6 +26,8 @@ BASES = {
     "tokenizer": ("gpt_lightning.tokenizers.Tokenizer",),
     "data": (
         "gpt_lightning.data.SlidingWindowDataModule",
+        "gpt_lightning.data.DatasetsDataModule",
+        "gpt_lightning.data.ShardsDataModule",
         "gpt_lightning.data.ConversationDataModule",
         "gpt_lightning.data.LabelledDataModule",
     ),

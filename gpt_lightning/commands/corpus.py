@@ -9,16 +9,16 @@ from gpt_lightning.cli import console, processes
 from gpt_lightning.cli.targets import build
 from gpt_lightning.errors import Unfit
 from gpt_lightning.typing import State
-from gpt_lightning.wording import number
+from gpt_lightning.wording import duration, number
 
 if TYPE_CHECKING:
     from gpt_lightning.data.classify.module import LabelledDataModule
     from gpt_lightning.data.instruct.module import ConversationDataModule
-    from gpt_lightning.data.text import SlidingWindowDataModule
+    from gpt_lightning.data.windowed import WindowModule
     from gpt_lightning.tokenizers import Tokenizer
     from gpt_lightning.weights.format import TrainingProgress
 
-DataModule: TypeAlias = "SlidingWindowDataModule | ConversationDataModule | LabelledDataModule"
+DataModule: TypeAlias = "WindowModule | ConversationDataModule | LabelledDataModule"
 
 
 def build_data(
@@ -42,7 +42,7 @@ def build_data(
         progress=console.ProgressLine(_encoding_progress),
         accumulate=accumulate,
     )
-    if done is not None and not done.partial:
+    if done is not None and not (done.partial or done.formats):
         data.continue_as_before()
     return data
 
@@ -88,8 +88,10 @@ def _skipped_files(files: Sequence[tuple[Path, str]]) -> str:
     return f"Corpus     : {number(len(files))} laissé{plural} de côté ({listed}), dont {files[0][0]}"
 
 
-def _encoding_progress(characters: int, seconds: float) -> str:
-    """La phrase qui dit où en est l'écriture d'une base de jetons."""
-    millions = characters / 1e6
-    speed = number(millions / seconds, 1)
-    return f"             {number(millions)} M de caractères encodés, {speed} M/s"
+def _encoding_progress(done: int, total: int, seconds: float) -> str:
+    """La phrase qui dit où en est la lecture d'un corpus, ou son encodage, dont on sait combien d'octets il a."""
+    speed = f"{number(done / 1e6 / seconds, 1)} Mo/s"
+    if not total:
+        return f"             {number(done / 1e6)} Mo lus, {speed}"
+    left = duration(seconds / done * (total - done))
+    return f"             {number(done / 1e6)} Mo encodés sur {number(total / 1e6)}, {speed}, reste {left}"

@@ -17,6 +17,12 @@ TABLE = (
     IneffectiveKeys(
         _CORPUS,
         ("data.path",),
+        lambda s: s["data"]["source"] == "datasets",
+        "un jeu de données, même un dossier d'ici, se donne avec data.name=",
+    ),
+    IneffectiveKeys(
+        _CORPUS,
+        ("data.path",),
         lambda s: s["data"]["source"] not in READ_A_PATH,
         "ce corpus ne lit pas de fichier : data=text en lit un",
     ),
@@ -34,15 +40,36 @@ TABLE = (
     ),
     IneffectiveKeys(
         _CORPUS,
-        ("data.jsonl_key", "data.errors"),
-        lambda s: s["data"]["source"] not in READ_A_PATH and not s["data"]["val_path"],
+        (
+            *("data.jsonl_key", "data.text_key", "data.errors", "data.max_expansion"),
+            *("data.join_hyphens", "data.drop_running_heads"),
+        ),
+        lambda s: s["data"]["source"] not in (*READ_A_PATH, "datasets") and not s["data"]["val_path"],
         "ce corpus ne lit pas de fichier",
     ),
     IneffectiveKeys(
         _CORPUS,
+        ("data.max_expansion", "data.join_hyphens", "data.drop_running_heads"),
+        lambda s: s["data"]["source"] == "parquet",
+        "elle sert aux documents de data=text",
+    ),
+    IneffectiveKeys(
+        _CORPUS,
+        ("data.jsonl_key",),
+        lambda s: s["data"].get("text_key") is not None,
+        "data.text_key= est son nouveau nom, gardez celle-là seule",
+    ),
+    IneffectiveKeys(
+        _CORPUS,
         ("data.train_split", "data.split"),
-        lambda s: s["data"]["val_path"],
+        lambda s: s["data"]["val_path"] and "val_split" not in s["data"],
         "data.val_path= est la validation : gardez l'un des deux",
+    ),
+    IneffectiveKeys(
+        _CORPUS,
+        ("data.train_split", "data.cut"),
+        lambda s: "val_split" in s["data"] and (s["data"]["val_split"] or s["data"]["val_path"]),
+        "la validation est donnée à part (data.val_split=, data.val_path=)",
     ),
     IneffectiveKeys(
         ("train", "evaluate", "prepare"),
@@ -76,6 +103,9 @@ TABLE = (
         ("data.passes", "data.shift", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
         lambda s: True,
         "elle ne sert qu'à train.py",
+    ),
+    IneffectiveKeys(
+        ("prepare",), ("to", "shard_tokens"), lambda s: s["format"] is None, "elle sert à format=bin"
     ),
     IneffectiveKeys(
         ("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"

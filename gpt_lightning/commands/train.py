@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpt_lightning import cli
-from gpt_lightning.cli import defaults, folders, processes, record, signals
+from gpt_lightning.cli import defaults, folders, processes, record, short_text, signals
 from gpt_lightning.cli.composition import hide_environment
 from gpt_lightning.cli.targets import build, build_all, resolve
 from gpt_lightning.commands import ineffective
@@ -60,6 +60,7 @@ def train(settings: Settings) -> float:
     used = engine.decide(used, gpt, machine, threads, seconds)
 
     # afficher ce qui sera fait, entraîner, afficher le résultat
+    short_text.announce(typed)
     report.before(used, machine, gpt, start, seconds)
     record.record(used.folder, asked.values(), used.values())
     engine.follow(trainer, planned, used, loggers, began)

@@ -8,6 +8,8 @@ from typing import Any
 
 _PUBLIC = {
     "ConversationDataModule": "gpt_lightning.data.instruct.module",
+    "DatasetsDataModule": "gpt_lightning.data.datasets",
+    "ShardsDataModule": "gpt_lightning.data.shards.module",
     "LabelledDataModule": "gpt_lightning.data.classify.module",
     "SlidingWindowDataModule": "gpt_lightning.data.text",
     "SlidingWindowDataset": "gpt_lightning.data.windows",

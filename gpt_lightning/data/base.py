@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from gpt_lightning.data.loader import Batches, BatchOrder, TrainLoader, ValidationBatches, WindowLoader
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.tokenizers import Tokenizer
+from gpt_lightning.typing import State
 
 if TYPE_CHECKING:
     import lightning
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; et les octets de la validation."""
+    """Ce que le corpus contient : pour chaque moitié, jetons et fenêtres ; 0 document : ils ne sont pas comptés."""
 
     documents: int
     characters: int
@@ -26,7 +28,6 @@ class Statistics:
     val_tokens: int
     train_windows: int
     val_windows: int
-    val_bytes: int
 
 
 def check_sizes(
@@ -72,9 +73,22 @@ class Served:
     labels: tuple[str, ...] = ()  # celles de textes étiquetés
     since: tuple[str, ...] = ()  # les clés du corpus que la version 0.1 ne lisait pas
     partial = False  # vrai si le dernier pas d'un passage lit ce qui reste, moins de lignes qu'un pas
+    formats = False  # vrai si un dossier de texte est lu dans tous ses formats
 
     def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
         """Lit et encode le corpus ; `tokenizer` et `labels`, s'ils sont donnés, sont ceux des poids de départ."""
+        raise NotImplementedError
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        raise NotImplementedError
+
+    def prepared_state(self) -> State:
+        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir la même chose dans un autre processus."""
+        raise NotImplementedError
+
+    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine."""
         raise NotImplementedError
 
     def continue_as_before(self) -> None:

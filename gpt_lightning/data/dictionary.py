@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import count_glosses, say_part, shuffled_glosses
+from gpt_lightning.data.corpus import count_glosses, shuffled_glosses
 from gpt_lightning.data.instruct.formats import Conversation
+from gpt_lightning.data.limit import say_part
 from gpt_lightning.data.split import fraction
 from gpt_lightning.tokenizers.messages import Message
 from gpt_lightning.wording import number

@@ -6,8 +6,9 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from gpt_lightning import layout
 from gpt_lightning.data.records import Repeated, parse_json
@@ -39,15 +40,6 @@ class Found(NamedTuple):
     left_out: list[tuple[Path, str]]
 
 
-def read_files(paths: Iterable[Path], *, jsonl_key: str = "text", errors: str = "strict") -> Iterator[Piece]:
-    """Le flux de ces fichiers : un document par fichier, ou par ligne d'un .jsonl."""
-    for path in paths:
-        if path.suffix.lower() == ".jsonl":
-            yield from _read_jsonl(path, jsonl_key, errors)
-        else:
-            yield from _documents_end(cut(read_blocks(path, errors)))
-
-
 def find_files(
     path: str | list[str] | None, *, suffixes: tuple[str, ...] = TEXT_SUFFIXES, what: str = "du texte"
 ) -> Found:
@@ -76,7 +68,8 @@ def find_files(
         if not matches:
             raise UserError(f"data.path : {entry} n'existe pas.")
         if len(files) == before and all(match.is_dir() for match in matches):
-            raise UserError(f"data.path : {entry} ne contient aucun fichier {', '.join(suffixes)}.")
+            simple = (suffix for suffix in suffixes if suffix.count(".") == 1)
+            raise UserError(f"data.path : {entry} ne contient aucun fichier {', '.join(simple)}.")
     return Found(list(files.values()), left_out)
 
 
@@ -100,7 +93,7 @@ def _walk(
         inside[:] = sorted(set(inside) - {*again, *runs})
         for path in (here / child for child in sorted(names)):
             real = path.resolve()
-            if path.suffix.lower() not in suffixes:
+            if not path.suffix or not path.name.lower().endswith(suffixes):
                 left_out.append((path, path.suffix.lower() or "sans suffixe"))
             elif not path.is_file():
                 left_out.append((path, "lien brisé" if path.is_symlink() else "pas un fichier"))
@@ -132,18 +125,22 @@ def two_halves(path: str, files: Sequence[Path], named: Callable[[Path], bool]) 
     return (training, apart) if training and apart and training != apart else None
 
 
-def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
-    """Le texte de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n : de l'UTF-8, ou ce que dit son BOM.
+def read_blocks(
+    path: Path, errors: str = "strict", *, file: BinaryIO | None = None, unmarked: str = "utf-8-sig"
+) -> Iterator[str]:
+    """Le texte de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n : ce que dit son BOM, ou `unmarked`.
 
-    UserError sur un octet invalide, avec sa position, ou si le fichier est binaire.
+    `file`, s'il est donné, est lu à la place, et `path` n'est qu'un nom. UserError sur un octet invalide, avec sa
+    position, ou si le fichier est binaire.
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset = 0
-    with open(path, "rb") as file:
-        encoding = _encoding(file.read(4))
-        file.seek(0)
+    with open(path, "rb") if file is None else nullcontext(file) as opened:
+        head = opened.read(4)
+        encoding = _encoding(head, unmarked)
         decoder = codecs.getincrementaldecoder(encoding)(errors)
-        while block := file.read(BLOCK):
+        while block := head + opened.read(max(BLOCK - len(head), 0)):
+            head = b""
             if encoding == "utf-8-sig" and b"\0" in block:
                 raise UserError(
                     f"{path} n'est pas un fichier texte : octet nul à la position {offset + block.index(0)} "
@@ -156,11 +153,13 @@ def read_blocks(path: Path, errors: str = "strict") -> Iterator[str]:
     yield newlines.decode(tail, final=True)
 
 
-def _encoding(first: bytes) -> str:
-    """L'encodage que les premiers octets annoncent ; l'UTF-8 si rien n'est annoncé."""
+def _encoding(first: bytes, unmarked: str) -> str:
+    """L'encodage que les premiers octets annoncent ; `unmarked` si rien n'est annoncé."""
     if first in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
         return "utf-32"
-    return "utf-16" if first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    if first[:3] == codecs.BOM_UTF8:
+        return "utf-8-sig"
+    return "utf-16" if first[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else unmarked
 
 
 def _decode(
@@ -200,7 +199,7 @@ def cut(blocks: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def _documents_end(texts: Iterable[str]) -> Iterator[Piece]:
+def end_documents(texts: Iterable[str]) -> Iterator[Piece]:
     """Marque le dernier morceau d'un document ; un document vide ne donne rien."""
     previous = None
     for text in texts:
@@ -211,42 +210,56 @@ def _documents_end(texts: Iterable[str]) -> Iterator[Piece]:
         yield Piece(previous, True)
 
 
-def _read_jsonl(path: Path, key: str, errors: str) -> Iterator[Piece]:
-    lines = lines_of(read_blocks(path, errors))
-    for number, line in enumerate(lines, start=1):
+def read_jsonl(
+    blocks: Iterable[str],
+    where: str,
+    key: str,
+    errors: str = "strict",
+    skip: Callable[[str, UserError], None] | None = None,
+) -> Iterator[Piece]:
+    """Les textes des lignes d'un .jsonl nommé `where`. `skip`, s'il est donné, reçoit celles qui ne se lisent pas."""
+    for number, line in enumerate(lines_of(blocks), start=1):
         if not line.strip():
             continue
-        row = None
+        place = f"{where}, ligne {number}"
         try:
-            row = parse_json(line)
-            if not isinstance(row, dict):
-                raise TypeError
-            text = row[key]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
-            advice = (
-                "experiment=instruct lit des conversations"
-                if talks
-                else "data.jsonl_key=... en choisit une autre"
-            )
-            raise UserError(
-                f"{path}, ligne {number} : il faut un objet JSON avec la clé {key!r} ({advice})."
-            ) from None
-        if isinstance(row, Repeated) and row.key == key:
-            raise UserError(f"{path}, ligne {number} : la clé {key!r} est donnée deux fois : gardez-en une.")
-        if not isinstance(text, str):
-            raise UserError(f"{path}, ligne {number} : la clé {key!r} ne contient pas un texte.")
-        text = _without_surrogates(text, errors, f"{path}, ligne {number}")
-        yield from _documents_end(cut(text[i : i + BLOCK] for i in range(0, len(text), BLOCK)))
+            text = valid_text(_text_of(line, key, place), errors, place)
+        except UserError as fault:
+            if skip is None:
+                raise
+            skip(place, fault)
+            continue
+        yield from end_documents(cut(text[i : i + BLOCK] for i in range(0, len(text), BLOCK)))
 
 
-def _without_surrogates(text: str, errors: str, where: str) -> str:
+def _text_of(line: str, key: str, place: str) -> str:
+    """Le texte d'une ligne de .jsonl. UserError si elle n'en a pas un."""
+    row = None
+    try:
+        row = parse_json(line)
+        if not isinstance(row, dict):
+            raise TypeError
+        text = row[key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        talks = isinstance(row, dict) and CONVERSATION_KEYS & row.keys()
+        advice = (
+            "experiment=instruct lit des conversations" if talks else "data.text_key=... en choisit une autre"
+        )
+        raise UserError(f"{place} : il faut un objet JSON avec la clé {key!r} ({advice}).") from None
+    if isinstance(row, Repeated) and row.key == key:
+        raise UserError(f"{place} : la clé {key!r} est donnée deux fois : gardez-en une.")
+    if not isinstance(text, str):
+        raise UserError(f"{place} : la clé {key!r} ne contient pas un texte.")
+    return text
+
+
+def valid_text(text: str, errors: str, where: str) -> str:
     """`text`, où un demi-caractère UTF-16 écrit seul (« \\ud83d ») devient U+FFFD. UserError si `errors` est strict."""
     try:
         text.encode("utf-8")
         return text
     except UnicodeEncodeError as error:
-        if errors == "strict":
+        if errors != "replace":
             half = f"\\u{ord(text[error.start]):04x}"
             raise UserError(
                 f"{where} : « {half} » n'est que la moitié d'un caractère ; corrigez la ligne, "

@@ -10,8 +10,9 @@ import lightning
 
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
-from gpt_lightning.data.corpus import LICENCES, say_part
+from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
+from gpt_lightning.data.limit import say_part
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
 from gpt_lightning.data.reading import Found, find_files, two_halves
 from gpt_lightning.data.split import fraction
@@ -42,7 +43,7 @@ class RowOptions:
     eval_batches: int | None
     seed: int
     accumulate: int
-    progress: Callable[[int], None]
+    progress: Callable[[int, int], None]
 
 
 class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):

@@ -9,7 +9,7 @@ import numpy as np
 from gpt_lightning import durable
 
 if TYPE_CHECKING:
-    from gpt_lightning.data.text import SlidingWindowDataModule
+    from gpt_lightning.data.windowed import WindowModule
 
 CHUNK = 1 << 22
 
@@ -22,18 +22,14 @@ class Contents:
     lengths: np.ndarray
 
 
-def compute(data: "SlidingWindowDataModule") -> Contents:
-    """Parcourt la base préparée de `data` (un SlidingWindowDataModule), en mémoire constante."""
-    store = data.store
+def compute(data: "WindowModule") -> Contents:
+    """Parcourt la base préparée de `data` (un WindowModule), en mémoire constante."""
+    store, tokens = data.store, data.tokens("train", "val")
     assert store is not None  # préparée
     counts = np.zeros(data.tokenizer.vocab_size, dtype=np.int64)
-    lengths = []
-    for split in ("train", "val"):
-        for path in store.shards(split):
-            shard = np.memmap(path, dtype=store.dtype, mode="r")
-            for start in range(0, len(shard), CHUNK):
-                counts += np.bincount(shard[start : start + CHUNK], minlength=len(counts))
-        lengths.append(np.diff(store.documents(split), append=store.n_tokens(split)))
+    for start in range(0, len(tokens), CHUNK):
+        counts += np.bincount(tokens[start : start + CHUNK], minlength=len(counts))
+    lengths = [np.diff(store.documents(split), append=store.n_tokens(split)) for split in ("train", "val")]
     return Contents(counts, np.concatenate(lengths))
 
 

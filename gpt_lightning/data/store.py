@@ -13,9 +13,9 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,60 @@ SPLITS = ("train", "val")
 DTYPES = ("uint16", "uint32")
 READ = 1 << 24  # octets lus à la fois pour les vérifier
 MOST_META = 1 << 24  # octets ; une base de dix mille fragments en demande cent mille
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Des jetons à la suite dans un fichier : `length` entiers `dtype`, dont le premier est le jeton `first`.
+
+    `header` sont les octets qui précèdent le jeton 0 du fichier.
+    """
+
+    path: Path
+    dtype: np.dtype
+    length: int
+    first: int = 0
+    header: int = 0
+
+    @classmethod
+    def of(cls, path: Path, dtype: np.dtype) -> "Fragment":
+        """Tout le fichier `path`, sans en-tête."""
+        return cls(path, dtype, path.stat().st_size // dtype.itemsize)
+
+    def map(self) -> np.ndarray:
+        """Ses jetons, (length,), projetés en mémoire : rien n'est copié, et seul ce qui est lu vient du disque."""
+        if not self.length:
+            return np.empty(0, self.dtype)
+        offset = self.header + self.first * self.dtype.itemsize
+        return np.asarray(np.memmap(self.path, self.dtype, "r", offset, (self.length,)))
+
+    def part(self, begin: int, end: int) -> "Fragment":
+        """Ses jetons de `begin` à `end`, ramenés à ceux qu'il a."""
+        begin, end = (min(max(place, 0), self.length) for place in (begin, end))
+        return replace(self, first=self.first + begin, length=max(0, end - begin))
+
+
+class Store(Protocol):
+    """Ce qu'un corpus en jetons sait dire de chaque moitié, train ou val."""
+
+    @property
+    def content(self) -> list[object]:
+        """Ce qu'il contient, en valeurs simples : deux corpus qui ont les mêmes jetons ont le même."""
+        ...
+
+    def fragments(self, split: str) -> list[Fragment]:
+        """Ses jetons, dans l'ordre."""
+        ...
+
+    def documents(self, split: str) -> np.ndarray:
+        """Le premier jeton de chaque document, (documents,) int64."""
+        ...
+
+    def n_tokens(self, split: str) -> int: ...
+
+    def n_bytes(self, split: str) -> int:
+        """Les octets du texte de ces jetons."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,6 +125,9 @@ class TokenStore:
         """Les fragments de `split`, dans l'ordre."""
         return [self.folder / f"{split}_{index:05d}.bin" for index in range(len(self.counts[split]))]
 
+    def fragments(self, split: str) -> list[Fragment]:
+        return [Fragment.of(path, self.dtype) for path in self.shards(split)]
+
     def documents(self, split: str) -> np.ndarray:
         """Le premier jeton de chaque document, (documents,) int64."""
         return np.fromfile(self.folder / f"{split}_documents.bin", dtype=np.int64)
@@ -78,6 +135,13 @@ class TokenStore:
     def n_tokens(self, split: str) -> int:
         """Les jetons de `split`."""
         return sum(self.counts[split])
+
+    def n_bytes(self, split: str) -> int:
+        return self.meta["splits"][split]["bytes"]
+
+    @property
+    def content(self) -> list[object]:
+        return [self.meta[key] for key in ("source_sha256", "tokenizer", "split")]
 
 
 def _hold(folder: Path) -> IO[bytes] | None:
@@ -164,12 +228,18 @@ def _verify(path: Path, crc: int, dtype: np.dtype, below: int) -> int:
 
 
 class Tokens(Sequence[int]):
-    """Les jetons de plusieurs fragments à la suite, lus à l'usage : une tranche est un tableau (N,)."""
+    """Les jetons de plusieurs fragments à la suite, lus à l'usage : une tranche est un tableau (N,).
 
-    def __init__(self, paths: Sequence[Path], dtype: np.dtype) -> None:
-        self._parts = [np.memmap(path, dtype, "r") for path in paths if path.stat().st_size]
+    UserError qui donne sa place si l'un d'eux n'est pas sous `below`.
+    """
+
+    def __init__(self, fragments: Sequence[Fragment], below: int | None = None) -> None:
+        self._fragments, self._below = [part for part in fragments if part.length], below
+        self._parts = [fragment.map() for fragment in self._fragments]
         self._ends = np.cumsum([len(part) for part in self._parts], dtype=np.int64)
-        self._dtype = dtype
+        self._dtype = np.result_type(
+            *{fragment.dtype for fragment in self._fragments} or {np.dtype(np.uint16)}
+        )
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -178,12 +248,28 @@ class Tokens(Sequence[int]):
         if not isinstance(where, slice):
             return int(self[where : where + 1 or None][0])
         start, stop, step = where.indices(len(self))
-        parts = [
-            part[max(0, start - begin) : max(0, stop - begin)]
-            for part, begin in zip(self._parts, self._ends - [len(p) for p in self._parts], strict=True)
-        ]
-        joined = np.concatenate([part for part in parts if len(part)] or [np.empty(0, self._dtype)])
-        return joined[::step]
+        first = int(np.searchsorted(self._ends, start, side="right"))
+        parts = []
+        for fragment, part, end in zip(
+            self._fragments[first:], self._parts[first:], self._ends[first:], strict=True
+        ):
+            begin = int(end) - len(part)
+            if begin >= stop:
+                break
+            parts.append(part[max(0, start - begin) : max(0, stop - begin)])
+            check_ids(parts[-1], self._below, fragment, max(0, start - begin))
+        return np.concatenate(parts or [np.empty(0, self._dtype)])[::step].astype(self._dtype, copy=False)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self._dtype)
+
+
+def check_ids(ids: np.ndarray, below: int | None, fragment: Fragment, begin: int) -> None:
+    """UserError, avec sa place, si l'un des jetons `ids` de `fragment`, lus depuis `begin`, n'est pas sous `below`."""
+    if below is None or not len(ids) or int(ids.max()) < below:
+        return
+    place = int((ids >= below).argmax())
+    raise UserError(
+        f"{fragment.path} : le jeton {fragment.first + begin + place} est {int(ids[place])}, et le tokenizer n'a que "
+        f"{below} identifiants : donnez avec tokenizer= celui qui a écrit ces fragments."
+    )

@@ -1,26 +1,22 @@
 """Le LightningDataModule d'un texte : il le lit, et en sert les fenêtres d'entraînement et de validation."""
 
-import hashlib
-import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import lightning
-import numpy as np
-
-from gpt_lightning import durable
-from gpt_lightning.data import corpus, encode, store
-from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
-from gpt_lightning.data.loader import BatchOrder
-from gpt_lightning.data.reading import Piece
+from gpt_lightning.data import build
+from gpt_lightning.data.base import Statistics
+from gpt_lightning.data.corpus import LICENCES, Source
+from gpt_lightning.data.documents.register import Reading
+from gpt_lightning.data.measure import Progress, measure
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
-from gpt_lightning.data.windows import SlidingWindowDataset, choose_shift, short_documents
-from gpt_lightning.errors import Unfit, UserError, choice
-from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer, fingerprint, from_state
+from gpt_lightning.data.store import TokenStore
+from gpt_lightning.data.windowed import WindowModule, WindowOptions
+from gpt_lightning.errors import UserError, choice
+from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
 from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
@@ -28,14 +24,133 @@ from gpt_lightning.wording import number
 SPLITS = ("characters", "documents", "hash")
 
 
-class SlidingWindowDataModule(Served, lightning.LightningDataModule):
-    """Prépare le corpus une fois, puis sert ses fenêtres.
+class TextModule(WindowModule):
+    """Prépare un corpus de texte une fois, puis sert ses fenêtres.
 
     `prepare()` lit le texte, apprend le vocabulaire si le tokenizer en a besoin (`self.tokenizer` est alors le
     nouveau), construit ou retrouve la base de jetons, et renvoie les `Statistics`.
     """
 
+    formats = True
+    report: Callable[[str], None]
+    progress: Progress
+
+    def read_from(self, source: Source, val_source: Source | None, cut: str) -> None:
+        """Lira `source`, et `val_source` pour la validation ; sans elle, `cut` dit où couper."""
+        self.source, self.val_source, self.cut = source, val_source, cut
+        self.apart = val_source is not None
+        self.sources = [source, *([val_source] if val_source else [])]
+
+    def find(self) -> list[tuple[Path, str]]:
+        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
+        return [file for source in self.sources for file in source.find()]
+
+    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
+        """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
+
+        UserError si le texte est vide ou plus court qu'une fenêtre.
+        """
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+        documents, characters, size, digest = measure(self.source, self.progress)
+        if not characters:
+            raise UserError(f"Le corpus est vide : aucun caractère à lire{self.source.why_empty}.")
+        self.source.say_limit(documents)
+        how: dict[str, object] = {"by": self.cut}
+        if self.val_source:
+            val_documents, _, val_size, val_digest = measure(self.val_source, self.progress)
+            documents, size = documents + val_documents, size + val_size
+            how = {"by": "val_path", "val_sha256": val_digest}
+            train, val = self.source.pieces, self.val_source.pieces
+        elif self.cut == "characters":
+            at = how["at"] = int(self.train_split * characters)
+            train, val = split_by_characters(self.source.pieces, at)
+        elif self.cut == "hash":
+            how["share"] = self.train_split
+            train, val = split_by_hash(self.source.pieces, self.train_split)
+        else:
+            at = how["at"] = int(self.train_split * documents)
+            train, val = split_by_documents(self.source.pieces, at)
+        self._fit(train, val)
+        identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
+        kind = self.tokenizer.state()["kind"]
+        name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
+        base = build.open_or_build(
+            self.cache_dir,
+            name,
+            identity,
+            {"train": train, "val": val},
+            self.tokenizer,
+            report=self.report,
+            size=size,
+            progress=self.progress,
+        )
+        return self._serve(base, documents)
+
+    def _serve(self, base: TokenStore, documents: int) -> Statistics:
+        """Sert cette base, qui vient de `documents` documents."""
+        self.store = self._base = base
+        characters = sum(half["characters"] for half in base.meta["splits"].values())
+        self.statistics = self.count(documents, characters)
+        return self.statistics
+
+    def continue_as_before(self) -> None:
+        self.formats = False
+        for source in self.sources:
+            source.read_only(TEXT_SUFFIXES)
+
+    def prepared_state(self) -> State:
+        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
+        return {
+            "folder": str(self._base.folder.absolute()),
+            "tokenizer": self.tokenizer.state(),
+            "documents": self.statistics.documents,
+        }
+
+    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
+        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine, sans rien relire."""
+        self.tokenizer = from_state(state["tokenizer"])
+        self._serve(TokenStore.open(Path(state["folder"])), state["documents"])
+
+    def _fit(self, train: Callable[[], Iterator[Piece]], val: Callable[[], Iterator[Piece]]) -> None:
+        if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
+            pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
+            self.tokenizer = self.tokenizer.fit(piece.text for piece in pieces)
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """Ce que `prepare` a lu de chaque fichier."""
+        return {
+            where: reading for source in self.sources for where, reading in source.register.settled.items()
+        }
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Un nom court pour le corpus : celui de la source, ou du fichier."""
+        path = self.source.path or self.source.url
+        if self.source.dataset is not None:
+            path = self.source.dataset.name
+        first = path if isinstance(path, str) else path[0] if path else None
+        return Path(first).stem if first else self.source.source
+
+    @property
+    def credit(self) -> str:
+        """Le nom du corpus et, s'il en a une, sa licence : qui diffuse un modèle entraîné sur lui doit la citer."""
+        licence = LICENCES.get(self.source.source)
+        return f"{self.name}, {licence}" if licence else self.name
+
+    @property
+    def reading(self) -> str:
+        documents, characters = self.statistics.documents, self.statistics.characters
+        counted = f"{number(documents)} document{'s' * (documents > 1)}, {number(characters)} caractères"
+        return counted + self.source.origin
+
+
+class SlidingWindowDataModule(TextModule):
+    """Le texte de fichiers, d'un paquet ou d'une adresse, en fenêtres."""
+
     task = "text"
+    formats = True
 
     def __init__(
         self,
@@ -43,8 +158,12 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         tokenizer: Tokenizer | None,
         source: str = "files",
         path: str | list[str] | None = None,
-        jsonl_key: str = "text",
+        text_key: str | None = None,
+        jsonl_key: str | None = None,
         errors: str = "strict",
+        max_expansion: float = 100,
+        join_hyphens: bool = False,
+        drop_running_heads: bool = False,
         deduplicate: bool = False,
         limit: int | str | None = None,
         url: str | None = None,
@@ -64,223 +183,30 @@ class SlidingWindowDataModule(Served, lightning.LightningDataModule):
         seed: int = 123,
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int], None] = lambda characters: None,
+        progress: Progress = lambda done, total: None,
     ) -> None:
         super().__init__()
-        check_sizes(max_length, batch_size, num_workers, seed, passes, eval_batches, train_split)
         choice("data.split", split, SPLITS)
-        self.shift = choose_shift(shift, stride, max_length)
-        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else durable.cache_folder()
-        open_source = partial(corpus.Source, jsonl_key=jsonl_key, errors=errors, deduplicate=deduplicate)
-        self.source = open_source(
-            source=source,
-            path=path,
-            url=url,
-            sha256=sha256,
-            cache_dir=self.cache_dir,
-            limit=limit,
-        )
-        self.val_source = open_source(path=val_path) if val_path else None
-        self.split, self.cross_documents = split, cross_documents
-        if tokenizer is not None:  # sinon prepare() en reçoit un : les poids de départ ont le leur
-            self.tokenizer = tokenizer
-        self.report, self.progress = report, progress
-        self.train_split, self.max_length, self.stride = train_split, max_length, stride or max_length
-        self.batch_size, self.num_workers, self.seed, self.accumulate = (
-            batch_size,
-            num_workers,
-            seed,
-            accumulate,
-        )
-        self.eval_batches = eval_batches
-        self.store: store.TokenStore | None = None
-        self._whole_validation = eval_batches is None
-        self.statistics: Statistics
-
-    def find(self) -> list[tuple[Path, str]]:
-        """Les fichiers du corpus laissés de côté, avec leur raison. UserError s'il n'y a rien à lire."""
-        return [file for source in (self.source, self.val_source) if source for file in source.find()]
-
-    def prepare(self, tokenizer: Tokenizer | None = None, labels: Sequence[str] = ()) -> Statistics:
-        """Lit le corpus et ouvre sa base ; `tokenizer`, s'il est donné, remplace celui de la construction.
-
-        UserError si le texte est vide ou plus court qu'une fenêtre.
-        """
-        if tokenizer is not None:
-            self.tokenizer = tokenizer
-        documents, characters, digest = corpus.measure(self.source)
-        if not characters:
-            raise UserError("Le corpus est vide : aucun caractère à lire.")
-        self.source.say_limit(documents)
-        how: dict[str, object] = {"by": self.split}
-        if self.val_source:
-            val_documents, _, val_digest = corpus.measure(self.val_source)
-            documents += val_documents
-            how = {"by": "val_path", "val_sha256": val_digest}
-            train, val = self.source.pieces, self.val_source.pieces
-        elif self.split == "characters":
-            at = how["at"] = int(self.train_split * characters)
-            train, val = split_by_characters(self.source.pieces, at)
-        elif self.split == "hash":
-            how["share"] = self.train_split
-            train, val = split_by_hash(self.source.pieces, self.train_split)
-        else:
-            at = how["at"] = int(self.train_split * documents)
-            train, val = split_by_documents(self.source.pieces, at)
-        self._fit(train, val)
-        identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
-        kind = self.tokenizer.state()["kind"]
-        name = re.sub(r"[^\w-]+", "_", f"{self.name}-{kind}")[:60]
-        self.store = encode.open_or_build(
-            self.cache_dir,
-            name,
-            identity,
-            {"train": train, "val": val},
-            self.tokenizer,
-            report=self.report,
-            progress=self.progress,
-        )
-        self.statistics = self._statistics(documents)
-        return self.statistics
-
-    def prepared_state(self) -> State:
-        """Ce que `prepare` a trouvé, en valeurs simples : de quoi servir les mêmes fenêtres sans rien relire."""
-        return {
-            "folder": str(self._token_store.folder.absolute()),
-            "tokenizer": self.tokenizer.state(),
-            "documents": self.statistics.documents,
-        }
-
-    def adopt(self, state: State, labels: Sequence[str] = ()) -> None:
-        """Fait comme `prepare`, d'après le `prepared_state` d'un autre processus de cette machine, sans rien relire."""
-        self.tokenizer = from_state(state["tokenizer"])
-        self.store = store.TokenStore.open(Path(state["folder"]))
-        self.statistics = self._statistics(state["documents"])
-
-    def _fit(self, train: Callable[[], Iterator[Piece]], val: Callable[[], Iterator[Piece]]) -> None:
-        if isinstance(self.tokenizer, LearningTokenizer) and not self.tokenizer.vocab_size:
-            pieces = chain(train(), val()) if self.tokenizer.fit_on == "all" else train()
-            self.tokenizer = self.tokenizer.fit(piece.text for piece in pieces)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Un nom court pour le corpus : celui de la source, ou du fichier."""
-        path = self.source.path or self.source.url
-        first = path if isinstance(path, str) else path[0] if path else None
-        return Path(first).stem if first else self.source.source
-
-    @property
-    def credit(self) -> str:
-        """Le nom du corpus et, s'il en a une, sa licence : qui diffuse un modèle entraîné sur lui doit la citer."""
-        licence = corpus.LICENCES.get(self.source.source)
-        return f"{self.name}, {licence}" if licence else self.name
-
-    @property
-    def summary(self) -> str:
-        """Ce que le corpus contient, en une phrase."""
-        short = sum(self.dataset(split).too_short for split in ("train", "val"))
-        unread = short_documents(short, self.max_length) if short else ""
-        return (
-            f"Corpus     : {self.name}, {number(self.statistics.documents)} "
-            f"document{'s' * (self.statistics.documents > 1)}, "
-            f"{number(self.statistics.characters)} caractères\n"
-            f"             entraînement {number(self.statistics.train_tokens)} jetons, "
-            f"{number(self.statistics.train_windows)} fenêtres ; "
-            f"validation {number(self.statistics.val_tokens)} jetons, "
-            f"{number(self.statistics.val_windows)} fenêtres{unread}"
-        )
-
-    @property
-    def bytes_per_target(self) -> float:
-        """Octets de texte par jeton prédit, en validation."""
-        return self.statistics.val_bytes / self.statistics.val_tokens
-
-    @property
-    def identity(self) -> str:
-        """L'empreinte de ce qui est lu : les jetons des deux parts, leur tokenizer, leurs fenêtres."""
-        windows = [self.max_length, self.stride, self.cross_documents, self.shift]
-        content = [self._token_store.meta[key] for key in ("source_sha256", "tokenizer", "split")]
-        description = json.dumps([content, windows], sort_keys=True)
-        return hashlib.sha256(description.encode()).hexdigest()[:16]
-
-    @property
-    def _token_store(self) -> store.TokenStore:
-        assert self.store is not None, "prepare() ouvre la base"
-        return self.store
-
-    def _statistics(self, documents: int) -> Statistics:
-        splits = self._token_store.meta["splits"]
-        windows = {split: len(self.dataset(split)) for split in splits}
-        for split, count in windows.items():
-            if count == 0:
-                raise self._too_short(split)
-        return Statistics(
-            documents=documents,
-            characters=sum(split["characters"] for split in splits.values()),
-            train_tokens=self._token_store.n_tokens("train"),
-            val_tokens=self._token_store.n_tokens("val"),
-            train_windows=windows["train"],
-            val_windows=windows["val"],
-            val_bytes=splits["val"]["bytes"],
-        )
-
-    def _too_short(self, split: str) -> Unfit:
-        """Ce qui est dit d'une moitié où aucune fenêtre ne tient, et la fenêtre qui y tiendrait."""
-        longest, starts = self._token_store.n_tokens(split), self._token_store.documents(split)
-        which, named = "d'entraînement" if split == "train" else "de validation", "texte"
-        if not self.cross_documents and len(starts) > 1:
-            named, longest = "plus long document", int(max(np.diff(starts, append=longest)))
-        fit = {"data.max_length": longest // 2} if longest > 1 else {}
-        advice = f"data.max_length={longest // 2}" if fit else "un texte plus long"
-        return Unfit(
-            f"Le {named} {which} n'a que {longest} jetons, moins qu'une fenêtre de {self.max_length} + 1 : "
-            f"essayez {advice}.",
-            f"le {named} {which} n'a que {longest} jetons",
-            fit,
-            {"data.train_split": 0.5} if split == "val" and self.val_source is None else {},
-        )
-
-    def dataset(self, split: str) -> SlidingWindowDataset:
-        """Les fenêtres de `split` (train ou val)."""
-        return SlidingWindowDataset(
-            self._token_store.shards(split),
-            max_length=self.max_length,
-            stride=self.stride,
-            dtype=self._token_store.dtype,
-            documents=None if self.cross_documents else self._token_store.documents(split),
-        )
-
-    def tokens(self, *splits: str) -> store.Tokens:
-        """Tous les jetons de ces parts (train, val), bout à bout ; seule la tranche demandée est lue."""
-        paths = [path for split in splits for path in self._token_store.shards(split)]
-        return store.Tokens(paths, self._token_store.dtype)
-
-    def order(self, *, world_size: int = 1, rank: int = 0) -> BatchOrder:
-        """L'ordre des lots d'entraînement d'un processus. UserError si le corpus ne remplit pas un pas."""
-        n_windows = len(self.dataset("train"))
-        order = BatchOrder(
-            n_windows,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            world_size=world_size,
-            rank=rank,
-            accumulate=self.accumulate,
-            shift=self.stride if self.shift else 0,
-            length=self.max_length,
-        )
-        if not len(order):
-            per_step = self.batch_size * world_size * self.accumulate
-            fit = n_windows // (world_size * self.accumulate)
-            raise Unfit(
-                f"Le corpus a {n_windows} fenêtres et un pas en lit {per_step} : essayez "
-                f"data.batch_size={max(1, fit)} ou un pas plus court (data.stride).",
-                f"le corpus n'a que {n_windows} fenêtres",
-                {"data.batch_size": fit} if fit else {},
+        reading = (batch_size, num_workers, passes, eval_batches, seed, accumulate)
+        self.keep(
+            WindowOptions(
+                tokenizer, cache_dir, train_split, cross_documents, max_length, stride, shift, *reading
             )
-        return order
-
-    def openings(self, count: int = 3) -> list[str]:
-        """Les premiers mots de `count` documents de validation : de quoi faire écrire un modèle dans sa langue."""
-        tokens, starts = self.tokens("val"), self._token_store.documents("val")[:count]
-        texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
-        return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
+        )
+        open_source = partial(
+            Source,
+            text_key=text_key or jsonl_key or "text",
+            errors=errors,
+            max_expansion=max_expansion,
+            join_hyphens=join_hyphens,
+            drop_running_heads=drop_running_heads,
+            deduplicate=deduplicate,
+            cache_dir=self.cache_dir,
+        )
+        self.report, self.progress = report, progress
+        apart = "parquet" if source == "parquet" else "files"
+        self.read_from(
+            open_source(source=source, path=path, url=url, sha256=sha256, limit=limit),
+            open_source(source=apart, path=val_path) if val_path else None,
+            split,
+        )

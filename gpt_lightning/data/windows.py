@@ -13,6 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from gpt_lightning.data.store import Fragment, check_ids
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.wording import number, stride_too_long
 
@@ -20,7 +21,8 @@ from gpt_lightning.wording import number, stride_too_long
 class SlidingWindowDataset(torch.utils.data.Dataset):
     """Les paires (entrée, cible) d'une suite de jetons, comme GPTDatasetV1 du livre.
 
-    `tokens` est une suite d'entiers, ou la liste des fragments d'une base (`dtype` dit alors leur type). Avec
+    `tokens` est une suite d'entiers, une liste de fragments, ou leurs fichiers entiers (`dtype` dit alors leur type).
+    Une lecture est refusée (UserError) si l'un de ses jetons n'est pas sous `below`. Avec
     `documents` (le premier jeton de chacun), aucune fenêtre ne passe d'un document à l'autre, et ceux qui sont plus
     courts qu'une fenêtre n'en ont pas. La projection en mémoire est ouverte à la première lecture, dans le
     processus qui lit, et n'est jamais sérialisée.
@@ -28,26 +30,32 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        tokens: Sequence[int] | np.ndarray | list[Path],
+        tokens: Sequence[int] | np.ndarray | list[Path] | list[Fragment],
         *,
         max_length: int,
         stride: int,
         dtype: np.dtype | None = None,
         documents: np.ndarray | None = None,
+        below: int | None = None,
     ) -> None:
-        self.max_length, self.stride = max_length, stride
+        self.max_length, self.stride, self._below = max_length, stride, below
         self.offset = (
             0  # de combien toutes les fenêtres commencent plus loin ; la dernière s'arrête à la fin du texte
         )
         self._view: np.ndarray | None = None
-        if dtype is None:
-            self._dtype = None
+        self._fragments: list[Fragment] = []
+        self._shards: list[np.ndarray] = []
+        if dtype is None and len(tokens) and isinstance(tokens[0], Fragment):
+            self._fragments = [part for part in tokens if isinstance(part, Fragment)]
+        elif dtype is None:
             self._shards = [np.asarray(tokens)]
-            lengths = [len(self._shards[0])]
         else:
-            self._dtype, self._paths, self._shards = np.dtype(dtype), list(tokens), []
-            lengths = [path.stat().st_size // self._dtype.itemsize for path in self._paths]
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])  # début de chaque fragment, puis le total
+            self._fragments = [Fragment.of(Path(str(path)), np.dtype(dtype)) for path in tokens]
+        lengths = [part.length for part in self._fragments] or [len(part) for part in self._shards]
+        self._lengths = np.array(lengths, dtype=np.int64)
+        self._starts = np.concatenate(
+            [[0], np.cumsum(self._lengths)]
+        )  # début de chaque fragment, puis le total
         self.n_tokens = int(self._starts[-1])
         self._documents = documents
         if documents is not None:  # dans chaque document, autant de fenêtres que sa longueur permet
@@ -92,38 +100,59 @@ class SlidingWindowDataset(torch.utils.data.Dataset):
         if len(shards) == 1:  # toutes les fenêtres possibles sont une vue ; en prendre est une seule copie
             if self._view is None:
                 self._view = sliding_window_view(shards[0], width)
-            return torch.from_numpy(self._view[starts])
-        rows = np.empty((len(starts), width), dtype=shards[0].dtype)
-        for row, start in zip(rows, starts.tolist(), strict=True):
-            shard = int(np.searchsorted(self._starts, start, side="right")) - 1
-            filled = 0
-            while filled < width:  # une fenêtre peut passer d'un fragment au suivant
-                local = start + filled - int(self._starts[shard])
-                part = shards[shard][local : local + width - filled]
-                row[filled : filled + len(part)] = part
-                filled += len(part)
-                shard += 1
+            rows = self._view[starts]
+        else:
+            rows = np.empty((len(starts), width), self._dtype)
+            ranks = np.searchsorted(self._starts, starts, side="right") - 1
+            places = starts - self._starts[ranks]
+            for row, rank, place in zip(rows, ranks.tolist(), places.tolist(), strict=True):
+                part = shards[rank][place : place + width]
+                if len(part) < width:  # elle passe d'un fragment au suivant
+                    part = self._across(shards, rank, place, width)
+                row[:] = part
+        if self._below is not None and len(rows) and int(rows.max()) >= self._below:
+            row, column = np.argwhere(rows >= self._below)[0].tolist()
+            self._refuse(int(starts[row]) + column)
         return torch.from_numpy(rows)
 
-    def message(self, bundle: list[list[int]]) -> tuple[Tensor, list[int]]:
-        """Plusieurs lots en un seul tenseur, et leurs tailles."""
-        indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
-        return self.rows(indices), [len(batch) for batch in bundle]
+    def _across(self, shards: list[np.ndarray], rank: int, place: int, width: int) -> np.ndarray:
+        """Une fenêtre qui commence à `place` dans le fragment `rank`, et finit dans un autre : (width,)."""
+        parts, filled = [], 0
+        while filled < width:
+            parts.append(shards[rank][place : place + width - filled])
+            filled, rank, place = filled + len(parts[-1]), rank + 1, 0
+        return np.concatenate(parts)
 
-    def unpack(self, message: tuple[Tensor, list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Les lots d'un message : (B, T), (B, T)."""
+    def _refuse(self, place: int) -> None:
+        """UserError qui dit où, dans les fichiers, est le jeton `place`."""
+        rank = int(np.searchsorted(self._starts, place, side="right")) - 1
+        local = place - int(self._starts[rank])
+        check_ids(self._open()[rank][local : local + 1], self._below, self._fragments[rank], local)
+
+    def message(self, bundle: list[list[int]]) -> tuple[Tensor, list[int]] | UserError:
+        """Plusieurs lots en un seul tenseur, et leurs tailles ; ou ce qu'il faut dire d'un jeton impossible."""
+        indices = bundle[0] if len(bundle) == 1 else [i for batch in bundle for i in batch]
+        try:
+            return self.rows(indices), [len(batch) for batch in bundle]
+        except UserError as refusal:  # torch mettrait une trace autour de ce que lève un processus de lecture
+            return refusal
+
+    def unpack(self, message: tuple[Tensor, list[int]] | UserError) -> Iterator[tuple[Tensor, Tensor]]:
+        """Les lots d'un message : (B, T), (B, T). UserError si l'un d'eux a un jeton que le tokenizer n'a pas."""
+        if isinstance(message, UserError):
+            raise message
         rows, sizes = message
         return map(split_rows, rows.split(sizes))
 
     def _open(self) -> list[np.ndarray]:
         if not self._shards:
-            assert self._dtype is not None  # des fragments ont un type
-            self._shards = [np.asarray(np.memmap(path, self._dtype, "r")) for path in self._paths]
+            self._shards = [fragment.map() for fragment in self._fragments]
+            self._dtype = np.result_type(*{shard.dtype for shard in self._shards})
         return self._shards
 
     def __getstate__(self) -> dict:
         state = {**self.__dict__, "_view": None}
-        if self._dtype is not None:
+        if self._fragments:
             state["_shards"] = []
         return state
 

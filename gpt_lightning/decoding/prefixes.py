@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gpt_lightning.errors import UserError
-from gpt_lightning.model.cache import KVCache, LanguageModel
+from gpt_lightning.model.cache import KVCache, LanguageModel, cache_dtype
 
 BLOCK = 16  # jetons d'un bloc
 EVERYONE = ""  # le domaine que tout le monde partage ; None : ni repris, ni gardé
@@ -40,7 +40,8 @@ class PrefixCache:
     """
 
     def __init__(self, model: LanguageModel, limit: int) -> None:
-        config, self.dtype = model.config, next(model.parameters()).dtype
+        config, parameter = model.config, next(model.parameters())
+        self.dtype = cache_dtype(config, parameter.device, parameter.dtype) or parameter.dtype
         width = 2 * config.n_layers * config.kv_heads * config.head_width
         self.model, self.block_bytes = model, width * BLOCK * self.dtype.itemsize
         self.size = limit // self.block_bytes  # en blocs

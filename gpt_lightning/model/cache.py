@@ -27,6 +27,17 @@ class LanguageModel(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
+def cache_dtype(
+    config: GPTConfig, device: torch.device | str | None, dtype: torch.dtype | None
+) -> torch.dtype | None:
+    """Le type du cache d'un modèle en `dtype`.
+
+    Sur CPU, c'est float32 pour bf16 : pour une ligne, le noyau d'attention de torch y va quatre fois plus vite.
+    """
+    on_cpu = torch.device(device or "cpu").type == "cpu"
+    return torch.float32 if dtype == torch.bfloat16 and on_cpu and config.kernels == "fused" else dtype
+
+
 class KVCache:
     """Clés et valeurs déjà calculées, L fois (B, H, S, D), et le nombre de jetons qu'elles contiennent.
 
@@ -58,17 +69,8 @@ class KVCache:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> "KVCache":
-        """Un cache vide pour `batch_size` lignes de `capacity` jetons.
-
-        Sur CPU, celui d'un modèle en bf16 est en float32 : pour une ligne, le noyau d'attention de torch y va quatre
-        fois plus vite.
-        """
-        if (
-            dtype == torch.bfloat16
-            and torch.device(device or "cpu").type == "cpu"
-            and config.kernels == "fused"
-        ):
-            dtype = torch.float32
+        """Un cache vide pour `batch_size` lignes de `capacity` jetons d'un modèle en `dtype`."""
+        dtype = cache_dtype(config, device, dtype)
         shape, layers = (batch_size, config.kv_heads, capacity, config.head_width), range(config.n_layers)
         keys, values = ([torch.zeros(shape, device=device, dtype=dtype) for _ in layers] for _ in range(2))
         return cls(keys, values, torch.zeros((), dtype=torch.int64, device=device), pads)

@@ -70,7 +70,7 @@ class Text:
         return score(
             model,
             data.tokens(*splits),
-            sum(data.store.meta["splits"][split]["bytes"] for split in splits),
+            sum(data.store.n_bytes(split) for split in splits),
             max_length=data.max_length,
             stride=data.stride,
             batch_size=data.batch_size,

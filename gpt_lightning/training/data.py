@@ -53,6 +53,7 @@ class DataModule(Protocol):
     seed: int
     max_length: int
     partial: bool
+    formats: bool
     eval_batches: int | None
 
     @property

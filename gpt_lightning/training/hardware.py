@@ -54,7 +54,7 @@ BF16_GAIN = 1.5  # ce que le bf16 doit gagner sur un produit pour payer ses conv
 # du float32 au bf16 suit les FLOP de chaque thread : 0,8 à 0,9 pour un million, 1,2 à 1,3 pour deux, 2 pour quatre, 2,5
 # à 3 pour huit (mais 1,5 à 3 si d'autres occupent les cœurs), 3,3 pour dix-sept, 4 à 4,4 à partir de cent. Un
 # pas de model=tiny, à un million (8 textes de 32 jetons), est une fois et demie plus lent en bf16-mixed ; à huit (16
-# textes de 128, deux threads), un septième plus rapide ; celui du défaut, model=mini (134 millions), deux fois.
+# textes de 128, deux threads), un septième plus rapide ; celui de model=mini (134 millions), deux fois.
 SMALL_FLOPS = 16_000_000
 
 

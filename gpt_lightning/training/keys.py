@@ -8,6 +8,11 @@ from gpt_lightning.typing import Settings
 
 LIMITS = "trainer.max_epochs, trainer.max_steps, trainer.max_time ou max_tokens"
 
+READING = dict.fromkeys(
+    ("errors", "max_expansion", "join_hyphens", "drop_running_heads"),
+    "la lecture des fichiers, si le contenu n'en change pas",
+)
+
 
 class Useless(NamedTuple):
     """Ces clés (d'un groupe, ou "" pour la clé elle-même) sont sans effet `when` les réglages le disent."""

@@ -64,7 +64,6 @@ class GPTModule(lightning.LightningModule):
         self.task = TASKS[data.task]
         self.template, self.labels = data.template, data.labels  # de conversations, d'une classification
         self.prompts = tuple(data.openings()) if prompt is None else (prompt,)
-        self.bytes_per_token = data.bytes_per_target  # de la validation
         self.hyperparameters = dict(hyperparameters or {})  # ce que les journaux disent de cet entraînement
         self.adapted, self.guard = adapted, guard or DivergenceGuard()
         self.seen, self.metrics = Seen(), dict[str, float]()
@@ -136,7 +135,7 @@ class GPTModule(lightning.LightningModule):
             )
         if self.task.labelled:
             self.counts, self._confusion = self._everyones_confusion(), None
-        measured = {"val/loss": loss, **self.task.metrics(loss, self.bytes_per_token, self.counts)}
+        measured = {"val/loss": loss, **self.task.metrics(loss, self.data.bytes_per_target, self.counts)}
         self.metrics |= measured
         self.write(measured)
 
@@ -239,6 +238,7 @@ class GPTModule(lightning.LightningModule):
             tokens_per_step=self.plan.tokens_per_step,
             world_size=self.trainer.world_size,
             partial=self.data.partial,
+            formats=self.data.formats,
             metrics=dict(self.metrics),
             **self.seen.state(self.trainer.strategy),
         )

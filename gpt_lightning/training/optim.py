@@ -16,6 +16,10 @@ from gpt_lightning.typing import Settings
 DECAYED = ("matrices", "all")
 ADAMW_LR_TIMES_WIDTH = 0.46
 MUON_LR = 0.01
+LORA_LR, LORA_WIDTH = (
+    0.01,
+    256,
+)  # le taux des adaptateurs, jusqu'à cette largeur ; il baisse ensuite comme AdamW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +56,19 @@ class OptimConfig:
         return cls(optimizer=optimizer, schedule=Schedule(**shape), arguments=rest, **ours)
 
 
-def resolve_lr(values: Settings, optimizer: type, width: int) -> Settings:
+def resolve_lr(values: Settings, optimizer: type, width: int, lora: Settings | None = None) -> Settings:
     """Calcule `lr: auto` d'après la largeur C du modèle, et renvoie les réglages de `optim` avec ce nombre.
 
     AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 ; Brown et al., « Language Models are Few-Shot Learners »,
-    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé à 128 et 256 de large (benchmarks/RESULTS.md) ;
-    son pas est déjà à l'échelle de chaque matrice. UserError pour un autre optimiseur, dont on ne sait rien.
+    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé de 128 à 384 de large (docs/entrainement.md) ; son
+    pas est déjà à l'échelle de chaque matrice. Les adaptateurs de `lora` suivent AdamW sous les deux optimiseurs, cinq
+    fois plus vite qu'un modèle entier. UserError pour un autre optimiseur, dont on ne sait rien.
     """
     if values["lr"] != "auto":
         return dict(values)
     rules = {MuonAdamW: MUON_LR, torch.optim.AdamW: float(f"{ADAMW_LR_TIMES_WIDTH / width:.2g}")}
+    if lora:
+        rules = dict.fromkeys(rules, float(f"{LORA_LR * min(1, LORA_WIDTH / width):.2g}"))
     if optimizer not in rules:
         own = inspect.signature(optimizer).parameters.get("lr")
         usual = own.default if own is not None else None

@@ -2,8 +2,7 @@
 
 Chaque clé de train.yaml est ici un champ. Il donne les valeurs qu'elle prend, ce qu'une reprise peut y changer, et
 quand elle serait sans effet. La précision, la compilation, le taux d'apprentissage et l'origine des poids se décident
-plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. Ce fichier n'importe torch que dans ses
-fonctions : `--help` ne l'attend pas.
+plus tard : les réglages demandés et ceux qui ont servi sont donc deux objets. `--help` n'attend pas torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,10 +41,11 @@ class RunConfig:
             "cache_dir": "le dossier des jetons encodés",
             "path": "l'endroit du corpus : son contenu, lui, ne change pas",
             "val_path": "l'endroit de la validation, de même",
+            "name": "l'endroit du jeu de données, de même",
             "url": "l'adresse du corpus, de même",
             "sha256": "son empreinte",
             "ignore": "les clés qui ne sont pas lues, si le contenu n'en change pas",
-            "errors": "la lecture des octets invalides, si le contenu n'en change pas",
+            **keys.READING,
         },
         useless=[Useless(("passes",), keys.has_other_length, f"la longueur est déjà donnée par {LIMITS}")],
     )
@@ -207,7 +207,7 @@ class RunConfig:
         from gpt_lightning.training.optim import OptimConfig, resolve_lr
 
         width = GPTConfig.for_vocabulary(dict(self.model), 1).emb_dim
-        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width), self.optimizer)
+        return OptimConfig.from_dict(resolve_lr(self.optim, self.optimizer, width, self.lora), self.optimizer)
 
     @property
     def adapters(self) -> "LoRAConfig | None":
@@ -244,7 +244,7 @@ class RunConfig:
             self,
             model=self.model if self.ckpt_path else dict(start.architecture),
             data=checks.in_template(self.data, start),
-            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"]),
+            optim=resolve_lr(self.optim, self.optimizer, start.architecture["emb_dim"], self.lora),
             init_from=start.source or self.init_from,
         )
 

@@ -67,6 +67,7 @@ class TrainingProgress(NamedTuple):
     partial: bool = (
         False  # vrai si le dernier pas d'un passage lit ce qui reste ; faux : il attendait le suivant
     )
+    formats: bool = False  # vrai si un dossier y est lu dans tous ses formats ; faux : .txt, .md, .jsonl
 
 
 def describe(description: Description) -> State:

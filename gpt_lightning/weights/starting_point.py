@@ -1,7 +1,7 @@
 """Le point de départ d'un entraînement : un modèle neuf, ou les poids d'une source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -117,8 +117,9 @@ def starting_point(
     model, description, source, *_ = load_and_describe(
         source, key="init_from", tasks=starting_tasks(task), base=base
     )
+    # toutes ses clés : à celle qui manquerait, une reprise donnerait la valeur du modèle par défaut
     return StartingPoint(
-        {**model.config.to_dict(), **chosen},
+        {**asdict(model.config), **chosen},
         source,
         description.tokenizer,
         dict(model.state_dict()),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gpt_lightning.data import cache
-from gpt_lightning.data.encode import open_or_build
+from gpt_lightning.data.build import open_or_build
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.store import META, TokenStore
 from gpt_lightning.errors import UserError

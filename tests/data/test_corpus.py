@@ -23,7 +23,7 @@ def test_a_folder_gives_one_document_per_file(tmp_path):
 def test_jsonl_gives_one_document_per_line(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"contenu": "un"}\n\n{"contenu": "deux\\nlignes"}\n', encoding="utf-8")
-    assert read(path, jsonl_key="contenu") == [Piece("un", True), Piece("deux\nlignes", True)]
+    assert read(path, text_key="contenu") == [Piece("un", True), Piece("deux\nlignes", True)]
     with pytest.raises(ValueError, match="ligne 1"):
         read(path)
 

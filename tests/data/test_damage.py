@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt_lightning.data.encode import open_or_build
+from gpt_lightning.data.build import open_or_build
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.store import TokenStore
 from gpt_lightning.errors import UserError

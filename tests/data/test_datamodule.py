@@ -264,7 +264,7 @@ def test_two_builders_at_once_both_end_well(tmp_path, text_file):
 def test_disk_full_leaves_nothing_and_names_the_reason(tmp_path, monkeypatch):
     import errno
 
-    from gpt_lightning.data import encode
+    from gpt_lightning.data import build as encode
 
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")

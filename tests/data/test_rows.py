@@ -13,7 +13,7 @@ from gpt_lightning.data import ConversationDataModule, LabelledDataModule
 from gpt_lightning.data.classify.labels import plain_label
 from gpt_lightning.data.classify.table import read_table
 from gpt_lightning.data.corpus import Source
-from gpt_lightning.data.reading import read_files
+from gpt_lightning.data.documents import read_files
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
 

@@ -144,6 +144,20 @@ def test_the_automatic_rate_of_adamw_is_near_the_published_table(width, publishe
     assert published / 1.6 < lr < published * 1.6
 
 
+@pytest.mark.parametrize("width", [32, 128, 256, 768, 4096])
+def test_adapters_have_a_rate_of_their_own(width):
+    """Le même sous Muon et AdamW, qui les fait apprendre ; plus grand que celui d'un modèle entier."""
+    lora = {"rank": 8}
+    rates = {
+        resolve_lr({"lr": "auto"}, optimizer, width, lora)["lr"]
+        for optimizer in (torch.optim.AdamW, MuonAdamW)
+    }
+    (rate,) = rates
+    assert rate <= 0.01 and (width > 256 or rate == 0.01)
+    assert rate > resolve_lr({"lr": "auto"}, torch.optim.AdamW, width)["lr"] or width < 64
+    assert resolve_lr({"lr": "auto"}, MuonAdamW, width, {})["lr"] == 0.01
+
+
 def test_an_automatic_rate_is_a_number_and_a_number_wins():
     values = {"lr": "auto", "weight_decay": 0.1}
     for optimizer in (torch.optim.AdamW, MuonAdamW):

@@ -113,7 +113,7 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
         seed: int = 123,
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int], None] = lambda characters: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__()
         options = RowOptions(
@@ -179,7 +179,6 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
             val_tokens=int(self.store["val"].lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=sum(len(row.text.encode()) for row in val),
         )
         return self.statistics
 
@@ -197,10 +196,10 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
 
     def _encode_all(self, rows: Sequence[LabelledText], weights: np.ndarray) -> LabelDataset:
         """Encode les textes, coupés à la fenêtre ; `summary` dit combien l'ont été."""
-        texts, characters = [], 0
+        texts, size = [], 0
         for row in rows:
-            characters += len(row.text)
-            self.progress(characters)
+            size += len(row.text.encode())
+            self.progress(size, 0)
             ids = self.tokenizer.encode(row.text)
             self._cut += len(ids) > self.max_length
             texts.append(np.array(ids[: self.max_length], dtype=np.int32))
@@ -222,7 +221,8 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
     @property
     def bytes_per_target(self) -> float:
         """Octets de texte par texte classé, en validation."""
-        return self.statistics.val_bytes / self.statistics.val_windows
+        texts = [row.text for row in self.texts["val"]]
+        return sum(len(text.encode()) for text in texts) / len(texts)
 
     @property
     def identity(self) -> str:

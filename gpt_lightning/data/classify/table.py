@@ -22,24 +22,27 @@ LONGEST_FIELD = 1 << 30  # caractères d'une case ; le module csv s'arrête à 1
 NAMES = {",": "la virgule", ";": "le point-virgule", "\t": "la tabulation"}
 
 
-def read_table(path: Path, keys: tuple[str, str], *, strict: bool = True) -> Iterator[tuple[str, object]]:
+def read_table(
+    path: Path, keys: Sequence[str], *, strict: bool = True, blocks: Iterable[str] | None = None
+) -> Iterator[tuple[str, object]]:
     """Chaque ligne par titre, et l'endroit où elle commence ; un BadRow si elle n'a pas le bon nombre de cases.
 
-    `keys` sont les titres du texte et de l'étiquette. `strict=False` lit comme les versions qui prenaient les
+    `keys` sont les titres du texte et, pour une classification, de l'étiquette ; `blocks`, s'il est donné, est le
+    contenu de `path`, qui n'est alors qu'un nom. `strict=False` lit comme les versions qui prenaient les
     guillemets d'un .tsv pour ceux d'un .csv. UserError si le tableau ne se comprend pas, ou se comprend de deux façons.
     """
-    lines = (f"{line}\n" for line in lines_of(read_blocks(path)))
+    lines = (f"{line}\n" for line in lines_of(read_blocks(path) if blocks is None else blocks))
     first, before, told = _heading(lines)
     separator = "\t" if path.suffix.lower() == ".tsv" else told or _separator(path, first, keys)
     quoted = separator != "\t" or not strict
     rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict, before)
     titles = [title.strip() for title in next(rows, (0, []))[1]]
-    if len(titles) == 1:
+    if len(titles) < len(keys):
         raise UserError(
             f"{path} n'a qu'une colonne, {titles[0][:60] or 'vide'} : virgule, point-virgule ou tabulation les "
             f"séparent, et la première ligne donne leurs titres."
         )
-    for name, key in zip(("data.text_key", "data.label_key"), keys, strict=True):
+    for name, key in zip(("data.text_key", "data.label_key"), keys, strict=False):
         _check_title(path, titles, key, name)
     swallowed: list[str] = []
     wrapped = 0
@@ -68,8 +71,10 @@ def _heading(lines: Iterator[str]) -> tuple[str, int, str]:
     return "", 0, told
 
 
-def _separator(path: Path, first: str, keys: tuple[str, str]) -> str:
+def _separator(path: Path, first: str, keys: Sequence[str]) -> str:
     """Ce qui sépare les cases d'un .csv : ce qui donne les deux titres ; à défaut, le plus fréquent des trois."""
+    if len(keys) == 1 and not any(separator in first for separator in NAMES):
+        return ","  # une seule colonne
     fitting = []
     for separator in NAMES:
         quoting = _quoting(separator != "\t")
@@ -82,8 +87,9 @@ def _separator(path: Path, first: str, keys: tuple[str, str]) -> str:
             fitting.append(separator)
     if len(fitting) > 1:
         listed = " et ".join(NAMES[separator] for separator in fitting)
+        columns = "les colonnes" if len(keys) > 1 else "la colonne"
         raise UserError(
-            f"{path} : {listed} séparent aussi bien les colonnes {keys[0]} et {keys[1]} : "
+            f"{path} : {listed} séparent aussi bien {columns} {' et '.join(keys)} : "
             f"changez la ligne des titres, ou enregistrez en .tsv."
         )
     return fitting[0] if fitting else max(NAMES, key=first.count)

@@ -55,7 +55,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         seed: int = 123,
         accumulate: int = 1,
         report: Callable[[str], None] = lambda folder: None,
-        progress: Callable[[int], None] = lambda characters: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__()
         options = RowOptions(
@@ -116,7 +116,6 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             val_tokens=int(val.lengths.sum()),
             train_windows=len(train),
             val_windows=len(val),
-            val_bytes=self._sizes["val"],
         )
         return self.statistics
 
@@ -154,11 +153,11 @@ class ConversationDataModule(RowsDataModule[Conversation]):
 
     def _encode_all(self, conversations: list[Conversation]) -> tuple[AnswerDataset, int]:
         """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses."""
-        rows, size, characters = [], 0, 0
+        rows, size, read = [], 0, 0
         too_long: dict[int, str] = {}  # jetons de ce qui ne se coupe pas -> ce qui le dit
         for conversation in conversations:
-            characters += sum(len(message.content) for message in conversation.messages)
-            self.progress(characters)
+            read += sum(len(message.content.encode()) for message in conversation.messages)
+            self.progress(read, 0)
             beginning = self._cut_to_window(conversation)
             if beginning is None:
                 length, sentence = self._shortest(conversation)
@@ -248,7 +247,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
     def bytes_per_target(self) -> float:
         """Octets de texte par jeton appris, en validation."""
         assert self.store is not None
-        return self.statistics.val_bytes / int(self.store["val"].targets.sum())
+        return self._sizes["val"] / int(self.store["val"].targets.sum())
 
     @property
     def identity(self) -> str:

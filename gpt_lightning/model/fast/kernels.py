@@ -35,7 +35,8 @@ def _layer_norm(x: Tensor, scale: Tensor, shift: Tensor | None, eps: float) -> T
 
 
 def _rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, scale.shape, scale, eps)
+    # du même type : un noyau d'un seul tenant, et aucun avertissement de torch en bf16-mixed
+    return F.rms_norm(x, scale.shape, scale.to(x.dtype), eps)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

@@ -1,0 +1,96 @@
+"""Un texte court : ce que `data.path=` change de lui-même quand un texte n'a pas de quoi remplir les défauts.
+
+Ce sont des surcharges comme les autres, mises devant celles de la ligne de commande. Une clé tapée l'emporte donc, et
+une reprise les retrouve dans config.yaml. Une commande qui choisit son modèle, ses poids de départ ou une expérience
+n'en a aucune : elle dit déjà ce qu'elle veut.
+"""
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gpt_lightning.cli.composition import known_keys
+from gpt_lightning.cli.console import log
+from gpt_lightning.cli.defaults import is_typed
+from gpt_lightning.data.reading import find_files
+from gpt_lightning.errors import UserError
+from gpt_lightning.wording import magnitude
+
+SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
+LITTLE = 200_000  # octets ; jusque-là, un plus petit vocabulaire, de plus petits lots, moins de passages
+COMPRESSED = (".gz", ".zst", ".zip")
+CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
+LENGTHS = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.fast_dev_run",
+    "max_tokens",
+)
+
+
+def suit(size: int) -> dict[str, str]:
+    """Les réglages d'un texte de `size` octets, {clé: valeur telle qu'on la tape}.
+
+    De petits lots font assez de pas de peu de jetons ; peu de passages et un dropout évitent de retenir par cœur.
+    """
+    vocabulary, batch, passes = (1024, 4, 4) if size <= LITTLE else (2048, 8, 6)
+    return {
+        "tokenizer.size": str(vocabulary),
+        "model.drop_rate": "0.1",
+        "data.batch_size": str(batch),
+        "data.passes": str(passes),
+        "eval_every": str(max(5, min(100, size // 4000))),  # une dizaine d'évaluations
+        "callbacks": "early_stopping",
+        "callbacks.early_stopping.patience": "3",
+    }
+
+
+def with_short_text(overrides: list[str], command: str) -> list[str]:
+    """Ces surcharges, précédées de ce qui va à leur texte s'il est court."""
+    fits = fitting(overrides, command)
+    return [*(f"{key}={value}" for key, value in fits.items()), *overrides]
+
+
+def fitting(overrides: list[str], command: str) -> dict[str, str]:
+    """Ce qui va au texte de ces surcharges et que personne n'a tapé ; rien s'il n'est pas court.
+
+    Une commande qui n'apprend pas de vocabulaire lit le texte avec celui d'un modèle : rien n'y change.
+    """
+    typed = {text.partition("=")[0].lstrip("+") for text in overrides}
+    size = None if typed & set(CHOSEN) else _size(overrides)
+    if size is None or size > SHORT or "tokenizer.size" not in known_keys(command):
+        return {}
+    fits, groups = suit(size), known_keys(command)
+    if "tokenizer" in typed:
+        del fits["tokenizer.size"]
+    if typed & set(LENGTHS):
+        del fits["data.passes"]
+    if "callbacks" in typed:
+        del fits["callbacks.early_stopping.patience"]
+    return {key: value for key, value in fits.items() if key not in typed and key.partition(".")[0] in groups}
+
+
+def announce(overrides: list[str]) -> None:
+    """Écrit dans le journal les réglages d'un texte court que la ligne de commande n'avait pas, s'il y en a."""
+    size = _size(overrides)
+    fits = {} if size is None or size > SHORT else suit(size)
+    taken = [f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not is_typed(key)]
+    if taken:
+        log.info(f"Réglage    : texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}")
+
+
+def _size(overrides: list[str]) -> int | None:
+    """Les octets des fichiers de `data.path=`.
+
+    None sans lui, s'il ne se trouve pas (la tâche le dira), ou compressé : sa taille ne dit pas celle de son texte.
+    """
+    given = [text for text in overrides if text.startswith("data.path=")]
+    if "data=text" not in overrides or not given:
+        return None
+    path = OverridesParser.create().parse_override(given[-1]).value()
+    try:
+        files = find_files(path if isinstance(path, list) else str(path)).files
+    except UserError:
+        return None
+    if any(file.suffix.lower() in COMPRESSED for file in files):
+        return None
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,100 @@
+"""Un texte court : ses réglages sont des surcharges que toute clé tapée l'emporte, et qu'une reprise retrouve."""
+
+import pytest
+import yaml
+
+from gpt_lightning.cli import defaults
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.cli.short_text import SHORT, announce, fitting, suit, with_short_text
+
+SIZES = (1, 300, 5_000, 20_000, 80_000, 400_000, SHORT)
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Un fichier de tant d'octets, comme la ligne de commande le donne une fois `data=text` ajouté."""
+
+    def write(size: int) -> list[str]:
+        path = tmp_path / "texte.txt"
+        path.write_bytes(b"a" * size)
+        return ["data=text", f"data.path='{path}'"]
+
+    return write
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_composes(size, text):
+    settings = compose("train", *with_short_text(text(size), "train"))
+    assert settings["callbacks"]["early_stopping"]["patience"] >= 1
+    assert settings["data"]["passes"] >= 1 and 256 < settings["tokenizer"]["size"] <= 2048
+    assert 0 <= settings["model"]["drop_rate"] < 0.5 and settings["eval_every"] >= 1
+
+
+def test_a_shorter_text_is_read_in_smaller_batches_and_a_long_one_has_the_defaults(text):
+    for key in ("tokenizer.size", "data.batch_size", "eval_every"):
+        values = [int(suit(size)[key]) for size in SIZES]
+        assert values == sorted(values)
+    assert with_short_text(text(SHORT + 1), "train") == text(SHORT + 1)
+
+
+@pytest.mark.parametrize("key", sorted(suit(20_000)))
+def test_a_typed_key_wins(key, text):
+    typed = f"{key}={'default' if key == 'callbacks' else 7}"
+    done = with_short_text([*text(20_000), typed], "train")
+    assert [word for word in done if word.startswith(f"{key}=")] == [typed]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["model=tiny", "model=mini", "experiment=original", "init_from=best", "ckpt_path=last", "data.limit=3"],
+)
+def test_a_command_that_chooses_its_model_has_none(typed, text):
+    assert fitting([*text(20_000), typed], "train") == {}
+
+
+@pytest.mark.parametrize("length", ["trainer.max_steps=3", "trainer.max_epochs=2", "max_tokens=4096"])
+def test_a_typed_length_wins_over_the_passes(length, text):
+    assert "data.passes" not in fitting([*text(20_000), length], "train")
+
+
+def test_another_tokenizer_keeps_its_vocabulary(text):
+    assert "tokenizer.size" not in fitting([*text(20_000), "tokenizer=bytes"], "train")
+
+
+def test_prepare_writes_the_tokens_that_train_will_read(text):
+    fits = fitting(text(20_000), "train")
+    assert fitting(text(20_000), "prepare")["tokenizer.size"] == fits["tokenizer.size"]
+    compose("prepare", *with_short_text(text(20_000), "prepare"))
+    assert fitting(text(20_000), "evaluate") == {}
+
+
+@pytest.mark.parametrize(
+    "words", [["data=text"], ["data=text", "data.path=nulle-part.txt"], ["data=verdict"]]
+)
+def test_a_text_that_is_not_there_has_none(words):
+    assert with_short_text(words, "train") == words
+
+
+def test_the_plan_says_what_nobody_typed(text, caplog):
+    caplog.set_level("INFO", logger="gpt_lightning")
+    defaults.remember_command(["data.passes=4"])
+    announce(with_short_text([*text(20_000), "data.passes=4"], "train"))
+    assert "texte court : 20,0 ko, donc tokenizer.size=" in caplog.text and "data.passes" not in caplog.text
+    caplog.clear()
+    announce(text(SHORT + 1))
+    assert not caplog.text
+    defaults.remember_command([])
+
+
+@pytest.mark.slow
+def test_a_run_on_a_short_text_says_it_and_resumes_with_it(command, tmp_path):
+    (tmp_path / "texte.txt").write_text("Le chat dort, la souris danse. " * 400, encoding="utf-8")
+    typed = ("data.path=texte.txt", "trainer.max_steps=4", "model.emb_dim=32", "output_dir=x")
+    done = command("train.py", *typed, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0 and "texte court : 12,4 ko" in done.stderr + done.stdout, done.stderr
+    first = yaml.safe_load((tmp_path / "x" / "config.yaml").read_text(encoding="utf-8"))
+    done = command("train.py", "ckpt_path=x", "trainer.max_steps=6", cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
+    again = yaml.safe_load((tmp_path / "x" / "config.yaml").read_text(encoding="utf-8"))
+    assert again["callbacks"]["early_stopping"] == first["callbacks"]["early_stopping"] is not None
+    assert (again["tokenizer"], again["model"]) == (first["tokenizer"], first["model"])
