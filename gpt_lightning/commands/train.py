@@ -17,6 +17,7 @@ from gpt_lightning.typing import Settings, State
 if TYPE_CHECKING:
     import lightning
     import torch
+    from lightning.pytorch.loggers import Logger
 
     from gpt_lightning.training.hardware import Machine
     from gpt_lightning.training.module import GPTModule
@@ -64,14 +65,29 @@ def train(settings: Settings) -> float:
     # afficher ce qui sera fait, entraîner, afficher le résultat
     short_text.announce(typed)
     said = report.before(used, machine, gpt, start, seconds)
-    record.record(used.folder, asked.values(), used.values())
-    engine.follow(trainer, planned, used, loggers, began)
-    engine.begin(trainer, hide_environment(used.values()), said, record.saved_environment(used.folder))
+    begin(trainer, planned, asked, used, loggers, began, said)
     with processes.launch_children("train", used.values(), shared), signals.note_signals():
         signum = engine.fit(trainer, gpt, data, used.ckpt_path)
     folders.leave_if_stopped(used.folder, "train", signum, trainer.global_step)
     following = folders.next_commands(used.folder, *gpt.task.following)
     return report.after(trainer, gpt, used.folder, time.monotonic() - began, following)
+
+
+def begin(
+    trainer: "lightning.Trainer",
+    planned: "Plan",
+    asked: RunConfig,
+    used: RunConfig,
+    loggers: "list[Logger]",
+    began: float,
+    said: Sequence[str],
+) -> None:
+    """Note les réglages ; donne au Trainer son plan, aux journaux leur exécution, et à la page ce qui est prévu."""
+    from gpt_lightning.training import engine
+
+    record.record(used.folder, asked.values(), used.values())
+    engine.follow(trainer, planned, used, loggers, began)
+    engine.begin(trainer, hide_environment(used.values()), said, record.saved_environment(used.folder))
 
 
 class Corpus(NamedTuple):

@@ -91,7 +91,7 @@ class RunConfig:
                 lambda s: not s["trainer"]["gradient_clip_val"],
                 "il faut aussi trainer.gradient_clip_val",
             ),
-            Useless(("max_epochs", "max_steps"), keys.runs_fast, "trainer.fast_dev_run dit déjà la longueur"),
+            Useless(("max_epochs", "max_steps"), keys.runs_fast, "trainer.fast_dev_run dit le nombre de pas"),
         ],
     )
     callbacks: Settings = key(
