@@ -111,7 +111,10 @@ def judged(*typed: str, context: int | None = None) -> RunConfig:
     return defaults.follow(asked.values(), lambda values: RunConfig.read(values, optimizer).settle(start, ()))
 
 
-@pytest.mark.parametrize("context", [None, 1, 8, 100, 128, 1024])
+LONG = [pytest.param(context, marks=pytest.mark.slow) for context in (1, 100, 128)]
+
+
+@pytest.mark.parametrize("context", [None, 8, 1024, *LONG])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_experiment_suits_every_model(model, experiment, context):
