@@ -258,7 +258,8 @@ class RunConfig:
                 value = next((text.partition("=")[2] for text in typed if text.startswith(f"{name}=")), None)
             if value is not None:
                 given.setdefault(name, value)
-        return {name: v if isinstance(v, int | float | str) else str(v) for name, v in given.items()}
+        shown = {name: getattr(v, "source", v) for name, v in given.items()}  # d'une variable, son nom seul
+        return {name: v if isinstance(v, int | float | str) else str(v) for name, v in shown.items()}
 
     def decide(self, precision: str, compile: bool, threads: int | str) -> "RunConfig":
         """Ces réglages, avec ce que `auto` est devenu : la reprise et les autres processus le gardent."""
