@@ -35,7 +35,7 @@ _SignalConnector.register_signal_handlers = lambda self: None  # Lightning regar
 IMPORT_ALL = """
 import importlib, pkgutil, gpt_lightning
 for one in pkgutil.walk_packages(gpt_lightning.__path__, "gpt_lightning."):
-    if not one.name.endswith("__main__"):
+    if not one.name.endswith("__main__") and "harness" not in one.name:  # lm-eval est un extra
         importlib.import_module(one.name)
 """
 GENERATE = (

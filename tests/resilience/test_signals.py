@@ -27,7 +27,7 @@ ignored = getattr(signal, sys.argv[1]) if sys.argv[1] else None
 if ignored:
     signal.signal(ignored, signal.SIG_IGN)
 signals.listen()
-for name in signals.NAMES:
+for name in filter(vars(signal).get, signals.NAMES):
     signum = getattr(signal, name)
     try:
         os.kill(os.getpid(), signum)
