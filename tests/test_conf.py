@@ -179,6 +179,7 @@ def test_the_original_is_the_original():
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [None, *(path.stem for path in (CONF / "experiment").glob("*.yaml"))])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_composes_with_every_experiment(model, experiment):
@@ -264,6 +265,7 @@ def test_a_key_of_inference_is_written_once(key):
     assert len(found) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", choices("model"))
 def test_a_model_chooses_no_corpus(choice):
     """Celui de la commande du README vient de train.yaml ; un corpus nommé l'emporte, avant ou après le modèle."""

@@ -135,6 +135,7 @@ def slowly(*values: str):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command, typed, advised",
     [

@@ -111,10 +111,10 @@ def judged(*typed: str, context: int | None = None) -> RunConfig:
     return defaults.follow(asked.values(), lambda values: RunConfig.read(values, optimizer).settle(start, ()))
 
 
-LONG = [pytest.param(context, marks=pytest.mark.slow) for context in (1, 100, 128)]
+LONG = [pytest.param(context, marks=pytest.mark.slow) for context in (1, 8, 100, 128)]
 
 
-@pytest.mark.parametrize("context", [None, 8, 1024, *LONG])
+@pytest.mark.parametrize("context", [None, 1024, *LONG])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_experiment_suits_every_model(model, experiment, context):
@@ -126,6 +126,7 @@ def test_every_experiment_suits_every_model(model, experiment, context):
     assert (used.data.get("stride") or 1) <= used.length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", choices("data"))
 @pytest.mark.parametrize("context", [1, 100])
 def test_every_corpus_suits_every_context(data, context):
@@ -135,6 +136,7 @@ def test_every_corpus_suits_every_context(data, context):
         judged(*typed, "data.max_length=101", context=context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [30, 32, 36, 90, 96, 98])
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 @pytest.mark.parametrize("model", ["tiny", "mini", "gpt124m", "gpt1558m"])
@@ -170,6 +172,7 @@ def lines(path, count: int) -> None:
     path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:count]), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["auto", slowly("outputs/text"), slowly("outputs/lora"), slowly("export")])
 @pytest.mark.parametrize("experiment, path", [("instruct", "dialogues.jsonl"), ("classify", "avis.csv")])
 def test_an_experiment_starts_from_any_weights(experiment, path, start, command, cwd):

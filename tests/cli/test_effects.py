@@ -59,6 +59,7 @@ def test_an_ineffective_key_is_refused_and_its_remedy_named(command, typed, why)
         effects.refuse_ineffective(typed, compose(command, *typed), command, ineffective.TABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "generate"])
 def test_every_default_may_be_typed_again_unless_a_rule_says_otherwise(command):
     """Ce que chaque règle regarde existe, et une clé qui n'est dans aucune règle passe."""
