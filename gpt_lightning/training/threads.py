@@ -22,7 +22,7 @@ from gpt_lightning.wording import number
 
 log = logging.getLogger("gpt_lightning")
 VARIABLE = "OMP_NUM_THREADS"
-GAIN = 1.3  # ce qu'un seul doit gagner ; sur deux cœurs, 0,58 mesuré au calme, 2,3 à 10 à côté d'un programme occupé
+GAIN = 1.0  # ce qu'un seul thread doit valoir : au calme, 0,6 des deux ; à côté d'un programme occupé, 1,3 fois et plus
 CALM = 7 / 8  # part des cœurs qu'un processus obtient sur une machine calme : 0,97 à 0,99 sur deux cœurs
 TURNS, SLICE, LONG = (
     6,
