@@ -59,10 +59,10 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 	$*/bin/python $(PIP) -e '.$(if $(filter %-oracles,$*),[oracles])$(if $(filter %-bench,$*),[bench])$(if $(filter %-evals,$*),[evals])'
 	@touch $@
 
-# trackio 0.43 veut un pillow d'avant 13 : les mêmes contraintes, moins celle-là.
+# trackio 0.43 veut un pillow d'avant 13, et mlflow 3.17 un pyarrow d'avant 26 : les mêmes contraintes, moins ces deux-là.
 .venv-loggers/.pret: pyproject.toml constraints.txt
 	test -x .venv-loggers/bin/python || $(PYTHON) -m venv .venv-loggers
-	grep -v '^pillow==' constraints.txt > .venv-loggers/constraints.txt
+	grep -vE '^(pillow|pyarrow)==' constraints.txt > .venv-loggers/constraints.txt
 	.venv-loggers/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-loggers/constraints.txt torch
 	.venv-loggers/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-loggers/constraints.txt -e '.[loggers]' wandb==0.31.0 trackio==0.43.0 mlflow==3.17.2
 	@touch $@
