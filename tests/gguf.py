@@ -1,8 +1,11 @@
-"""Un GGUF écrit octet par octet, sans le paquet gguf : un petit Llama que l'on abîme comme on veut."""
+"""Un GGUF écrit octet par octet, sans le paquet gguf, que l'on abîme comme on veut ; ou un autre, récrit."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from gpt_lightning.tokenizers.bpe import byte_of_character
@@ -109,3 +112,25 @@ def small() -> Gguf:
         file.tensors[name] = [shape[::-1], 0, offset, data]
         offset += -(-len(data) // 32) * 32
     return file
+
+
+def rewrite(source: Path, to: Path, code: int, blocks_of: Callable[[str, tuple[int, ...]], object]) -> None:
+    """Récrit un GGUF de Llama dans `to`, où les tenseurs que `blocks_of` (nom, forme) donne sont du type `code`."""
+    import gguf
+
+    reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(to, "llama")
+    for key, setting in reader.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            inner = setting.types[1] if len(setting.types) > 1 else None
+            writer.add_key_value(key, setting.contents(), setting.types[0], inner)
+    for tensor in reader.tensors:
+        shape = tuple(int(length) for length in tensor.shape[::-1])
+        blocks = blocks_of(tensor.name, shape)
+        if blocks is None:
+            writer.add_tensor(tensor.name, np.array(tensor.data).reshape(shape))
+        else:
+            writer.add_tensor(tensor.name, blocks, raw_dtype=gguf.GGMLQuantizationType(code))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

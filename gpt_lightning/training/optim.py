@@ -16,10 +16,8 @@ from gpt_lightning.typing import Settings
 DECAYED = ("matrices", "all")
 ADAMW_LR_TIMES_WIDTH = 0.46
 MUON_LR = 0.01
-LORA_LR, LORA_WIDTH = (
-    0.01,
-    256,
-)  # le taux des adaptateurs, jusqu'à cette largeur ; il baisse ensuite comme AdamW
+# le taux des adaptateurs, jusqu'à cette largeur ; il baisse ensuite comme AdamW
+LORA_LR, LORA_WIDTH = 0.01, 256
 
 
 @dataclass(frozen=True, kw_only=True)

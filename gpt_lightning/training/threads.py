@@ -24,11 +24,8 @@ log = logging.getLogger("gpt_lightning")
 VARIABLE = "OMP_NUM_THREADS"
 GAIN = 1.0  # ce qu'un seul thread doit valoir : au calme, 0,6 des deux ; à côté d'un programme occupé, 1,3 fois et plus
 CALM = 7 / 8  # part des cœurs qu'un processus obtient sur une machine calme : 0,97 à 0,99 sur deux cœurs
-TURNS, SLICE, LONG = (
-    6,
-    0.04,
-    2.0,
-)  # une comparaison alterne six fois 40 ms de pas, et s'arrête passé deux secondes
+# une comparaison alterne six fois 40 ms de pas, et s'arrête passé deux secondes
+TURNS, SLICE, LONG = 6, 0.04, 2.0
 
 
 class Comparison(NamedTuple):

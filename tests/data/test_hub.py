@@ -36,7 +36,7 @@ def test_a_missing_library_is_named_with_the_line_to_type(tmp_path, monkeypatch)
     [
         ({}, "data.name="),
         ({"name": "./absent"}, "n'existe pas"),
-        ({"name": "/tmp/absent/x"}, "n'existe pas"),
+        ({"name": "/absent/x"}, "n'existe pas"),
         ({"name": "x", "path": "y"}, "data.name="),
         ({"name": "x", "val_split": "a", "val_path": "b"}, "l'un des deux"),
         ({"name": "x", "cut": "z"}, "data.cut"),

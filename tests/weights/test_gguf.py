@@ -33,7 +33,7 @@ from gpt_lightning.weights.gguf.splits import SPLITS
 from gpt_lightning.weights.huggingface_tokenizer import BYTE_LEVEL
 from gpt_lightning.weights.loading import load_and_describe
 from tests.conftest import TEXT
-from tests.gguf import F32, LIST, small
+from tests.gguf import F32, LIST, rewrite, small
 from tests.gguf import TEXT as STRING
 
 gguf = pytest.importorskip("gguf", reason="demande l'extra gguf")
@@ -215,23 +215,10 @@ def test_every_type_is_read(code, tokenizer, tmp_path):
     model = make(tokenizer, **LLAMA, emb_dim=256, n_layers=1, hidden_dim=256)
     export(model, tokenizer, tmp_path / "x.gguf", "gguf", quant="f32")
     name = "blk.0.attn_q.weight"
-    reader = gguf.GGUFReader(tmp_path / "x.gguf")
     blocks = rng.integers(0, 256, (256, 256 // kind.block * kind.size), dtype=np.uint8)
-    writer = gguf.GGUFWriter(tmp_path / "y.gguf", "llama")
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            inner = field.types[1] if len(field.types) > 1 else None
-            writer.add_key_value(key, field.contents(), field.types[0], inner)
-    for tensor in reader.tensors:
-        shape = tuple(int(size) for size in tensor.shape[::-1])
-        if tensor.name == name:
-            writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType(code))
-        else:
-            writer.add_tensor(tensor.name, np.array(tensor.data).reshape(shape))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    rewrite(
+        tmp_path / "x.gguf", tmp_path / "y.gguf", code, lambda given, shape: blocks if given == name else None
+    )
     again, _ = weights.load(str(tmp_path / "y.gguf"))
     with np.errstate(all="ignore"):
         expected = torch.from_numpy(gguf.dequantize(blocks, gguf.GGMLQuantizationType(code)))

@@ -16,6 +16,7 @@ from gpt_lightning.weights.gguf.splits import SPLITS
 from gpt_lightning.weights.loading import load_and_describe
 from tests import smollm2
 from tests.conftest import ROOT
+from tests.gguf import rewrite
 from tests.weights.test_gguf import LLAMA, SHAPES, bpe, make, sentencepiece
 from tests.weights.test_smollm2 import BEST, PROMPT, QUESTION
 
@@ -218,30 +219,21 @@ def test_llama_cpp_reads_k_quants_as_we_do(code, tokenizer, tmp_path):
     block, size = gguf.GGML_QUANT_SIZES[kind]
     model = make(tokenizer, **{**LLAMA, "emb_dim": 256, "hidden_dim": 256}, n_layers=1, context_length=64)
     export(model, tokenizer, tmp_path / "f32.gguf", "gguf", quant="f32")
-    reader = gguf.GGUFReader(tmp_path / "f32.gguf")
-    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            inner = field.types[1] if len(field.types) > 1 else None
-            writer.add_key_value(key, field.contents(), field.types[0], inner)
-    for tensor in reader.tensors:
-        shape = tuple(int(length) for length in tensor.shape[::-1])
-        if len(shape) == 2 and tensor.name.startswith("blk."):
-            blocks = rng.integers(0, 256, (*shape[:-1], shape[-1] // block, size), dtype=np.uint8)
-            if code == 12:  # échelle * q - minimum, q de 0 à 15 : le minimum fait 7,5 échelles
-                blocks[..., :4] = np.float16([4e-4, 3e-3]).view(np.uint8)
-                blocks[..., 8:12] = blocks[..., 4:8]
-                blocks[..., 12:16] = blocks[..., 12:16] % 16 * 17
-            else:
-                blocks[..., -2:] = np.float16([1e-3]).view(np.uint8)
-                blocks[..., -18:-2] = rng.integers(0, 32, blocks[..., -18:-2].shape)
-            writer.add_tensor(tensor.name, blocks.reshape(*shape[:-1], -1), raw_dtype=kind)
+
+    def draw(name: str, shape: tuple[int, ...]):
+        if len(shape) != 2 or not name.startswith("blk."):
+            return None
+        blocks = rng.integers(0, 256, (*shape[:-1], shape[-1] // block, size), dtype=np.uint8)
+        if code == 12:  # échelle * q - minimum, q de 0 à 15 : le minimum fait 7,5 échelles
+            blocks[..., :4] = np.float16([4e-4, 3e-3]).view(np.uint8)
+            blocks[..., 8:12] = blocks[..., 4:8]
+            blocks[..., 12:16] = blocks[..., 12:16] % 16 * 17
         else:
-            writer.add_tensor(tensor.name, np.array(tensor.data).reshape(shape))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+            blocks[..., -2:] = np.float16([1e-3]).view(np.uint8)
+            blocks[..., -18:-2] = rng.integers(0, 32, blocks[..., -18:-2].shape)
+        return blocks.reshape(*shape[:-1], -1)
+
+    rewrite(tmp_path / "f32.gguf", tmp_path / "x.gguf", code, draw)
     compare(tmp_path / "x.gguf", "k")
 
 

@@ -13,18 +13,12 @@ from torch.nn.functional import pad
 from gpt_lightning.model.fast.products import Product
 
 GROUP = 32  # poids d'une ligne qui partagent une échelle et un zéro, en int4
-ROWS, WIDTH = (
-    16,
-    32,
-)  # les noyaux de bf16 lisent par 16 lignes et 32 colonnes, sans vérifier : des zéros complètent
+# les noyaux de bf16 lisent par 16 lignes et 32 colonnes, sans vérifier : des zéros complètent
+ROWS, WIDTH = 16, 32
 LEVELS = 127  # entiers de part et d'autre de zéro, en int8
 TINY = 1e-12  # l'échelle d'une ligne de zéros
-SHRINKS = (
-    1.0,
-    0.95,
-    0.9,
-    0.85,
-)  # parts de l'étendue d'un groupe que ses seize valeurs couvrent : la meilleure
+# parts de l'étendue d'un groupe que ses seize valeurs couvrent : la meilleure
+SHRINKS = 1.0, 0.95, 0.9, 0.85
 CHUNK = 1 << 20  # poids que l'on quantifie à la fois
 
 

@@ -19,9 +19,8 @@ from gpt_lightning.weights.untrusted import Damaged, regular
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MOST_VALUES = (
-    1 << 16
-)  # réglages, et tenseurs ; un modèle de cent couches a quelques dizaines des uns, mille des autres
+# réglages, et tenseurs ; un modèle de cent couches a quelques dizaines des uns, mille des autres
+MOST_VALUES = 1 << 16
 MOST_ITEMS = 1 << 22  # d'une liste ; le plus grand vocabulaire que l'on connaisse en a 262 144
 MOST_BYTES = 128 << 20  # de l'en-tête ; celui de Gemma 3 en fait quinze millions
 LONGEST_KEY, MOST_DIMENSIONS, MOST_ALIGNMENT = 1 << 10, 4, 1 << 16

@@ -28,9 +28,8 @@ from gpt_lightning.weights.huggingface_tokenizer import BYTE_LEVEL
 
 PREFIX = "tokenizer.ggml."
 BPE, SENTENCEPIECE = "gpt2", "llama"
-LONGEST_PIECE = (
-    64  # caractères d'un morceau de SentencePiece dont on cherche les fusions ; il en a 16 au plus
-)
+# caractères d'un morceau de SentencePiece dont on cherche les fusions ; il en a 16 au plus
+LONGEST_PIECE = 64
 ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 _MARK, _SPACE = "▁", {"String": " "}
 _NORMALIZER = {
