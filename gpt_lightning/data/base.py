@@ -1,6 +1,6 @@
 """Ce que tout module de données a : ses nombres, ses lots, et ceux d'une évaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +93,24 @@ class Served:
 
     def continue_as_before(self) -> None:
         """Lit, et range en pas, comme la version qui a commencé l'exécution que l'on reprend. Avant `prepare`."""
+
+    def documents(self, split: str) -> Iterator[Iterable[str]]:
+        """Les textes de cette moitié que le modèle lit, chacun en parties ; après `prepare`."""
+        raise NotImplementedError
+
+    def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
+        """Le nom des documents d'entraînement de ces rangs, de ceux qui en ont un."""
+        return {}
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu."""
+        raise NotImplementedError
+
+    @property
+    def index_path(self) -> Path:
+        """Le fichier de l'index de suffixes de l'entraînement."""
+        raise NotImplementedError
 
     def dataset(self, split: str) -> Batches:
         raise NotImplementedError
