@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
 from gpt_lightning.cli.arguments import shell_override
+from gpt_lightning.cli.composition import compose_resolved
+from gpt_lightning.cli.resume import inherited_overrides, literal
 from gpt_lightning.commands import ineffective
+from gpt_lightning.commands.corpus import open_trained_corpus, sorting_line
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
-from gpt_lightning.typing import Settings
+from gpt_lightning.typing import JsonObject, Settings
 from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
+    from gpt_lightning.data.tracing.corpus import Traced
     from gpt_lightning.serving.openai.request import ServedModel
     from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
@@ -60,10 +65,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
     model, shape = describe_model(settings, loaded, local)
+    explain = None
+    if settings["corpus"] and loaded.corpus and is_private(settings, key, local):
+        explain = TracedCorpus(loaded)
+        shape = shape._replace(corpus=True)
     prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
     rows, queue = settings["max_batch_size"], settings["max_queue"]
     thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-    service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
+    service = app.Service(model, thread, shape, seconds=settings["request_timeout"], explain=explain)
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
@@ -113,6 +122,33 @@ def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tupl
     return model, shape
 
 
+class TracedCorpus:
+    """Le corpus que ce modèle a appris, ouvert à la première question : ce qu'un texte a en commun avec lui."""
+
+    def __init__(self, loaded: "Inference") -> None:
+        self._loaded, self._lock = loaded, threading.Lock()
+        self._traced: Traced | None = None
+
+    def __call__(self, text: str) -> JsonObject:
+        """Sa part copiée et ses passages, en valeurs simples. UserError si le corpus n'est plus là."""
+        with self._lock:
+            if self._traced is None:
+                overrides = inherited_overrides([f"ckpt_path={literal(self._loaded.source)}"], "data")
+                settings, _ = compose_resolved("trace", *overrides)
+                data = defaults.follow(
+                    settings, lambda values: open_trained_corpus(values["data"], self._loaded)
+                )
+                self._traced = data.open_index(sorting_line())
+            assert self._traced is not None  # construit s'il n'existait pas
+            return self._traced.explain(text)
+
+
+def is_private(settings: Settings, key: str | None, local: bool) -> bool:
+    """Vrai si seule cette machine, ou qui a la clé, peut écrire à ce serveur : le corpus peut être à quelqu'un."""
+    opened = settings["behind_proxy"] or settings["hosts"] or settings["cors"]
+    return key is not None or (local and not opened)
+
+
 def command(settings: Settings, source: str) -> str:
     """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
     words = ["python generate.py", shell_override("ckpt_path", Path(source))]
@@ -135,7 +171,7 @@ def check(settings: Settings) -> None:
     number("shutdown_timeout", settings["shutdown_timeout"], 0)
     for name in ("keep_alive", "prefix_cache_mb"):
         whole(name, settings[name], 0)
-    for name in ("open", "behind_proxy"):
+    for name in ("open", "behind_proxy", "corpus"):
         choice(name, settings[name], (True, False))
     if isinstance(settings["host"], list):  # « [::1] », comme dans une adresse
         raise UserError(

@@ -1,6 +1,6 @@
 """Ce que tout module de données a : ses nombres, ses lots, et ceux d'une évaluation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpt_lightning.data.loader import Batches, BatchOrder, TrainLoader, ValidationBatches, WindowLoader
+from gpt_lightning.data.tracing.corpus import Traced, open_index
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.typing import State
@@ -111,6 +112,15 @@ class Served:
     def index_path(self) -> Path:
         """Le fichier de l'index de suffixes de l'entraînement."""
         raise NotImplementedError
+
+    def open_index(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, *, build: bool = True
+    ) -> Traced | None:
+        """L'index de suffixes de l'entraînement, construit s'il n'existe pas ; sans `build`, None.
+
+        `progress` reçoit les suffixes triés. UserError s'il est abîmé, ou si le disque le refuse.
+        """
+        return open_index(self, progress, build=build)
 
     def dataset(self, split: str) -> Batches:
         raise NotImplementedError

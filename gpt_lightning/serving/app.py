@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import playground, tokenizer
+from gpt_lightning.serving import corpus, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
@@ -44,10 +44,16 @@ class Service:
     """Un modèle servi, son fil, ses compteurs, et une méthode par route."""
 
     def __init__(
-        self, model: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
+        self,
+        model: ServedModel,
+        worker: Worker,
+        shape: playground.Shape,
+        *,
+        seconds: float,
+        explain: corpus.Explain | None = None,
     ) -> None:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
-        self.metrics = Metrics()
+        self.metrics, self.explain = Metrics(), explain
 
     def app(self, rules: AccessRules) -> ASGIApp:
         """L'application ASGI derrière sa porte."""
@@ -63,6 +69,7 @@ class Service:
             Route("/api/tokens", self.tokens, methods=["POST"]),
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
+            *corpus.routes(self.explain),
             Route("/health", self.health),
             Route("/metrics", self.prometheus),
         ]

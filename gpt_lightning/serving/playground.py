@@ -50,6 +50,7 @@ class Shape(NamedTuple):
     parameters: int
     prompt: str = ""  # un début de texte dans la langue du modèle
     command: str = "python generate.py"
+    corpus: bool = False  # vrai si /api/trace répond
 
 
 def describe(model: ServedModel, shape: Shape) -> JsonObject:

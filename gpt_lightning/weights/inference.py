@@ -114,6 +114,7 @@ class Inference(NamedTuple):
     labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
     max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
     unknown_template: bool = False  # il en a un que l'on ne reconnaît pas, et la commande n'en demande pas
+    corpus: str = ""  # l'empreinte de ce qu'un entraînement d'ici lui a fait lire
 
 
 def load_for_inference(
@@ -165,6 +166,7 @@ def load_for_inference(
         description.labels,
         description.max_length,
         description.unknown_template,
+        description.identity,
     )
 
 

@@ -32,6 +32,11 @@ class Traced(NamedTuple):
     corpus: Corpus
     suffixes: Suffixes
     least: int
+    reference: float  # la part copiée de la validation, avec ces passages-là
+
+    def share(self, texts: Iterable[str]) -> float:
+        """La part copiée de ces textes."""
+        return copied_share(self.suffixes, texts, self.least)
 
     def explain(self, text: str, least: int | None = None) -> JsonObject:
         """Ce que ce texte a en commun avec le corpus, en valeurs simples : sa part copiée, et ses passages.
@@ -62,7 +67,7 @@ class Traced(NamedTuple):
                     "after": after,
                 }
             )
-        share = copied_share(self.suffixes, [text], self.least)
+        share = self.share([text])
         return {
             "share": share,
             "least": self.least,
@@ -86,13 +91,14 @@ def open_index(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(str(durable.refusal(path, error))) from None
-        built = build_index(corpus.documents("train"), progress)
-        write_index(path, built, {"least": least_words(built, held_out(corpus))})
+        built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
+        rare = least_words(built, texts)
+        write_index(path, built, {"least": rare, "reference": copied_share(built, texts, rare)})
     index = Suffixes.open(path)
-    least = index.facts.get("least")
-    if type(least) is not int or least < 1:
+    least, reference = index.facts.get("least"), index.facts.get("reference")
+    if type(least) is not int or least < 1 or type(reference) is not float:
         raise UserError(f"{path} est abîmé : effacez-le, il sera reconstruit.")
-    return Traced(corpus, index, least)
+    return Traced(corpus, index, least, reference)
 
 
 def held_out(corpus: Corpus) -> list[str]:

@@ -9,9 +9,10 @@ import { $, arrows, copy, tell, tellFault } from "./dom.js";
 import { openNext, redrawSoon } from "./next.js";
 import { openScore } from "./score.js";
 import { asked, openSettings, set } from "./settings.js";
+import { openTrace } from "./trace.js";
 import { number, say, speak, spoken } from "./words.js";
 
-const VIEWS = ["continue", "next", "score", "attention", "chat"];
+const VIEWS = ["continue", "next", "score", "attention", "trace", "chat"];
 let model = null;
 
 function view(name) {
@@ -22,7 +23,7 @@ function view(name) {
     $(`tab-${one}`).tabIndex = chosen ? 0 : -1;
   }
   document.querySelector(".source").hidden = name === "chat";
-  $("settings").hidden = name === "score" || name === "attention"; // ils n'y changent rien
+  $("settings").hidden = ["score", "attention", "trace"].includes(name); // ils n'y changent rien
 }
 
 const viewed = () => VIEWS.find((one) => !$(one).hidden);
@@ -77,6 +78,7 @@ async function meet(quiet = false) {
     openNext(model);
     openAttention(model);
     openChat(model);
+    openTrace(model);
     if (!quiet) tell("");
   } catch (error) {
     tellFault(error);

@@ -1,0 +1,49 @@
+"""Répondre à l'onglet « D'où vient-ce » : les passages d'un texte qui sont mot pour mot dans le corpus du modèle."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.serving.openai import fields
+from gpt_lightning.serving.openai.fields import Field, Refused
+from gpt_lightning.serving.replies import call_in_thread, read_body, to_json
+from gpt_lightning.typing import JsonObject
+
+LONGEST = 20_000  # caractères d'un texte
+CLOSED = (
+    "Le corpus de ce modèle ne se montre pas ici : il faut un modèle entraîné ici, corpus=true, et n'écouter que cette "
+    "machine, ou une clé."
+)
+Explain = Callable[[str], JsonObject]
+
+
+def routes(explain: Explain | None) -> list[Route]:
+    """La route `/api/trace` ; `explain` dit d'un texte ce qu'il a en commun avec le corpus, None si elle est fermée."""
+
+    async def trace(request: Request) -> Response:
+        if explain is None:
+            raise Refused(CLOSED, status=403, code="corpus_closed")
+        text = await call_in_thread(read_body, _read_text, await request.body())
+        return await call_in_thread(to_json, _explain, explain, text)
+
+    return [Route("/api/trace", trace, methods=["POST"])]
+
+
+def _read_text(body: JsonObject) -> str:
+    """Le texte d'une demande. Refused s'il n'en est pas un, ou s'il est trop long."""
+    text = fields.read(body, {"text": Field(fields.any_value)})["text"]
+    if not isinstance(text, str):
+        raise Refused("text doit être un texte.", param="text", code="invalid_value")
+    if len(text) > LONGEST:
+        raise Refused(f"{len(text)} caractères : il en faut {LONGEST} au plus.", param="text")
+    return text
+
+
+def _explain(explain: Explain, text: str) -> JsonObject:
+    try:
+        return explain(text)
+    except UserError as error:  # le corpus n'est plus là, l'index est abîmé
+        raise Refused(str(error), code="corpus_unreadable") from None
