@@ -129,7 +129,7 @@ class TracedCorpus:
         self._loaded, self._lock = loaded, threading.Lock()
         self._traced: Traced | None = None
 
-    def __call__(self, text: str) -> JsonObject:
+    def __call__(self, text: str, least: int | None = None) -> JsonObject:
         """Sa part copiée et ses passages, en valeurs simples. UserError si le corpus n'est plus là."""
         with self._lock:
             if self._traced is None:
@@ -140,7 +140,7 @@ class TracedCorpus:
                 )
                 self._traced = data.open_index(sorting_line())
             assert self._traced is not None  # construit s'il n'existait pas
-            return self._traced.explain(text)
+            return self._traced.explain(text, least)
 
 
 def is_private(settings: Settings, key: str | None, local: bool) -> bool:

@@ -17,7 +17,7 @@ CLOSED = (
     "Le corpus de ce modèle ne se montre pas ici : il faut un modèle entraîné ici, corpus=true, et n'écouter que cette "
     "machine, ou une clé."
 )
-Explain = Callable[[str], JsonObject]
+Explain = Callable[[str, int | None], JsonObject]  # d'un texte, et des mots d'un passage, au moins
 
 
 def routes(explain: Explain | None) -> list[Route]:
@@ -26,24 +26,25 @@ def routes(explain: Explain | None) -> list[Route]:
     async def trace(request: Request) -> Response:
         if explain is None:
             raise Refused(CLOSED, status=403, code="corpus_closed")
-        text = await call_in_thread(read_body, _read_text, await request.body())
-        return await call_in_thread(to_json, _explain, explain, text)
+        text, least = await call_in_thread(read_body, _read, await request.body())
+        return await call_in_thread(to_json, _explain, explain, text, least)
 
     return [Route("/api/trace", trace, methods=["POST"])]
 
 
-def _read_text(body: JsonObject) -> str:
-    """Le texte d'une demande. Refused s'il n'en est pas un, ou s'il est trop long."""
-    text = fields.read(body, {"text": Field(fields.any_value)})["text"]
+def _read(body: JsonObject) -> tuple[str, int | None]:
+    """Le texte d'une demande, et les mots d'un passage, au moins. Refused s'ils ne se lisent pas."""
+    values = fields.read(body, {"text": Field(fields.any_value), "least": Field(fields.integer(1, LONGEST))})
+    text = values["text"]
     if not isinstance(text, str):
         raise Refused("text doit être un texte.", param="text", code="invalid_value")
     if len(text) > LONGEST:
         raise Refused(f"{len(text)} caractères : il en faut {LONGEST} au plus.", param="text")
-    return text
+    return text, values["least"]
 
 
-def _explain(explain: Explain, text: str) -> JsonObject:
+def _explain(explain: Explain, text: str, least: int | None) -> JsonObject:
     try:
-        return explain(text)
+        return explain(text, least)
     except UserError as error:  # le corpus n'est plus là, l'index est abîmé
         raise Refused(str(error), code="corpus_unreadable") from None

@@ -21,7 +21,7 @@ def open_index(data: DataModule, progress: Callable[[int, int], None] = lambda d
 
 
 def sample_texts(model: Any, data: DataModule) -> list[str]:
-    """Des textes que le modèle écrit après des débuts de validation : tirés selon ses probabilités, une seule graine."""
+    """Des textes que le modèle écrit après des débuts de validation : tirés selon ses probabilités, graine fixe."""
     tokenizer, template = data.tokenizer, data.template
     openings = [opening for opening in data.openings() if _is_readable(tokenizer, opening)] or [""]
     options: dict[str, Any] = {}

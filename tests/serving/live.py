@@ -101,7 +101,8 @@ class Live:
         )
         prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)
-        self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
+        seconds, explain = limits.pop("seconds", 60), limits.pop("explain", None)
+        self.service = app.Service(known, self.worker, shape, seconds=seconds, explain=explain)
         self.grace = limits.pop("grace", 2.0)
         options = {name: limits.pop(name) for name in ("keep_alive",) if name in limits}
         rules = guard.access_rules(

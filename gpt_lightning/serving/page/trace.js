@@ -13,7 +13,8 @@ export function openTrace(model) {
 
 async function search() {
   const text = $("text").value;
-  const { share, least, passages, left_out: left } = await ask("api/trace", { text });
+  const typed = Number($("least").value) || undefined; // vide : ce que le serveur juge trop long pour un hasard
+  const { share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed });
   $("origin").hidden = true;
   const more = left ? ` ${say("more_passages", { n: number(left) })}` : "";
   $("share-copied").textContent = say("copied_share", { share: percent(share), n: number(least) }) + more;
