@@ -96,10 +96,8 @@ def open_trained_corpus(node: Mapping[str, object], loaded: "Inference") -> Data
         raise UserError(f"{loaded.source} ne dit pas son corpus : {GIVE}")
     checks.data("data", node)
     data = build_data(node)
-    if isinstance(data, TextModule):
-        data.tokenizer = loaded.tokenizer
-        if loaded.corpus and data.adopt_base(loaded.corpus):
-            return data
+    if isinstance(data, TextModule) and loaded.corpus and data.adopt_base(loaded.corpus, loaded.tokenizer):
+        return data
     try:
         prepare_data(data, loaded.tokenizer, loaded.labels)
     except Unfit:

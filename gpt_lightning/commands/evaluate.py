@@ -55,7 +55,7 @@ def evaluate(settings: Settings) -> float:
         print(_labels_result(loaded.source, where, score.loss, ClassReport(score.counts), data.labels))
     else:
         print(_text_result(loaded.source, where, score))
-        print(f"Part copiée      {_copied(loaded, data)}")
+        print(f"Part copiée      {_copied_share(loaded, data)}")
     return score.loss
 
 
@@ -86,7 +86,7 @@ def _text_result(source: str, corpus: str, score: "Score") -> str:
     )
 
 
-def _copied(loaded: "Inference", data: DataModule) -> str:
+def _copied_share(loaded: "Inference", data: DataModule) -> str:
     """La part copiée de ce que le modèle écrit, et celle de la validation ; ou pourquoi elle n'est pas mesurée."""
     from gpt_lightning.training import copied
 

@@ -40,8 +40,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     if key is None and not settings["open"] and not local:
         raise UserError(
             f"host={settings['host']} ouvre ce serveur au réseau : donnez une clé (export {KEY}=..., ou "
-            "api_key_file=), ou dites "
-            f"open=true si tout le monde peut s'en servir."
+            "api_key_file=), ou dites open=true si tout le monde peut s'en servir."
         )
     rules = guard.access_rules(
         settings["host"],
@@ -64,11 +63,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     )
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
-    model, shape = describe_model(settings, loaded, local)
-    explain = None
-    if settings["corpus"] and loaded.corpus and is_private(settings, key, local):
-        explain = TracedCorpus(loaded)
-        shape = shape._replace(corpus=True)
+    explain = corpus_of(settings, loaded, key, local)
+    model, shape = describe_model(settings, loaded, local, corpus=explain is not None)
     prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
     rows, queue = settings["max_batch_size"], settings["max_queue"]
     thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
@@ -94,8 +90,13 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     thread.join(grace + 1)
 
 
-def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
-    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
+def describe_model(
+    settings: Settings, loaded: "Inference", local: bool, *, corpus: bool
+) -> tuple["ServedModel", "Shape"]:
+    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris.
+
+    `corpus` : la page peut montrer ce qu'il a lu.
+    """
     from gpt_lightning.model.cost import n_parameters
     from gpt_lightning.serving import playground
     from gpt_lightning.serving.openai import request
@@ -118,6 +119,7 @@ def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tupl
         n_parameters(config),
         loaded.prompt if settings.get("prompt") is None else settings["prompt"],
         command(settings, loaded.source) if local else "python generate.py",
+        corpus,
     )
     return model, shape
 
@@ -141,6 +143,12 @@ class TracedCorpus:
                 self._traced = data.open_index(sorting_line())
             assert self._traced is not None  # construit s'il n'existait pas
             return self._traced.explain(text, least)
+
+
+def corpus_of(settings: Settings, loaded: "Inference", key: str | None, local: bool) -> "TracedCorpus | None":
+    """Le corpus de ce modèle, s'il est connu et que l'on peut le montrer à qui écrit à ce serveur."""
+    shown = settings["corpus"] and loaded.corpus and is_private(settings, key, local)
+    return TracedCorpus(loaded) if shown else None
 
 
 def is_private(settings: Settings, key: str | None, local: bool) -> bool:

@@ -42,7 +42,7 @@ def trace(settings: Settings) -> None:
     traced = data.open_index(sorting_line())
     assert traced is not None  # construit s'il n'existait pas
     result = traced.explain(text, settings["least"])
-    print(tinted(text, result["passages"]) if _has_colours() else text)
+    print(tint(text, result["passages"]) if _has_colours() else text)
     print(f"\n{summary(result)}")
     if settings["output"] is not None:
         content = json.dumps({"text": text, **result}, ensure_ascii=False, indent=1)
@@ -68,19 +68,19 @@ def last_text(source: str) -> str:
     return texts[-1].read_text(encoding="utf-8").removesuffix("\n") if texts else ""
 
 
-def tinted(text: str, passages: Sequence[JsonObject]) -> str:
+def tint(text: str, passages: Sequence[JsonObject]) -> str:
     """Le texte, teinté là où il est dans le corpus, d'autant plus que le passage est long."""
     tints = [0] * len(text)
     for passage in passages:
-        tint = 1 + sum(passage["words"] >= size for size in (10, 20))
+        depth = 1 + sum(passage["words"] >= size for size in (10, 20))
         for place in range(passage["begin"], passage["end"]):
-            tints[place] = max(tints[place], tint)
+            tints[place] = max(tints[place], depth)
     parts, before = list[str](), 0
-    for character, tint in zip(text, tints, strict=True):
-        if tint != before:
-            parts.append(PLAIN * bool(before) + (TINTS[tint - 1] if tint else ""))
+    for character, depth in zip(text, tints, strict=True):
+        if depth != before:
+            parts.append(PLAIN * bool(before) + (TINTS[depth - 1] if depth else ""))
         parts.append(character)
-        before = tint
+        before = depth
     return "".join(parts) + PLAIN * bool(before)
 
 

@@ -92,12 +92,13 @@ class TextModule(WindowModule):
         )
         return self._serve(base, documents)
 
-    def adopt_base(self, identity: str) -> bool:
+    def adopt_base(self, identity: str, tokenizer: Tokenizer) -> bool:
         """Sert la base de cette identité, si le cache l'a encore, sans relire ses sources ; faux s'il ne l'a pas."""
         folders = self.cache_dir.iterdir() if self.cache_dir.is_dir() else ()
         for folder in sorted(folder for folder in folders if (folder / META).is_file()):
             with contextlib.suppress(UserError):  # une autre version, ou abîmée
                 if self.identity_of(content_of(read_meta(folder))) == identity:
+                    self.tokenizer = tokenizer
                     self._serve(TokenStore.open(folder), 0)
                     return True
         return False

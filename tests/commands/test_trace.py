@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpt_lightning.commands.trace import PLAIN, TINTS, tinted
+from gpt_lightning.commands.trace import PLAIN, TINTS, tint
 from tests.conftest import TEXT
 
 
@@ -66,5 +66,5 @@ def test_evaluate_and_prepare_say_the_copied_share(finished_run, command, text_f
 
 def test_the_longest_passage_is_the_brightest():
     passages = [{"begin": 0, "end": 4, "words": 3}, {"begin": 2, "end": 6, "words": 25}]
-    assert tinted("abcdefg", passages) == f"{TINTS[0]}ab{PLAIN}{TINTS[2]}cdef{PLAIN}g"
-    assert tinted("abc", []) == "abc"
+    assert tint("abcdefg", passages) == f"{TINTS[0]}ab{PLAIN}{TINTS[2]}cdef{PLAIN}g"
+    assert tint("abc", []) == "abc"

@@ -89,7 +89,7 @@ def test_a_base_is_opened_without_its_sources(tmp_path):
     again = SlidingWindowDataModule(
         tokenizer=gpt2(), path="ailleurs", cache_dir=str(tmp_path / "cache"), max_length=8, batch_size=2
     )
-    assert not again.adopt_base("une autre") and again.adopt_base(data.identity)
+    assert not again.adopt_base("une autre", gpt2()) and again.adopt_base(data.identity, gpt2())
     assert texts(again) == DOCUMENTS[:9] and again.open_index().corpus.names([0]) == {}
 
 

@@ -11,7 +11,7 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
 
 HELD_OUT = 100_000  # caractères de validation qui disent ce qui se copie sans avoir été lu
-PIECES = 50  # bouts dont ils sont faits, répartis dans la validation
+PIECES = 50  # bouts dont ils sont faits, au moins
 SHOWN = 50  # passages montrés d'un texte, les plus longs
 
 
@@ -102,11 +102,13 @@ def open_index(
 
 
 def held_out(corpus: Corpus) -> list[str]:
-    """Des bouts de la validation, répartis dans ses documents : HELD_OUT caractères au plus."""
-    documents = sum(1 for _ in corpus.documents("val"))
-    chosen = {rank * documents // PIECES for rank in range(PIECES)}
-    texts = []
-    for rank, parts in enumerate(corpus.documents("val")):
-        if rank in chosen:
-            texts.append(next(iter(parts), "")[: HELD_OUT // len(chosen)])
-    return texts
+    """Des bouts de la validation, répartis dans ses documents : à peu près HELD_OUT caractères, si elle les a."""
+    documents, count = sum(1 for _ in corpus.documents("val")), PIECES
+    while True:
+        chosen = {rank * documents // count for rank in range(count)}
+        longest = HELD_OUT // min(len(chosen), PIECES)
+        read = enumerate(corpus.documents("val"))
+        texts = [next(iter(parts), "")[:longest] for rank, parts in read if rank in chosen]
+        if sum(map(len, texts)) >= HELD_OUT or count >= documents:
+            return texts
+        count *= 4  # des documents courts : il en faut davantage
