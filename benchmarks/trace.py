@@ -20,8 +20,6 @@ from gpt_lightning.data.tracing.suffixes import Suffixes, build_index, write_ind
 
 CHARACTERS = 3.2  # par jeton, pour le tokenizer appris par défaut
 TEXT = 200  # jetons tracés
-    message.content for row in definitions(None) for message in row.messages
-]  # d'avance : hors de la mesure
 
 
 def documents(tokens: int, texts: list[str]) -> Iterator[list[str]]:
