@@ -29,7 +29,7 @@ coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 bench: .venv-bench/.llama ## Le tableau des mesures, à côté de nanoGPT, transformers, CTranslate2 et llama.cpp (TEXTE=texte.txt : la course)
 	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
-evals: .venv-evals/.pret ## Le tableau de docs/mesurer.md (ARGS="outputs/... modele.gguf")
+evals: .venv-evals/.pret-dev ## Le tableau de docs/mesurer.md (ARGS="outputs/... modele.gguf")
 	.venv-evals/bin/python benchmarks/tasks.py $(ARGS)
 
 test-evals: .venv-evals/.pret-dev ## Les essais qui comparent à lm-eval, dans son environnement

@@ -31,11 +31,11 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.model.tasks import TASKS, compatible_tasks
     from gpt_lightning.weights import load_for_inference
 
-    settings, task = defaults.follow(settings, judge)
     options = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
-    if names is not None and request.TEXT not in names:
+    if names is not None and request.TEXT not in names:  # le corpus n'est pas lu
         loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **options)
         return tasks.measure_tasks(settings, names, loaded, None)
+    settings, task = defaults.follow(settings, judge)
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )

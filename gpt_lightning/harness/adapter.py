@@ -171,7 +171,9 @@ class HarnessModel(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """La suite de chaque texte, jusqu'à l'un des textes d'arrêt de sa tâche : un lot où l'une remplace l'autre."""
         asked = [self._row(rank, *request.args) for rank, request in enumerate(requests)]
-        waiting = sorted((row for row, _ in asked), key=lambda row: len(row.ids))  # les plus longs sont lus d'abord
+        waiting = sorted(
+            (row for row, _ in asked), key=lambda row: len(row.ids)
+        )  # les plus longs sont lus d'abord
         batch, done = Batch(self.model, min(ROWS, len(waiting))), 0
         while done < len(asked):
             while waiting and batch.free:

@@ -64,7 +64,9 @@ def load_tasks(names: Sequence[str], catalogue: TaskManager, num_fewshot: int = 
             ) from None
     for name, task in loaded["tasks"].items():
         if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
-            raise UserError(f"La tâche {name} exécute du code, ou lit des images : ce modèle n'a que du texte.")
+            raise UserError(
+                f"La tâche {name} exécute du code, ou lit des images : ce modèle n'a que du texte."
+            )
         if task.get_config("num_fewshot") != 0:  # zéro, dans une tâche, est voulu
             task.set_config(key="num_fewshot", value=num_fewshot)
         task.set_fewshot_seed(seed=SEED)
@@ -80,7 +82,8 @@ def measure(
         results = evaluate(model, tasks, limit=limit, bootstrap_iters=resamples, log_samples=False)
     assert results is not None
     for settings in results["configs"].values():
-        settings.get("metadata", {}).pop("text", None)
+        for key in ("text", "config_source"):  # le corpus, et un chemin de cette machine
+            settings.get("metadata", {}).pop(key, None)
     return {**results, "lm_eval_version": version("lm_eval"), "date": time.time()}
 
 

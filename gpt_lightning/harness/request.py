@@ -15,7 +15,9 @@ def read(tasks: object, limit: object, num_fewshot: object, prefix: str = "") ->
     """
     names = [part.strip() for part in tasks.split(",")] if isinstance(tasks, str) else tasks
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise UserError(f"{prefix}tasks={tasks} : il faut une liste de noms, {prefix}tasks=[glose_mot,h_aspire].")
+        raise UserError(
+            f"{prefix}tasks={tasks} : il faut une liste de noms, {prefix}tasks=[glose_mot,h_aspire]."
+        )
     if limit is not None:
         whole(f"{prefix}limit", limit, 1)
     whole(f"{prefix}num_fewshot", num_fewshot, 0)
@@ -28,7 +30,7 @@ def read(tasks: object, limit: object, num_fewshot: object, prefix: str = "") ->
 
 
 def text_of(names: Sequence[str], data: object, split: str = "val") -> str:
-    """Le texte de `data` où mot_suivant prend ses mots ; vide si elle n'est pas demandée. UserError s'il n'y en a pas."""
+    """Le texte de `data` où mot_suivant prend ses mots ; vide si elle n'est pas demandée. UserError sans texte."""
     if TEXT not in names:
         return ""
     from gpt_lightning.data.windowed import WindowModule

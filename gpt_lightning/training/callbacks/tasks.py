@@ -36,10 +36,15 @@ class TaskScores(Callback):
         self.limit, self.num_fewshot = limit, num_fewshot
         self._step = 0
         self._loaded: JsonObject | None = None  # les tâches, et leurs questions
+        from gpt_lightning.harness.measure import find_tasks
+
+        find_tasks(self.names)
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if not pl_module.task.writes:
-            raise UserError("callbacks=tasks note un modèle qui écrit, celui-ci classe : retirez callbacks=tasks.")
+            raise UserError(
+                "callbacks=tasks note un modèle qui écrit, celui-ci classe : retirez callbacks=tasks."
+            )
         self._step = trainer.global_step
         if self._step == 0:
             self._score(trainer, pl_module)
@@ -69,8 +74,8 @@ class TaskScores(Callback):
                 log.info("    " + ", ".join(f"{name} {number(value, 3)}" for name, value in scores.items()))
             pl_module.model.train(was_training)
         refusal = trainer.strategy.broadcast(refusal)
-        if refusal:
-            raise UserError(refusal)
+        if refusal:  # le premier processus seul le dit
+            raise UserError(refusal) if trainer.is_global_zero else SystemExit(1)
         pl_module.paused_seconds += time.perf_counter() - began
 
     def _measure(self, pl_module: "GPTModule") -> dict[str, float]:
