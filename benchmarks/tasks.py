@@ -22,6 +22,7 @@ from gpt_lightning.harness.adapter import HarnessModel
 from gpt_lightning.harness.measure import find_tasks, load_tasks, measure, rows
 from gpt_lightning.harness.request import TEXT
 from gpt_lightning.weights import load_for_inference
+from gpt_lightning.wording import number as decimal
 
 ORDER, WORDS = 5, 60_000  # caractères d'un n-gramme ; mots lus
 Score = Callable[[Question, str], float]
@@ -156,10 +157,13 @@ def main() -> None:
         values, count = scores(HarnessModel(loaded.model, loaded.tokenizer), asked.limit)
         per_thousand = 1000 * (time.monotonic() - began) / count
         row = [cell(values[key], asked.limit or ITEMS) for key in keys]
-        print(f"| {source} | {' | '.join(row)} | {per_thousand:.1f} |".replace(".", ","), flush=True)
+        print(f"| {source} | {' | '.join(row)} | {decimal(per_thousand, 1)} |", flush=True)
         if asked.oracle:
             seconds, apart = oracle(source, asked.limit)
-            print(f"lm-eval (hf) : {seconds:.1f} s pour 1 000 ; plus grand écart {apart:.1e}", flush=True)
+            print(
+                f"lm-eval (hf) : {decimal(seconds, 1)} s pour 1 000 ; plus grand écart {apart:.1e}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def test_the_measures_are_written_under_the_names_of_the_harness(command, finish
     cwd, folder, _ = finished_run
     run = shutil.copytree(folder, tmp_path / "execution")
     seen = {}
-    for name, step in (("last.ckpt", 12), ("step_0000004.ckpt", 4)):
+    for name, step in (("last.ckpt", 12), ("step_0000008.ckpt", 8)):
         typed = f"ckpt_path={run / 'checkpoints' / name}"
         done = command(*EVALUATE, typed, "tasks=[h_aspire,mot_suivant]", "limit=6", cwd=cwd)
         assert done.returncode == 0, done.stderr
@@ -37,7 +37,7 @@ def test_the_measures_are_written_under_the_names_of_the_harness(command, finish
         assert "bootstrapping" not in done.stdout + done.stderr and "fatal" not in done.stderr
     board = EventAccumulator(str(run)).Reload()
     for tag in ("evaluations/h_aspire/acc", "evaluations/mot_suivant/perplexity"):
-        assert sorted(event.step for event in board.Scalars(tag)) == [4, 12]
+        assert sorted(event.step for event in board.Scalars(tag)) == [8, 12]
 
 
 REFUSED = [
