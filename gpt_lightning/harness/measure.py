@@ -52,7 +52,7 @@ def find_tasks(names: Sequence[str], text: str = "") -> TaskManager:
 
 def load_tasks(names: Sequence[str], catalogue: TaskManager, num_fewshot: int = 0) -> JsonObject:
     """Ces tâches et leurs données, telles que le harnais les range. UserError si leurs données ne se trouvent pas."""
-    with _quiet(), _seeded():
+    with _quiet(), _seed():
         try:
             loaded = catalogue.load(list(names))
         except (OSError, ValueError) as error:  # le hub de Hugging Face, hors ligne ou injoignable
@@ -78,7 +78,7 @@ def measure(
 ) -> JsonObject:
     """Les mesures de ces tâches, telles que le harnais les range ; une erreur type, s'il le faut, vient de `resamples`
     rééchantillonnages, 0 : aucune."""
-    with _quiet(), _seeded():
+    with _quiet(), _seed():
         results = evaluate(model, tasks, limit=limit, bootstrap_iters=resamples, log_samples=False)
     assert results is not None
     for settings in results["configs"].values():
@@ -126,7 +126,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _seeded() -> Iterator[None]:
+def _seed() -> Iterator[None]:
     """Sème le hasard de Python comme le harnais le fait, et le rend tel qu'il était."""
     before = random.getstate()
     random.seed(0)
