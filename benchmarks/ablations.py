@@ -3,8 +3,9 @@
     python benchmarks/ablations.py --texts les-miserables/ tinyshakespeare.txt [--only NOM ...] [--results FICHIER]
 
 D'abord chaque réglage seul : une graine, le dictionnaire, un tiers des jetons d'une exécution. Puis mini, modern et les
-meilleurs des autres à secondes égales : trois graines, trois corpus, en entier. La boucle est nue ; modèle, corpus et optimiseur sont ceux du paquet. Les
-secondes sont celles du processeur, sur un fil, sans les évaluations : une autre commande à côté ne les change guère.
+meilleurs des autres à secondes égales : trois graines, trois corpus, en entier. La boucle est nue ; modèle, corpus et
+optimiseur sont ceux du paquet. Les secondes sont celles du processeur, sur un fil, sans les évaluations : une autre
+commande à côté ne les change guère.
 « À secondes égales » se lit sur les mêmes courbes, quand la première ligne (mini) a fini. Chaque essai fini est écrit
 dans `--results`, une ligne de JSON : la même commande reprend où elle en était.
 """
@@ -130,8 +131,8 @@ def corpus(text: str, *keys: str) -> Corpus:
     data = build("data", {**settings["data"], "seed": 1}, tokenizer=build("tokenizer", settings["tokenizer"]))
     data.prepare()
     train, val = (data.tokens(split)[:].astype(np.int64) for split in ("train", "val"))
-    documents = np.asarray(data._token_store.documents("train"))
-    return Corpus(train, val, documents, data.statistics.val_bytes, data.tokenizer.vocab_size)
+    documents = np.asarray(data.base.documents("train"))
+    return Corpus(train, val, documents, data.base.n_bytes("val"), data.tokenizer.vocab_size)
 
 
 def batches(source: Corpus, loop: dict[str, float], total: int, seed: int) -> Iterator[tuple[float, Tensor]]:
