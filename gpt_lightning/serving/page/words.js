@@ -1,6 +1,8 @@
 // Les textes de la page, en français et en anglais. « {n} » est remplacé.
 
-export const WORDS = {
+import { INSIDE } from "./words_inside.js";
+
+const WORDS = {
   fr: {
     skip: "Aller au contenu", share: "Copier le lien", theme: "Clair ou sombre", tabs: "Vues", text: "Texte",
     tab_continue: "Continuer", tab_next: "Le jeton suivant", tab_score: "Surprise", tab_attention: "Attention",
@@ -13,9 +15,9 @@ export const WORDS = {
     hint_attention: "Où chaque tête regarde : une ligne par jeton qui lit, une colonne par jeton lu. Le futur est masqué.",
     hint_chat: "Une conversation avec un modèle qui a appris à répondre.",
     hint_settings: "Chaque réglage est un filtre, appliqué dans cet ordre.",
-    settings: "Réglages", reset: "Tout remettre", read: "Lire le texte", compare: "Quatre stratégies côte à côte",
-    bars: "Les candidats", measure: "Mesurer le texte", measured: "Le texte, jeton par jeton", layer: "Couche",
-    look: "Regarder", question: "Question", forget: "Nouvelle conversation",
+    settings: "Réglages", reset: "Tout remettre", strategies: "Quatre stratégies côte à côte",
+    bars: "Les candidats", measured: "Le texte, jeton par jeton", layer: "Couche",
+    question: "Question", forget: "Nouvelle conversation",
     loading: "Le modèle se présente...", reading: "Le modèle lit...", writing: "Le modèle écrit...",
     stopped: "Arrêté.", copied: "Copié.",
     not_copied: "Le navigateur ne laisse pas copier : {n}",
@@ -58,9 +60,9 @@ export const WORDS = {
     hint_attention: "Where each head looks: one row per reading token, one column per token read. The future is masked.",
     hint_chat: "A conversation with a model that learned to answer.",
     hint_settings: "Each setting is a filter, applied in this order.",
-    settings: "Settings", reset: "Reset all", read: "Read the text", compare: "Four strategies side by side",
-    bars: "The candidates", measure: "Measure the text", measured: "The text, token by token", layer: "Layer",
-    look: "Look", question: "Question", forget: "New conversation",
+    settings: "Settings", reset: "Reset all", strategies: "Four strategies side by side",
+    bars: "The candidates", measured: "The text, token by token", layer: "Layer",
+    question: "Question", forget: "New conversation",
     loading: "The model introduces itself...", reading: "The model is reading...", writing: "The model is writing...",
     stopped: "Stopped.", copied: "Copied.",
     not_copied: "The browser does not allow copying: {n}",
@@ -105,7 +107,7 @@ export function speak(chosen) {
 export const spoken = () => language;
 
 export function say(key, values = {}) {
-  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  return (WORDS[language][key] ?? INSIDE[language][key]).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
 export function number(value, digits = 2) {
