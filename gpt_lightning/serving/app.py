@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
@@ -49,9 +49,9 @@ class Service:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
         self.metrics, self._turns = Metrics(), inside.Turns()
 
-    def app(self, rules: AccessRules) -> ASGIApp:
-        """L'application ASGI derrière sa porte."""
-        routes = [
+    def routes(self) -> list[BaseRoute]:
+        """Tout ce que l'on demande à ce modèle."""
+        return [
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
@@ -64,9 +64,13 @@ class Service:
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
-            Route("/health", self.health),
-            Route("/metrics", self.prometheus),
         ]
+
+    def app(self, rules: AccessRules, second: "Service | None" = None) -> ASGIApp:
+        """L'application ASGI derrière sa porte ; `second`, un autre modèle, répond aux mêmes routes sous /other."""
+        routes = [*self.routes(), Route("/health", self.health), Route("/metrics", self.prometheus)]
+        if second is not None:
+            routes.append(Mount("/other", routes=second.routes()))
         for name, content, kind in playground.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
             routes.append(Route(path, file_route(content, kind)))

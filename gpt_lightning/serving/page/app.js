@@ -72,7 +72,10 @@ function followInside() {
   const found = new URLSearchParams(location.hash.slice(1));
   if (found.get("view") !== "inside") return;
   const rank = (name, most) => Math.min(most, Math.max(0, Number.parseInt(found.get(name), 10) || 0));
-  change({ part: found.get("part") in PARTS ? found.get("part") : "softmax", layer: rank("layer", model.layers - 1), head: rank("head", model.heads - 1) });
+  const values = found.get("part") in PARTS ? { part: found.get("part") } : {};
+  if (found.has("layer")) values.layer = rank("layer", model.layers - 1);
+  if (found.has("head")) values.head = rank("head", model.heads - 1);
+  change(values);
   if (found.has("tour")) go(rank("tour", STOPS.length));
 }
 

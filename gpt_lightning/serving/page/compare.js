@@ -13,7 +13,7 @@ const SIDES = ["./api", "other/api"]; // sans passer par l'interrupteur de la pa
 export function openCompare(model) {
   $("tab-compare").hidden = !model.other;
   if (!model.other) return;
-  const names = model.other.names;
+  const names = model.other.adapter ? [say("with_adapter"), say("without_adapter")] : model.other.names;
   followText("compare", () => JSON.stringify([$("text").value, $("seed").value, $("length").value, asked()]), async (signal) => {
     const boxes = names.map((name) => {
       const said = make("p", { className: "tokens", dir: "auto" });

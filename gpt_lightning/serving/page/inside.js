@@ -83,6 +83,8 @@ export function draw() {
   }));
   if (focused) $("tower").querySelector(`[data-part="${focused}"]`).focus();
   $("part").replaceChildren(...explained(state.part, seen, model, acts));
+  const table = $("part").querySelector(".lens");
+  if (table) table.scrollLeft = table.scrollWidth * (seen.position < seen.lens.first + seen.lens.columns / 2 ? 0 : 1);
   answer();
 }
 

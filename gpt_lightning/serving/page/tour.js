@@ -69,18 +69,17 @@ export function go(next) {
   $("tour").hidden = !stop;
   document.body.classList.toggle("touring", Boolean(stop));
   if (stop) opened();
-  const { seen, layer, head } = looked();
-  const values = stop ? { part: STOPS[stop - 1][0] } : {};
-  if (stop === ABLATED) Object.assign(values, { off: [{ layer, head: seen && seen.layer === layer ? best(seen.attention.shares) : head }] });
-  else if (ablated) values.off = [];
-  if (values.off?.length) values.head = values.off[0].head;
-  change(values);
-  if (seen) speakOf(seen);
+  change({ ...(stop ? { part: STOPS[stop - 1][0] } : {}), ...(ablated ? { off: [] } : {}) });
+  if (looked().seen) speakOf(looked().seen);
+  document.querySelector('#tower [aria-pressed="true"]')?.scrollIntoView({ block: "nearest" });
 }
 
 function speakOf(seen) {
   if (!stop) return;
-  if (stop === ABLATED && !seen.ablate.length) return; // la réponse sans cette tête arrive
+  if (stop === ABLATED && !seen.ablate.length) {
+    const head = best(seen.attention.shares);
+    return change({ head, off: [{ layer: seen.layer, head }] }); // la réponse sans cette tête arrive
+  }
   $("tour-title").textContent = say(`tour_${stop}`);
   $("tour-text").textContent = say(`tour_said_${stop}`, STOPS[stop - 1][1](seen, model));
   Object.assign($("tour-progress"), { max: STOPS.length, value: stop });
