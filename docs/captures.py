@@ -21,14 +21,14 @@ def continued(page: Page) -> None:
 def distribution(page: Page) -> None:
     page.fill("#text", TEXT)
     page.click("#tab-next")
-    page.click("#compare")
-    page.locator("#compare:not([disabled])").wait_for()
+    page.click("#strategies")
+    page.locator("#strategies:not([disabled])").wait_for()
 
 
 def surprise(page: Page) -> None:
     page.fill("#text", "Habitant de Nîmes, commune française située dans le département du Gard.")
     page.click("#tab-score")
-    page.click("#measure")
+    page.locator('#main[aria-busy="false"]').wait_for()
     page.locator("#measured .token").nth(3).click()
 
 
