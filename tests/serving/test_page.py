@@ -365,6 +365,11 @@ def test_it_is_readable_everywhere(scheme, width, browser, live):
             calm(page)
             if view == "score":
                 page.click("#language")
+            if view == "inside":  # la visite ouverte, une tête éteinte
+                page.click("#tour-start")
+                page.evaluate("location.hash = '#text=Le chat dort&view=inside&part=lens&tour=14'")
+                page.locator("#tour-count", has_text="14").wait_for()
+                calm(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, view
             page.evaluate(rules)
             found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]

@@ -3,7 +3,7 @@
 
 import { $, tell, tellFault } from "./dom.js";
 
-const TYPING = 120; // millisecondes sans une frappe avant de demander
+const TYPING = 60; // millisecondes sans une frappe avant de demander
 const views = {};
 let shown = () => null; // le nom de la vue montrée
 let waiting = null;
