@@ -24,7 +24,7 @@ export function decode(found) {
   return { ...seen, centred: centred(seen) };
 }
 
-export const named = (one) => `« ${tokenText(one, true)} »`;
+export const named = (one) => say("quoted", { token: tokenText(one, true) });
 export const here = (seen) => seen.tokens[seen.position];
 export const row = (seen, all) => line(all, seen.length, seen.position);
 const short = (value) => number(value, 2);

@@ -2,7 +2,7 @@
 
 export const INSIDE = {
   fr: {
-    tab_inside: "Dedans", tab_compare: "Comparer", one_head: "Tête", relight: "Tout rallumer", tower: "Le calcul, de haut en bas",
+    quoted: "« {token} »", tab_inside: "Dedans", tab_compare: "Comparer", one_head: "Tête", relight: "Tout rallumer", tower: "Le calcul, de haut en bas",
     inside_tokens: "Le jeton que l'on suit", head_of: "{n} sur {all}", off_head: "Éteindre cette tête", on_head: "Rallumer cette tête",
     off_layer: "Sauter cette couche", on_layer: "Remettre cette couche", hide_hint: "Cliquez un jeton : ceux qui le suivent ne le verront plus, et la réponse après {token} change.",
     code: "Le code", formula: "La formule", more: "Cliquez une étape du calcul : elle s'explique ici.",
@@ -55,7 +55,7 @@ export const INSIDE = {
     tour_said_15: "Le modèle ne choisit pas : il donne {share} à {late}, et le reste aux autres. C'est un tirage au sort qui choisit.",
   },
   en: {
-    tab_inside: "Inside", tab_compare: "Compare", one_head: "Head", relight: "Switch all back on", tower: "The computation, top to bottom",
+    quoted: "“{token}”", tab_inside: "Inside", tab_compare: "Compare", one_head: "Head", relight: "Switch all back on", tower: "The computation, top to bottom",
     inside_tokens: "The token that is followed", head_of: "{n} of {all}", off_head: "Switch this head off", on_head: "Switch this head back on",
     off_layer: "Skip this layer", on_layer: "Put this layer back", hide_hint: "Click a token: those after it no longer see it, and the answer after {token} changes.",
     code: "The code", formula: "The formula", more: "Click a step of the computation: it is explained here.",
