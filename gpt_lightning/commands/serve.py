@@ -22,6 +22,7 @@ from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
     from gpt_lightning.data.tracing.corpus import Traced
+    from gpt_lightning.serving.app import Service
     from gpt_lightning.serving.openai.request import ServedModel
     from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
@@ -53,31 +54,21 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     # avant d'attendre le modèle
     sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
-    from gpt_lightning.decoding.prefixes import PrefixCache
-    from gpt_lightning.serving import app, worker
-    from gpt_lightning.weights import load_for_inference
-
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
-    loaded = load_for_inference(
-        settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
-    )
+    loaded, *others = load_models(settings)
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
-    explain = corpus_of(settings, loaded, key, local)
-    model, shape = describe_model(settings, loaded, local, corpus=explain is not None)
-    prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
-    rows, queue = settings["max_batch_size"], settings["max_queue"]
-    thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-    service = app.Service(model, thread, shape, seconds=settings["request_timeout"], explain=explain)
+    explains = [corpus_of(settings, each, key, local) for each in (loaded, *others)]
+    service, *seconds = open_services(settings, [loaded, *others], explains, local)
+    threads = [each.worker for each in (service, *seconds)]
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(_ready_sentence(address, loaded.source, model.name, bool(loaded.template)))
+        console.log.info(_ready_sentence(address, loaded.source, settings["name"], bool(loaded.template)))
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules),
-        thread,
+        service.app(rules, *seconds),
+        threads,
         grace=grace,
         keep_alive=settings["keep_alive"],
         ready=ready,
@@ -85,18 +76,67 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
             f"Arrêt : ce qui s'écrit se finit, {grace:g} s au plus ; un second Ctrl-C n'attend pas."
         ),
     )
-    thread.start()
+    for thread in threads:
+        thread.start()
     server.serve(http_server, sock)
-    thread.join(grace + 1)
+    for thread in threads:
+        thread.join(grace + 1)
 
 
-def describe_model(
-    settings: Settings, loaded: "Inference", local: bool, *, corpus: bool
-) -> tuple["ServedModel", "Shape"]:
-    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris.
+def load_models(settings: Settings) -> list["Inference"]:
+    """Le modèle, puis celui de `compare=`, ou le même sans ses adaptateurs, si la page doit en montrer deux."""
+    from gpt_lightning.weights import load_for_inference
 
-    `corpus` : la page peut montrer ce qu'il a lu.
-    """
+    where = {name: settings[name] for name in ("device", "dtype", "threads")}
+    shows, compare = "compare" in settings, settings.get("compare")
+    loaded = load_for_inference(
+        settings["ckpt_path"],
+        n_heads=settings["n_heads"],
+        base=settings["base_path"],
+        template=settings["template"],
+        bare=shows and compare is None,
+        **where,
+    )
+    if compare is not None:
+        return [loaded, load_for_inference(compare, key="compare", **where)]
+    return [loaded] if loaded.bare is None else [loaded, loaded._replace(model=loaded.bare)]
+
+
+def open_services(
+    settings: Settings, models: list["Inference"], explains: list["TracedCorpus | None"], local: bool
+) -> list["Service"]:
+    """Un service par modèle, chacun avec son fil, ses préfixes et son corpus ; de deux, chacun connaît l'autre."""
+    from gpt_lightning.decoding.prefixes import PrefixCache
+    from gpt_lightning.serving.app import Service
+    from gpt_lightning.serving.worker import Worker
+
+    other = introduce(models, local) if len(models) == 2 else None
+    services = []
+    for loaded, explain in zip(models, explains, strict=True):
+        model, shape = describe_model(settings, loaded, local)
+        prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
+        rows, queue = settings["max_batch_size"], settings["max_queue"]
+        thread = Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
+        shape = shape._replace(corpus=explain is not None, other=other)
+        services.append(Service(model, thread, shape, seconds=settings["request_timeout"], explain=explain))
+    return services
+
+
+def introduce(models: list["Inference"], local: bool) -> JsonObject:
+    """De deux modèles, ce qui distingue leurs noms, et ce qu'ils ont en commun."""
+    first, second = models
+    parts = [Path(loaded.source).parts for loaded in models]
+    names = ["/".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])]
+    return {
+        "names": names if local and all(names) and names[0] != names[1] else ["A", "B"],
+        "same": first.tokenizer.state() == second.tokenizer.state()
+        and first.model.config.vocab_size == second.model.config.vocab_size,
+        "adapter": second.model is first.bare,
+    }
+
+
+def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
+    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
     from gpt_lightning.model.cost import n_parameters
     from gpt_lightning.serving import playground
     from gpt_lightning.serving.openai import request
@@ -119,7 +159,6 @@ def describe_model(
         n_parameters(config),
         loaded.prompt if settings.get("prompt") is None else settings["prompt"],
         command(settings, loaded.source) if local else "python generate.py",
-        corpus,
     )
     return model, shape
 

@@ -20,6 +20,12 @@ export function useKey(given) {
   passing.set("key", given);
 }
 
+let other = false; // l'autre des deux modèles répond, ou l'adaptateur est éteint
+
+export function useOther(chosen) {
+  other = chosen;
+}
+
 // `told` est appelée quand un autre serveur, et peut-être un autre modèle, répond à la place du premier.
 export function openServer(told) {
   onRestart = told;
@@ -29,7 +35,7 @@ async function send(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   if (/^[!-~]+$/.test(key)) headers.Authorization = `Bearer ${key}`; // fetch refuse les autres, qui n'ouvrent rien
   const method = body === undefined ? "GET" : "POST";
-  const answer = await unlessGone(() => fetch(new URL(path, ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
+  const answer = await unlessGone(() => fetch(new URL(other && /^(api|v1)/.test(path) ? `other/${path}` : path, ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
   if (!answer.ok) throw await faultOf(answer);
   if (!/json|event-stream/.test(answer.headers.get("content-type"))) throw new Fault(say("not_ours", { n: answer.status }));
   const answering = answer.headers.get("x-gpt-lightning"); // null partout, si un proxy l'ôte
