@@ -98,7 +98,7 @@ class Live:
             1234,
             limits.pop("prompt", ""),
             limits.pop("command", "python"),
-            limits.pop("other", None),
+            other=limits.pop("other", None),
         )
         prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)
