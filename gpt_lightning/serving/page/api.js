@@ -20,6 +20,13 @@ export function useKey(given) {
   passing.set("key", given);
 }
 
+// Dans un fichier seul, `answers` répond à la place du serveur : `ask` et `flow`, aux mêmes chemins.
+let here = null;
+
+export function answerHere(answers) {
+  here = answers;
+}
+
 // `told` est appelée quand un autre serveur, et peut-être un autre modèle, répond à la place du premier.
 export function openServer(told) {
   onRestart = told;
@@ -59,12 +66,14 @@ async function faultOf(answer) {
 }
 
 export async function ask(path, body, signal) {
+  if (here) return here.ask(path, body, signal);
   const answer = await send(path, body, signal);
   return unlessGone(() => answer.json());
 }
 
 // Les objets d'un flux, un par un. Une coupure, ou une erreur dans le flux, est une faute.
 export async function* flow(path, body, signal) {
+  if (here) return yield* here.flow(path, body, signal);
   const reader = (await send(path, body, signal)).body.getReader();
   const decoder = new TextDecoder();
   let [waiting, ended] = ["", false];
@@ -92,6 +101,7 @@ export async function* flow(path, body, signal) {
 }
 
 export function floats(base64) {
+  if (base64 instanceof Float32Array) return base64;
   const raw = atob(base64);
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);

@@ -31,7 +31,7 @@ const viewed = () => VIEWS.find((one) => !$(one).hidden);
 function link() {
   const found = new URLSearchParams({ text: $("text").value, seed: $("seed").value, length: $("length").value, view: viewed() });
   for (const [name, value] of Object.entries(asked())) found.set(name, value);
-  return `${location.origin}${location.pathname}#${found}`;
+  return `${location.href.split("#")[0]}#${found}`;
 }
 
 function follow() {
