@@ -2,6 +2,7 @@
 
 from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from gpt_lightning.training.callbacks.classes import Confusion
+from gpt_lightning.training.callbacks.film import Film
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.first_step import FirstStep
 from gpt_lightning.training.callbacks.monitor import Monitor
@@ -15,6 +16,7 @@ from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 __all__ = [
     "BestCheckpoint",
     "Confusion",
+    "Film",
     "Finish",
     "FirstStep",
     "LastCheckpoint",
