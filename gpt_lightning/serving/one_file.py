@@ -30,7 +30,7 @@ POLICY = (
 )
 # ce que forward.js doit savoir de la forme
 SHAPE = ("vocab_size", "context_length", "emb_dim", "n_heads", "kv_heads", "head_width", "n_layers")
-SHAPE += ("norm", "activation", "positions", "rope_base", "norm_eps")
+SHAPE += ("hidden_width", "norm", "activation", "positions", "rope_base", "norm_eps")
 
 
 def write(

@@ -4,6 +4,7 @@ import { Fault } from "../api.js";
 import { DEFAULTS, filtered, smallest, softmax } from "../filters.js";
 import { number, say } from "../words.js";
 import { breathe } from "./forward.js";
+import { inside } from "./inside.js";
 import { Unreadable } from "./tokenizer.js";
 import { draw, uniforms } from "./uniforms.js";
 
@@ -26,16 +27,25 @@ export class Answers {
   }
 
   async ask(path, body = {}, signal = undefined) {
+    const [model, route] = this.asked(path);
     const answers = {
-      "api/model": () => this.described, "api/next": () => this.next(body, signal), "api/score": () => this.score(body, signal),
-      "api/tokens": () => this.tokensOf(this.idsOf(body.text)), "api/attention": () => this.attention(body, signal),
+      "api/model": () => this.described, "api/film": () => ({ steps: this.described.film }),
+      "api/tokens": () => this.tokensOf(this.idsOf(body.text)), "api/next": () => this.next(model, body, signal),
+      "api/score": () => this.score(model, body, signal), "api/attention": () => this.attention(model, body, signal),
+      "api/inside": () => inside(this, model, body, signal),
     };
-    if (!answers[path]) throw new Fault(path, 404);
-    return answers[path]();
+    if (!answers[route]) throw new Fault(route, 404);
+    return answers[route]();
   }
 
   flow(path, body, signal) {
-    return this.continued(body, signal);
+    return this.continued(this.asked(path)[0], body, signal);
+  }
+
+  // Le modèle et le chemin d'une demande : « film/120/api/next » est le modèle au pas 120.
+  asked(path) {
+    const [, step, route] = path.match(/^(?:film\/(\d+)\/)?(.*)$/);
+    return [this.at(step === undefined ? null : Number(step)), route];
   }
 
   // Les jetons d'un texte, ou d'une liste d'identifiants ; un texte vide commence par la fin de texte.
@@ -96,8 +106,8 @@ export class Answers {
     this.read.set(model, { ids, cache });
   }
 
-  async next({ text, candidates = 50, step, ...values }, signal) {
-    const [model, ids] = [this.at(step), this.idsOf(text)];
+  async next(model, { text, candidates = 50, ...values }, signal) {
+    const ids = this.idsOf(text);
     const window = ids.slice(-this.context);
     const state = await this.reading(model, window, signal);
     const logits = await model.logits(state.x.subarray(-model.config.emb_dim), signal);
@@ -109,8 +119,8 @@ export class Answers {
   }
 
   // Le texte qui s'écrit, un objet par jeton, chacun avec ses candidats.
-  async *continued({ text, seed = null, max_tokens: most = 40, step, ...values }, signal) {
-    const [model, ids] = [this.at(step), this.idsOf(text)];
+  async *continued(model, { text, seed = null, max_tokens: most = 40, ...values }, signal) {
+    const ids = this.idsOf(text);
     if (ids.length + (ids.length === this.context) > this.context) {
       const sentence = say("too_long", { n: number(ids.length), most: number(this.context) });
       throw new Fault(sentence, 400, "context_length_exceeded");
@@ -166,8 +176,8 @@ export class Answers {
   }
 
   // La surprise de chaque jeton ; au-delà du contexte, la fenêtre avance par moitiés.
-  async score({ text, candidates = CANDIDATES, step }, signal) {
-    const [model, ids] = [this.at(step), this.idsOf(text)];
+  async score(model, { text, candidates = CANDIDATES }, signal) {
+    const ids = this.idsOf(text);
     const { vocab_size: V, emb_dim: C } = model.config;
     if (ids.length > WINDOWS * this.context) throw new Fault(say("too_much", { most: number(WINDOWS * this.context) }));
     const tokens = [{ ...this.token(ids[0]), logprob: null, rank: null, candidates: [] }];
@@ -186,8 +196,8 @@ export class Answers {
   }
 
   // Les poids d'attention d'une couche sur la fin d'un texte, (H, T, T).
-  async attention({ text, layer = 0, step }, signal) {
-    const [model, ids] = [this.at(step), this.idsOf(text)];
+  async attention(model, { text, layer = 0 }, signal) {
+    const ids = this.idsOf(text);
     const window = ids.slice(-Math.min(DRAWN, this.context));
     let weights = null;
     const told = (name, where, value) => name === "weights" && where === layer && (weights = value);

@@ -92,11 +92,11 @@ export class Model {
     const weights = pass.told ? new Float32Array(n_heads * rows * length) : null; // (H, T, S)
     const row = new Float64Array(length);
     for (let head = 0; head < n_heads; head++) {
-      if (pass.off?.heads.has(`${layer}:${head}`)) continue;
+      const silent = pass.off?.heads.has(`${layer}:${head}`); // elle regarde, et ne rapporte rien
       const shared = Math.floor((head * kv_heads) / n_heads) * D; // un groupe de têtes a les mêmes clés
       for (let t = 0; t < rows; t++) {
         this.regard(q, (t * n_heads + head) * D, keys, shared, row, start + t, pass.off?.positions);
-        for (let s = 0; s <= start + t; s++) {
+        for (let s = 0; s <= start + t && !silent; s++) {
           const from = s * kv_heads * D + shared;
           for (let d = 0; d < D; d++) context[(t * n_heads + head) * D + d] += row[s] * values[from + d];
         }

@@ -10,7 +10,7 @@ const held = header();
 const models = new Map();
 
 // Le modèle d'un pas du film, ou celui de la fin : ses poids ne sont lus qu'une fois.
-function at(step = null) {
+function at(step) {
   if (!models.has(step)) models.set(step, modelOf(held, step === null ? "weights" : `weights-${step}`));
   return models.get(step);
 }
