@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import playground, tokenizer
+from gpt_lightning.serving import inside, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
@@ -47,7 +47,7 @@ class Service:
         self, model: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
     ) -> None:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
-        self.metrics = Metrics()
+        self.metrics, self._turns = Metrics(), inside.Turns()
 
     def app(self, rules: AccessRules) -> ASGIApp:
         """L'application ASGI derrière sa porte."""
@@ -62,6 +62,7 @@ class Service:
             Route("/api/continue", self.continue_text, methods=["POST"]),
             Route("/api/tokens", self.tokens, methods=["POST"]),
             Route("/api/attention", self.attention, methods=["POST"]),
+            Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
             Route("/health", self.health),
             Route("/metrics", self.prometheus),
@@ -129,6 +130,13 @@ class Service:
         )
         text = playground.tokens_of(self.model, window) | {"unread": len(ids) - len(window)}
         return JSONResponse(text | weights)
+
+    async def inside(self, request: HTTPRequest) -> Response:
+        """Le calcul d'un texte, vu de l'intérieur, étape par étape."""
+        values, ids = await self._read_text(request, inside.accepted(self.shape))
+        steps = inside.begin(self.model, self.worker.batch.model, ids, values)
+        seen = await self._turns.take(values["page"], lambda: self._call(request, lambda: next(steps)))
+        return await call_in_thread(to_json, inside.reply, self.model, ids, values, seen)
 
     async def _read_text(
         self, request: HTTPRequest, accepted: Mapping[str, fields.Field], windows: int | None = None
