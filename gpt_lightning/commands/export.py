@@ -10,6 +10,8 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import magnitude, parameters_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gpt_lightning.weights.loading import Loaded
 
 PAGE = "page"  # ce format-là est une page, que serving/one_file.py écrit
@@ -68,11 +70,31 @@ def export_page(settings: Settings, loaded: "Loaded") -> None:
     if settings["merge"] is not None:
         raise UserError(f"format={PAGE} ajoute toujours les adaptateurs aux matrices : retirez merge=.")
     size = one_file.write(
-        Path(settings["to"]), loaded.model.state_dict(), loaded.description, quant=settings["quant"]
+        Path(settings["to"]),
+        loaded.model.state_dict(),
+        loaded.description,
+        quant=settings["quant"],
+        film=film_weights(loaded, settings["base_path"]) if settings["film"] else (),
     )
     console.log.info(
-        f"{settings['to']} ({magnitude(size, 'o')}) : un double clic l'ouvre, sans réseau ni serveur, dans tout navigateur."
+        f"{settings['to']} ({magnitude(size, 'o')}) : un double clic l'ouvre dans tout navigateur, sans réseau ni "
+        f"serveur."
     )
+
+
+def film_weights(loaded: "Loaded", base: str | None) -> "list[tuple[int, dict[str, Tensor]]]":
+    """Les poids de chaque image du film de ce modèle. UserError s'il n'en a pas."""
+    from gpt_lightning.weights.film import film_of
+    from gpt_lightning.weights.loading import load_and_describe
+
+    images = film_of(loaded.source)
+    if not images:
+        raise UserError(
+            f"film=true : {loaded.source} n'est pas d'une exécution qui a un film ; retirez film=, ou entraînez-en une."
+        )
+    return [
+        (step, load_and_describe(str(path), base=base).model.state_dict()) for step, path in images.items()
+    ]
 
 
 def main() -> None:

@@ -17,6 +17,9 @@ from gpt_lightning.typing import Settings
 from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from gpt_lightning.serving.film import Film
     from gpt_lightning.serving.openai.request import ServedModel
     from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
@@ -64,6 +67,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     rows, queue = settings["max_batch_size"], settings["max_queue"]
     thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
     service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
+    film = film_for(settings, loaded, model, shape)
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
@@ -71,7 +75,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules),
+        service.app(rules, film),
         thread,
         grace=grace,
         keep_alive=settings["keep_alive"],
@@ -82,7 +86,25 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     )
     thread.start()
     server.serve(http_server, sock)
+    film.close()
     thread.join(grace + 1)
+
+
+def film_for(settings: Settings, loaded: "Inference", model: "ServedModel", shape: "Shape") -> "Film":
+    """Le film de l'entraînement de ce modèle ; ses images s'ouvrent comme lui."""
+    from gpt_lightning.serving import app, worker
+    from gpt_lightning.serving.film import Film
+    from gpt_lightning.weights import load_for_inference
+    from gpt_lightning.weights.film import film_of
+
+    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
+
+    def serve_image(path: Path) -> "tuple[worker.Worker, list[BaseRoute]]":
+        network = load_for_inference(str(path), base=settings["base_path"], **where).model
+        thread = worker.Worker(network, rows=settings["max_batch_size"], queue=settings["max_queue"])
+        return thread, app.Service(model, thread, shape, seconds=settings["request_timeout"]).routes()
+
+    return Film(lambda: film_of(loaded.source), serve_image)
 
 
 def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:

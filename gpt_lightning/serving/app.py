@@ -11,12 +11,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import inside, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
+from gpt_lightning.serving.film import Film
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
@@ -49,9 +50,9 @@ class Service:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
         self.metrics, self._turns = Metrics(), inside.Turns()
 
-    def app(self, rules: AccessRules) -> ASGIApp:
-        """L'application ASGI derrière sa porte."""
-        routes = [
+    def routes(self) -> list[BaseRoute]:
+        """Les routes qui parlent au modèle."""
+        return [
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
@@ -64,9 +65,12 @@ class Service:
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
-            Route("/health", self.health),
-            Route("/metrics", self.prometheus),
         ]
+
+    def app(self, rules: AccessRules, film: Film | None = None) -> ASGIApp:
+        """L'application ASGI derrière sa porte : ce modèle, et le film de son entraînement."""
+        around_it = [Route("/health", self.health), Route("/metrics", self.prometheus)]
+        routes = [*self.routes(), *(film or Film()).routes(), *around_it]
         for name, content, kind in playground.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
             routes.append(Route(path, file_route(content, kind)))

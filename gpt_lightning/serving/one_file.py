@@ -22,15 +22,19 @@ from gpt_lightning.weights.format import Description
 from gpt_lightning.wording import magnitude
 
 TOKENIZERS = ("trained", "gpt2", "characters", "bytes", "words_v1", "words_v2")
-MOST = 30_000_000  # paramètres : au-delà, un jeton y prend un dixième de seconde, et les poids 120 Mo de mémoire
+MOST = (
+    30_000_000  # paramètres : au-delà, un jeton y prend un dixième de seconde, et les poids 120 Mo de mémoire
+)
 LICENCE = "https://creativecommons.org/licenses/by-sa/4.0/deed.fr"
 POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
 # ce que forward.js doit savoir de la forme
-SHAPE = ("vocab_size", "context_length", "emb_dim", "n_heads", "kv_heads", "head_width", "n_layers")
-SHAPE += ("hidden_width", "norm", "activation", "positions", "rope_base", "norm_eps")
+SHAPE = [
+    *("vocab_size", "context_length", "emb_dim", "n_heads", "kv_heads", "head_width", "hidden_width", "n_layers"),
+    *("norm", "activation", "positions", "rope_base", "norm_eps"),
+]
 
 
 def write(

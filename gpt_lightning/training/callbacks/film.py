@@ -1,5 +1,6 @@
 """Garder le film d'un entraînement : les poids du modèle à des pas de plus en plus espacés, que play rejoue."""
 
+import json
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ from gpt_lightning.errors import number, whole
 from gpt_lightning.layout import film_image, film_images
 from gpt_lightning.model import GPTModel, cost
 from gpt_lightning.model.lora import merge
-from gpt_lightning.weights.format import model_state
+from gpt_lightning.weights import format as form
 from gpt_lightning.wording import magnitude
 from gpt_lightning.wording import number as shown
 
@@ -68,23 +69,24 @@ class Film(Callback):
             return
         self._saved = step
         # tous les processus l'appellent ensemble : chacun peut n'avoir qu'une part des poids
-        state = model_state({"state_dict": trainer.strategy.lightning_module_state_dict()})
+        state = form.model_state({"state_dict": trainer.strategy.lightning_module_state_dict()})
         if trainer.is_global_zero:
             try:
-                self._write(step, image_of(state, module))
+                self._write(step, image_of(state, module), module)
             except durable.WriteError as error:
                 log.warning(f"Film       : abandonné au pas {shown(step)}, l'entraînement continue. {error}")
                 self._count, self._due = 0, set()
         module.paused_seconds += time.perf_counter() - began
 
-    def _write(self, step: int, state: Mapping[str, Tensor]) -> None:
+    def _write(self, step: int, state: Mapping[str, Tensor], module: "GPTModule") -> None:
+        """Écrit l'image de ce pas, que toute commande ouvre comme un export safetensors."""
         from safetensors.torch import save_file
 
-        path = film_image(self.folder, step)
+        path, text = film_image(self.folder, step), json.dumps(form.describe(module.describe()))
         with durable.refusals(path):
             self.folder.mkdir(exist_ok=True)
         with durable.replacing(path) as beside:
-            save_file(dict(state), beside)
+            save_file(dict(state), beside, metadata={form.KEY: text})
         images = film_images(self.folder)
         while len(images) > self._count:
             images.pop(superfluous(list(images))).unlink(missing_ok=True)
