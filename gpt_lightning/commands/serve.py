@@ -13,12 +13,11 @@ from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.commands import ineffective
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
-from gpt_lightning.typing import Settings
+from gpt_lightning.typing import JsonObject, Settings
 from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
-
+    from gpt_lightning.serving.app import Service
     from gpt_lightning.serving.film import Film
     from gpt_lightning.serving.openai.request import ServedModel
     from gpt_lightning.serving.playground import Shape
@@ -52,31 +51,21 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     # avant d'attendre le modèle
     sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
-    from gpt_lightning.decoding.prefixes import PrefixCache
-    from gpt_lightning.serving import app, worker
-    from gpt_lightning.weights import load_for_inference
-
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
-    loaded = load_for_inference(
-        settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
-    )
+    loaded, *others = load_models(settings)
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
-    model, shape = describe_model(settings, loaded, local)
-    prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
-    rows, queue = settings["max_batch_size"], settings["max_queue"]
-    thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-    service = app.Service(model, thread, shape, seconds=settings["request_timeout"])
-    film = film_for(settings, loaded, model, shape)
+    service, *seconds = open_services(settings, [loaded, *others], local)
+    film = film_for(settings, loaded.source, local)
+    threads = [each.worker for each in (service, *seconds)]
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(_ready_sentence(address, loaded.source, model.name, bool(loaded.template)))
+        console.log.info(_ready_sentence(address, loaded.source, settings["name"], bool(loaded.template)))
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules, film),
-        thread,
+        service.app(rules, *seconds, film=film),
+        threads,
         grace=grace,
         keep_alive=settings["keep_alive"],
         ready=ready,
@@ -84,27 +73,79 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
             f"Arrêt : ce qui s'écrit se finit, {grace:g} s au plus ; un second Ctrl-C n'attend pas."
         ),
     )
-    thread.start()
+    for thread in threads:
+        thread.start()
     server.serve(http_server, sock)
     film.close()
-    thread.join(grace + 1)
+    for thread in threads:
+        thread.join(grace + 1)
 
 
-def film_for(settings: Settings, loaded: "Inference", model: "ServedModel", shape: "Shape") -> "Film":
-    """Le film de l'entraînement de ce modèle ; ses images s'ouvrent comme lui."""
-    from gpt_lightning.serving import app, worker
+def load_models(settings: Settings) -> list["Inference"]:
+    """Le modèle, puis celui de `compare=`, ou le même sans ses adaptateurs, si la page doit en montrer deux."""
+    from gpt_lightning.weights import load_for_inference
+
+    where = {name: settings[name] for name in ("device", "dtype", "threads")}
+    shows, compare = "compare" in settings, settings.get("compare")
+    loaded = load_for_inference(
+        settings["ckpt_path"],
+        n_heads=settings["n_heads"],
+        base=settings["base_path"],
+        template=settings["template"],
+        bare=shows and compare is None,
+        **where,
+    )
+    if compare is not None:
+        return [loaded, load_for_inference(compare, key="compare", **where)]
+    return [loaded] if loaded.bare is None else [loaded, loaded._replace(model=loaded.bare)]
+
+
+def open_services(settings: Settings, models: list["Inference"], local: bool) -> list["Service"]:
+    """Un service par modèle, chacun avec son fil et ses préfixes ; de deux, chacun connaît l'autre."""
+    from gpt_lightning.decoding.prefixes import PrefixCache
+    from gpt_lightning.serving.app import Service
+    from gpt_lightning.serving.worker import Worker
+
+    other = introduce(models, local) if len(models) == 2 else None
+    services = []
+    for loaded in models:
+        model, shape = describe_model(settings, loaded, local)
+        prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
+        rows, queue = settings["max_batch_size"], settings["max_queue"]
+        thread = Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
+        shape = shape._replace(other=other)
+        services.append(Service(model, thread, shape, seconds=settings["request_timeout"]))
+    return services
+
+
+def introduce(models: list["Inference"], local: bool) -> JsonObject:
+    """De deux modèles, ce qui distingue leurs noms, et ce qu'ils ont en commun."""
+    first, second = models
+    parts = [Path(loaded.source).parts for loaded in models]
+    names = ["/".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])]
+    return {
+        "names": names if local and all(names) and names[0] != names[1] else ["A", "B"],
+        "same": first.tokenizer.state() == second.tokenizer.state()
+        and first.model.config.vocab_size == second.model.config.vocab_size,
+        "adapter": second.model is first.bare,
+    }
+
+
+def film_for(settings: Settings, source: str, local: bool) -> "Film":
+    """Le film de l'entraînement de ce modèle ; ses images s'ouvrent et se servent comme lui."""
     from gpt_lightning.serving.film import Film
     from gpt_lightning.weights import load_for_inference
     from gpt_lightning.weights.film import film_of
 
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
+    where = {name: settings[name] for name in ("device", "dtype", "threads")}
 
-    def serve_image(path: Path) -> "tuple[worker.Worker, list[BaseRoute]]":
-        network = load_for_inference(str(path), base=settings["base_path"], **where).model
-        thread = worker.Worker(network, rows=settings["max_batch_size"], queue=settings["max_queue"])
-        return thread, app.Service(model, thread, shape, seconds=settings["request_timeout"]).routes()
+    def serve_image(path: Path) -> "Service":
+        loaded = load_for_inference(
+            str(path), base=settings["base_path"], template=settings["template"], **where
+        )
+        return open_services(settings, [loaded], local)[0]
 
-    return Film(lambda: film_of(loaded.source), serve_image)
+    return Film(lambda: film_of(source), serve_image)
 
 
 def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
@@ -51,7 +51,7 @@ class Service:
         self.metrics, self._turns = Metrics(), inside.Turns()
 
     def routes(self) -> list[BaseRoute]:
-        """Les routes qui parlent au modèle."""
+        """Tout ce que l'on demande à ce modèle."""
         return [
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
@@ -67,10 +67,15 @@ class Service:
             Route("/api/score", self.score, methods=["POST"]),
         ]
 
-    def app(self, rules: AccessRules, film: Film | None = None) -> ASGIApp:
-        """L'application ASGI derrière sa porte : ce modèle, et le film de son entraînement."""
-        around_it = [Route("/health", self.health), Route("/metrics", self.prometheus)]
-        routes = [*self.routes(), *(film or Film()).routes(), *around_it]
+    def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
+        """L'application ASGI derrière sa porte ; `second`, un autre modèle, répond aux mêmes routes sous /other.
+
+        Les images de `film` aussi, sous /film/ et leur pas.
+        """
+        routes = [*self.routes(), Route("/health", self.health), Route("/metrics", self.prometheus)]
+        routes += (film or Film()).routes()
+        if second is not None:
+            routes.append(Mount("/other", routes=second.routes()))
         for name, content, kind in playground.page_files():
             path = "/" if name == "index.html" else f"/page/{name}"
             routes.append(Route(path, file_route(content, kind)))

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,17 +16,20 @@ from gpt_lightning.serving.openai.fields import Refused
 from gpt_lightning.serving.replies import HANDLERS, call_in_thread, refusal
 from gpt_lightning.serving.worker import Worker
 
+if TYPE_CHECKING:
+    from gpt_lightning.serving.app import Service
+
 OPEN = 3  # modèles du film ouverts à la fois : un curseur va et vient entre voisins
 GRACE = 60.0  # secondes laissées à ce qu'écrit celui qui se ferme
 
 
 class Film:
-    """`images()` : les fichiers du film, par pas. `serve` ouvre l'un d'eux : le fil de son modèle, et ses routes."""
+    """`images()` : les fichiers du film, par pas. `serve` en ouvre un, et son modèle répond."""
 
     def __init__(
         self,
         images: Callable[[], Mapping[int, Path]] = dict,
-        serve: Callable[[Path], tuple[Worker, list[BaseRoute]]] | None = None,
+        serve: "Callable[[Path], Service] | None" = None,
     ) -> None:
         self._images, self._serve = images, serve
         self._open: OrderedDict[int, tuple[Worker, Starlette]] = OrderedDict()
@@ -52,16 +56,17 @@ class Film:
     async def _at(self, step: int) -> Starlette:
         """Les routes du modèle de ce pas ; Refused s'il n'y est pas. Le moins récent se ferme."""
         if step not in self._open:
-            worker, routes = await call_in_thread(self._read, step)
-            worker.start()
-            self._open[step] = worker, Starlette(routes=routes, exception_handlers=HANDLERS)
+            service = await call_in_thread(self._read, step)
+            service.worker.start()
+            app = Starlette(routes=service.routes(), exception_handlers=HANDLERS)
+            self._open[step] = service.worker, app
         self._open.move_to_end(step)
         while len(self._open) > OPEN:
             _, (oldest, _) = self._open.popitem(last=False)
             oldest.close(GRACE)
         return self._open[step][1]
 
-    def _read(self, step: int) -> tuple[Worker, list[BaseRoute]]:
+    def _read(self, step: int) -> "Service":
         images = self._images()
         if step not in images or self._serve is None:
             raise Refused(f"Le film n'a pas d'image au pas {step}.", status=404, code="not_found")

@@ -32,7 +32,16 @@ POLICY = (
 )
 # ce que forward.js doit savoir de la forme
 SHAPE = [
-    *("vocab_size", "context_length", "emb_dim", "n_heads", "kv_heads", "head_width", "hidden_width", "n_layers"),
+    *(
+        "vocab_size",
+        "context_length",
+        "emb_dim",
+        "n_heads",
+        "kv_heads",
+        "head_width",
+        "hidden_width",
+        "n_layers",
+    ),
     *("norm", "activation", "positions", "rope_base", "norm_eps"),
 ]
 
