@@ -32,8 +32,12 @@ def _add(path: Path, done: dict[Path, str], above: tuple[Path, ...]) -> None:
         _add((path.parent / other).resolve(), done, (*above, path))
 
     def taken(match: re.Match[str]) -> str:
-        names = " ".join((match[1] or "").split()).replace(" as ", ": ").rstrip(", ")
-        return f"const {{ {names} }} = {_name((path.parent / match[2]).resolve())};\n" if names else ""
+        other = (path.parent / match[2]).resolve()
+        names = [name.strip() for name in (match[1] or "").split(",") if name.strip()]
+        missing = {name.split(" as ")[0] for name in names} - {*EXPORT.findall(other.read_text("utf-8"))}
+        assert not missing, f"{other.name} n'exporte pas {missing}, que {path.name} importe"
+        given = ", ".join(name.replace(" as ", ": ") for name in names)
+        return f"const {{ {given} }} = {_name(other)};\n" if names else ""
 
     exported = EXPORT.findall(text)
     body = EXPORT.sub("", IMPORT.sub(taken, text)).replace("import.meta.url", "document.baseURI")

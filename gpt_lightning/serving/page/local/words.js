@@ -1,8 +1,8 @@
 // Ce que dit le fichier, et que la page ne dit pas.
 
-import { WORDS } from "../words.js";
+import { INSIDE } from "../words_inside.js";
 
-Object.assign(WORDS.fr, {
+Object.assign(INSIDE.fr, {
   unknown_character: "Le caractère « {n} » n'est pas dans le vocabulaire de ce modèle : retirez-le.",
   unknown_word: "Le mot « {n} » n'est pas dans le vocabulaire de ce modèle : changez-le.",
   too_long: "{n} jetons, et ce modèle en lit {most}, complétion comprise : raccourcissez le texte.",
@@ -11,7 +11,7 @@ Object.assign(WORDS.fr, {
   learned_from: "Ce modèle a été entraîné sur :", unknown_corpus: "un corpus que ce fichier ne nomme pas",
   made_by: "Fait par gpt_lightning, sous licence MIT. Rien de ce que l'on écrit ici ne quitte cette page.",
 });
-Object.assign(WORDS.en, {
+Object.assign(INSIDE.en, {
   unknown_character: "The character “{n}” is not in this model's vocabulary: remove it.",
   unknown_word: "The word “{n}” is not in this model's vocabulary: change it.",
   too_long: "{n} tokens, and this model reads {most}, completion included: shorten the text.",
