@@ -25,7 +25,18 @@ from tests.serving.test_page import HOSTILE, Seen, browser  # noqa: F401
 QWEN = {"norm": "rmsnorm", "activation": "swiglu", "positions": "rope", "qk_norm": True, "norm_eps": 1e-6}
 QWEN |= {"bias": False, "qkv_bias": False}
 CORPUS = "Le chat dort sur le tapis rouge, et l'été revient : « bonjour », dit-il, œuf à l'Îlé 🦄. " * 3
-TEXTS = ["Le", "Le chat", "dort", "Le chat dort sur", "tapis rouge,", "l'été", "« bonjour »", "dit-il", "œuf", "🦄"]
+TEXTS = [
+    "Le",
+    "Le chat",
+    "dort",
+    "Le chat dort sur",
+    "tapis rouge,",
+    "l'été",
+    "« bonjour »",
+    "dit-il",
+    "œuf",
+    "🦄",
+]
 TEXTS += [f"{text} revient" for text in TEXTS]
 LEARNT = {
     "trained": lambda: tokenizers.TrainedTokenizer(300).fit([CORPUS]),
@@ -227,7 +238,12 @@ def test_a_seed_gives_the_same_text(kind, values, opened):
         body = {"text": "Le chat", "seed": seed, "max_tokens": 100, **values}
         _, *parts = page.evaluate(WRITE, body)
         written = [one["id"] for part in parts for one in part["tokens"]]
-        options = {"strategy": Strategy(**values), "max_new_tokens": 100, "seed": seed, "eos_id": tokenizer.eos_id}
+        options = {
+            "strategy": Strategy(**values),
+            "max_new_tokens": 100,
+            "seed": seed,
+            "eos_id": tokenizer.eos_id,
+        }
         expected = generate(model, [ids], **options)[0][len(ids) :]
         assert written == [one for one in expected if one != tokenizer.eos_id]
         shown = "".join(part["text"] for part in parts)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from gpt_lightning.training.module import GPTModule
 
 log = logging.getLogger("gpt_lightning")
+RESERVED = (
+    40  # octets par paramètre que le film laisse libres : last.ckpt et best.ckpt, et ceux qui les remplacent
+)
 LARGEST = torch.finfo(torch.float16).max
 
 
@@ -85,6 +89,10 @@ class Film(Callback):
         path, text = film_image(self.folder, step), json.dumps(form.describe(module.describe()))
         with durable.refusals(path):
             self.folder.mkdir(exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+        if free < RESERVED * cost.n_parameters(module.model.config) + image_bytes(module.model):
+            sentence = f"{path} ne s'écrit pas : les {magnitude(free, 'o')} libres sont pour les checkpoints."
+            raise durable.WriteError(path, sentence)
         with durable.replacing(path) as beside:
             save_file(dict(state), beside, metadata={form.KEY: text})
         images = film_images(self.folder)
@@ -124,7 +132,7 @@ def spaced_steps(total: int | None, count: int) -> set[int]:
     if total is None:
         return {0, *(2**power for power in range(40))}
     ratio = max(total, 1) ** (1 / max(1, count - 2))
-    return {0, *(round(ratio**rank) for rank in range(count - 1))}
+    return {0, total, *(round(ratio**rank) for rank in range(count - 2))}
 
 
 def superfluous(steps: Sequence[int]) -> int:
