@@ -142,7 +142,7 @@ class Service:
 
     async def inside(self, request: HTTPRequest) -> Response:
         """Le calcul d'un texte, vu de l'intérieur, étape par étape."""
-        values, ids = await self._read_text(request, inside.accepted(self.shape))
+        values, ids = await self._read_text(request, inside.request_fields(self.shape))
         steps = inside.begin(self.model, self.worker.batch.model, ids, values)
         seen = await self._turns.take(values["page"], lambda: self._call(request, lambda: next(steps)))
         return await call_in_thread(to_json, inside.reply, self.model, ids, values, seen)

@@ -38,7 +38,7 @@ def ablations(name: str, value: object) -> tuple[Ablation, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def accepted(shape: playground.Shape) -> dict[str, Field]:
+def request_fields(shape: playground.Shape) -> dict[str, Field]:
     """Les champs d'une demande ; `page` : de deux demandes d'une même page, seule la dernière aboutit."""
     return playground.TEXT | {
         "layer": Field(fields.integer(0, shape.layers - 1), shape.layers - 1),
@@ -121,30 +121,9 @@ def reply(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside) 
         candidates  [{id, token, bytes, logit, logprob, plain}]  à la position regardée, ablations faites ; `plain` :
                                          la log-probabilité si rien n'est éteint. Les 20 premiers des deux, réunis
     """
-    window = ids[-min(LONGEST, model.context) :]
     shown = min(STREAM, seen.vectors.shape[1])
-    text = playground.tokens_of(model, window) | {"unread": len(ids) - len(window)}
-    sizes = {
-        "length": len(window),
-        "layers": len(seen.added),
-        "heads": len(seen.head.shares),
-        "head_width": seen.head.query.shape[1],
-        "width": seen.vectors.shape[1],
-        "hidden": seen.neurons.total,
-    }
-    where = {
-        "layer": values["layer"],
-        "head": values["head"],
-        "position": len(window) - 1 if values["position"] is None else values["position"],
-        "ablate": [
-            {key: rank for key, rank in off._asdict().items() if rank is not None} for off in values["ablate"]
-        ],
-    }
     neighbours = zip(*(part.tolist() for part in seen.nearest), strict=True)
-    return {
-        **text,
-        **sizes,
-        **where,
+    return _frame(model, ids, values, seen) | {
         "embedding": {
             "token": pack(seen.token),
             "position": None if seen.place is None else pack(seen.place),
@@ -156,6 +135,27 @@ def reply(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside) 
         "neurons": _neurons(model, seen.neurons),
         "lens": None if seen.lens is None else _lens(model, seen.lens),
         "candidates": _candidates(model, seen),
+    }
+
+
+def _frame(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside) -> JsonObject:
+    """Le texte lu, les tailles, et où l'on regarde."""
+    window = ids[-min(LONGEST, model.context) :]
+    ablate = [
+        {key: rank for key, rank in off._asdict().items() if rank is not None} for off in values["ablate"]
+    ]
+    return playground.tokens_of(model, window) | {
+        "unread": len(ids) - len(window),
+        "length": len(window),
+        "layers": len(seen.added),
+        "heads": len(seen.head.shares),
+        "head_width": seen.head.query.shape[1],
+        "width": seen.vectors.shape[1],
+        "hidden": seen.neurons.total,
+        "layer": values["layer"],
+        "head": values["head"],
+        "position": len(window) - 1 if values["position"] is None else values["position"],
+        "ablate": ablate,
     }
 
 

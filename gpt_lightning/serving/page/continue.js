@@ -67,7 +67,7 @@ async function write({ text, kept, parent, signal }) {
       branches.splice(branches.indexOf(branch), 1);
       if (here === branch) show(branches.includes(before) ? before : null);
     }
-    if (signal?.aborted) throw error;
+    if (signal?.aborted || (signal && error.name !== "AbortError")) throw error; // sauf « Arrêter »
     tellFault(error);
   } finally {
     if (stopping === control) {

@@ -3,7 +3,7 @@
 
 import { $, tell, tellFault } from "./dom.js";
 
-const TYPING = 120; // millisecondes sans une frappe avant de demander
+const TYPING = 60; // millisecondes sans une frappe avant de demander
 const views = {};
 let shown = () => null; // le nom de la vue montrée
 let waiting = null;
@@ -28,6 +28,7 @@ export function pulse(wait = TYPING) {
 // La vue montre déjà ce qu'elle doit : une personne vient de le demander.
 export function settle(name) {
   clearTimeout(waiting);
+  waiting = null;
   views[name].asking = null;
   running?.abort();
   running = null;
@@ -42,6 +43,7 @@ export function stale() {
 }
 
 async function run() {
+  waiting = null;
   const view = views[shown()];
   const wanted = view?.wants();
   if (!view || wanted === view.done) return idle();
@@ -61,5 +63,5 @@ async function run() {
 }
 
 function idle() {
-  if (!running) $("main").setAttribute("aria-busy", "false");
+  if (!running && waiting === null) $("main").setAttribute("aria-busy", "false");
 }

@@ -24,7 +24,7 @@ export function decode(found) {
   return { ...seen, centred: centred(seen) };
 }
 
-export const named = (one) => `« ${tokenText(one, true)} »`;
+export const named = (one) => say("quoted", { token: tokenText(one, true) });
 export const here = (seen) => seen.tokens[seen.position];
 export const row = (seen, all) => line(all, seen.length, seen.position);
 const short = (value) => number(value, 2);
@@ -86,6 +86,13 @@ function toggle(label, act) {
   return make("button", { type: "button", onclick: act }, label);
 }
 
+// Un jeton et son numéro ; un clic le cache à ceux qui le suivent.
+function hiding(one, position, seen, acts) {
+  const button = make("button", { type: "button", disabled: position >= seen.position, onclick: () => acts.toggle({ position }) }, make("b", {}, tokenText(one, true)), ` ${one.id}`);
+  button.setAttribute("aria-pressed", String(acts.isOff({ position })));
+  return button;
+}
+
 function lensTable(seen, acts) {
   const { lens } = seen;
   const head = make("tr", {}, make("th", { scope: "col" }, say("lens_row")), ...seen.tokens.slice(lens.first, lens.first + lens.columns).map((one) => make("th", { scope: "col" }, tokenText(one, true))));
@@ -117,8 +124,8 @@ export const PARTS = {
   tokens: ["texte → (id₁ … id_T)", "gpt_lightning/tokenizers/base.py", "def encode(self, text: str, *, special: bool = False) -> list[int]:",
     (seen) => say("tokens_n", { n: seen.length }), () => null,
     (seen, acts) => [
-      make("ol", { className: "ids" }, ...seen.tokens.map((one) => make("li", {}, make("b", {}, tokenText(one, true)), ` ${one.id}`))),
-      toggle(say(acts.isOff({ position: seen.position }) ? "on_position" : "off_position", { token: named(here(seen)) }), () => acts.toggle({ position: seen.position })),
+      make("ol", { className: "ids" }, ...seen.tokens.map((one, position) => make("li", {}, hiding(one, position, seen, acts)))),
+      make("p", { className: "hint" }, say("hide_hint", { token: named(here(seen)) })),
     ],
     (seen, model) => ({ n: number(seen.length), v: number(model.vocabulary) })],
   embedding: ["x = E[id]", MODEL, "x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)",

@@ -2,10 +2,10 @@
 
 export const INSIDE = {
   fr: {
-    tab_inside: "Dedans", tab_compare: "Comparer", one_head: "Tête", relight: "Tout rallumer", tower: "Le calcul, de haut en bas",
+    quoted: "« {token} »", tab_inside: "Dedans", tab_compare: "Comparer", one_head: "Tête", relight: "Tout rallumer", tower: "Le calcul, de haut en bas",
     inside_tokens: "Le jeton que l'on suit", head_of: "{n} sur {all}", off_head: "Éteindre cette tête", on_head: "Rallumer cette tête",
-    off_layer: "Sauter cette couche", on_layer: "Remettre cette couche", off_position: "Cacher {token} aux jetons suivants",
-    on_position: "Montrer {token} à nouveau", code: "Le code", formula: "La formule", more: "Cliquez une étape du calcul : elle s'explique ici.",
+    off_layer: "Sauter cette couche", on_layer: "Remettre cette couche", hide_hint: "Cliquez un jeton : ceux qui le suivent ne le verront plus, et la réponse après {token} change.",
+    code: "Le code", formula: "La formule", more: "Cliquez une étape du calcul : elle s'explique ici.",
     after: "après", before_off: "avant", answers: "Après {token}, le modèle attend", answers_off: "Après {token} : tout allumé (clair), puis avec ce qui est éteint (foncé)",
     off_said: "Éteint : {n}", off_one_head: "tête {head} de la couche {layer}", off_one_layer: "couche {layer}", off_one_position: "jeton {position}",
     length_of: "longueur {n}", tokens_n: "{n} jetons", sees: "voit {n} jetons", looks: "regarde {token}, {share}", brings: "surtout {token}",
@@ -55,10 +55,10 @@ export const INSIDE = {
     tour_said_15: "Le modèle ne choisit pas : il donne {share} à {late}, et le reste aux autres. C'est un tirage au sort qui choisit.",
   },
   en: {
-    tab_inside: "Inside", tab_compare: "Compare", one_head: "Head", relight: "Switch all back on", tower: "The computation, top to bottom",
+    quoted: "“{token}”", tab_inside: "Inside", tab_compare: "Compare", one_head: "Head", relight: "Switch all back on", tower: "The computation, top to bottom",
     inside_tokens: "The token that is followed", head_of: "{n} of {all}", off_head: "Switch this head off", on_head: "Switch this head back on",
-    off_layer: "Skip this layer", on_layer: "Put this layer back", off_position: "Hide {token} from the tokens after it",
-    on_position: "Show {token} again", code: "The code", formula: "The formula", more: "Click a step of the computation: it is explained here.",
+    off_layer: "Skip this layer", on_layer: "Put this layer back", hide_hint: "Click a token: those after it no longer see it, and the answer after {token} changes.",
+    code: "The code", formula: "The formula", more: "Click a step of the computation: it is explained here.",
     after: "after", before_off: "before", answers: "After {token}, the model expects", answers_off: "After {token}: all on (light), then with what is off (dark)",
     off_said: "Off: {n}", off_one_head: "head {head} of layer {layer}", off_one_layer: "layer {layer}", off_one_position: "token {position}",
     length_of: "length {n}", tokens_n: "{n} tokens", sees: "sees {n} tokens", looks: "looks at {token}, {share}", brings: "mostly {token}",
