@@ -64,7 +64,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules, *seconds, film=film),
+        service.app(rules, seconds[0] if seconds else None, film),
         threads,
         grace=grace,
         keep_alive=settings["keep_alive"],

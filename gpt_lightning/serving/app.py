@@ -68,10 +68,7 @@ class Service:
         ]
 
     def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
-        """L'application ASGI derrière sa porte ; `second`, un autre modèle, répond aux mêmes routes sous /other.
-
-        Les images de `film` aussi, sous /film/ et leur pas.
-        """
+        """L'application ASGI derrière sa porte ; `second` répond aux mêmes routes sous /other, `film` sous /film."""
         routes = [*self.routes(), Route("/health", self.health), Route("/metrics", self.prometheus)]
         routes += (film or Film()).routes()
         if second is not None:

@@ -24,14 +24,16 @@ def bundle(*entries: Path) -> str:
 
 def _add(path: Path, done: dict[Path, str], above: tuple[Path, ...]) -> None:
     """Ajoute ce module à `done`, après ses imports ; `above` sont ceux dont il est l'import."""
-    assert path not in above, f"{path.name} s'importe lui-même, par {', '.join(one.name for one in above)}"
+    assert path not in above, (
+        f"{path.name} s'importe lui-même, par {', '.join(module.name for module in above)}"
+    )
     if path in done:
         return
     text = path.read_text(encoding="utf-8")
     for _, other in IMPORT.findall(text):
         _add((path.parent / other).resolve(), done, (*above, path))
 
-    def taken(match: re.Match[str]) -> str:
+    def assignment(match: re.Match[str]) -> str:
         other = (path.parent / match[2]).resolve()
         names = [name.strip() for name in (match[1] or "").split(",") if name.strip()]
         missing = {name.split(" as ")[0] for name in names} - {*EXPORT.findall(other.read_text("utf-8"))}
@@ -40,7 +42,7 @@ def _add(path: Path, done: dict[Path, str], above: tuple[Path, ...]) -> None:
         return f"const {{ {given} }} = {_name(other)};\n" if names else ""
 
     exported = EXPORT.findall(text)
-    body = EXPORT.sub("", IMPORT.sub(taken, text)).replace("import.meta.url", "document.baseURI")
+    body = EXPORT.sub("", IMPORT.sub(assignment, text)).replace("import.meta.url", "document.baseURI")
     left = re.search(r"^(?:import|export)\b.*|\bimport\(.*|\bimport\.meta.*", body, re.MULTILINE)
     assert left is None, f"{path.name} : « {left and left[0]} » ne se réunit pas"
     done[path] = f"const {_name(path)} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();\n"

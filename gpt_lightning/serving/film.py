@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,11 +16,17 @@ from gpt_lightning.serving.openai.fields import Refused
 from gpt_lightning.serving.replies import HANDLERS, call_in_thread, refusal
 from gpt_lightning.serving.worker import Worker
 
-if TYPE_CHECKING:
-    from gpt_lightning.serving.app import Service
-
 OPEN = 3  # modèles du film ouverts à la fois : un curseur va et vient entre voisins
 GRACE = 60.0  # secondes laissées à ce qu'écrit celui qui se ferme
+
+
+class Served(Protocol):
+    """Un modèle servi : le fil qui le fait calculer, et ses routes."""
+
+    @property
+    def worker(self) -> Worker: ...
+
+    def routes(self) -> list[BaseRoute]: ...
 
 
 class Film:
@@ -29,7 +35,7 @@ class Film:
     def __init__(
         self,
         images: Callable[[], Mapping[int, Path]] = dict,
-        serve: "Callable[[Path], Service] | None" = None,
+        serve: Callable[[Path], Served] | None = None,
     ) -> None:
         self._images, self._serve = images, serve
         self._open: OrderedDict[int, tuple[Worker, Starlette]] = OrderedDict()
@@ -66,7 +72,7 @@ class Film:
             oldest.close(GRACE)
         return self._open[step][1]
 
-    def _read(self, step: int) -> "Service":
+    def _read(self, step: int) -> Served:
         images = self._images()
         if step not in images or self._serve is None:
             raise Refused(f"Le film n'a pas d'image au pas {step}.", status=404, code="not_found")

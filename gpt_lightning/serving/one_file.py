@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gpt_lightning import durable
 from gpt_lightning.errors import UserError, choice
-from gpt_lightning.model import GPTConfig, cost
+from gpt_lightning.model import cost
+from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.serving.bundle import bundle
 from gpt_lightning.serving.packing import KINDS, pack
 from gpt_lightning.serving.playground import PAGE

@@ -258,13 +258,15 @@ def close(got, expected, path: str = "") -> None:
             close(got[key], expected[key], f"{path}.{key}")
     elif isinstance(expected, str) and isinstance(got, list):
         values = torch.frombuffer(bytearray(base64.b64decode(expected)), dtype=torch.float32)
-        torch.testing.assert_close(torch.tensor(got), values, atol=1e-4, rtol=1e-4, msg=path)
+        assert torch.allclose(torch.tensor(got), values, atol=1e-4, rtol=1e-4), (path, got, values)
     elif isinstance(expected, list):
         assert len(got) == len(expected), path
         for rank, (one, other) in enumerate(zip(got, expected, strict=True)):
             close(one, other, f"{path}[{rank}]")
     elif isinstance(expected, float):
         assert got == pytest.approx(expected, abs=1e-4), path
+    elif path.endswith(".rank") and expected is not None:
+        assert abs(got - expected) <= 3, path  # des logits presque égaux
     else:
         assert got == expected, path
 
@@ -293,7 +295,7 @@ def test_the_page_answers_like_the_server(kind, opened):
         {"ablate": [{"layer": 0}], "layer": 0, "lens": 2},
         {"ablate": [{"layer": 1}, {"layer": 0, "head": 3}], "lens": 0},
     ):
-        values = fields.read({"text": text, **more}, inside.accepted(shape))
+        values = fields.read({"text": text, **more}, inside.request_fields(shape))
         steps = inside.begin(served, model, ids, values)
         seen = next(step for step in steps if step is not None)
         expected = inside.reply(served, ids, values, seen)

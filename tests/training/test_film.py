@@ -18,7 +18,13 @@ from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.serving.film import OPEN
 from gpt_lightning.serving.film import Film as ServedFilm
 from gpt_lightning.training.callbacks import Film
-from gpt_lightning.training.callbacks.film import describe, image_bytes, planned, spaced_steps, superfluous
+from gpt_lightning.training.callbacks.film import (
+    describe,
+    image_bytes,
+    image_count,
+    spaced_steps,
+    superfluous,
+)
 from gpt_lightning.weights import load
 from gpt_lightning.weights.film import film_of
 from gpt_lightning.weights.format import Description
@@ -46,7 +52,7 @@ def test_the_most_crowded_image_goes_and_never_the_ends():
 @pytest.mark.parametrize("most", [0.05, 1, 40])
 def test_the_film_stays_under_its_size(most):
     model = tiny(257)
-    count = planned(20, most, model)
+    count = image_count(20, most, model)
     assert count != 1 and count <= 20 and count * image_bytes(model) <= most * 1e6
     said = describe({"images": 20, "max_mb": most}, model, labelled=False)
     assert said is not None and (f"{count} images" in said if count else "aucun" in said)

@@ -1,6 +1,5 @@
 """Garder le film d'un entraînement : les poids du modèle à des pas de plus en plus espacés, que play rejoue."""
 
-import json
 import logging
 import math
 import shutil
@@ -9,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from lightning import Callback
 from torch import Tensor
 
@@ -17,8 +15,8 @@ from gpt_lightning import durable
 from gpt_lightning.errors import number, whole
 from gpt_lightning.layout import film_image, film_images
 from gpt_lightning.model import GPTModel, cost
-from gpt_lightning.model.lora import merge
-from gpt_lightning.weights import format as form
+from gpt_lightning.weights.film import write_image
+from gpt_lightning.weights.format import model_state
 from gpt_lightning.wording import magnitude
 from gpt_lightning.wording import number as shown
 
@@ -31,7 +29,6 @@ log = logging.getLogger("gpt_lightning")
 RESERVED = (
     40  # octets par paramètre que le film laisse libres : last.ckpt et best.ckpt, et ceux qui les remplacent
 )
-LARGEST = torch.finfo(torch.float16).max
 
 
 class Film(Callback):
@@ -49,7 +46,7 @@ class Film(Callback):
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         writes = not pl_module.labels and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self._count = planned(self.images, self.max_mb, pl_module.model) if writes else 0
+        self._count = image_count(self.images, self.max_mb, pl_module.model) if writes else 0
         self._due, self._saved = spaced_steps(pl_module.plan.total_steps, self._count), -1
         if trainer.is_global_zero:
             for step, path in film_images(self.folder).items():
@@ -73,34 +70,31 @@ class Film(Callback):
             return
         self._saved = step
         # tous les processus l'appellent ensemble : chacun peut n'avoir qu'une part des poids
-        state = form.model_state({"state_dict": trainer.strategy.lightning_module_state_dict()})
+        state = model_state({"state_dict": trainer.strategy.lightning_module_state_dict()})
         if trainer.is_global_zero:
             try:
-                self._write(step, image_of(state, module), module)
+                self._write(step, state, module)
             except durable.WriteError as error:
                 log.warning(f"Film       : abandonné au pas {shown(step)}, l'entraînement continue. {error}")
                 self._count, self._due = 0, set()
         module.paused_seconds += time.perf_counter() - began
 
     def _write(self, step: int, state: Mapping[str, Tensor], module: "GPTModule") -> None:
-        """Écrit l'image de ce pas, que toute commande ouvre comme un export safetensors."""
-        from safetensors.torch import save_file
-
-        path, text = film_image(self.folder, step), json.dumps(form.describe(module.describe()))
+        """Écrit l'image de ce pas. WriteError si le disque refuse, ou si les checkpoints ont besoin de sa place."""
+        path = film_image(self.folder, step)
         with durable.refusals(path):
             self.folder.mkdir(exist_ok=True)
             free = shutil.disk_usage(self.folder).free
         if free < RESERVED * cost.n_parameters(module.model.config) + image_bytes(module.model):
             sentence = f"{path} ne s'écrit pas : les {magnitude(free, 'o')} libres sont pour les checkpoints."
             raise durable.WriteError(path, sentence)
-        with durable.replacing(path) as beside:
-            save_file(dict(state), beside, metadata={form.KEY: text})
+        write_image(path, state, module.describe(), None if module.adapted is None else module.adapted.config)
         images = film_images(self.folder)
         while len(images) > self._count:
             images.pop(superfluous(list(images))).unlink(missing_ok=True)
 
 
-def planned(images: int, max_mb: float, model: GPTModel) -> int:
+def image_count(images: int, max_mb: float, model: GPTModel) -> int:
     """Combien d'images de ce modèle tiennent dans `max_mb` ; 0 s'il n'en tient pas deux."""
     count = min(images, int(max_mb * 1_000_000 / image_bytes(model)))
     return count if count >= 2 else 0
@@ -111,12 +105,12 @@ def image_bytes(model: GPTModel) -> int:
     return 2 * cost.n_parameters(model.config) + 20_000
 
 
-def describe(settings: Mapping[str, object] | None, model: GPTModel, labelled: bool) -> str | None:
+def describe(asked: Mapping[str, object] | None, model: GPTModel, labelled: bool) -> str | None:
     """La ligne du plan qui dit ce que le film coûtera ; None sans film."""
-    if settings is None or labelled:
+    if asked is None or labelled:
         return None
-    images, most = int(str(settings["images"])), float(str(settings["max_mb"]))
-    size, count = image_bytes(model), planned(images, most, model)
+    images, most = int(str(asked["images"])), float(str(asked["max_mb"]))
+    size, count = image_bytes(model), image_count(images, most, model)
     if not count:
         return (
             f"Film       : aucun, une image prendrait {magnitude(size, 'o')} ; callbacks.film.max_mb="
@@ -140,15 +134,3 @@ def superfluous(steps: Sequence[int]) -> int:
     places = [math.log1p(step) for step in sorted(steps)]
     rank = min(range(1, len(places) - 1), key=lambda rank: places[rank + 1] - places[rank - 1], default=0)
     return sorted(steps)[rank]
-
-
-def image_of(state: Mapping[str, Tensor], module: "GPTModule") -> dict[str, Tensor]:
-    """Les poids d'une image : ceux du modèle seul, ses adaptateurs ajoutés à leurs matrices, en float16."""
-    if module.adapted is not None:
-        state = merge(state, module.adapted.config)
-    if module.model.config.tie_weights:
-        state = {name: tensor for name, tensor in state.items() if name != "out_head.weight"}
-    return {
-        name: tensor.detach().float().clamp(-LARGEST, LARGEST).half().cpu().contiguous()
-        for name, tensor in state.items()
-    }
