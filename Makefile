@@ -29,12 +29,11 @@ coverage: .venv/.pret-dev ## Les lignes que les tests rapides parcourent
 bench: .venv-bench/.llama ## Le tableau des mesures, à côté de nanoGPT, transformers, CTranslate2 et llama.cpp (TEXTE=texte.txt : la course)
 	.venv-bench/bin/python benchmarks/table.py $(TEXTE)
 
-evals: .venv-evals/.pret ## Le tableau de docs/mesurer.md (ARGS="outputs/... modele.gguf")
+evals: .venv-evals/.pret-dev ## Le tableau de docs/mesurer.md (ARGS="outputs/... modele.gguf")
 	.venv-evals/bin/python benchmarks/tasks.py $(ARGS)
 
-test-evals: .venv-evals/.pret ## Les essais qui comparent à lm-eval, dans son environnement
-	.venv-evals/bin/python $(PIP) -e '.[dev]'
-	OMP_NUM_THREADS=1 .venv-evals/bin/python -m pytest tests/harness
+test-evals: .venv-evals/.pret-dev ## Les essais qui comparent à lm-eval, dans son environnement
+	OMP_NUM_THREADS=1 .venv-evals/bin/python -m pytest tests/harness $(ARGS)
 
 figures: .venv/.pret ## Redessine les images de docs/ avec l'exécution la plus récente
 	for name in attention temperature nucleus schedule instruction lora cache windows steps batching; do \
@@ -81,4 +80,8 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 
 .venv/.pret-dev: .venv/.pret
 	$(BIN)/python $(PIP) -e '.[dev]'
+	@touch $@
+
+.venv-evals/.pret-dev: .venv-evals/.pret
+	.venv-evals/bin/python $(PIP) -e '.[dev]' 'lm_eval[hf]'
 	@touch $@

@@ -24,7 +24,7 @@ INSIDE = {
     "model": {"model", "errors", "typing"},
     "decoding": {"decoding", "model.cache", "errors", "typing"},
     "weights": {"weights", "model", "tokenizers", *GROUND},
-    "training": {"training", "model", "decoding", "weights", *GROUND},
+    "training": {"training", "harness", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
     "serving": {
         "serving",

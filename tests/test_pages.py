@@ -190,7 +190,7 @@ def test_a_link_to_a_title_finds_it(page):
 MEASURED = re.compile(
     r"(?<![\w,])(\d+(?: \d{3})*(?:,\d+)?) ?(?:%|x(?= |\)|,|\.)|m?s\b(?!')|jetons/s|nats? par jeton|Go\b|fois\b)"
 )
-NUMBER = r"(?<![\w,])\d+(?:,\d+)?"
+NUMBER = r"(?<![\w,])\d+(?: \d{3})*(?:,\d+)?"
 RESULTS = {*re.findall(NUMBER, (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8"))}
 SAID = {  # ce que dit un article ou le projet d'origine, et ce qu'une mesure de RESULTS.md a donné avec le reste
     "docs/affinage.md": {

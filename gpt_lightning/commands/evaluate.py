@@ -8,6 +8,7 @@ from gpt_lightning.cli import console, defaults
 from gpt_lightning.commands import ineffective, tasks
 from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data
 from gpt_lightning.errors import UserError, choice
+from gpt_lightning.harness import request
 from gpt_lightning.training import checks
 from gpt_lightning.typing import Settings
 from gpt_lightning.wording import class_table, duration, number, percent
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gpt_lightning.weights.inference import Inference
 
 SPLITS = ("val", "train", "all")
-TEXT_TASK = "mot_suivant"  # la tâche qui lit le texte de `data`
 
 
 def evaluate(settings: Settings) -> float:
@@ -31,11 +31,11 @@ def evaluate(settings: Settings) -> float:
     from gpt_lightning.model.tasks import TASKS, compatible_tasks
     from gpt_lightning.weights import load_for_inference
 
-    settings, task = defaults.follow(settings, judge)
     options = {key: settings[key] for key in ("n_heads", "device", "dtype", "threads")}
-    if names is not None and TEXT_TASK not in names:
+    if names is not None and request.TEXT not in names:  # le corpus n'est pas lu
         loaded = load_for_inference(settings["ckpt_path"], base=settings["base_path"], **options)
         return tasks.measure_tasks(settings, names, loaded, None)
+    settings, task = defaults.follow(settings, judge)
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=compatible_tasks(task), base=settings["base_path"], **options
     )

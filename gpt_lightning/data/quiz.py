@@ -76,13 +76,16 @@ def questions(name: str) -> tuple[list[Question], list[Question]]:
 
 
 def next_words(text: str) -> list[tuple[str, str]]:
-    """Des débuts de ce texte et le mot qui suit chacun, à intervalles réguliers. UserError si le texte est court."""
-    ends = [match.span() for match in re.finditer(r"(?<=\s)\w[\w'’-]*", text)]
+    """Des débuts de ce texte et ce qui suit chacun, une espace et un mot, à intervalles réguliers.
+
+    Un début et sa suite, bout à bout, sont du texte tel qu'il est écrit. UserError si le texte est court.
+    """
+    ends = [match.span() for match in re.finditer(r"(?<=\S) \w[\w'’-]*", text)]
     if len(ends) <= BEFORE:
         raise UserError(f"mot_suivant : le texte a moins de {BEFORE} mots, il en faut plus.")
     ends = ends[BEFORE:]
     spread = [ends[rank * len(ends) // min(ITEMS, len(ends))] for rank in range(min(ITEMS, len(ends)))]
-    return [(_words_before(text[:start].rstrip()), text[start:end]) for start, end in spread]
+    return [(_words_before(text[:start]), text[start:end]) for start, end in spread]
 
 
 def _words_before(text: str) -> str:

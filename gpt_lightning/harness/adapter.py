@@ -13,7 +13,8 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 
-from gpt_lightning.decoding import Strategy, TextStream
+from gpt_lightning.decoding import Strategy
+from gpt_lightning.decoding.batching import Arrival, Batch, Row
 from gpt_lightning.decoding.text import opening_id
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTModel
@@ -23,6 +24,7 @@ from gpt_lightning.tokenizers.special import prefix_id, special_tokens
 
 TOGETHER = 8192  # jetons d'une passe, remplissage compris
 LINES = 1024  # lignes de logits calculées à la fois
+ROWS = 16  # textes qui s'écrivent ensemble
 Progress = Callable[[int, int], None]
 Encoded = tuple[object, list[int], list[int]]  # (la demande, son début, sa réponse), en jetons
 
@@ -115,7 +117,7 @@ class HarnessModel(TemplateLM):
         """Lit les débuts de ce lot une fois, puis leurs réponses ; seules celles-ci atteignent la tête."""
         answers = [answer for group in batch for _, answer in group.answers]
         places = [place for place, group in enumerate(batch) for _ in group.answers]
-        width, longest = max(len(group.start) for group in batch), max(map(len, answers))
+        width, longest = max(len(group.start) for group in batch), max(1, *map(len, answers))
         pads = torch.tensor([width - len(group.start) for group in batch], device=self._device)
         cache = KVCache.empty(
             self.model.config,
@@ -167,33 +169,40 @@ class HarnessModel(TemplateLM):
         return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """La suite de chaque texte, jusqu'à l'un des textes d'arrêt de sa tâche."""
-        written, end = [""] * len(requests), special_tokens(self.codec)["eos_token"]
-        for done, (rank, request) in enumerate(enumerate(requests)):
-            start, options = request.args
-            values = dict(normalize_gen_kwargs(options, 256))
-            until = [text for text in handle_stop_sequences(values.pop("until"), end) if text]
-            most = values.pop("max_gen_toks")
-            room = self.max_length - most
-            if room < 1:
-                raise UserError(f"Une suite de {most} jetons ne laisse rien du contexte ({self.max_length}).")
-            ids = self.tok_encode(start) or [self.prefix_token_id]
-            self.cut += len(ids) > room
-            stream = TextStream(
-                self.model,
-                self.codec,
-                [start],
-                ids=[ids[-room:]],
-                strategy=_strategy(values),
-                max_new_tokens=most,
-                seed=rank,
-                stop=until,
-            )
-            for _ in stream:
-                pass
-            written[rank] = postprocess_generated_text(stream.rows[0].text, until, None)
-            self.progress(done + 1, len(requests))
-        return written
+        """La suite de chaque texte, jusqu'à l'un des textes d'arrêt de sa tâche : un lot où l'une remplace l'autre."""
+        asked = [self._row(rank, *request.args) for rank, request in enumerate(requests)]
+        waiting = sorted(
+            (row for row, _ in asked), key=lambda row: len(row.ids)
+        )  # les plus longs sont lus d'abord
+        batch, done = Batch(self.model, min(ROWS, len(waiting))), 0
+        while done < len(asked):
+            while waiting and batch.free:
+                batch.join(Arrival([waiting.pop()]))
+            for token in batch.step():
+                if token.error is not None:
+                    raise token.error
+                done += token.reason is not None
+            self.progress(done, len(asked))
+        return [postprocess_generated_text(self._decode(row), until, None) for row, until in asked]
+
+    def _row(self, rank: int, start: str, options: dict[str, object]) -> tuple[Row, list[str]]:
+        """La suite à écrire d'un texte, et ce qui l'arrête. UserError si sa tâche demande ce que l'on ne fait pas."""
+        values = dict(normalize_gen_kwargs(options, 256))
+        end = special_tokens(self.codec)["eos_token"]
+        until = [text for text in handle_stop_sequences(values.pop("until"), end) if text]
+        most = values.pop("max_gen_toks")
+        room = self.max_length - most
+        if room < 1:
+            raise UserError(f"Une suite de {most} jetons ne laisse rien du contexte ({self.max_length}).")
+        ids = self.tok_encode(start) or [self.prefix_token_id]
+        self.cut += len(ids) > room
+        row = Row(ids[-room:], _strategy(values), most, eos_id=self.codec.eos_id, seed=rank)
+        row.until = lambda token: any(text in self._decode(row) for text in until)
+        return row, until
+
+    def _decode(self, row: Row) -> str:
+        """Le texte écrit, sans la fin de texte."""
+        return self.codec.decode(row.new[:-1] if row.new[-1:] == [row.eos_id] else row.new)
 
 
 def _strategy(values: dict[str, object]) -> Strategy:

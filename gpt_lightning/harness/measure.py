@@ -4,11 +4,14 @@ import contextlib
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import random
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from lm_eval import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from gpt_lightning.errors import UserError
@@ -17,8 +20,7 @@ from gpt_lightning.typing import JsonObject
 
 FOLDER = Path(__file__).with_name("tasks")
 LOCAL = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-TEXT = "mot_suivant"  # la tâche qui lit le texte de `data`
-SEED = 1234  # des exemples tirés, et du rééchantillonnage : les valeurs du harnais
+SEED = 1234  # des exemples tirés : la valeur du harnais
 
 
 class Result(NamedTuple):
@@ -48,18 +50,11 @@ def find_tasks(names: Sequence[str], text: str = "") -> TaskManager:
     return catalogue
 
 
-def measure(
-    model: HarnessModel,
-    names: Sequence[str],
-    catalogue: TaskManager,
-    *,
-    limit: int | None = None,
-    num_fewshot: int = 0,
-) -> JsonObject:
-    """Les mesures de ces tâches, telles que le harnais les range. UserError si leurs données ne se trouvent pas."""
-    with _quiet():
+def load_tasks(names: Sequence[str], catalogue: TaskManager, num_fewshot: int = 0) -> JsonObject:
+    """Ces tâches et leurs données, telles que le harnais les range. UserError si leurs données ne se trouvent pas."""
+    with _quiet(), _seed():
         try:
-            catalogue.load(list(names))
+            loaded = catalogue.load(list(names))
         except (OSError, ValueError) as error:  # le hub de Hugging Face, hors ligne ou injoignable
             raise UserError(
                 f"Les données de {', '.join(names)} ne se trouvent pas ({type(error).__name__}) : avec un réseau, "
@@ -67,23 +62,29 @@ def measure(
                 "copier ; "
                 f"{', '.join(LOCAL)} ne demandent rien."
             ) from None
-        results = simple_evaluate(
-            model=model,
-            tasks=list(names),
-            num_fewshot=num_fewshot,
-            limit=limit,
-            task_manager=catalogue,
-            bootstrap_iters=1000,
-            log_samples=False,
-            random_seed=0,
-            numpy_random_seed=SEED,
-            torch_random_seed=SEED,
-            fewshot_random_seed=SEED,
-        )
+    for name, task in loaded["tasks"].items():
+        if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
+            raise UserError(
+                f"La tâche {name} exécute du code, ou lit des images : ce modèle n'a que du texte."
+            )
+        if task.get_config("num_fewshot") != 0:  # zéro, dans une tâche, est voulu
+            task.set_config(key="num_fewshot", value=num_fewshot)
+        task.set_fewshot_seed(seed=SEED)
+    return dict(loaded)
+
+
+def measure(
+    model: HarnessModel, tasks: JsonObject, *, limit: int | None = None, resamples: int = 1000
+) -> JsonObject:
+    """Les mesures de ces tâches, telles que le harnais les range ; une erreur type, s'il le faut, vient de `resamples`
+    rééchantillonnages, 0 : aucune."""
+    with _quiet(), _seed():
+        results = evaluate(model, tasks, limit=limit, bootstrap_iters=resamples, log_samples=False)
     assert results is not None
     for settings in results["configs"].values():
-        settings.get("metadata", {}).pop("text", None)
-    return dict(results)
+        for key in ("text", "config_source"):  # le corpus, et un chemin de cette machine
+            settings.get("metadata", {}).pop(key, None)
+    return {**results, "lm_eval_version": version("lm_eval"), "date": time.time()}
 
 
 def rows(results: JsonObject) -> Iterator[Result]:
@@ -112,7 +113,11 @@ def _quiet() -> Iterator[None]:
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         try:
             yield
         finally:
@@ -120,7 +125,12 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def public(results: Mapping[str, object]) -> JsonObject:
-    """Ce qui se garde dans un fichier : tout, sauf la machine et son environnement."""
-    hidden = ("pretty_env_info", "git_hash", "samples", "config")
-    return {key: value for key, value in results.items() if key not in hidden}
+@contextlib.contextmanager
+def _seed() -> Iterator[None]:
+    """Sème le hasard de Python comme le harnais le fait, et le rend tel qu'il était."""
+    before = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before)

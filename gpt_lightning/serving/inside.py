@@ -55,7 +55,7 @@ def begin(model: ServedModel, network: Any, ids: list[int], values: JsonObject) 
     window = ids[-min(LONGEST, model.context) :]
     position = len(window) - 1 if values["position"] is None else values["position"]
     if position >= len(window):
-        sentence = f"position={position}, mais il y en a {len(window)}, comptées depuis 0."
+        sentence = f"La position {position} n'existe pas : il y en a {len(window)}, comptées depuis 0."
         raise Refused(sentence, param="position", code="invalid_value")
     try:
         check(values["ablate"], network.config, len(window))

@@ -68,12 +68,26 @@ def keep_memory() -> None:
 
 
 def should_compile(asked: bool | str, device: str, seconds: float | None = None) -> bool:
-    """Vrai s'il faut compiler le modèle. `auto` : sur CUDA, où il va deux fois plus vite, si l'entraînement (`seconds`
-    estimées) dure assez pour payer l'attente ; sur CPU, il n'y gagne rien (benchmarks/NOTES.md)."""
+    """Vrai s'il faut compiler le modèle. `auto` : si l'entraînement (`seconds` estimées) dure assez pour payer
+    l'attente, sur CUDA, où il va deux fois plus vite, et sur CPU, où il y gagne jusqu'à un tiers
+    (benchmarks/RESULTS.md), s'il y a de quoi compiler. Une durée que l'on ne sait pas est longue sur CUDA."""
     choice("compile", asked, ("auto", True, False))
     if asked != "auto":
         return bool(asked)
-    return device == "cuda" and (seconds is None or seconds > COMPILING_PAYS)
+    if device not in ("cuda", "cpu") or seconds is None:
+        return device == "cuda"
+    return seconds > COMPILING_PAYS and (device == "cuda" or can_compile())
+
+
+def can_compile() -> bool:
+    """Vrai si torch compile ici pour le processeur : il y faut un compilateur C++, et les en-têtes de Python."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2))
+    except Exception:  # torch lève de tout : ce qu'il lève dit seulement qu'il ne peut pas
+        return False
+    return True
 
 
 def decide(

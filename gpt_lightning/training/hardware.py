@@ -185,15 +185,14 @@ def matmul_rate(device: torch.device, precision: str) -> float | None:
     """Le débit d'un produit de matrices dans le type de `precision`, en FLOP/s ; None sur un appareil dont on ne sait
     pas attendre la fin.
 
-    Sur CUDA, où il décide de compiler, il se mesure une fois et se retient (measures.py) ; sur CPU, où il ne décide de
-    rien, il se mesure à l'instant.
+    Il décide de compiler : il se mesure une fois, et se retient (measures.py).
     """
     if device.type not in ("cpu", "cuda"):
         return None
     dtype = {"bf16": torch.bfloat16, "16-m": torch.float16}.get(precision[:4], torch.float32)
-    if device.type == "cpu":
-        return _rate(device, dtype)
-    what = f"FLOP/s, {dtype}, {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    threads = "" if device.type == "cuda" else f" sur {torch.get_num_threads()} threads"
+    what = f"FLOP/s, {dtype}, {name}{threads}, torch {torch.__version__}"
     return recall(what, lambda: _rate(device, dtype), low=1e6, high=1e18).value
 
 

@@ -156,6 +156,14 @@ def task_of(run: Path) -> str:
     return TEXT.name
 
 
+def step_of(path: Path) -> int:
+    """Le pas d'optimiseur de ce checkpoint ; ses tenseurs ne sont pas lus."""
+    with reading(path):
+        content = read_description(path)
+        assert is_ours(content)
+        return int(content["global_step"])
+
+
 def find_model(
     source: str | None, *, key: str = "ckpt_path", tasks: Sequence[str] = tuple(TASKS)
 ) -> list[Path]:

@@ -41,9 +41,14 @@ def test_the_rivals_of_a_word_are_as_frequent():
         assert len({bands[word] for word in choices}) == 1
 
 
-def test_the_next_words_are_those_of_the_text():
-    text = "Le chat dort. " * 400
+@pytest.mark.parametrize("between", ["", "\n", "\t", "\n\n", "<|endoftext|>", "  "])
+def test_the_next_words_are_those_of_the_text(between):
+    """Un début et sa suite sont, bout à bout, le texte tel qu'il est écrit : la suite garde son espace."""
+    text = f"Le chat dort, l'été vient. {between}" * 400
     pairs = quiz.next_words(text)
-    assert len(pairs) == quiz.ITEMS and all(f"{before} {word}" in text for before, word in pairs)
+    assert len(pairs) == quiz.ITEMS
+    for before, after in pairs:
+        assert before + after in text and after.startswith(" ") and not before[-1].isspace()
+        assert len(before.split()) <= quiz.BEFORE
     with pytest.raises(UserError, match="mot_suivant"):
         quiz.next_words("trop court")

@@ -258,7 +258,11 @@ def close(got, expected, path: str = "") -> None:
             close(got[key], expected[key], f"{path}.{key}")
     elif isinstance(expected, str) and isinstance(got, list):
         values = torch.frombuffer(bytearray(base64.b64decode(expected)), dtype=torch.float32)
-        assert torch.allclose(torch.tensor(got), values, atol=1e-4, rtol=1e-4), (path, got, values)
+        assert torch.allclose(torch.tensor(got, dtype=torch.float32), values, atol=1e-4, rtol=1e-4), (
+            path,
+            got,
+            values,
+        )
     elif isinstance(expected, list):
         assert len(got) == len(expected), path
         for rank, (one, other) in enumerate(zip(got, expected, strict=True)):

@@ -428,11 +428,12 @@ def _hundred_thousand(page) -> None:
 @pytest.mark.slow
 def test_a_server_that_stops_is_a_sentence(browser):
     with Live(tokenizers.ByteTokenizer(), grace=0.2) as live:
-        live.gate.hold(after=SOME)
         one = Seen(browser, live.url)
         page = one.page
         page.fill("#length", "100")
         page.fill("#text", "a")
+        calm(page)  # ce qu'elle écrit d'elle-même
+        live.gate.hold(after=SOME)
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
         live.server.config.timeout_graceful_shutdown = None  # uvicorn ne coupe rien avant nous
@@ -455,9 +456,10 @@ def test_a_text_that_is_stopped_stays(browser):
         Live(tokenizers.ByteTokenizer(), rows=1) as live,
         Seen(browser, live.url) as page,
     ):
-        live.gate.hold(after=SOME)
         page.fill("#length", "100")
         page.fill("#text", "a")
+        calm(page)
+        live.gate.hold(after=SOME)
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
         (job,) = live.worker.running

@@ -1,4 +1,7 @@
+import shutil
+
 import pytest
+import torch
 
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.targets import build
@@ -18,7 +21,10 @@ MACHINE = hardware.resolve(VALUES)
 @pytest.mark.parametrize(
     "choice, device, seconds, answer",
     [
-        ("auto", "cpu", 1e6, False),
+        ("auto", "cpu", 1e6, True),
+        ("auto", "cpu", 100.0, False),
+        ("auto", "cpu", None, False),
+        ("auto", "mps", 1e6, False),
         ("auto", "cuda", None, True),
         ("auto", "cuda", 60.0, False),
         ("auto", "cuda", 3600.0, True),
@@ -26,10 +32,23 @@ MACHINE = hardware.resolve(VALUES)
         (False, "cuda", 1e6, False),
     ],
 )
-def test_compiling(choice, device, seconds, answer):
+def test_compiling(choice, device, seconds, answer, monkeypatch):
+    monkeypatch.setattr(engine, "can_compile", lambda: True)
     assert engine.should_compile(choice, device, seconds) is answer
     with pytest.raises(UserError, match="compile="):
         engine.should_compile("oui", device)
+
+
+@pytest.mark.slow
+def test_a_cpu_without_a_compiler_compiles_nothing(monkeypatch):
+    assert engine.can_compile() is bool(shutil.which("g++"))
+    torch._dynamo.reset()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch._inductor.config, "force_disable_caches", True)
+        patch.setattr(torch._inductor.config.cpp, "cxx", ("/absent",))
+        assert not engine.should_compile("auto", "cpu", 1e6)
+        assert engine.should_compile(True, "cpu", 1e6)
+    torch._dynamo.reset()
 
 
 def run(**trainer) -> RunConfig:

@@ -11,6 +11,7 @@ from gpt_lightning.training.callbacks.plot import LossPlot
 from gpt_lightning.training.callbacks.progress import Lines, Progress
 from gpt_lightning.training.callbacks.sample import SampleText
 from gpt_lightning.training.callbacks.stop import StopOnSignal, Stopped
+from gpt_lightning.training.callbacks.tasks import TaskScores
 from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "SampleText",
     "StopOnSignal",
     "Stopped",
+    "TaskScores",
     "TrainLossEval",
 ]
