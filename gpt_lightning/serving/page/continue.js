@@ -64,7 +64,7 @@ async function write({ text, kept, parent, signal }) {
   } catch (error) {
     if (!branch.from) {
       // rien n'a été lu : cette branche n'existe pas
-      branches.splice(branches.indexOf(branch), 1);
+      remove(branch);
       if (here === branch) show(branches.includes(before) ? before : null);
     }
     if (signal?.aborted || (signal && error.name !== "AbortError")) throw error; // sauf « Arrêter »
@@ -78,10 +78,15 @@ async function write({ text, kept, parent, signal }) {
   }
 }
 
+// Une branche peut déjà être oubliée quand son écriture s'arrête.
+function remove(branch) {
+  if (branches.includes(branch)) branches.splice(branches.indexOf(branch), 1);
+}
+
 // Oublie ce que la page avait écrit d'elle-même, si personne n'en est reparti.
 function forgetFollowed() {
   for (const old of branches.filter((one) => one.followed)) {
-    if (!branches.some((one) => one.parent === old)) branches.splice(branches.indexOf(old), 1);
+    if (!branches.some((one) => one.parent === old)) remove(old);
   }
 }
 
