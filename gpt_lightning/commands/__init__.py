@@ -8,6 +8,7 @@ COMMANDS = {
     "serve": "servir un modèle : le protocole d'OpenAI, plusieurs clients à la fois",
     "play": "voir un modèle penser : sa page, dans le navigateur",
     "evaluate": "mesurer un modèle sur un corpus : perte, perplexité, bits par octet",
+    "trace": "retrouver dans le corpus ce qu'un texte en copie",
     "prepare": "encoder un corpus d'avance, et montrer ce qu'il contient",
     "cache": "montrer les corpus encodés, et les effacer",
     "export": "écrire les poids pour ailleurs : Hugging Face, safetensors",

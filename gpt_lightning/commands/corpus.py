@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from gpt_lightning.cli import console, processes
+from gpt_lightning.cli import console, defaults, processes
 from gpt_lightning.cli.targets import build
-from gpt_lightning.errors import Unfit
+from gpt_lightning.errors import Unfit, UserError
+from gpt_lightning.training import checks
 from gpt_lightning.typing import State
 from gpt_lightning.wording import duration, number
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from gpt_lightning.data.windowed import WindowModule
     from gpt_lightning.tokenizers import Tokenizer
     from gpt_lightning.weights.format import TrainingProgress
+    from gpt_lightning.weights.inference import Inference
 
+GIVE = "donnez celui qu'il a lu, data=text data.path=corpus.txt."
 DataModule: TypeAlias = "WindowModule | ConversationDataModule | LabelledDataModule"
 
 
@@ -78,6 +81,41 @@ def prepare_data(data: DataModule, tokenizer: "Tokenizer | None" = None, labels:
     if data.store is None:
         data.adopt(shared, labels)
     return shared
+
+
+def open_trained_corpus(node: Mapping[str, object], loaded: "Inference") -> DataModule:
+    """Le corpus que le modèle de `loaded` a appris, d'après `node` : sa base si le cache l'a encore, sinon ses sources.
+
+    UserError, qui dit comment le donner, s'il n'est plus là, ou si les poids viennent d'ailleurs.
+    """
+    from gpt_lightning.data.text import TextModule
+
+    node = checks.in_template(dict(node), loaded)
+    given = any(map(defaults.is_typed, ("data", "data.path", "data.name")))
+    if not loaded.corpus and not given:
+        raise UserError(f"{loaded.source} ne dit pas son corpus : {GIVE}")
+    checks.data("data", node)
+    data = build_data(node)
+    if isinstance(data, TextModule) and loaded.corpus and data.adopt_base(loaded.corpus, loaded.tokenizer):
+        return data
+    try:
+        prepare_data(data, loaded.tokenizer, loaded.labels)
+    except Unfit:
+        raise
+    except UserError as error:
+        if given:
+            raise
+        raise UserError(f"Le corpus de {loaded.source} n'est plus là ({str(error)[:-1]}) : {GIVE}") from None
+    if loaded.corpus and data.identity != loaded.corpus:
+        console.log.warning(f"Corpus     : {data.name} n'est pas exactement ce que {loaded.source} a appris")
+    return data
+
+
+def sorting_line() -> console.ProgressLine:
+    """L'avancement d'un index."""
+    return console.ProgressLine(
+        lambda done, total, seconds: f"Index      : {number(done)} suffixes à leur place sur {number(total)}"
+    )
 
 
 def _skipped_files(files: Sequence[tuple[Path, str]]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
 from gpt_lightning.commands import ineffective, tasks
-from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data
+from gpt_lightning.commands.corpus import DataModule, build_data, find_data, prepare_data, sorting_line
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.harness import request
 from gpt_lightning.training import checks
@@ -55,6 +55,7 @@ def evaluate(settings: Settings) -> float:
         print(_labels_result(loaded.source, where, score.loss, ClassReport(score.counts), data.labels))
     else:
         print(_text_result(loaded.source, where, score))
+        print(f"Part copiée      {_copied_share(loaded, data)}")
     return score.loss
 
 
@@ -82,6 +83,23 @@ def _text_result(source: str, corpus: str, score: "Score") -> str:
         f"Perplexité       {number(score.perplexity, 2)}\n"
         f"Bits par octet   {number(score.bits_per_byte, 4)}\n"
         f"Jetons prédits   {number(score.tokens)}, pour {number(score.bytes)} octets"
+    )
+
+
+def _copied_share(loaded: "Inference", data: DataModule) -> str:
+    """La part copiée de ce que le modèle écrit, et celle de la validation ; ou pourquoi elle n'est pas mesurée."""
+    from gpt_lightning.training import copied
+
+    if data.identity != loaded.corpus:
+        return "non mesurée : ce corpus n'est pas celui que le modèle a appris"
+    try:
+        traced = copied.open_index(data, sorting_line())
+    except UserError as error:
+        return f"non mesurée : {error}"
+    share = traced.share(copied.sample_texts(loaded.model, data))
+    return (
+        f"{percent(share)} de ce qu'il écrit, {percent(traced.reference)} de la validation "
+        f"(passages d'au moins {number(traced.least)} mots)"
     )
 
 

@@ -11,7 +11,7 @@ def _is_greedy(temperature: object) -> bool:
     return isinstance(temperature, int | float) and 0 <= temperature < 1e-6  # la `LEAST` de Strategy
 
 
-_CORPUS = ("train", "evaluate", "prepare")
+_CORPUS = ("train", "evaluate", "prepare", "trace")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 TABLE = (
     IneffectiveKeys(
@@ -84,7 +84,7 @@ TABLE = (
         "la validation est donnée à part (data.val_split=, data.val_path=)",
     ),
     IneffectiveKeys(
-        ("train", "evaluate", "prepare"),
+        _CORPUS,
         ("data.text_key", "data.label_key", "data.errors"),
         lambda s: "label_key" in s["data"] and not s["data"]["path"] and not s["data"]["val_path"],
         "ces textes étiquetés ne viennent pas d'un fichier : donnez data.path=",
@@ -96,7 +96,10 @@ TABLE = (
         "ces conversations ne viennent pas d'un fichier : donnez data.path=",
     ),
     IneffectiveKeys(
-        ("evaluate", "prepare"), ("data.class_weights",), lambda s: True, "elle ne sert qu'à train.py"
+        ("evaluate", "prepare", "trace"),
+        ("data.class_weights",),
+        lambda s: True,
+        "elle ne sert qu'à train.py",
     ),
     IneffectiveKeys(
         ("classify",),
@@ -111,7 +114,7 @@ TABLE = (
         "ce serveur n'écoute que cette machine : donnez aussi host=",
     ),
     IneffectiveKeys(
-        ("evaluate", "prepare"),
+        ("evaluate", "prepare", "trace"),
         ("data.passes", "data.shift", "data.num_workers", "data.eval_batches", "data.seed", "seed"),
         lambda s: True,
         "elle ne sert qu'à train.py",
@@ -120,7 +123,7 @@ TABLE = (
         ("prepare",), ("to", "shard_tokens"), lambda s: s["format"] is None, "elle sert à format=bin"
     ),
     IneffectiveKeys(
-        ("prepare",), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"
+        ("prepare", "trace"), ("data.batch_size",), lambda s: True, "elle ne sert qu'à train.py et à evaluate"
     ),
     IneffectiveKeys(
         ("train", "generate"),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from gpt_lightning import cli
 from gpt_lightning.cli import defaults
 from gpt_lightning.commands import ineffective
-from gpt_lightning.commands.corpus import DataModule, find_data, prepare_data
+from gpt_lightning.commands.corpus import DataModule, find_data, prepare_data, sorting_line
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.training import checks
 from gpt_lightning.typing import Settings
-from gpt_lightning.wording import number, percent
+from gpt_lightning.wording import magnitude, number, percent
 
 if TYPE_CHECKING:
     from gpt_lightning.data.documents.register import Reading
@@ -26,10 +26,13 @@ def prepare(settings: Settings) -> None:
     from gpt_lightning.data.windowed import WindowModule
 
     choice("format", settings["format"], (None, "bin"))
+    choice("index", settings["index"], (True, False))
     if settings["format"]:
         writing.check_target(settings["to"], settings["shard_tokens"])
     data = defaults.follow(settings, open_corpus)
     print(data.summary)
+    if settings["index"]:
+        print(_index(data))
     if not isinstance(data, WindowModule):
         return
     print(_readings(data.readings), end="")
@@ -54,6 +57,18 @@ def open_corpus(settings: Settings) -> DataModule:
         )
     prepare_data(data)
     return data
+
+
+def _index(data: DataModule) -> str:
+    """Construit l'index de suffixes du corpus ; la phrase de ce qui est construit."""
+    traced = data.open_index(sorting_line())
+    assert traced is not None  # construit s'il n'existait pas
+    words, size = len(traced.suffixes.ids), data.index_path.stat().st_size
+    return (
+        f"Index      : {number(words)} mots, {magnitude(size, 'o')}, dans {data.index_path}\n"
+        f"             la part copiée compte les passages d'au moins {number(traced.least)} mots ; la validation en a "
+        f"{percent(traced.reference)}"
+    )
 
 
 def _write(data: "WindowModule", to: Path, shard_tokens: int) -> str:

@@ -2,25 +2,25 @@
 
 import os
 import re
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
-from gpt_lightning.cli.arguments import shell_override
+from gpt_lightning.cli.composition import compose_resolved
+from gpt_lightning.cli.resume import inherited_overrides, literal
 from gpt_lightning.commands import ineffective
+from gpt_lightning.commands.corpus import open_trained_corpus, sorting_line
+from gpt_lightning.commands.services import film_for, load_models, open_services
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.typing import JsonObject, Settings
 from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
-    from gpt_lightning.serving.app import Service
-    from gpt_lightning.serving.film import Film
-    from gpt_lightning.serving.openai.request import ServedModel
-    from gpt_lightning.serving.playground import Shape
+    from gpt_lightning.data.tracing.corpus import Traced
     from gpt_lightning.weights.inference import Inference
 
 KEY = "GPT_LIGHTNING_API_KEY"
@@ -37,8 +37,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     if key is None and not settings["open"] and not local:
         raise UserError(
             f"host={settings['host']} ouvre ce serveur au réseau : donnez une clé (export {KEY}=..., ou "
-            "api_key_file=), ou dites "
-            f"open=true si tout le monde peut s'en servir."
+            "api_key_file=), ou dites open=true si tout le monde peut s'en servir."
         )
     rules = guard.access_rules(
         settings["host"],
@@ -54,7 +53,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     loaded, *others = load_models(settings)
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
-    service, *seconds = open_services(settings, [loaded, *others], local)
+    explain = corpus_of(settings, loaded, key, local)
+    service, *seconds = open_services(settings, [loaded, *others], local, explain)
     film = film_for(settings, loaded.source, local)
     threads = [each.worker for each in (service, *seconds)]
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
@@ -81,112 +81,37 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         thread.join(grace + 1)
 
 
-def load_models(settings: Settings) -> list["Inference"]:
-    """Le modèle, puis celui de `compare=`, ou le même sans ses adaptateurs, si la page doit en montrer deux."""
-    from gpt_lightning.weights import load_for_inference
+class TracedCorpus:
+    """Le corpus que ce modèle a appris, ouvert à la première question : ce qu'un texte a en commun avec lui."""
 
-    where = {name: settings[name] for name in ("device", "dtype", "threads")}
-    shows, compare = "compare" in settings, settings.get("compare")
-    loaded = load_for_inference(
-        settings["ckpt_path"],
-        n_heads=settings["n_heads"],
-        base=settings["base_path"],
-        template=settings["template"],
-        bare=shows and compare is None,
-        **where,
-    )
-    if compare is not None:
-        return [loaded, load_for_inference(compare, key="compare", **where)]
-    return [loaded] if loaded.bare is None else [loaded, loaded._replace(model=loaded.bare)]
+    def __init__(self, loaded: "Inference") -> None:
+        self._loaded, self._lock = loaded, threading.Lock()
+        self._traced: Traced | None = None
 
-
-def open_services(settings: Settings, models: list["Inference"], local: bool) -> list["Service"]:
-    """Un service par modèle, chacun avec son fil et ses préfixes ; de deux, chacun connaît l'autre."""
-    from gpt_lightning.decoding.prefixes import PrefixCache
-    from gpt_lightning.serving.app import Service
-    from gpt_lightning.serving.worker import Worker
-
-    other = introduce(models, local) if len(models) == 2 else None
-    services = []
-    for loaded in models:
-        model, shape = describe_model(settings, loaded, local)
-        prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
-        rows, queue = settings["max_batch_size"], settings["max_queue"]
-        thread = Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-        shape = shape._replace(other=other)
-        services.append(Service(model, thread, shape, seconds=settings["request_timeout"]))
-    return services
+    def __call__(self, text: str, least: int | None = None) -> JsonObject:
+        """Sa part copiée et ses passages, en valeurs simples. UserError si le corpus n'est plus là."""
+        with self._lock:
+            if self._traced is None:
+                overrides = inherited_overrides([f"ckpt_path={literal(self._loaded.source)}"], "data")
+                settings, _ = compose_resolved("trace", *overrides)
+                data = defaults.follow(
+                    settings, lambda values: open_trained_corpus(values["data"], self._loaded)
+                )
+                self._traced = data.open_index(sorting_line())
+            assert self._traced is not None  # construit s'il n'existait pas
+            return self._traced.explain(text, least)
 
 
-def introduce(models: list["Inference"], local: bool) -> JsonObject:
-    """De deux modèles, ce qui distingue leurs noms, et ce qu'ils ont en commun."""
-    first, second = models
-    parts = [Path(loaded.source).parts for loaded in models]
-    names = ["/".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])]
-    return {
-        "names": names if local and all(names) and names[0] != names[1] else ["A", "B"],
-        "same": first.tokenizer.state() == second.tokenizer.state()
-        and first.model.config.vocab_size == second.model.config.vocab_size,
-        "adapter": second.model is first.bare,
-    }
+def corpus_of(settings: Settings, loaded: "Inference", key: str | None, local: bool) -> "TracedCorpus | None":
+    """Le corpus de ce modèle, s'il est connu et que l'on peut le montrer à qui écrit à ce serveur."""
+    shown = settings["corpus"] and loaded.corpus and is_private(settings, key, local)
+    return TracedCorpus(loaded) if shown else None
 
 
-def film_for(settings: Settings, source: str, local: bool) -> "Film":
-    """Le film de l'entraînement de ce modèle ; ses images s'ouvrent et se servent comme lui."""
-    from gpt_lightning.serving.film import Film
-    from gpt_lightning.weights import load_for_inference
-    from gpt_lightning.weights.film import film_of
-
-    where = {name: settings[name] for name in ("device", "dtype", "threads")}
-
-    def serve_image(path: Path) -> "Service":
-        loaded = load_for_inference(
-            str(path), base=settings["base_path"], template=settings["template"], **where
-        )
-        return open_services(settings, [loaded], local)[0]
-
-    return Film(lambda: film_of(source), serve_image)
-
-
-def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
-    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
-    from gpt_lightning.model.cost import n_parameters
-    from gpt_lightning.serving import playground
-    from gpt_lightning.serving.openai import request
-    from gpt_lightning.tokenizers.template import Template
-
-    config = loaded.model.config
-    model = request.ServedModel(
-        name=settings["name"],
-        tokenizer=loaded.tokenizer,
-        context=config.context_length,
-        rows=settings["max_batch_size"],
-        template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
-        created=int(time.time()),
-        unknown_template=loaded.unknown_template,
-    )
-    shape = playground.Shape(
-        config.n_layers,
-        config.n_heads,
-        config.vocab_size,
-        n_parameters(config),
-        loaded.prompt if settings.get("prompt") is None else settings["prompt"],
-        command(settings, loaded.source) if local else "python generate.py",
-    )
-    return model, shape
-
-
-def command(settings: Settings, source: str) -> str:
-    """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
-    words = ["python generate.py", shell_override("ckpt_path", Path(source))]
-    if settings["base_path"] is not None:
-        words.append(shell_override("base_path", Path(settings["base_path"])))
-    words += [
-        f"{key}={settings[key]}"
-        for key in ("n_heads", "device", "dtype", "threads")
-        if settings[key] not in (None, "auto")
-    ]
-    return " ".join(words)
+def is_private(settings: Settings, key: str | None, local: bool) -> bool:
+    """Vrai si seule cette machine, ou qui a la clé, peut écrire à ce serveur : le corpus peut être à quelqu'un."""
+    opened = settings["behind_proxy"] or settings["hosts"] or settings["cors"]
+    return key is not None or (local and not opened)
 
 
 def check(settings: Settings) -> None:
@@ -198,7 +123,7 @@ def check(settings: Settings) -> None:
     number("shutdown_timeout", settings["shutdown_timeout"], 0)
     for name in ("keep_alive", "prefix_cache_mb"):
         whole(name, settings[name], 0)
-    for name in ("open", "behind_proxy"):
+    for name in ("open", "behind_proxy", "corpus"):
         choice(name, settings[name], (True, False))
     if isinstance(settings["host"], list):  # « [::1] », comme dans une adresse
         raise UserError(

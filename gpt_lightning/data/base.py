@@ -1,6 +1,6 @@
 """Ce que tout module de données a : ses nombres, ses lots, et ceux d'une évaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpt_lightning.data.loader import Batches, BatchOrder, TrainLoader, ValidationBatches, WindowLoader
+from gpt_lightning.data.tracing.corpus import Traced, open_index
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.typing import State
@@ -93,6 +94,33 @@ class Served:
 
     def continue_as_before(self) -> None:
         """Lit, et range en pas, comme la version qui a commencé l'exécution que l'on reprend. Avant `prepare`."""
+
+    def documents(self, split: str) -> Iterator[Iterable[str]]:
+        """Les textes de cette moitié que le modèle lit, chacun en parties ; après `prepare`."""
+        raise NotImplementedError
+
+    def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
+        """Le nom des documents d'entraînement de ces rangs, de ceux qui en ont un."""
+        return {}
+
+    @property
+    def identity(self) -> str:
+        """L'empreinte de ce qui est lu."""
+        raise NotImplementedError
+
+    @property
+    def index_path(self) -> Path:
+        """Le fichier de l'index de suffixes de l'entraînement."""
+        raise NotImplementedError
+
+    def open_index(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, *, build: bool = True
+    ) -> Traced | None:
+        """L'index de suffixes de l'entraînement, construit s'il n'existe pas ; sans `build`, None.
+
+        `progress` reçoit les suffixes triés. UserError s'il est abîmé, ou si le disque le refuse.
+        """
+        return open_index(self, progress, build=build)
 
     def dataset(self, split: str) -> Batches:
         raise NotImplementedError

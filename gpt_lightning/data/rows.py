@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import lightning
 
+from gpt_lightning import durable
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES
@@ -91,6 +92,10 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
 
     def continue_as_before(self) -> None:
         self.partial = False
+
+    @property
+    def index_path(self) -> Path:
+        return durable.cache_folder() / "suffixes" / f"{self.identity}.bin"
 
     def _most(self, limit: int | str | None) -> int | None:
         """Ce que `data.limit` laisse lire ; auto : une part d'un corpus intégré, et ses propres fichiers en entier."""

@@ -103,7 +103,7 @@ class TokenStore:
     def open(cls, folder: Path) -> "TokenStore":
         """La base de `folder`, dont chaque octet est lu."""
         use = _hold(folder)
-        meta = _read_meta(folder)
+        meta = read_meta(folder)
         store = cls(folder, meta, {}, use)
         for split in SPLITS:
             half = meta["splits"][split]
@@ -141,7 +141,12 @@ class TokenStore:
 
     @property
     def content(self) -> list[object]:
-        return [self.meta[key] for key in ("source_sha256", "tokenizer", "split")]
+        return content_of(self.meta)
+
+
+def content_of(meta: JsonObject) -> list[object]:
+    """Ce que contient la base dont voici meta.json."""
+    return [meta.get(key) for key in ("source_sha256", "tokenizer", "split")]
 
 
 def _hold(folder: Path) -> IO[bytes] | None:
@@ -180,7 +185,7 @@ def _lock(file: IO[bytes], *, alone: bool) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
 
 
-def _read_meta(folder: Path) -> JsonObject:
+def read_meta(folder: Path) -> JsonObject:
     """meta.json, dont chaque valeur utile a le bon type. UserError sinon."""
     broken = UserError(f"{folder} n'est pas une base de jetons : meta.json manque ou est illisible.")
     try:

@@ -1,7 +1,8 @@
 """Le LightningDataModule d'un texte : il le lit, et en sert les fenêtres d'entraînement et de validation."""
 
+import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ from gpt_lightning.data.documents.register import Reading
 from gpt_lightning.data.measure import Progress, measure
 from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
-from gpt_lightning.data.store import TokenStore
+from gpt_lightning.data.store import META, TokenStore, content_of, read_meta
 from gpt_lightning.data.windowed import WindowModule, WindowOptions
 from gpt_lightning.errors import UserError, choice
 from gpt_lightning.tokenizers import Tokenizer, fingerprint, from_state
@@ -34,6 +35,9 @@ class TextModule(WindowModule):
     formats = True
     report: Callable[[str], None]
     progress: Progress
+    _train_pieces: Callable[[], Iterator[Piece]] = staticmethod(
+        lambda: iter(())
+    )  # dès que les sources sont lues
 
     def read_from(self, source: Source, val_source: Source | None, cut: str) -> None:
         """Lira `source`, et `val_source` pour la validation ; sans elle, `cut` dit où couper."""
@@ -71,6 +75,7 @@ class TextModule(WindowModule):
         else:
             at = how["at"] = int(self.train_split * documents)
             train, val = split_by_documents(self.source.pieces, at)
+        self._train_pieces = train
         self._fit(train, val)
         identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
         kind = self.tokenizer.state()["kind"]
@@ -86,6 +91,31 @@ class TextModule(WindowModule):
             progress=self.progress,
         )
         return self._serve(base, documents)
+
+    def adopt_base(self, identity: str, tokenizer: Tokenizer) -> bool:
+        """Sert la base de cette identité, si le cache l'a encore, sans relire ses sources ; faux s'il ne l'a pas."""
+        folders = self.cache_dir.iterdir() if self.cache_dir.is_dir() else ()
+        for folder in sorted(folder for folder in folders if (folder / META).is_file()):
+            with contextlib.suppress(UserError):  # une autre version, ou abîmée
+                if self.identity_of(content_of(read_meta(folder))) == identity:
+                    self.tokenizer = tokenizer
+                    self._serve(TokenStore.open(folder), 0)
+                    return True
+        return False
+
+    def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
+        wanted, names, rank = set(ranks), dict[int, str](), 0
+        for piece in self._train_pieces() if wanted else ():
+            if rank in wanted and piece.key:
+                names[rank] = piece.key
+            rank += piece.last
+            if rank > max(wanted):
+                break
+        return names
+
+    @property
+    def index_path(self) -> Path:
+        return self._base.folder / "train_suffixes.bin"
 
     def _serve(self, base: TokenStore, documents: int) -> Statistics:
         """Sert cette base, qui vient de `documents` documents."""

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import lightning
@@ -22,6 +23,7 @@ from gpt_lightning.tokenizers import END_OF_TEXT, Tokenizer
 from gpt_lightning.wording import number
 
 SPLITS = ("train", "val")
+PART = 1 << 20  # jetons décodés à la fois
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,32 @@ class WindowModule(Served, lightning.LightningDataModule):
     @property
     def identity(self) -> str:
         """L'empreinte de ce qui est lu : les jetons des deux parts, leur tokenizer, leurs fenêtres."""
+        return self.identity_of(self.base.content)
+
+    def identity_of(self, content: list[object]) -> str:
+        """La même, d'une base qui a ce contenu."""
         windows = [self.max_length, self.stride, self.cross_documents, self.shift]
-        description = json.dumps([self.base.content, windows], sort_keys=True)
+        description = json.dumps([content, windows], sort_keys=True)
         return hashlib.sha256(description.encode()).hexdigest()[:16]
+
+    @property
+    def index_path(self) -> Path:
+        return self.cache_dir / "suffixes" / f"{self.identity}.bin"
+
+    def documents(self, split: str) -> Iterator[Iterable[str]]:
+        starts, tokens = self.base.documents(split).tolist() or [0], self.tokens(split)
+        for begin, end in pairwise([*starts, len(tokens)]):
+            yield self._parts(tokens, begin, end)
+
+    def _parts(self, tokens: Tokens, begin: int, end: int) -> Iterator[str]:
+        """Le texte de ces jetons, sans la fin de texte, jamais coupé au milieu d'un caractère."""
+        eos = self.tokenizer.eos_id
+        while begin < end:
+            stop = min(end, begin + PART)
+            while stop < end and _continues(self.tokenizer.token_bytes(int(tokens[stop]))):
+                stop += 1
+            yield self.tokenizer.decode([index for index in tokens[begin:stop].tolist() if index != eos])
+            begin = stop
 
     def count(self, documents: int = 0, characters: int = 0) -> Statistics:
         """Ce que la base contient. Unfit si aucune fenêtre ne tient dans une moitié."""
@@ -195,3 +220,8 @@ class WindowModule(Served, lightning.LightningDataModule):
         tokens, starts = self.tokens("val"), self.first_documents(count)
         texts = (self.tokenizer.decode(tokens[start : start + 48].tolist()) for start in starts)
         return [opening(text.replace(END_OF_TEXT, "\n")) for text in texts]
+
+
+def _continues(token: bytes) -> bool:
+    """Vrai si ces octets commencent au milieu d'un caractère UTF-8."""
+    return bool(token) and token[0] & 0xC0 == 0x80

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import inside, playground, tokenizer
+from gpt_lightning.serving import corpus, inside, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
 from gpt_lightning.serving.film import Film
 from gpt_lightning.serving.guard import AccessRules, Guard
@@ -45,10 +45,16 @@ class Service:
     """Un modèle servi, son fil, ses compteurs, et une méthode par route."""
 
     def __init__(
-        self, model: ServedModel, worker: Worker, shape: playground.Shape, *, seconds: float
+        self,
+        model: ServedModel,
+        worker: Worker,
+        shape: playground.Shape,
+        *,
+        seconds: float,
+        explain: corpus.Explain | None = None,
     ) -> None:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
-        self.metrics, self._turns = Metrics(), inside.Turns()
+        self.metrics, self.explain, self._turns = Metrics(), explain, inside.Turns()
 
     def routes(self) -> list[BaseRoute]:
         """Tout ce que l'on demande à ce modèle."""
@@ -65,6 +71,7 @@ class Service:
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
+            *corpus.routes(self.explain),
         ]
 
     def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
@@ -74,16 +81,11 @@ class Service:
         if second is not None:
             routes.append(Mount("/other", routes=second.routes()))
         for name, content, kind in playground.page_files():
-            path = "/" if name == "index.html" else f"/page/{name}"
-            routes.append(Route(path, file_route(content, kind)))
-        around = [Middleware(CountResponses, metrics=self.metrics)]
-        if rules.origins:
-            around.append(allow_origins(rules.origins))
-        around.append(Middleware(Guard, rules=rules))
+            routes.append(Route("/" if name == "index.html" else f"/page/{name}", file_route(content, kind)))
+        origins = [allow_origins(rules.origins)] if rules.origins else []
+        around = [Middleware(CountResponses, metrics=self.metrics), *origins, Middleware(Guard, rules=rules)]
         app = Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
-        app.router.redirect_slashes = (
-            False  # un client ne renvoie pas toujours le corps d'un POST : voir Guard
-        )
+        app.router.redirect_slashes = False  # un client ne renvoie pas toujours le corps d'un POST
         return app
 
     async def health(self, request: HTTPRequest) -> Response:

@@ -53,6 +53,7 @@ class Shape(NamedTuple):
     # l'autre modèle : {names, les deux noms ; same, vrai si le tokenizer est le même ; adapter, vrai si c'est ce modèle
     # sans ses adaptateurs}
     other: JsonObject | None = None
+    corpus: bool = False  # vrai si /api/trace répond
 
 
 def describe(model: ServedModel, shape: Shape) -> JsonObject:

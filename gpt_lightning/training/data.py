@@ -1,6 +1,6 @@
 """Ce que l'entraînement attend d'un module de données, et de l'ordre de ses lots : `data/` les écrit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -36,10 +36,25 @@ class Statistics(Protocol):
     """Ce que le corpus contient."""
 
     @property
+    def train_tokens(self) -> int: ...
+
+    @property
     def val_windows(self) -> int: ...
 
     @property
     def val_tokens(self) -> int: ...
+
+
+class Traced(Protocol):
+    """Un corpus et son index : la part d'un texte qui en est copiée, par passages d'au moins `least` mots."""
+
+    @property
+    def least(self) -> int: ...
+
+    @property
+    def reference(self) -> float: ...
+
+    def share(self, texts: Iterable[str]) -> float: ...
 
 
 class DataModule(Protocol):
@@ -75,6 +90,8 @@ class DataModule(Protocol):
     def reads_whole_validation(self) -> bool: ...
 
     def openings(self) -> Sequence[str]: ...
+
+    def open_index(self, progress: Callable[[int, int], None] = ..., *, build: bool) -> Traced | None: ...
 
     def order(self, *, world_size: int = 1, rank: int = 0) -> Order: ...
 

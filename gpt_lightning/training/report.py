@@ -213,6 +213,11 @@ def _results(results: Mapping[str, Any], seconds: float) -> list[tuple[str, str]
         lines.append(("perplexité", f"la meilleure {number(math.exp(min(best, 700)), 1)}"))
     if "val/bits_per_byte" in results:
         lines.append(("bits par octet", number(results["val/bits_per_byte"], 3)))
+    if "sample/copied" in results:
+        least = number(results["sample/copied_least"])
+        lines.append(
+            ("part copiée", f"{percent(results['sample/copied'])}, passages d'au moins {least} mots")
+        )
     lines += [("jetons", number(results["tokens"])), ("durée", duration(seconds))]
     if "tokens_per_second" in results:
         lines.append(("débit", f"{number(results['tokens_per_second'])} jetons/s, à la fin"))

@@ -48,6 +48,7 @@ class Description(NamedTuple):
     unknown_template: bool = (
         False  # sa source a un gabarit que l'on ne reconnaît pas ; aucun fichier d'ici ne le dit
     )
+    identity: str = ""  # l'empreinte du corpus qu'un entraînement d'ici lui a fait lire
 
 
 class TrainingProgress(NamedTuple):
@@ -72,7 +73,7 @@ class TrainingProgress(NamedTuple):
 
 def describe(description: Description) -> State:
     """La description d'un modèle, en valeurs simples : de quoi le reconstruire sans configuration."""
-    config, tokenizer, prompts, corpus, task, template, labels, lora, base, base_source, length, _ = (
+    config, tokenizer, prompts, corpus, task, template, labels, lora, base, base_source, length, *_ = (
         description
     )
     state = tokenizer.state() if tokenizer else None
@@ -106,7 +107,7 @@ def read(content: object, path: Path) -> Description:
     task, labels = _choice(values, "task", tuple(TASKS), TEXT.name, path), values.get("labels", ())
     if TASKS[task].labelled != bool(labels):
         raise UserError(f"{path} : {len(labels)} étiquettes pour la tâche {task}.")
-    lora, max_length = values.get("lora"), values.get("max_length")
+    lora, max_length, progress = values.get("lora"), values.get("max_length"), values.get("progress")
     if max_length is not None:
         whole(f"{path} : max_length", max_length, 1, config.context_length)
     return Description(
@@ -121,6 +122,7 @@ def read(content: object, path: Path) -> Description:
         str(values.get("base", "")),
         str(values.get("base_source", "")),
         max_length,
+        identity=str(progress.get("corpus", "")) if isinstance(progress, dict) else "",
     )
 
 

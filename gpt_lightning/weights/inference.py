@@ -118,6 +118,7 @@ class Inference(NamedTuple):
     max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
     unknown_template: bool = False  # il en a un que l'on ne reconnaît pas, et la commande n'en demande pas
     bare: GPTModel | None = None  # le même sans ses adaptateurs, s'il en a et si la commande le demande
+    corpus: str = ""  # l'empreinte de ce qu'un entraînement d'ici lui a fait lire
 
 
 def load_for_inference(
@@ -176,6 +177,7 @@ def load_for_inference(
         description.max_length,
         description.unknown_template,
         None if before is None else to_device(before, device, dtype, compile=compile),
+        description.identity,
     )
 
 

@@ -99,10 +99,12 @@ class Live:
             limits.pop("prompt", ""),
             limits.pop("command", "python"),
             limits.pop("other", None),
+            corpus=limits.get("explain") is not None,
         )
         prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)
-        self.service = app.Service(known, self.worker, shape, seconds=limits.pop("seconds", 60))
+        seconds, explain = limits.pop("seconds", 60), limits.pop("explain", None)
+        self.service = app.Service(known, self.worker, shape, seconds=seconds, explain=explain)
         second = limits.pop("second", None)
         self.second = None if second is None else second.service
         self.workers = [self.worker, *([] if second is None else [second.worker])]

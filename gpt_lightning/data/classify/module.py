@@ -207,6 +207,13 @@ class LabelledDataModule(RowsDataModule[LabelledText]):
                 raise UserError(f"{row.where} : ce tokenizer ne lit rien de « {row.text[:40]} ».")
         return LabelDataset(texts, [self.labels.index(row.label) for row in rows], weights)
 
+    def documents(self, split: str) -> Iterator[Iterable[str]]:
+        assert self.store is not None, "prepare() lit les textes"
+        return ([self.tokenizer.decode(row.ids[:-1].tolist())] for row in self.store[split].rows)
+
+    def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
+        return {rank: self.texts["train"][rank].where for rank in ranks}
+
     def class_counts(self, split: str) -> np.ndarray:
         """Compte les textes de cette moitié qui ont chaque étiquette : (E,)."""
         ranks = {label: rank for rank, label in enumerate(self.labels)}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -95,8 +95,10 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         self.tokenizer = self.template.tokenizer
         digest = hashlib.sha256()
         self.store, self._sizes = {}, dict[str, int]()
+        self._texts = dict[str, list[tuple[str, str]]]()  # par moitié : (d'où, le texte) de chaque message lu
         for split, conversations in halves.items():
-            self.store[split], self._sizes[split] = self._encode_all(conversations)
+            self._texts[split] = []
+            self.store[split], self._sizes[split] = self._encode_all(conversations, self._texts[split])
             digest.update(json.dumps([split, list(map(_to_json, conversations))]).encode())
         self._digest = digest.hexdigest()
         since = chain.from_iterable(conversation.since for half in halves.values() for conversation in half)
@@ -151,8 +153,11 @@ class ConversationDataModule(RowsDataModule[Conversation]):
             texts = (message.content for conversation in conversations for message in conversation.messages)
             self.tokenizer = self.tokenizer.fit(chain([titles], texts))
 
-    def _encode_all(self, conversations: list[Conversation]) -> tuple[AnswerDataset, int]:
-        """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses."""
+    def _encode_all(
+        self, conversations: list[Conversation], texts: list[tuple[str, str]]
+    ) -> tuple[AnswerDataset, int]:
+        """Encode ces conversations ; renvoie leurs lignes, et les octets de leurs réponses. `texts` reçoit ce qui en
+        est lu."""
         rows, size, read = [], 0, 0
         too_long: dict[int, str] = {}  # jetons de ce qui ne se coupe pas -> ce qui le dit
         for conversation in conversations:
@@ -166,6 +171,7 @@ class ConversationDataModule(RowsDataModule[Conversation]):
                 continue
             messages, row = beginning
             rows.append(row)
+            texts += [(conversation.where, message.content) for message in messages]
             self._count_rest(conversation, messages)
             size += sum(
                 len(message.content.encode())
@@ -255,6 +261,12 @@ class ConversationDataModule(RowsDataModule[Conversation]):
         how = [self.template_name, self.mask_prompt, self.packing, self.max_length, self.train_split]
         description = json.dumps([self._digest, fingerprint(self.tokenizer), how])
         return hashlib.sha256(description.encode()).hexdigest()[:16]
+
+    def documents(self, split: str) -> Iterator[Iterable[str]]:
+        return ([text] for _, text in self._texts[split])
+
+    def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
+        return {rank: self._texts["train"][rank][0] for rank in ranks}
 
     def answer_bytes(self, *splits: str) -> int:
         """Les octets de texte appris dans ces moitiés."""

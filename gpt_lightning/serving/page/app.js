@@ -15,10 +15,11 @@ import { PARTS } from "./parts.js";
 import { openScore } from "./score.js";
 import { asked, openSettings, set } from "./settings.js";
 import { STOPS, go, openTour, toured } from "./tour.js";
+import { openTrace } from "./trace.js";
 import { number, say, speak, spoken } from "./words.js";
 
-const VIEWS = ["continue", "next", "score", "attention", "inside", "compare", "chat"];
-const UNSET = ["score", "attention", "inside"]; // les réglages n'y changent rien
+const VIEWS = ["continue", "next", "score", "attention", "inside", "compare", "trace", "chat"];
+const UNSET = ["score", "attention", "inside", "trace"]; // les réglages n'y changent rien
 let model = null;
 let greeted = false; // le modèle s'est déjà présenté
 let second = false; // l'interrupteur : le second modèle répond
@@ -117,7 +118,7 @@ async function meet(quiet = false) {
     presentOther();
     $("docs").hidden = !model.docs;
     if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
-    for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openChat]) open(model);
+    for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openChat, openTrace]) open(model);
     openTour(model, () => view("inside"));
     openLive(viewed);
     openFilm(stale).catch(tellFault);

@@ -48,6 +48,11 @@ const WORDS = {
     typical_p: "Garde ceux dont la surprise est proche de la moyenne, jusqu'à cette somme ; 1 : tous.",
     repetition_penalty: "Plus de 1 : un jeton déjà dans le texte devient moins probable.",
     learn_more: "D'où ils viennent : docs/decodage.md",
+    tab_trace: "D'où vient-ce", search: "Chercher dans le corpus", least: "Mots d'un passage, au moins", traced: "Le texte, passage par passage",
+    hint_trace: "Ce qui est teinté est mot pour mot dans le corpus d'entraînement, d'autant plus vif que le passage est long. Choisissez-en un : voici d'où il vient.",
+    searching: "Le corpus est relu ; la première fois, son index se construit...",
+    copied_share: "Part copiée : {share}, en passages d'au moins {n} mots.", more_passages: "Et {n} autres, pas plus longs.",
+    passage: "{n} mots", passage_times: "{n} mots, {times} fois", place: "document {n}{name}, caractère {character}",
   },
   en: {
     skip: "Skip to content", share: "Copy link", theme: "Light or dark", tabs: "Views", text: "Text",
@@ -94,6 +99,11 @@ const WORDS = {
     typical_p: "Keeps those whose surprise is close to the average, up to this sum; 1: all.",
     repetition_penalty: "Above 1: a token already in the text becomes less probable.",
     learn_more: "Where they come from: docs/decodage.md (in French)",
+    tab_trace: "Where from", search: "Search the corpus", least: "Words in a passage, at least", traced: "The text, passage by passage",
+    hint_trace: "What is tinted stands word for word in the training corpus, the brighter the longer. Pick a passage: this is where it comes from.",
+    searching: "The corpus is being read; the first time, its index is built...",
+    copied_share: "Copied share: {share}, in passages of at least {n} words.", more_passages: "And {n} more, no longer.",
+    passage: "{n} words", passage_times: "{n} words, {times} times", place: "document {n}{name}, character {character}",
   },
 };
 

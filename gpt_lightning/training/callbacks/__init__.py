@@ -2,6 +2,7 @@
 
 from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from gpt_lightning.training.callbacks.classes import Confusion
+from gpt_lightning.training.callbacks.copied import CopiedShare
 from gpt_lightning.training.callbacks.film import Film
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.first_step import FirstStep
@@ -17,6 +18,7 @@ from gpt_lightning.training.callbacks.train_eval import TrainLossEval
 __all__ = [
     "BestCheckpoint",
     "Confusion",
+    "CopiedShare",
     "Film",
     "Finish",
     "FirstStep",

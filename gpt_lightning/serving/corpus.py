@@ -1,0 +1,50 @@
+"""Répondre à l'onglet « D'où vient-ce » : les passages d'un texte qui sont mot pour mot dans le corpus du modèle."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gpt_lightning.errors import UserError
+from gpt_lightning.serving.openai import fields
+from gpt_lightning.serving.openai.fields import Field, Refused
+from gpt_lightning.serving.replies import call_in_thread, read_body, to_json
+from gpt_lightning.typing import JsonObject
+
+LONGEST = 20_000  # caractères d'un texte
+CLOSED = (
+    "Le corpus de ce modèle ne se montre pas ici : il faut un modèle entraîné ici, corpus=true, et n'écouter que cette "
+    "machine, ou une clé."
+)
+Explain = Callable[[str, int | None], JsonObject]  # d'un texte, et des mots d'un passage, au moins
+
+
+def routes(explain: Explain | None) -> list[Route]:
+    """La route `/api/trace` ; `explain` dit d'un texte ce qu'il a en commun avec le corpus, None si elle est fermée."""
+
+    async def trace(request: Request) -> Response:
+        if explain is None:
+            raise Refused(CLOSED, status=403, code="corpus_closed")
+        text, least = await call_in_thread(read_body, _read, await request.body())
+        return await call_in_thread(to_json, _explain, explain, text, least)
+
+    return [Route("/api/trace", trace, methods=["POST"])]
+
+
+def _read(body: JsonObject) -> tuple[str, int | None]:
+    """Le texte d'une demande, et les mots d'un passage, au moins. Refused s'ils ne se lisent pas."""
+    values = fields.read(body, {"text": Field(fields.any_value), "least": Field(fields.integer(1, LONGEST))})
+    text = values["text"]
+    if not isinstance(text, str):
+        raise Refused("text doit être un texte.", param="text", code="invalid_value")
+    if len(text) > LONGEST:
+        raise Refused(f"{len(text)} caractères : il en faut {LONGEST} au plus.", param="text")
+    return text, values["least"]
+
+
+def _explain(explain: Explain, text: str, least: int | None) -> JsonObject:
+    try:
+        return explain(text, least)
+    except UserError as error:  # le corpus n'est plus là, l'index est abîmé
+        raise Refused(str(error), code="corpus_unreadable") from None

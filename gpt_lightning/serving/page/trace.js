@@ -1,0 +1,60 @@
+// « D'où vient-ce » : les passages du texte qui sont mot pour mot dans le corpus, teintés selon leur longueur.
+
+import { ask } from "./api.js";
+import { $, arrows, current, make, working } from "./dom.js";
+import { number, percent, say } from "./words.js";
+
+export function openTrace(model) {
+  $("tab-trace").hidden = !model.corpus;
+  $("search").onclick = () => working($("search"), "searching", search);
+  if (!$("traced").dataset.ready) arrows($("traced"), ".token");
+  $("traced").dataset.ready = "true";
+}
+
+async function search() {
+  const text = $("text").value;
+  const typed = Number($("least").value) || undefined; // vide : ce que le serveur juge trop long pour un hasard
+  const { share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed });
+  $("origin").hidden = true;
+  const more = left ? ` ${say("more_passages", { n: number(left) })}` : "";
+  $("share-copied").textContent = say("copied_share", { share: percent(share), n: number(least) }) + more;
+  $("traced").replaceChildren(...parts(text, passages));
+  const first = $("traced").querySelector(".token");
+  if (first) first.tabIndex = 0;
+}
+
+// Le texte en morceaux : chacun est à nu, ou dans le plus long passage qui le contient. Le serveur compte en caractères.
+function parts(text, passages) {
+  const characters = Array.from(text);
+  const owner = characters.map(() => null);
+  for (const passage of [...passages].sort((a, b) => a.words - b.words)) owner.fill(passage, passage.begin, passage.end);
+  const nodes = [];
+  for (let begin = 0; begin < owner.length; ) {
+    let end = begin + 1;
+    while (end < owner.length && owner[end] === owner[begin]) end++;
+    nodes.push(part(characters.slice(begin, end).join(""), owner[begin]));
+    begin = end;
+  }
+  return nodes;
+}
+
+function part(text, passage) {
+  if (!passage) return make("span", { className: "token" }, text);
+  const node = make("button", { type: "button", className: `token p${passage.words >= 20 ? 0 : passage.words >= 10 ? 1 : 2}`, tabIndex: -1 }, text);
+  node.setAttribute("aria-label", `${text}, ${words(passage)}`);
+  node.onclick = node.onfocus = () => show(passage, node);
+  return node;
+}
+
+const words = ({ words: size, times }) => say(times > 1 ? "passage_times" : "passage", { n: number(size), times: number(times) });
+
+function show(passage, node) {
+  current($("traced"), node);
+  const name = passage.document ? ` (${passage.document})` : "";
+  const where = say("place", { n: number(passage.rank), name, character: number(passage.character) });
+  $("origin").replaceChildren(
+    make("h3", {}, `${words(passage)} ; ${where}`),
+    make("p", {}, `… ${passage.before}`, make("mark", {}, passage.text), `${passage.after} …`),
+  );
+  $("origin").hidden = false;
+}
