@@ -3,18 +3,17 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
-from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.cli.composition import compose_resolved
 from gpt_lightning.cli.resume import inherited_overrides, literal
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import open_trained_corpus, sorting_line
+from gpt_lightning.commands.services import film_for, load_models, open_services
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.typing import JsonObject, Settings
@@ -22,9 +21,6 @@ from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
     from gpt_lightning.data.tracing.corpus import Traced
-    from gpt_lightning.serving.app import Service
-    from gpt_lightning.serving.openai.request import ServedModel
-    from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
 
 KEY = "GPT_LIGHTNING_API_KEY"
@@ -57,8 +53,9 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     loaded, *others = load_models(settings)
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
-    explains = [corpus_of(settings, each, key, local) for each in (loaded, *others)]
-    service, *seconds = open_services(settings, [loaded, *others], explains, local)
+    explain = corpus_of(settings, loaded, key, local)
+    service, *seconds = open_services(settings, [loaded, *others], local, explain)
+    film = film_for(settings, loaded.source, local)
     threads = [each.worker for each in (service, *seconds)]
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
@@ -67,7 +64,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules, *seconds),
+        service.app(rules, seconds[0] if seconds else None, film),
         threads,
         grace=grace,
         keep_alive=settings["keep_alive"],
@@ -79,88 +76,9 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     for thread in threads:
         thread.start()
     server.serve(http_server, sock)
+    film.close()
     for thread in threads:
         thread.join(grace + 1)
-
-
-def load_models(settings: Settings) -> list["Inference"]:
-    """Le modèle, puis celui de `compare=`, ou le même sans ses adaptateurs, si la page doit en montrer deux."""
-    from gpt_lightning.weights import load_for_inference
-
-    where = {name: settings[name] for name in ("device", "dtype", "threads")}
-    shows, compare = "compare" in settings, settings.get("compare")
-    loaded = load_for_inference(
-        settings["ckpt_path"],
-        n_heads=settings["n_heads"],
-        base=settings["base_path"],
-        template=settings["template"],
-        bare=shows and compare is None,
-        **where,
-    )
-    if compare is not None:
-        return [loaded, load_for_inference(compare, key="compare", **where)]
-    return [loaded] if loaded.bare is None else [loaded, loaded._replace(model=loaded.bare)]
-
-
-def open_services(
-    settings: Settings, models: list["Inference"], explains: list["TracedCorpus | None"], local: bool
-) -> list["Service"]:
-    """Un service par modèle, chacun avec son fil, ses préfixes et son corpus ; de deux, chacun connaît l'autre."""
-    from gpt_lightning.decoding.prefixes import PrefixCache
-    from gpt_lightning.serving.app import Service
-    from gpt_lightning.serving.worker import Worker
-
-    other = introduce(models, local) if len(models) == 2 else None
-    services = []
-    for loaded, explain in zip(models, explains, strict=True):
-        model, shape = describe_model(settings, loaded, local)
-        prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
-        rows, queue = settings["max_batch_size"], settings["max_queue"]
-        thread = Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-        shape = shape._replace(corpus=explain is not None, other=other)
-        services.append(Service(model, thread, shape, seconds=settings["request_timeout"], explain=explain))
-    return services
-
-
-def introduce(models: list["Inference"], local: bool) -> JsonObject:
-    """De deux modèles, ce qui distingue leurs noms, et ce qu'ils ont en commun."""
-    first, second = models
-    parts = [Path(loaded.source).parts for loaded in models]
-    names = ["/".join(part for part in own if part not in other) for own, other in (parts, parts[::-1])]
-    return {
-        "names": names if local and all(names) and names[0] != names[1] else ["A", "B"],
-        "same": first.tokenizer.state() == second.tokenizer.state()
-        and first.model.config.vocab_size == second.model.config.vocab_size,
-        "adapter": second.model is first.bare,
-    }
-
-
-def describe_model(settings: Settings, loaded: "Inference", local: bool) -> tuple["ServedModel", "Shape"]:
-    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris."""
-    from gpt_lightning.model.cost import n_parameters
-    from gpt_lightning.serving import playground
-    from gpt_lightning.serving.openai import request
-    from gpt_lightning.tokenizers.template import Template
-
-    config = loaded.model.config
-    model = request.ServedModel(
-        name=settings["name"],
-        tokenizer=loaded.tokenizer,
-        context=config.context_length,
-        rows=settings["max_batch_size"],
-        template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
-        created=int(time.time()),
-        unknown_template=loaded.unknown_template,
-    )
-    shape = playground.Shape(
-        config.n_layers,
-        config.n_heads,
-        config.vocab_size,
-        n_parameters(config),
-        loaded.prompt if settings.get("prompt") is None else settings["prompt"],
-        command(settings, loaded.source) if local else "python generate.py",
-    )
-    return model, shape
 
 
 class TracedCorpus:
@@ -194,19 +112,6 @@ def is_private(settings: Settings, key: str | None, local: bool) -> bool:
     """Vrai si seule cette machine, ou qui a la clé, peut écrire à ce serveur : le corpus peut être à quelqu'un."""
     opened = settings["behind_proxy"] or settings["hosts"] or settings["cors"]
     return key is not None or (local and not opened)
-
-
-def command(settings: Settings, source: str) -> str:
-    """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
-    words = ["python generate.py", shell_override("ckpt_path", Path(source))]
-    if settings["base_path"] is not None:
-        words.append(shell_override("base_path", Path(settings["base_path"])))
-    words += [
-        f"{key}={settings[key]}"
-        for key in ("n_heads", "device", "dtype", "threads")
-        if settings[key] not in (None, "auto")
-    ]
-    return " ".join(words)
 
 
 def check(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from gpt_lightning.decoding.logprobs import Scored, score_text
 from gpt_lightning.serving import corpus, inside, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
+from gpt_lightning.serving.film import Film
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
@@ -73,22 +74,18 @@ class Service:
             *corpus.routes(self.explain),
         ]
 
-    def app(self, rules: AccessRules, second: "Service | None" = None) -> ASGIApp:
-        """L'application ASGI derrière sa porte ; `second`, un autre modèle, répond aux mêmes routes sous /other."""
+    def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
+        """L'application ASGI derrière sa porte ; `second` répond aux mêmes routes sous /other, `film` sous /film."""
         routes = [*self.routes(), Route("/health", self.health), Route("/metrics", self.prometheus)]
+        routes += (film or Film()).routes()
         if second is not None:
             routes.append(Mount("/other", routes=second.routes()))
         for name, content, kind in playground.page_files():
-            path = "/" if name == "index.html" else f"/page/{name}"
-            routes.append(Route(path, file_route(content, kind)))
-        around = [Middleware(CountResponses, metrics=self.metrics)]
-        if rules.origins:
-            around.append(allow_origins(rules.origins))
-        around.append(Middleware(Guard, rules=rules))
+            routes.append(Route("/" if name == "index.html" else f"/page/{name}", file_route(content, kind)))
+        origins = [allow_origins(rules.origins)] if rules.origins else []
+        around = [Middleware(CountResponses, metrics=self.metrics), *origins, Middleware(Guard, rules=rules)]
         app = Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
-        app.router.redirect_slashes = (
-            False  # un client ne renvoie pas toujours le corps d'un POST : voir Guard
-        )
+        app.router.redirect_slashes = False  # un client ne renvoie pas toujours le corps d'un POST
         return app
 
     async def health(self, request: HTTPRequest) -> Response:

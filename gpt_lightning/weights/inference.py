@@ -117,8 +117,8 @@ class Inference(NamedTuple):
     labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
     max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
     unknown_template: bool = False  # il en a un que l'on ne reconnaît pas, et la commande n'en demande pas
-    corpus: str = ""  # l'empreinte de ce qu'un entraînement d'ici lui a fait lire
     bare: GPTModel | None = None  # le même sans ses adaptateurs, s'il en a et si la commande le demande
+    corpus: str = ""  # l'empreinte de ce qu'un entraînement d'ici lui a fait lire
 
 
 def load_for_inference(
@@ -176,8 +176,8 @@ def load_for_inference(
         description.labels,
         description.max_length,
         description.unknown_template,
-        description.identity,
         None if before is None else to_device(before, device, dtype, compile=compile),
+        description.identity,
     )
 
 

@@ -98,7 +98,8 @@ class Live:
             1234,
             limits.pop("prompt", ""),
             limits.pop("command", "python"),
-            other=limits.pop("other", None),
+            limits.pop("other", None),
+            corpus=limits.get("explain") is not None,
         )
         prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt_lightning.cli.composition import compose
-from gpt_lightning.commands import play, serve
+from gpt_lightning.commands import play, services
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTModel
 from gpt_lightning.model.lora import merge
@@ -100,7 +100,7 @@ PLAIN = ROOT / "tests" / "golden" / "before" / "text" / "checkpoints" / "last.ck
 
 
 def models(**keys):
-    return serve.load_models({**compose("play"), "device": "cpu", "ckpt_path": str(LORA), **keys})
+    return services.load_models({**compose("play"), "device": "cpu", "ckpt_path": str(LORA), **keys})
 
 
 def test_play_shows_an_adapted_model_with_and_without_its_adapters():
@@ -114,15 +114,15 @@ def test_play_shows_an_adapted_model_with_and_without_its_adapters():
     with torch.inference_mode():
         torch.testing.assert_close(off.model(ids), expected(ids), atol=1e-5, rtol=1e-5)
         assert (on.model(ids) - off.model(ids)).abs().max() > 1e-3
-    assert serve.introduce([on, off], True) == {"names": ["A", "B"], "same": True, "adapter": True}
-    (alone,) = serve.load_models({**compose("serve"), "device": "cpu", "ckpt_path": str(LORA)})
+    assert services.introduce([on, off], True) == {"names": ["A", "B"], "same": True, "adapter": True}
+    (alone,) = services.load_models({**compose("serve"), "device": "cpu", "ckpt_path": str(LORA)})
     assert alone.bare is None
 
 
 def test_play_compares_two_models_and_names_what_tells_them_apart():
     first, second = models(compare=str(PLAIN))
-    said = serve.introduce([first, second], True)
+    said = services.introduce([first, second], True)
     assert said["names"] == ["lora", "text"] and not said["adapter"]
-    assert serve.introduce([first, second], False)["names"] == ["A", "B"]  # ailleurs, aucun chemin d'ici
+    assert services.introduce([first, second], False)["names"] == ["A", "B"]  # ailleurs, aucun chemin d'ici
     with pytest.raises(UserError, match="compare="):
         models(compare="nulle-part.ckpt")

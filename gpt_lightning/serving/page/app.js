@@ -9,6 +9,7 @@ import { openContinue } from "./continue.js";
 import { $, arrows, copy, tell, tellFault } from "./dom.js";
 import { change, draw, looked, openInside } from "./inside.js";
 import { openLive, pulse, stale } from "./live.js";
+import { nameFilm, openFilm } from "./film.js";
 import { openNext, redrawSoon } from "./next.js";
 import { PARTS } from "./parts.js";
 import { openScore } from "./score.js";
@@ -51,7 +52,7 @@ function link() {
     const { part, layer, head } = looked();
     for (const [name, value] of Object.entries({ part, layer, head, ...(toured() ? { tour: toured() } : {}) })) found.set(name, value);
   }
-  return `${location.origin}${location.pathname}#${found}`;
+  return `${location.href.split("#")[0]}#${found}`;
 }
 
 function follow() {
@@ -117,9 +118,10 @@ async function meet(quiet = false) {
     presentOther();
     $("docs").hidden = !model.docs;
     if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
-    for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openTrace, openChat]) open(model);
+    for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openChat, openTrace]) open(model);
     openTour(model, () => view("inside"));
     openLive(viewed);
+    openFilm(stale).catch(tellFault);
     if (!greeted) followInside();
     greeted = true;
     stale();
@@ -147,6 +149,7 @@ function start() {
     openSettings(changed);
     present();
     if (model) presentOther();
+    nameFilm();
     if (looked().seen) draw();
     if (toured()) go(toured());
     redrawSoon();
