@@ -69,7 +69,7 @@ class Neurons(NamedTuple):
     total: int  # F : ceux de la couche
     ids: Tensor  # (T, STRONGEST)
     values: Tensor  # (T, STRONGEST)
-    pushes: Tensor  # (STRONGEST, PUSHED) les jetons vers lesquels poussent ceux de la position regardée
+    pushes: Tensor  # (STRONGEST, PUSHED) les jetons que ceux de la position favorisent, signe de leur valeur compris
 
 
 class Lens(NamedTuple):
@@ -96,6 +96,7 @@ class Inside(NamedTuple):
     lens: Lens | None
     logits: Tensor  # (V,) à la position regardée
     plain: Tensor  # (V,) les mêmes quand rien n'est éteint
+    config: GPTConfig
 
 
 def check(ablations: Sequence[Ablation], config: GPTConfig, length: int) -> None:
@@ -150,6 +151,7 @@ def inside(
         table,
         answer(model, streams[-1, place.position]),
         answer(model, last[place.position]),
+        model.config,
     )
 
 
@@ -248,7 +250,8 @@ def _neurons(model: Any, block: Any, activations: Tensor, position: int) -> Neur
     lone = torch.zeros(count, activations.shape[1], device=ids.device, dtype=activations.dtype)
     lone = lone.scatter(1, ids[position, :, None], values[position, :, None])
     written = down(lone) - down(torch.zeros_like(lone[:1]))  # (n, C) ce que chacun ajoute au flux
-    logits = answer(model, written)
+    still = answer(model, torch.zeros_like(written[:1]))  # le décalage de la norme n'est d'aucun neurone
+    logits = answer(model, written) - still
     return Neurons(
         activations.shape[1], ids, values.float(), logits.topk(min(PUSHED, logits.shape[-1])).indices
     )

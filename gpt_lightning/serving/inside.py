@@ -103,6 +103,7 @@ def reply(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside) 
 
         tokens, text, faithful, unread   comme /api/attention : les T jetons, et combien du début ne sont pas lus
         length, layers, heads, head_width, width, hidden     T, L, H, D, C, F
+        norm, activation, positions      ce que ce modèle met à ces places : les noms de sa configuration
         layer, head, position            où l'on regarde, comptés depuis 0
         ablate                           les ablations faites, [{layer} | {layer, head} | {position}]
         embedding   {token (T), position (T) ou null}        longueur (norme) des plongements ; null : rope
@@ -114,7 +115,7 @@ def reply(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside) 
                     weights (T, T) après le softmax, values (T) longueur de V, added (T) longueur de ce que la tête
                     ajoute, rows (H, T) les poids de chaque tête à la position, shares (H) ce que chacune y ajoute}
         neurons     {shown: n, ids [T][n] (JSON), values (T, n), pushes [n][5 jetons]}     les plus forts de la couche ;
-                                         `pushes`, ceux de la position : les jetons vers lesquels ils poussent
+                                         `pushes`, ceux de la position : les jetons qu'ils favorisent, signe compris
         lens        null si `lens` vaut 0, sinon {first, columns, top, ids [L+1][columns][top] (JSON),
                     probabilities (L+1, columns, top), names [jeton]}     la réponse qu'aurait déjà chaque couche, lue
                                          par la norme finale et la tête, aux positions first..first+columns-1
@@ -152,6 +153,7 @@ def _frame(model: ServedModel, ids: list[int], values: JsonObject, seen: Inside)
         "head_width": seen.head.query.shape[1],
         "width": seen.vectors.shape[1],
         "hidden": seen.neurons.total,
+        **{name: getattr(seen.config, name) for name in ("norm", "activation", "positions")},
         "layer": values["layer"],
         "head": values["head"],
         "position": len(window) - 1 if values["position"] is None else values["position"],

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gpt_lightning import tokenizers
+from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.inside import Ablation, Place, inside
 from gpt_lightning.serving import playground
 from tests.conftest import ROOT
@@ -63,6 +64,26 @@ def test_the_answer_is_what_the_model_computes(live):
         assert one["logprob"] == pytest.approx(float(after[one["id"]]), abs=1e-5)
         assert one["plain"] == pytest.approx(float(before[one["id"]]), abs=1e-5)
     assert {one["id"] for one in answer["lens"]["names"]} == set(expected.lens.ids.flatten().tolist())
+
+
+@torch.inference_mode()
+def test_a_neuron_pushes_towards_what_its_value_favours():
+    """Les jetons cités sont ceux que W2 · valeur rend plus probables : un nombre négatif pousse à l'envers."""
+    config = GPTConfig(
+        vocab_size=50, context_length=16, emb_dim=16, n_heads=2, n_layers=1, activation="swiglu"
+    )
+    torch.manual_seed(0)
+    model = GPTModel(config).eval()
+    with torch.no_grad():
+        model.final_norm.shift.normal_()  # ce décalage n'est pas du neurone
+    *_, seen = inside(model, [3, 1, 4], Place(0, 0, 2))
+    down = model.trf_blocks[0].ff.layers["2"].weight  # (C, F)
+    values = seen.neurons.values[2]
+    assert (values < 0).any() and (values > 0).any()
+    for id_, value, pushed in zip(seen.neurons.ids[2], values, seen.neurons.pushes, strict=True):
+        written = value * down[:, id_]
+        favoured = model.out_head(model.final_norm(written) - model.final_norm.shift)
+        assert pushed.tolist() == favoured.topk(5).indices.tolist()
 
 
 @pytest.mark.parametrize(
@@ -170,9 +191,11 @@ def test_every_step_shows_a_line_that_is_in_the_code():
     source = (playground.PAGE / "parts.js").read_text(encoding="utf-8")
     files = dict(re.findall(r'^const (\w+) = "(gpt_lightning/.*?)";', source, re.MULTILINE))
     lines = re.findall(
-        r"^  \w+: \[\"[^\n]*?\", (\w+|\"gpt_lightning/[^\"]*\"), (\"[^\"]*\"|'[^']*'),$", source, re.MULTILINE
+        r"^  \w+: \[\"[^\n]*?\", (\w+|\"gpt_lightning/[^\"]*\"), (\"[^\"]*\"|'[^']*')\]?,$",
+        source,
+        re.MULTILINE,
     )
-    assert len(lines) == 12
+    assert len(lines) == 12 + 2  # douze étapes, et ce qu'un modèle met à la place de deux d'entre elles
     for file, line in lines:
         path = files.get(file, file.strip('"'))
         assert line[1:-1] in (ROOT / path).read_text(encoding="utf-8"), line

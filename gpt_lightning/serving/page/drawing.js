@@ -48,7 +48,7 @@ export function strip(values, label) {
 export function meters(rows, { most = null, pick = null } = {}) {
   const top = most ?? Math.max(1e-12, ...rows.map(([, value]) => Math.abs(value)));
   return make("div", { className: "bars meters", aria: { role: pick ? "group" : "list" } }, ...rows.map(([name, value, text, chosen], rank) => {
-    const ink = make("span", { className: "after whole" });
+    const ink = make("span", { className: `after whole${value < 0 ? " minus" : ""}` });
     ink.style.width = `${Math.min(100, (100 * Math.abs(value)) / top)}%`;
     const row = make(pick ? "button" : "div", { className: "candidate" }, make("span", { className: "name" }, name), make("span", { className: "track" }, ink), make("span", { className: "number" }, text));
     if (pick) {

@@ -4,11 +4,12 @@
 import { floats } from "./api.js";
 import { make, tokenText } from "./dom.js";
 import { greatest, heat, line, meters, pointed, strip } from "./drawing.js";
-import { number, percent, say } from "./words.js";
+import { colon, number, percent, say } from "./words.js";
 
 const MODEL = "gpt_lightning/model/gpt.py";
 const FORMULAS = "gpt_lightning/model/reference.py";
 const WITHIN = "gpt_lightning/model/inside.py";
+const VARIANTS = "gpt_lightning/model/variants.py";
 
 // La réponse d'api/inside, prête à dessiner.
 export function decode(found) {
@@ -121,22 +122,22 @@ function addedChart(seen) {
 
 // nom : [formule, fichier, ligne de code, figure(seen), vignette(seen), dessin(seen, acts), valeurs de son explication(seen)]
 export const PARTS = {
-  tokens: ["texte → (id₁ … id_T)", "gpt_lightning/tokenizers/base.py", "def encode(self, text: str, *, special: bool = False) -> list[int]:",
+  tokens: ["{f_text} → (id₁ … id_T)", "gpt_lightning/tokenizers/base.py", "def encode(self, text: str, *, special: bool = False) -> list[int]:",
     (seen) => say("tokens_n", { n: seen.length }), () => null,
     (seen, acts) => [
       make("ol", { className: "ids" }, ...seen.tokens.map((one, position) => make("li", {}, hiding(one, position, seen, acts)))),
       make("p", { className: "hint" }, say("hide_hint", { token: named(here(seen)) })),
     ],
     (seen, model) => ({ n: number(seen.length), v: number(model.vocabulary) })],
-  embedding: ["x = E[id]", MODEL, "x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)",
+  embedding: ["x = E[id]", MODEL, "self.tok_emb = Embedding(config.padded_vocab_size, config.emb_dim)",
     (seen) => say("length_of", { n: short(seen.embedding.token[seen.position]) }), (seen) => strip(line(seen.stream.vectors, seen.stream.shown, 0), say("part_embedding")),
     (seen) => [
       strip(line(seen.stream.vectors, seen.stream.shown, 0), say("part_embedding")),
-      make("p", { className: "hint" }, say("first_numbers", { n: seen.stream.shown, all: seen.width, token: named(here(seen)) })),
+      make("p", { className: "hint" }, say(seen.stream.shown < seen.width ? "first_numbers" : "all_numbers", { n: seen.stream.shown, all: seen.width, token: named(here(seen)) })),
       make("h3", {}, say("neighbours")), meters(seen.embedding.nearest.map((one) => [tokenText(one, true), Math.max(0, one.cosine), short(one.cosine)]), { most: 1 }),
     ],
     (seen) => ({ c: number(seen.width) })],
-  position: ["x ← x + P[place]", MODEL, "x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)",
+  position: ["x ← x + P[{f_place}]", MODEL, "x = self.drop_emb(self.tok_emb(ids) + self.pos_emb(positions))  # (B, T, C)",
     (seen) => (seen.embedding.position ? say("length_of", { n: short(seen.embedding.position[seen.position]) }) : "rope"), () => null,
     (seen) => (seen.embedding.position
       ? [meters(seen.tokens.slice(0, 24).map((one, rank) => [`${rank + 1} ${tokenText(one, true)}`, seen.embedding.position[rank], short(seen.embedding.position[rank])])), make("p", { className: "hint" }, say("own_numbers"))]
@@ -146,7 +147,7 @@ export const PARTS = {
     (seen) => short(Math.max(...row(seen, seen.attention.scores).subarray(0, seen.position + 1))), (seen) => heat(seen.centred, seen.length, seen.length, { signed: true, label: say("part_scores") }),
     (seen) => map(seen, seen.attention.scores, { signed: true, label: say("part_scores") }, short, seen.centred),
     (seen) => ({ d: seen.head_width })],
-  mask: ["t ne voit que 1 … t", FORMULAS, 'return softmax(scores.masked_fill(~mask, float("-inf")))',
+  mask: ["{f_sees}", FORMULAS, 'return softmax(scores.masked_fill(~mask, float("-inf")))',
     (seen) => say("sees", { n: row(seen, seen.attention.weights).filter((one) => one > 0).length }), (seen) => heat(seen.centred, seen.length, seen.length, { signed: true, hidden: future, label: say("part_mask") }),
     (seen) => map(seen, seen.attention.scores, { signed: true, hidden: (from, to) => future(from, to) || seen.attention.weights[from * seen.length + to] === 0, label: say("part_mask") }, short, seen.centred),
     (seen) => ({ token: named(here(seen)), n: row(seen, seen.attention.weights).filter((one) => one > 0).length })],
@@ -162,45 +163,66 @@ export const PARTS = {
     (seen) => say("brings", { token: named(seen.tokens[best(brought(seen))]) }), () => null,
     (seen) => [looked(seen, brought(seen), short, 10)],
     (seen) => ({ token: named(here(seen)) })],
-  output: ["x ← x + [tête₁ … tête_H] W", MODEL, "return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)",
+  output: ["x ← x + [{f_head}₁ … {f_head}_H] W", MODEL, "return self.out_proj(context.transpose(1, 2).flatten(2))  # (B, T, C)",
     (seen) => say("adds", { n: short(seen.attention.added[seen.position]) }), () => null,
     (seen, acts) => [
       meters([...seen.attention.shares].map((value, head) => [say("head_n", { n: head + 1 }), value, short(value), head === seen.head]), { pick: acts.head }),
       toggle(say(acts.isOff({ layer: seen.layer, head: seen.head }) ? "on_head" : "off_head"), () => acts.toggle({ layer: seen.layer, head: seen.head })),
     ],
     (seen) => ({ token: named(here(seen)) })],
-  neurons: ["x ← x + W₂ f(W₁ x)", MODEL, "x = x + self.drop_shortcut(self.ff(self.norm2(x)))",
+  neurons: ["x ← x + W₂ gelu(W₁ {f_norm}(x))", MODEL, "x = x + self.drop_shortcut(self.ff(self.norm2(x)))",
     (seen) => say("neuron", { n: seen.neurons.ids[seen.position][0] }), () => null,
     (seen, acts) => [
       long(meters(seen.neurons.ids[seen.position].map((id, rank) => {
         const value = seen.neurons.values[seen.position * seen.neurons.shown + rank];
         return [make("span", {}, make("b", {}, `${id} `), say("pushes", { tokens: shorts(seen.neurons.pushes[rank].slice(0, 3)) })), value, short(value)];
       }))),
+      make("p", { className: "hint" }, say("signs")),
       toggle(say(acts.isOff({ layer: seen.layer }) ? "on_layer" : "off_layer"), () => acts.toggle({ layer: seen.layer })),
     ],
     (seen) => ({ token: named(here(seen)), f: number(seen.hidden) })],
-  added: ["x ← x + attention(x), puis x + réseau(x)", MODEL, "x = x + self.drop_shortcut(self.att(self.norm1(x), positions, cache, mask))  # (B, T, C)",
+  added: ["x ← x + attention({f_norm}(x)) ; x ← x + {f_network}({f_norm}(x))", MODEL, "x = x + self.drop_shortcut(self.att(self.norm1(x), positions, cache, mask))  # (B, T, C)",
     (seen) => say("stream_is", { n: short(seen.stream.lengths[seen.layers * seen.length + seen.position]) }), () => null,
     (seen) => [addedChart(seen)],
     (seen) => ({ token: named(here(seen)) })],
-  lens: ["softmax(tête(norme(x de la couche)))", WITHIN, "rows.append(answer(model, stream).softmax(-1).topk(min(count, model.config.vocab_size)))",
+  lens: ["softmax({f_out}({f_norm}(x)))", WITHIN, "rows.append(answer(model, stream).softmax(-1).topk(min(count, model.config.vocab_size)))",
     (seen) => {
       const layer = settled(seen);
       return say(layer ? "lens_since" : "lens_start", { token: named(early(seen, seen.layers)[0]), n: layer });
     },
     () => null, (seen, acts) => [lensTable(seen, acts)], () => ({})],
-  answer: ["softmax(tête(norme(x)))", MODEL, "return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]",
+  answer: ["softmax({f_out}({f_norm}(x)))", MODEL, "return self.out_head(self.hidden(ids, cache)[:, -1])[:, : self.config.vocab_size]",
     (seen) => `${named(seen.candidates[0])} ${percent(Math.exp(seen.candidates[0].logprob))}`, () => null,
     (seen) => [meters(seen.candidates.slice(0, 12).map((one) => [tokenText(one, true), Math.exp(one.logprob), percent(Math.exp(one.logprob))]), { most: 1 })],
     (seen, model) => ({ v: number(model.vocabulary) })],
 };
 
+// Ce que met un modèle à la place d'une pièce de GPT-2 : étape, et la pièce qu'il nomme : [formule, fichier, ligne de code].
+const OTHERS = {
+  position_rope: ["(a, b) ← (a cos θ − b sin θ, a sin θ + b cos θ) ; θ = {f_place} / base^(2i/D) ; Q, K", VARIANTS, "return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)"],
+  neurons_swiglu: ["x ← x + W₂ (silu(W₁ {f_norm}(x)) × W₃ {f_norm}(x))", VARIANTS, 'return self.layers["2"](self._silu(self.gate(x)) * self.layers["0"](x))'],
+};
+const NORMS = {
+  layernorm: "{f_norm}(x) = (x − {f_mean}(x)) / √({f_variance}(x) + ε) × scale + shift",
+  rmsnorm: "{f_norm}(x) = x / √({f_mean}(x²) + ε) × scale",
+};
+
+// La formule d'une étape pour ce modèle, celle de sa norme si elle y passe, et la ligne de code qui sert.
+function formula(name, seen) {
+  const [text, file, code] = OTHERS[`${name}_${seen.positions}`] ?? OTHERS[`${name}_${seen.activation}`] ?? PARTS[name];
+  const lines = [text, ...(text.includes("{f_norm}") ? [NORMS[seen.norm]] : [])];
+  return [
+    ...lines.map((line) => make("p", { className: "raw" }, line.replace(/\{(\w+)\}/g, (_, key) => say(key)))),
+    make("p", { className: "hint" }, colon(say("code"), file)), make("pre", { className: "raw", tabIndex: 0 }, code),
+  ];
+}
+
 // Ce qui reste de la vue d'une étape : son titre, deux phrases, son dessin, sa formule, sa ligne.
 export function explained(name, seen, model, acts) {
-  const [formula, file, code, , , draw, values] = PARTS[name];
+  const [, , , , , draw, values] = PARTS[name];
   const key = name === "position" && !seen.embedding.position ? "explain_position_rope" : `explain_${name}`;
   return [
     make("h2", {}, say(`part_${name}`)), make("p", { className: "explained" }, say(key, values(seen, model))), ...draw(seen, acts),
-    make("details", {}, make("summary", {}, say("formula")), make("p", { className: "raw" }, formula), make("p", { className: "hint" }, `${say("code")} : ${file}`), make("pre", { className: "raw", tabIndex: 0 }, code)),
+    make("details", {}, make("summary", {}, say("formula")), ...formula(name, seen)),
   ];
 }

@@ -1,6 +1,6 @@
 // La visite : quinze étapes dans « Dedans », chacune une phrase et les nombres de ce texte-ci. Elle se projette.
 
-import { $ } from "./dom.js";
+import { $, tell } from "./dom.js";
 import { change, looked, onSeen } from "./inside.js";
 import { best, brought, early, here, named, row, settled } from "./parts.js";
 import { number, percent, say } from "./words.js";
@@ -32,20 +32,24 @@ export const STOPS = [
   ["added", (seen) => ({ token: named(here(seen)), l: seen.layers, from: short(length(seen, 0)), to: short(length(seen, seen.layers)) })],
   ["lens", (seen) => {
     const layer = Math.max(0, settled(seen) - 1);
-    return { layer, early: named(early(seen, layer)[0]), late: named(early(seen, seen.layers)[0]) };
+    return { where: layer ? say("at_layer", { n: layer }) : say("at_start"), early: named(early(seen, layer)[0]), late: named(early(seen, seen.layers)[0]) };
   }],
   ["output", (seen) => {
     const one = seen.candidates.reduce((a, b) => (b.plain > a.plain ? b : a));
-    return { ...where(seen), late: named(one), before: percent(Math.exp(one.plain)), after: percent(Math.exp(one.logprob)) };
+    const [before, after] = [Math.exp(one.plain), Math.exp(one.logprob)];
+    const sense = say(Math.abs(after - before) < IDLE ? "head_idle" : after < before ? "head_helped" : "head_held");
+    return { ...where(seen), late: named(one), before: percent(before), after: percent(after), sense };
   }],
   ["answer", (seen) => ({ late: named(seen.candidates[0]), share: percent(Math.exp(seen.candidates[0].logprob)) })],
 ];
 const ABLATED = 14; // l'arrêt qui éteint une tête
+const IDLE = 0.005; // en deçà, l'éteindre n'a presque rien changé
 
 const where = (seen) => ({ token: named(here(seen)), layer: seen.layer + 1, head: seen.head + 1 });
 const length = (seen, layer) => seen.stream.lengths[layer * seen.length + seen.position];
 
 let stop = 0; // de 1 à 15 ; 0, pas de visite
+let fresh = false; // l'arrêt vient de changer
 let model = null;
 let opened = () => {};
 
@@ -64,14 +68,23 @@ export const toured = () => stop;
 
 export function go(next) {
   if (next < 0 || next > STOPS.length) return;
-  const ablated = stop === ABLATED;
+  const whole = stop === ABLATED || (!stop && next > 0); // elle part d'un modèle entier, et le rend entier
+  const relit = !stop && next > 0 && looked().off.length > 0;
   stop = next;
+  fresh = stop > 0;
   $("tour").hidden = !stop;
   document.body.classList.toggle("touring", Boolean(stop));
   if (stop) opened();
-  change({ ...(stop ? { part: STOPS[stop - 1][0] } : {}), ...(ablated ? { off: [] } : {}) });
+  change({ ...(stop ? { part: STOPS[stop - 1][0] } : {}), ...(whole ? { off: [] } : {}) });
   if (looked().seen) speakOf(looked().seen);
-  document.querySelector('#tower [aria-pressed="true"]')?.scrollIntoView({ block: "nearest" });
+  if (relit) tell(say("tour_relit"));
+}
+
+// Le panneau commenté se montre par son haut, et le bas de la page garde la place du bandeau.
+function reveal() {
+  document.body.style.setProperty("--tour", `${$("tour").offsetHeight}px`);
+  if (fresh) $("part").scrollIntoView({ block: "start" });
+  fresh = false;
 }
 
 function speakOf(seen) {
@@ -85,6 +98,7 @@ function speakOf(seen) {
   Object.assign($("tour-progress"), { max: STOPS.length, value: stop });
   $("tour-count").textContent = say("tour_count", { n: stop, all: STOPS.length });
   $("tour-back").disabled = stop === 1;
+  reveal();
 }
 
 // Les touches d'un clavier, ou d'une télécommande de projection.

@@ -10,6 +10,7 @@ const [STREAM, STRONGEST, PUSHED, NEAREST, COLUMNS, ANSWERS] = [128, 10, 5, 8, 1
 
 export async function inside(answers, model, body, signal) {
   const { n_layers: L, n_heads: H, head_width: D, emb_dim: C } = model.config;
+  const { norm, activation, positions } = model.config;
   const { text, layer = L - 1, head = 0, ablate = [], lens = 3 } = body;
   const ids = answers.idsOf(text);
   const window = ids.slice(-Math.min(LONGEST, answers.context));
@@ -23,7 +24,7 @@ export async function inside(answers, model, body, signal) {
   const token = (id) => answers.token(id);
   return {
     ...answers.tokensOf(window), unread: ids.length - T,
-    length: T, layers: L, heads: H, head_width: D, width: C, hidden: seen.neurons[layer].length / T, layer, head, position, ablate,
+    length: T, layers: L, heads: H, head_width: D, width: C, hidden: seen.neurons[layer].length / T, norm, activation, positions, layer, head, position, ablate,
     embedding: {
       token: lengths(seen.tokens, C), position: seen.places && lengths(seen.places, C),
       nearest: nearest(model, window[position]).map(([id, cosine]) => ({ ...token(id), cosine })),
@@ -111,9 +112,11 @@ async function neuronsOf(answers, model, activations, layer, position, T, signal
   const ids = rows.map((row) => smallest(row.map((one) => -Math.abs(one)), shown).slice(0, shown));
   const down = model.weights[`trf_blocks.${layer}.ff.layers.2.weight`]; // (C, F)
   const pushes = [];
+  const still = await model.logits(new Float32Array(C), signal); // le décalage de la norme, que personne ne pousse
   for (const id of ids[position]) {
     const written = Float32Array.from({ length: C }, (_, c) => down[c * F + id] * rows[position][id]);
-    pushes.push(first(await model.logits(written, signal), PUSHED).map((one) => answers.token(one)));
+    const pushed = (await model.logits(written, signal)).map((one, token) => one - still[token]);
+    pushes.push(first(pushed, PUSHED).map((one) => answers.token(one)));
   }
   return { shown, ids, values: Float32Array.from(ids.flatMap((row, t) => row.map((id) => rows[t][id]))), pushes };
 }
