@@ -24,7 +24,7 @@ export function openSettings(changed) {
     const input = make("input", { type: "range", min, max, step, id: `set-${name}` });
     input.value = value;
     const shown = make("output", {});
-    const label = make("label", { className: "slider" }, make("span", {}, make("b", {}, name), shown), input, make("small", {}, say(name)));
+    const label = make("label", { className: "slider" }, make("span", {}, make("b", {}, say(`name_${name}`)), make("code", {}, name), shown), input, make("small", {}, say(name)));
     const show = () => {
       const off = Number(input.value) === neutral && DEFAULTS[name] === null;
       shown.textContent = off ? "–" : number(Number(input.value), 3);
