@@ -16,7 +16,7 @@ from gpt_lightning.model import cost
 from gpt_lightning.model.config import GPTConfig
 from gpt_lightning.serving.bundle import bundle
 from gpt_lightning.serving.packing import KINDS, pack
-from gpt_lightning.serving.playground import PAGE
+from gpt_lightning.serving.playground import PAGE, is_spaced
 from gpt_lightning.tokenizers import Tokenizer, gpt2_merges
 from gpt_lightning.typing import JsonObject
 from gpt_lightning.weights.format import Description
@@ -102,6 +102,7 @@ def describe(description: Description, film: Sequence[int]) -> JsonObject:
         "context": config.context_length,
         "chat": False,
         "end": tokenizer.eos_id,
+        "spaced": is_spaced(tokenizer),
         "docs": False,
         "layers": config.n_layers,
         "heads": config.n_heads,

@@ -19,6 +19,7 @@ from gpt_lightning.serving.openai import fields, request
 from gpt_lightning.serving.openai.fields import Field, Refused
 from gpt_lightning.serving.openai.request import ServedModel
 from gpt_lightning.serving.openai.response import FINISH, text_increments, token_text
+from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.typing import JsonObject
 
 CANDIDATES = 10  # montrés pour un jeton écrit
@@ -64,9 +65,16 @@ def describe(model: ServedModel, shape: Shape) -> JsonObject:
         "context": model.context,
         "chat": model.template is not None,
         "end": eos,
+        "spaced": is_spaced(model.tokenizer),
         "docs": DOCS.exists() or (PAGE / DOCS.name).exists(),
         **shape._asdict(),
     }
+
+
+def is_spaced(tokenizer: Tokenizer) -> bool:
+    """Vrai si un mot du vocabulaire porte son espace devant : un texte qui finit par une espace continue alors mal."""
+    raws = (tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size))
+    return any(raw[:1] == b" " and raw[1:].strip() for raw in raws)
 
 
 def text_ids(model: ServedModel, value: object) -> list[int]:

@@ -5,10 +5,10 @@ import { openAttention } from "./attention.js";
 import { allowed, lasting } from "./browser.js";
 import { openChat } from "./chat.js";
 import { openCompare } from "./compare.js";
-import { openContinue } from "./continue.js";
-import { $, arrows, copy, tell, tellFault } from "./dom.js";
+import { openContinue, reshow } from "./continue.js";
+import { $, arrows, bounded, copy, tell, tellFault } from "./dom.js";
 import { change, draw, looked, openInside } from "./inside.js";
-import { openLive, pulse, stale } from "./live.js";
+import { openLive, pulse, retell, stale } from "./live.js";
 import { nameFilm, openFilm } from "./film.js";
 import { openNext, redrawSoon } from "./next.js";
 import { PARTS } from "./parts.js";
@@ -25,6 +25,7 @@ let greeted = false; // le modèle s'est déjà présenté
 let second = false; // l'interrupteur : le second modèle répond
 
 function view(name) {
+  if (viewed() !== name) tell(""); // ce qu'il disait était d'une autre vue
   for (const one of VIEWS) {
     const chosen = one === name;
     $(one).hidden = !chosen;
@@ -35,6 +36,13 @@ function view(name) {
   $("settings").hidden = UNSET.includes(name);
   $("main").classList.toggle("wide", $("settings").hidden);
   pulse(0);
+}
+
+// Un onglet choisi est une entrée de l'historique : le bouton Retour montre le précédent, et le texte reste.
+function choose(name) {
+  if (viewed() === name) return;
+  view(name);
+  allowed(() => history.pushState({ view: name }, "", `#view=${name}`));
 }
 
 const viewed = () => VIEWS.find((one) => !$(one).hidden);
@@ -58,15 +66,22 @@ function link() {
 function follow() {
   const found = new URLSearchParams(location.hash.slice(1));
   if (!found.has("text") && !found.has("view")) return; // « Aller au contenu » a aussi un « # »
-  $("text").value = found.get("text") ?? "";
+  if (found.has("text")) $("text").value = found.get("text");
   if (/^\d+$/.test(found.get("seed") ?? "")) $("seed").value = found.get("seed");
   if (/^\d+$/.test(found.get("length") ?? "")) $("length").value = found.get("length");
+  for (const name of ["seed", "length"]) $(name).value = bounded($(name));
   const values = {};
   for (const [name, value] of found) if (Number.isFinite(Number(value)) && value !== "") values[name] = Number(value);
-  set(values);
+  if (found.has("text")) set(values);
+  spaced();
   pulse(0);
   if (VIEWS.includes(found.get("view"))) view(found.get("view"));
   if (model) followInside();
+}
+
+// Un texte qui finit par une espace, quand les mots du vocabulaire portent la leur devant.
+function spaced() {
+  $("space").hidden = !(model?.spaced && $("text").value.endsWith(" "));
 }
 
 // L'étape, la couche, la tête et l'arrêt de la visite que dit l'adresse, une fois le modèle présenté.
@@ -119,7 +134,8 @@ async function meet(quiet = false) {
     $("docs").hidden = !model.docs;
     if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
     for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openChat, openTrace]) open(model);
-    openTour(model, () => view("inside"));
+    spaced();
+    openTour(model, () => choose("inside"));
     openLive(viewed);
     openFilm(stale).catch(tellFault);
     if (!greeted) followInside();
@@ -150,6 +166,10 @@ function start() {
     present();
     if (model) presentOther();
     nameFilm();
+    const fault = $("status").classList.contains("fault");
+    tell("");
+    reshow();
+    retell(fault ? null : "continue"); // un texte déjà écrit se redit sans se récrire
     if (looked().seen) draw();
     if (toured()) go(toured());
     redrawSoon();
@@ -165,7 +185,7 @@ function start() {
   };
   $("share").onclick = () => {
     const address = link();
-    allowed(() => history.replaceState(null, "", address));
+    allowed(() => history.replaceState({ view: viewed() }, "", address));
     copy(address);
   };
   $("key").onsubmit = (event) => {
@@ -174,15 +194,18 @@ function start() {
     meet();
   };
   for (const one of VIEWS) {
-    $(`tab-${one}`).onclick = () => view(one);
-    $(`tab-${one}`).onfocus = () => view(one);
+    $(`tab-${one}`).onclick = () => choose(one);
+    $(`tab-${one}`).onfocus = () => choose(one);
   }
   arrows($("tabs"), '[role="tab"]:not([hidden])');
   for (const name of ["text", "seed", "length"]) $(name).addEventListener("input", () => pulse());
+  for (const name of ["seed", "length", "least"]) $(name).addEventListener("change", () => ($(name).value = bounded($(name))));
+  $("text").addEventListener("input", spaced);
   openServer(() => meet(true));
-  addEventListener("hashchange", follow);
+  addEventListener("popstate", ({ state }) => (VIEWS.includes(state?.view) ? view(state.view) : follow()));
   view("continue");
   follow();
+  allowed(() => history.replaceState({ view: viewed() }, ""));
   meet();
 }
 

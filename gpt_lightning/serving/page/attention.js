@@ -2,9 +2,9 @@
 
 import { ask, floats } from "./api.js";
 import { $, make, tell, tokenText } from "./dom.js";
-import { greatest, heat, line, pointed } from "./drawing.js";
+import { framed, greatest, heat, line, pointed } from "./drawing.js";
 import { followText, pulse } from "./live.js";
-import { number, percent, say } from "./words.js";
+import { colon, number, percent, say } from "./words.js";
 
 export function openAttention(model) {
   const chosen = $("layer").value;
@@ -30,10 +30,10 @@ async function look(signal) {
     const said = make("p", { className: "number" });
     const map = weights.subarray(head * length * length, (head + 1) * length * length);
     const canvas = pointed(heat(map, length, length, { label: title }), (from, to) => {
-      said.textContent = `${tokenText(tokens[from], true)} → ${tokenText(tokens[to], true)} : ${percent(map[from * length + to])}`;
+      said.textContent = colon(`${tokenText(tokens[from], true)} → ${tokenText(tokens[to], true)}`, percent(map[from * length + to]));
     });
     cells.push([map, said]);
-    $("heads").append(make("div", { className: "card" }, make("h3", {}, title), canvas, said));
+    $("heads").append(make("div", { className: "card" }, make("h3", {}, title), framed(canvas, tokens.map((one) => tokenText(one, true))), said));
   }
   function regard(row) {
     [...$("seen").children].forEach((node, rank) => (rank === row ? node.setAttribute("aria-current", "true") : node.removeAttribute("aria-current")));

@@ -29,7 +29,7 @@ export function openChat(model) {
 
 function line(who, text = "") {
   const said = make("span", { dir: "auto" }, text);
-  const box = make("p", {}, make("b", {}, `${say(who)} : `), said);
+  const box = make("p", {}, make("b", { data: { t: who } }, say(who)), "\u00a0: ", said);
   $("talk").append(box);
   return { said, box };
 }

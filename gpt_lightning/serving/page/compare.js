@@ -1,7 +1,7 @@
 // « Comparer » : le même texte, deux modèles, côte à côte.
 
 import { ask, flow, floats } from "./api.js";
-import { $, bar, make, tint, tokenText } from "./dom.js";
+import { $, bar, bounded, make, tint, tokenText } from "./dom.js";
 import { filtered, smallest, softmax } from "./filters.js";
 import { followText } from "./live.js";
 import { asked, settings } from "./settings.js";
@@ -13,8 +13,8 @@ const SIDES = ["./api", "other/api"]; // sans passer par l'interrupteur de la pa
 export function openCompare(model) {
   $("tab-compare").hidden = !model.other;
   if (!model.other) return;
-  const names = model.other.adapter ? [say("with_adapter"), say("without_adapter")] : model.other.names;
   followText("compare", () => JSON.stringify([$("text").value, $("seed").value, $("length").value, asked()]), async (signal) => {
+    const names = model.other.adapter ? [say("with_adapter"), say("without_adapter")] : model.other.names;
     const boxes = names.map((name) => {
       const said = make("p", { className: "tokens", dir: "auto" });
       return [make("div", { className: "card" }, make("h3", {}, name), said), said];
@@ -25,7 +25,7 @@ export function openCompare(model) {
 }
 
 async function write(side, said, signal) {
-  const body = { text: $("text").value, seed: Number($("seed").value) || 0, max_tokens: Number($("length").value) || 40, ...asked() };
+  const body = { text: $("text").value, seed: Number($("seed").value) || 0, max_tokens: bounded($("length")), ...asked() };
   for await (const part of flow(`${side}/continue`, body, signal)) {
     if (part.unread !== undefined) continue;
     said.append(...part.tokens.map((one) => make("span", { className: `token ${tint(Math.exp(one.logprob))}` }, tokenText(one))));

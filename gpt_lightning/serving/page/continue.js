@@ -1,10 +1,10 @@
 // « Continuer » : un texte qui s'écrit jeton par jeton, et ses branches.
 
-import { flow } from "./api.js";
-import { $, arrows, bar, copy, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
+import { Fault, flow } from "./api.js";
+import { $, arrows, bar, bounded, copy, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
 import { followText, settle } from "./live.js";
 import { asked, settings, typed } from "./settings.js";
-import { percent, say } from "./words.js";
+import { colon, number, percent, say } from "./words.js";
 
 const branches = [];
 let here = null; // la branche montrée
@@ -35,7 +35,7 @@ async function write({ text, kept, parent, signal }) {
   if (!parent) forgetFollowed();
   const branch = {
     model, parent, kept, tokens: [...kept], values: settings(), seed: Number($("seed").value) || 0,
-    most: Math.max(1, Number($("length").value) || 40), prompt: "", reason: null, faithful: true, followed: Boolean(signal), start: typeof text === "string" ? text : null,
+    most: bounded($("length")), prompt: "", reason: null, faithful: true, followed: Boolean(signal), start: typeof text === "string" ? text : null,
   };
   const before = here;
   branches.push(branch);
@@ -60,12 +60,13 @@ async function write({ text, kept, parent, signal }) {
         if (here === branch) grow(branch);
       }
     }
-    if (!signal) tell(branch.reason === "stop" ? say("ended") : say("full", { n: branch.tokens.length - kept.length }));
+    if (!signal) tell(branch.reason === "stop" ? say("ended") : say("full", { n: number(branch.tokens.length - kept.length) }));
   } catch (error) {
     if (!branch.from) {
       // rien n'a été lu : cette branche n'existe pas
       remove(branch);
-      if (here === branch) show(branches.includes(before) ? before : null);
+      const refused = error instanceof Fault && error.status === 400; // ce qui est montré ne suivrait pas ce texte
+      if (here === branch) show(branches.includes(before) && (parent || !refused) ? before : null);
     }
     if (signal?.aborted || (signal && error.name !== "AbortError")) throw error; // sauf « Arrêter »
     tellFault(error);
@@ -100,7 +101,7 @@ function show(branch) {
     grow(branch);
   }
   $("branches").replaceChildren(
-    ...(branches.length < 2 ? [] : branches.map((one, index) => {
+    ...(branches.length < (branch ? 2 : 1) ? [] : branches.map((one, index) => {
       const said = one.tokens.slice(0, 12).map((token) => tokenText(token)).join("");
       const button = make("button", { type: "button", onclick: () => show(one) }, said || say("branch", { n: index + 1 }));
       if (one === branch) button.setAttribute("aria-current", "true");
@@ -114,6 +115,9 @@ function buttons() {
   $("back").disabled = !here?.parent;
   $("copy").disabled = !here?.from || stopping !== null;
 }
+
+// La langue a changé : tout se redit.
+export const reshow = () => show(here);
 
 // Le texte, et ce qui est écrit à sa suite.
 export function writtenText() {
@@ -139,7 +143,7 @@ function look(branch, rank, node) {
   const box = $("candidates");
   if (node.getAttribute("aria-current") === "true" && !box.hidden) return;
   current($("written"), node);
-  const title = `${tokenText(one, true)} : ${percent(Math.exp(one.logprob))}, ${say("rank", { n: one.rank })}, id ${one.id}`;
+  const title = colon(tokenText(one, true), `${percent(Math.exp(one.logprob))}, ${say("rank", { n: number(one.rank) })}, id ${one.id}`);
   const all = one.candidates.some((other) => other.id === one.id) ? one.candidates : [...one.candidates, { ...one, filtered: null }];
   const rows = all.map((other) =>
     bar(other, Math.exp(other.logprob), other.filtered, {

@@ -17,6 +17,12 @@ export function make(name, options = {}, ...children) {
   return one;
 }
 
+// La valeur d'un champ de nombres, entière et dans ses bornes : c'est elle qui est montrée, et demandée.
+export function bounded(field) {
+  const value = field.value.trim() ? Math.round(Number(field.value)) : Number(field.defaultValue);
+  return Math.max(Number(field.min), Math.min(Number(field.max) || Infinity, value));
+}
+
 // Une faute, et ce qui dure, restent ; le reste s'efface.
 export function tell(sentence, fault = false) {
   clearTimeout(fading);
@@ -61,7 +67,7 @@ export function tokenText({ token, bytes, text }, visible = false) {
   if (text && !visible) return text;
   if (token.startsWith("bytes:") && bytes.length && !isText(bytes)) return bytes.map((one) => `⟨${one.toString(16).padStart(2, "0")}⟩`).join("");
   if (!visible) return token;
-  const shown = token.replace(/[ \n\t\r]/g, (one) => VISIBLE[one]);
+  const shown = token.replace(/[ \n\t\r]/g, (one) => VISIBLE[one]).replace(/[\0-\x1f\x7f]/g, (one) => `⟨${one.charCodeAt(0).toString(16).padStart(2, "0")}⟩`);
   return shown || say("none");
 }
 
@@ -73,6 +79,8 @@ function isText(bytes) {
     return false;
   }
 }
+
+export const named = (one) => say("quoted", { token: tokenText(one, true) });
 
 export function tint(probability) {
   return `p${[0.01, 0.05, 0.2, 0.5].filter((one) => probability >= one).length}`;

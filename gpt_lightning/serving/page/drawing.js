@@ -26,6 +26,15 @@ export function heat(values, rows, columns, { signed = false, hidden = null, lab
   return canvas;
 }
 
+const FEW = 16; // jetons que l'on peut écrire au bord d'une carte
+
+// La carte, et le nom de chaque ligne et de chaque colonne au bord, s'ils ne sont pas trop nombreux.
+export function framed(canvas, names) {
+  if (names.length > FEW) return canvas;
+  const edge = (side) => make("div", { className: side, aria: { hidden: "true" } }, ...names.map((name) => make("span", {}, name)));
+  return make("div", { className: "framed" }, edge("above"), edge("beside"), canvas);
+}
+
 // Une carte que l'on survole ou que l'on touche : `told(ligne, colonne)` reçoit la case.
 export function pointed(canvas, told) {
   canvas.addEventListener("pointermove", (event) => {

@@ -1,9 +1,9 @@
 // « Dedans » : tout le calcul d'un texte, de haut en bas ; chaque étape s'ouvre, chaque pièce s'éteint.
 
 import { ask } from "./api.js";
-import { $, arrows, bar, make, tell, tokenRow } from "./dom.js";
+import { $, arrows, bar, make, named, tell, tokenRow } from "./dom.js";
 import { followText, pulse } from "./live.js";
-import { PARTS, decode, explained, here, named } from "./parts.js";
+import { PARTS, decode, explained, here } from "./parts.js";
 import { number, say } from "./words.js";
 
 const PAGE = String(Math.random()); // de deux demandes de cette page, le serveur ne finit que la dernière
@@ -69,6 +69,7 @@ async function look(signal) {
 }
 
 export function draw() {
+  sliders();
   const focused = document.activeElement?.dataset?.part;
   $("inside-tokens").replaceChildren();
   const nodes = tokenRow($("inside-tokens"), seen.tokens.map((one) => ({ ...one, logprob: null })), { visible: true, shade: () => "", chosen: (rank) => rank !== seen.position && change({ position: rank }) });

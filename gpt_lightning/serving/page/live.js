@@ -38,7 +38,12 @@ export function settle(name) {
 
 // Un autre modèle répond : plus rien de ce qui est montré n'est de lui.
 export function stale() {
-  for (const one of Object.values(views)) one.done = null;
+  retell(null);
+}
+
+// La langue a changé : chaque vue se redit, sauf celle qui vient de le faire.
+export function retell(except) {
+  for (const [name, one] of Object.entries(views)) if (name !== except) one.done = null;
   pulse(0);
 }
 
@@ -54,8 +59,10 @@ async function run() {
     await view.refresh(control.signal);
     if (running === control && $("status").classList.contains("fault")) tell("");
   } catch (error) {
-    if (running === control && error.name !== "AbortError") tellFault(error);
-    else if (view.asking === control) view.done = null; // une autre vue l'a interrompue : elle reste à faire
+    if (running === control && error.name !== "AbortError") {
+      view.done = null; // en revenant à cette vue, on la redemande, et la faute se redit
+      tellFault(error);
+    } else if (view.asking === control) view.done = null; // une autre vue l'a interrompue : elle reste à faire
   } finally {
     if (running === control) running = null;
     idle();

@@ -2,8 +2,8 @@
 // `seen` est la réponse d'api/inside, ses tableaux déjà lus ; `acts` ce que l'on peut y changer. Rien ici ne demande rien.
 
 import { floats } from "./api.js";
-import { make, tokenText } from "./dom.js";
-import { greatest, heat, line, meters, pointed, strip } from "./drawing.js";
+import { make, named, tokenText } from "./dom.js";
+import { framed, greatest, heat, line, meters, pointed, strip } from "./drawing.js";
 import { colon, number, percent, say } from "./words.js";
 
 const MODEL = "gpt_lightning/model/gpt.py";
@@ -25,7 +25,6 @@ export function decode(found) {
   return { ...seen, centred: centred(seen) };
 }
 
-export const named = (one) => say("quoted", { token: tokenText(one, true) });
 export const here = (seen) => seen.tokens[seen.position];
 export const row = (seen, all) => line(all, seen.length, seen.position);
 const short = (value) => number(value, 2);
@@ -58,7 +57,7 @@ function map(seen, values, options, text, shades = values) {
   pointed(canvas, (from, to) => {
     said.textContent = say("pair", { from: named(seen.tokens[from]), to: named(seen.tokens[to]), n: text(values[from * seen.length + to]) });
   });
-  return [canvas, said];
+  return [framed(canvas, seen.tokens.map((one) => tokenText(one, true))), said];
 }
 
 const future = (from, to) => to > from;

@@ -1,9 +1,9 @@
 // « Surprise » : la vue du tokenizer, et ce que le modèle attendait.
 
 import { ask } from "./api.js";
-import { $, arrows, bar, bits, current, make, shownBits, tokenRow, tokenText } from "./dom.js";
+import { $, arrows, bar, bits, current, make, named, shownBits, tokenRow, tokenText } from "./dom.js";
 import { followText } from "./live.js";
-import { number, say } from "./words.js";
+import { colon, number, percent, say } from "./words.js";
 
 export function openScore() {
   followText("score", () => $("text").value, measure);
@@ -15,12 +15,19 @@ async function measure(signal) {
   $("surprise").hidden = true;
   $("measured").replaceChildren();
   $("total").textContent = loss === null ? say("one_token") : say("total", {
-    tokens: number(tokens.length), bits: number(bits(-loss * (tokens.length - 1)), 1), mean: number(bits(-loss)),
-    perplexity: number(Math.exp(loss)),
+    n: number(tokens.length - 1), tokens: number(tokens.length), bits: number(bits(-loss * (tokens.length - 1)), 1), mean: number(bits(-loss)),
+    perplexity: number(Math.exp(loss), Math.exp(loss) < 100 ? 1 : 0),
   });
   const nodes = tokenRow($("measured"), tokens, { visible: true, shade, chosen: (rank, node) => look(tokens[rank], node) });
   const surprising = tokens.reduce((worst, one, rank) => (one.logprob < (tokens[worst].logprob ?? 0) ? rank : worst), 0);
+  $("surprising").textContent = loss === null ? "" : surprise(tokens[surprising]);
   look(tokens[surprising], nodes[surprising]); // le plus surprenant, en attendant que l'on en choisisse un
+}
+
+function surprise(one) {
+  const [first] = one.candidates;
+  const values = { token: named(one), bits: number(bits(one.logprob), 1), expected: named(first), share: percent(Math.exp(first.logprob)) };
+  return say(first.id === one.id ? "surprising_expected" : "surprising", values);
 }
 
 function shade({ logprob }) {
@@ -33,7 +40,7 @@ function look(one, node) {
   const known = one.logprob === null ? say("first") : `${shownBits(one.logprob)}, ${say("rank", { n: number(one.rank) })}`;
   const rows = one.candidates.map((other) => bar(other, Math.exp(other.logprob), null));
   $("surprise").replaceChildren(
-    make("h3", {}, `${tokenText(one, true)} : ${known}`), make("p", { className: "raw" }, `id ${one.id} ; ${raw}`),
+    make("h3", {}, colon(tokenText(one, true), known)), make("p", { className: "raw" }, `id ${one.id} ; ${raw}`),
     make("div", { className: "bars measured", aria: { role: "list", label: say("bars") } }, ...rows),
   );
   $("surprise").hidden = false;

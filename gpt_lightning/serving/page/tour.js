@@ -1,8 +1,8 @@
 // La visite : quinze étapes dans « Dedans », chacune une phrase et les nombres de ce texte-ci. Elle se projette.
 
-import { $, tell } from "./dom.js";
+import { $, named, tell } from "./dom.js";
 import { change, looked, onSeen } from "./inside.js";
-import { best, brought, early, here, named, row, settled } from "./parts.js";
+import { best, brought, early, here, row, settled } from "./parts.js";
 import { number, percent, say } from "./words.js";
 
 const short = (value) => number(value, 2);
