@@ -33,9 +33,9 @@ export function useFilm(step) {
 
 // Le chemin d'une demande au modèle que la page montre.
 function routed(path) {
-  if (!/^(api|v1)/.test(path)) return path;
+  if (!/^(api|v1)/.test(path) || path === "api/film") return path; // il n'y a de film que du premier modèle
   if (other) return `other/${path}`;
-  return film === null || ["api/model", "api/film"].includes(path) ? path : `film/${film}/${path}`;
+  return film === null || path === "api/model" ? path : `film/${film}/${path}`;
 }
 
 // Dans un fichier seul, `answers` répond à la place du serveur : `ask` et `flow`, aux mêmes chemins.
