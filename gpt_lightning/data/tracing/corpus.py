@@ -42,7 +42,9 @@ class Traced(NamedTuple):
     def explain(self, text: str, least: int | None = None) -> JsonObject:
         """Ce que ce texte a en commun avec le corpus, en valeurs simples : sa part copiée, et ses passages.
 
-        Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus longs, s'il y en a trop.
+        `covered` est la part de ses mots qui sont dans les passages montrés, `share` dans ceux qui sont trop longs pour
+        n'être qu'un hasard. Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus
+        longs, s'il y en a trop.
         """
         least = SHORTEST if least is None else least
         spans = [span for span in trace(self.suffixes, text) if span.words >= least]
@@ -70,6 +72,8 @@ class Traced(NamedTuple):
             )
         share = self.share([text])
         return {
+            "covered": copied_share(self.suffixes, [text], least),
+            "shown": least,
             "share": share,
             "least": self.least,
             "reference": self.reference,
