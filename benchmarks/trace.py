@@ -40,10 +40,11 @@ def documents(tokens: int, texts: list[str]) -> Iterator[list[str]]:
 
 def measure(tokens: int) -> None:
     texts = [message.content for row in definitions(None) for message in row.messages]  # hors de la mesure
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     began = time.process_time()
     index = build_index(documents(tokens, texts))
     built = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.bin"
         began = time.perf_counter()
@@ -60,7 +61,6 @@ def measure(tokens: int) -> None:
             began = time.perf_counter()
             trace(index, text)
             times.append(time.perf_counter() - began)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(
         f"{tokens} jetons : {len(index.ids)} mots, {len(index.vocabulary)} différents ; "
         f"construit en {built:.1f} s de calcul, "
