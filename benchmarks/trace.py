@@ -7,7 +7,6 @@ python benchmarks/trace.py --figure outputs/.../metrics.csv # docs/images/copie.
 import argparse
 import csv
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -38,13 +37,20 @@ def documents(tokens: int, texts: list[str]) -> Iterator[list[str]]:
         again = True
 
 
+def resident() -> int:
+    """Le pic de la mémoire de ce processus, en octets (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def measure(tokens: int) -> None:
     texts = [message.content for row in definitions(None) for message in row.messages]  # hors de la mesure
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")  # le pic repart de maintenant
+    before = resident()
     began = time.process_time()
     index = build_index(documents(tokens, texts))
     built = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = resident() - before
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.bin"
         began = time.perf_counter()

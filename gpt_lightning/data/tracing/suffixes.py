@@ -9,8 +9,10 @@ Le mot 0 finit chaque document : aucun texte ne l'a. Les mots sont gros-boutiste
 comparer leurs octets.
 """
 
+import contextlib
 import json
 import mmap
+import os
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
@@ -167,6 +169,8 @@ class Suffixes:
                     crc = zlib.crc32(block, crc)
                 if crc != header["crc"]:
                     raise broken
+                with contextlib.suppress(OSError):  # un dossier que l'on ne fait que lire
+                    os.utime(path)  # sa dernière lecture
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             at = HEADER
             parts = []
