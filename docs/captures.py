@@ -12,7 +12,7 @@ TEXT = "licorne :"
 
 def continued(page: Page) -> None:
     page.fill("#text", TEXT)
-    page.fill("#seed", "20")
+    page.fill("#seed", "4")
     page.click("#write")
     page.locator("#copy:not([disabled])").wait_for()
     page.locator("#written .token").nth(4).click()
@@ -21,21 +21,31 @@ def continued(page: Page) -> None:
 def distribution(page: Page) -> None:
     page.fill("#text", TEXT)
     page.click("#tab-next")
-    page.click("#compare")
-    page.locator("#compare:not([disabled])").wait_for()
+    page.click("#strategies")
+    page.locator("#strategies:not([disabled])").wait_for()
 
 
 def surprise(page: Page) -> None:
     page.fill("#text", "Habitant de Nîmes, commune française située dans le département du Gard.")
     page.click("#tab-score")
-    page.click("#measure")
+    page.locator('#main[aria-busy="false"]').wait_for()
     page.locator("#measured .token").nth(3).click()
 
 
+def within(page: Page) -> None:
+    page.fill("#text", "Le chat dort sur le tapis du salon, et le chien")
+    page.click("#tab-inside")
+    page.fill("#inside-layer", "1")
+    page.locator('#main[aria-busy="false"]').wait_for()
+    page.click('[data-part="softmax"]')
+    page.locator('#main[aria-busy="false"]').wait_for()
+
+
 VIEWS = {
-    "page": (continued, "light", {"width": 1100, "height": 800}),
-    "page-jeton": (distribution, "dark", {"width": 1100, "height": 1000}),
-    "page-surprise": (surprise, "light", {"width": 1100, "height": 620}),
+    "page": (continued, "light", {"width": 1280, "height": 800}),
+    "page-dedans": (within, "light", {"width": 1280, "height": 800}),
+    "page-jeton": (distribution, "dark", {"width": 1280, "height": 1100}),
+    "page-surprise": (surprise, "light", {"width": 1100, "height": 640}),
     "page-telephone": (continued, "light", {"width": 380, "height": 760}),
 }
 

@@ -19,12 +19,12 @@ DAY = 86_400  # secondes ; les horloges de deux machines diffèrent de moins
 RECORD, SWEEP = ".hydra", "multirun.yaml"
 SETTINGS, ENVIRONMENT, HPARAMS = "config.yaml", "environment.yaml", "hparams.yaml"
 METRICS, LOG, PAGE = "metrics.csv", "train.log", "report.html"
-CHECKPOINTS, PLOTS, SAMPLES, WANDB = "checkpoints", "plots", "samples", "wandb"
+CHECKPOINTS, PLOTS, SAMPLES, WANDB, FILM = "checkpoints", "plots", "samples", "wandb", "film"
 LAST, BEST = "last.ckpt", "best.ckpt"
 STEPS = "step_*.ckpt"
 # ce qu'une exécution laisse dans son dossier, et ce que la table de la fin en montre
-LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES, PAGE, WANDB)
-SHOWN = (PAGE, CHECKPOINTS, PLOTS, SAMPLES, METRICS, SETTINGS, ENVIRONMENT)
+LEFT = (RECORD, SETTINGS, ENVIRONMENT, HPARAMS, METRICS, LOG, CHECKPOINTS, PLOTS, SAMPLES, PAGE, WANDB, FILM)
+SHOWN = (PAGE, CHECKPOINTS, PLOTS, SAMPLES, FILM, METRICS, SETTINGS, ENVIRONMENT)
 NO_RUN = "Aucun modèle entraîné sous outputs/ : lancez d'abord « python train.py »."
 
 
@@ -36,6 +36,17 @@ def run_of(checkpoint: Path) -> Path:
 def last(run: Path) -> Path:
     """Le checkpoint d'où une exécution se reprend."""
     return run / CHECKPOINTS / LAST
+
+
+def film_image(folder: Path, step: int) -> Path:
+    """Le fichier de l'image du pas `step`, dans le dossier d'un film."""
+    return folder / f"step_{step:07d}.safetensors"
+
+
+def film_images(folder: Path) -> dict[int, Path]:
+    """Les images d'un film, par pas ; vide sans film."""
+    paths = ((path.stem.removeprefix("step_"), path) for path in folder.glob("step_*.safetensors"))
+    return dict(sorted((int(step), path) for step, path in paths if step.isdecimal()))
 
 
 def resumable_files(run: Path) -> list[Path]:

@@ -26,7 +26,16 @@ INSIDE = {
     "weights": {"weights", "model", "tokenizers", *GROUND},
     "training": {"training", "harness", "model", "decoding", "weights", *GROUND},
     "demos": {"demos", "training", "weights", "decoding", "data", "model", "tokenizers", *GROUND},
-    "serving": {"serving", "decoding", "tokenizers", *GROUND},
+    "serving": {
+        "serving",
+        "decoding",
+        "model.config",
+        "model.cost",
+        "model.inside",
+        "weights.format",
+        "tokenizers",
+        *GROUND,
+    },
     "harness": {"harness", "decoding", "data", "model", "tokenizers", *GROUND},
 }
 OUTSIDE = {

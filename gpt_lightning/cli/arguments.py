@@ -41,6 +41,7 @@ PATHS = (
     "ckpt_path",
     "init_from",
     "base_path",
+    "compare",
     "api_key_file",
     "data.path",
     "data.val_path",

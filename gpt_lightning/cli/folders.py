@@ -29,6 +29,7 @@ from gpt_lightning.cli.record import saved_settings, write_settings
 from gpt_lightning.errors import UserError
 from gpt_lightning.layout import (
     CHECKPOINTS,
+    FILM,
     LEFT,
     LOG,
     OUTPUTS,
@@ -106,7 +107,7 @@ class RunFolders:
             folder = Path(cfg.output_dir)
         before = {path.name for path in folder.iterdir()} - {RECORD}
         with lock.hold(folder):
-            for place in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES))):
+            for place in (folder, *(folder / name for name in (RECORD, CHECKPOINTS, PLOTS, SAMPLES, FILM))):
                 durable.sweep(place, alone=True)  # d'un processus tué
             try:
                 settings = {**self._settings(cfg, folder), **texts}

@@ -3,18 +3,17 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_lightning import cli
 from gpt_lightning.cli import console, defaults
-from gpt_lightning.cli.arguments import shell_override
 from gpt_lightning.cli.composition import compose_resolved
 from gpt_lightning.cli.resume import inherited_overrides, literal
 from gpt_lightning.commands import ineffective
 from gpt_lightning.commands.corpus import open_trained_corpus, sorting_line
+from gpt_lightning.commands.services import film_for, load_models, open_services
 from gpt_lightning.data.reading import read_blocks
 from gpt_lightning.errors import UserError, choice, number, whole
 from gpt_lightning.typing import JsonObject, Settings
@@ -22,8 +21,6 @@ from gpt_lightning.wording import unknown_template
 
 if TYPE_CHECKING:
     from gpt_lightning.data.tracing.corpus import Traced
-    from gpt_lightning.serving.openai.request import ServedModel
-    from gpt_lightning.serving.playground import Shape
     from gpt_lightning.weights.inference import Inference
 
 KEY = "GPT_LIGHTNING_API_KEY"
@@ -53,31 +50,22 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
     # avant d'attendre le modèle
     sock = defaults.follow(settings, lambda values: server.listen(values["host"], values["port"]))
 
-    from gpt_lightning.decoding.prefixes import PrefixCache
-    from gpt_lightning.serving import app, worker
-    from gpt_lightning.weights import load_for_inference
-
-    where = {name: settings[name] for name in ("n_heads", "device", "dtype", "threads")}
-    loaded = load_for_inference(
-        settings["ckpt_path"], base=settings["base_path"], template=settings["template"], **where
-    )
+    loaded, *others = load_models(settings)
     if loaded.unknown_template:
         console.log.warning(unknown_template(loaded.source))
     explain = corpus_of(settings, loaded, key, local)
-    model, shape = describe_model(settings, loaded, local, corpus=explain is not None)
-    prefixes = PrefixCache(loaded.model, settings["prefix_cache_mb"] * 1_000_000)
-    rows, queue = settings["max_batch_size"], settings["max_queue"]
-    thread = worker.Worker(loaded.model, rows=rows, queue=queue, prefixes=prefixes)
-    service = app.Service(model, thread, shape, seconds=settings["request_timeout"], explain=explain)
+    service, *seconds = open_services(settings, [loaded, *others], local, explain)
+    film = film_for(settings, loaded.source, local)
+    threads = [each.worker for each in (service, *seconds)]
     grace, address = settings["shutdown_timeout"], server.address_of(sock)
 
     def ready() -> None:
-        console.log.info(_ready_sentence(address, loaded.source, model.name, bool(loaded.template)))
+        console.log.info(_ready_sentence(address, loaded.source, settings["name"], bool(loaded.template)))
         on_ready(address)
 
     http_server = server.build(
-        service.app(rules),
-        thread,
+        service.app(rules, seconds[0] if seconds else None, film),
+        threads,
         grace=grace,
         keep_alive=settings["keep_alive"],
         ready=ready,
@@ -85,43 +73,12 @@ def serve(settings: Settings, *, on_ready: Callable[[str], object] = lambda addr
             f"Arrêt : ce qui s'écrit se finit, {grace:g} s au plus ; un second Ctrl-C n'attend pas."
         ),
     )
-    thread.start()
+    for thread in threads:
+        thread.start()
     server.serve(http_server, sock)
-    thread.join(grace + 1)
-
-
-def describe_model(
-    settings: Settings, loaded: "Inference", local: bool, *, corpus: bool
-) -> tuple["ServedModel", "Shape"]:
-    """Décrit le modèle : de quoi lire une demande, et ce que la page en montre ; `local` : chemins compris.
-
-    `corpus` : la page peut montrer ce qu'il a lu.
-    """
-    from gpt_lightning.model.cost import n_parameters
-    from gpt_lightning.serving import playground
-    from gpt_lightning.serving.openai import request
-    from gpt_lightning.tokenizers.template import Template
-
-    config = loaded.model.config
-    model = request.ServedModel(
-        name=settings["name"],
-        tokenizer=loaded.tokenizer,
-        context=config.context_length,
-        rows=settings["max_batch_size"],
-        template=Template(loaded.template, loaded.tokenizer) if loaded.template else None,
-        created=int(time.time()),
-        unknown_template=loaded.unknown_template,
-    )
-    shape = playground.Shape(
-        config.n_layers,
-        config.n_heads,
-        config.vocab_size,
-        n_parameters(config),
-        loaded.prompt if settings.get("prompt") is None else settings["prompt"],
-        command(settings, loaded.source) if local else "python generate.py",
-        corpus,
-    )
-    return model, shape
+    film.close()
+    for thread in threads:
+        thread.join(grace + 1)
 
 
 class TracedCorpus:
@@ -155,19 +112,6 @@ def is_private(settings: Settings, key: str | None, local: bool) -> bool:
     """Vrai si seule cette machine, ou qui a la clé, peut écrire à ce serveur : le corpus peut être à quelqu'un."""
     opened = settings["behind_proxy"] or settings["hosts"] or settings["cors"]
     return key is not None or (local and not opened)
-
-
-def command(settings: Settings, source: str) -> str:
-    """Le début de la commande de generate.py qui ouvre le même modèle, de la même façon."""
-    words = ["python generate.py", shell_override("ckpt_path", Path(source))]
-    if settings["base_path"] is not None:
-        words.append(shell_override("base_path", Path(settings["base_path"])))
-    words += [
-        f"{key}={settings[key]}"
-        for key in ("n_heads", "device", "dtype", "threads")
-        if settings[key] not in (None, "auto")
-    ]
-    return " ".join(words)
 
 
 def check(settings: Settings) -> None:

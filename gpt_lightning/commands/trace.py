@@ -53,8 +53,7 @@ def check(settings: Settings) -> None:
     """UserError sur un réglage qui n'a pas de sens, avant que rien ne soit lu."""
     if settings["prompt"] is not None and settings["prompt_file"] is not None:
         raise UserError("prompt= et prompt_file= ne vont pas ensemble : gardez l'un des deux.")
-    if settings["least"] is not None:
-        whole("least", settings["least"])
+    whole("least", settings["least"])
     output = settings["output"]
     if output is not None and Path(output).exists():
         raise UserError(f"output={output} existe déjà : rien n'est écrasé, donnez un autre nom.")
@@ -88,7 +87,8 @@ def summary(result: JsonObject) -> str:
     """La part copiée, et d'où viennent les passages les plus longs."""
     passages = sorted(result["passages"], key=lambda passage: -passage["words"])
     lines = [
-        f"Part copiée : {percent(result['share'])}, en passages d'au moins {number(result['least'])} mots"
+        f"Part copiée : {percent(result['share'])}, en passages d'au moins {number(result['least'])} mots : la "
+        f"validation, que le modèle n'a pas apprise, n'en a que {percent(result['reference'])}."
     ]
     for passage in passages[:LISTED]:
         several = f", {number(passage['times'])} fois" if passage["times"] > 1 else ""

@@ -11,12 +11,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from gpt_lightning.decoding.logprobs import Scored, score_text
-from gpt_lightning.serving import corpus, playground, tokenizer
+from gpt_lightning.serving import corpus, inside, playground, tokenizer
 from gpt_lightning.serving.choice import Choice, Delta, Done
+from gpt_lightning.serving.film import Film
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
@@ -53,11 +54,11 @@ class Service:
         explain: corpus.Explain | None = None,
     ) -> None:
         self.model, self.worker, self.shape, self.seconds = model, worker, shape, seconds
-        self.metrics, self.explain = Metrics(), explain
+        self.metrics, self.explain, self._turns = Metrics(), explain, inside.Turns()
 
-    def app(self, rules: AccessRules) -> ASGIApp:
-        """L'application ASGI derrière sa porte."""
-        routes = [
+    def routes(self) -> list[BaseRoute]:
+        """Tout ce que l'on demande à ce modèle."""
+        return [
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.show_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
@@ -68,22 +69,23 @@ class Service:
             Route("/api/continue", self.continue_text, methods=["POST"]),
             Route("/api/tokens", self.tokens, methods=["POST"]),
             Route("/api/attention", self.attention, methods=["POST"]),
+            Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
             *corpus.routes(self.explain),
-            Route("/health", self.health),
-            Route("/metrics", self.prometheus),
         ]
+
+    def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
+        """L'application ASGI derrière sa porte ; `second` répond aux mêmes routes sous /other, `film` sous /film."""
+        routes = [*self.routes(), Route("/health", self.health), Route("/metrics", self.prometheus)]
+        routes += (film or Film()).routes()
+        if second is not None:
+            routes.append(Mount("/other", routes=second.routes()))
         for name, content, kind in playground.page_files():
-            path = "/" if name == "index.html" else f"/page/{name}"
-            routes.append(Route(path, file_route(content, kind)))
-        around = [Middleware(CountResponses, metrics=self.metrics)]
-        if rules.origins:
-            around.append(allow_origins(rules.origins))
-        around.append(Middleware(Guard, rules=rules))
+            routes.append(Route("/" if name == "index.html" else f"/page/{name}", file_route(content, kind)))
+        origins = [allow_origins(rules.origins)] if rules.origins else []
+        around = [Middleware(CountResponses, metrics=self.metrics), *origins, Middleware(Guard, rules=rules)]
         app = Starlette(routes=routes, middleware=around, exception_handlers=HANDLERS)
-        app.router.redirect_slashes = (
-            False  # un client ne renvoie pas toujours le corps d'un POST : voir Guard
-        )
+        app.router.redirect_slashes = False  # un client ne renvoie pas toujours le corps d'un POST
         return app
 
     async def health(self, request: HTTPRequest) -> Response:
@@ -136,6 +138,13 @@ class Service:
         )
         text = playground.tokens_of(self.model, window) | {"unread": len(ids) - len(window)}
         return JSONResponse(text | weights)
+
+    async def inside(self, request: HTTPRequest) -> Response:
+        """Le calcul d'un texte, vu de l'intérieur, étape par étape."""
+        values, ids = await self._read_text(request, inside.request_fields(self.shape))
+        steps = inside.begin(self.model, self.worker.batch.model, ids, values)
+        seen = await self._turns.take(values["page"], lambda: self._call(request, lambda: next(steps)))
+        return await call_in_thread(to_json, inside.reply, self.model, ids, values, seen)
 
     async def _read_text(
         self, request: HTTPRequest, accepted: Mapping[str, fields.Field], windows: int | None = None

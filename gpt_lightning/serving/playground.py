@@ -50,6 +50,9 @@ class Shape(NamedTuple):
     parameters: int
     prompt: str = ""  # un début de texte dans la langue du modèle
     command: str = "python generate.py"
+    # l'autre modèle : {names, les deux noms ; same, vrai si le tokenizer est le même ; adapter, vrai si c'est ce modèle
+    # sans ses adaptateurs}
+    other: JsonObject | None = None
     corpus: bool = False  # vrai si /api/trace répond
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -71,14 +72,21 @@ def to_json(function: Callable[..., JsonObject], *arguments: object) -> Response
 
 
 def file_route(content: bytes, kind: str) -> Callable[[HTTPRequest], Awaitable[Response]]:
-    """Une route qui répond toujours ces octets-là. Le script qu'une page porte en elle est permis par son empreinte."""
+    """Une route qui répond toujours ces octets-là, compressés si le navigateur sait les lire ainsi.
+
+    Le script qu'une page porte en elle est permis par son empreinte.
+    """
     inside = re.findall(rb"<script>(.*?)</script>", content, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in inside]
     scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
     policy = {"Content-Security-Policy": POLICY.format(scripts=scripts)}
+    headers = {**SAFE, **policy, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    small = gzip.compress(content, mtime=0)
 
     async def serve_file(request: HTTPRequest) -> Response:
-        return Response(content, media_type=kind, headers={**SAFE, **policy, "Cache-Control": "no-cache"})
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(small, media_type=kind, headers={**headers, "Content-Encoding": "gzip"})
+        return Response(content, media_type=kind, headers=headers)
 
     return serve_file
 

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
@@ -85,7 +85,7 @@ class Patient(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Le serveur d'uvicorn, qui prévient le fil du modèle avant de s'arrêter.
+    """Le serveur d'uvicorn, qui prévient le fil de chaque modèle avant de s'arrêter.
 
     `ready` est appelée quand il écoute, `stopping` quand il s'arrête.
     """
@@ -93,13 +93,13 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        worker: Worker,
+        workers: Sequence[Worker],
         grace: float,
         ready: Callable[[], None],
         stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._worker, self._grace, self._ready, self._stopping = worker, grace, ready, stopping
+        self._workers, self._grace, self._ready, self._stopping = workers, grace, ready, stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Écoute, puis appelle `ready`."""
@@ -114,20 +114,24 @@ class Server(uvicorn.Server):
 
     def abandon(self) -> None:
         """Coupe toutes les connexions : plus rien n'est attendu."""
-        self._worker.close(0)
+        self._close(0)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    def _close(self, grace: float) -> None:
+        for worker in self._workers:
+            worker.close(grace)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse ce qui attend, laisse finir ce qui s'écrit, ferme."""
         self._stopping()
-        self._worker.close(self._grace)
+        self._close(self._grace)
         await super().shutdown(sockets)
 
 
 def build(
     app: ASGIApp,
-    worker: Worker,
+    workers: Sequence[Worker],
     *,
     grace: float,
     keep_alive: int = 75,
@@ -152,7 +156,7 @@ def build(
         timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=math.ceil(grace) + 2,
     )
-    return Server(config, worker, grace, ready, stopping)
+    return Server(config, workers, grace, ready, stopping)
 
 
 def serve(server: Server, sock: socket.socket) -> None:

@@ -243,14 +243,17 @@ class GPTModule(lightning.LightningModule):
             **self.seen.state(self.trainer.strategy),
         )
 
-    def on_save_checkpoint(self, checkpoint: State) -> None:
-        self.guard.check()
+    def describe(self) -> form.Description:
+        """La description du modèle, sans ses adaptateurs."""
         name = self.template.name if self.template is not None else ""
         description = form.Description(
             self.model.config, self.tokenizer, self.prompts, self.corpus, self.task.name, name, self.labels
         )
-        if self.task.labelled:
-            description = description._replace(max_length=self.data.max_length)
+        return description._replace(max_length=self.data.max_length) if self.task.labelled else description
+
+    def on_save_checkpoint(self, checkpoint: State) -> None:
+        self.guard.check()
+        description = self.describe()
         if self.adapted is not None:
             config, base, source, alone = self.adapted
             description = description._replace(lora=config, base=base, base_source=source)

@@ -14,6 +14,7 @@ from gpt_lightning.model.classifier import GPTClassifier
 from gpt_lightning.model.lora import LoRAConfig
 from gpt_lightning.model.trainable import flops_per_token, is_frozen, n_trainable
 from gpt_lightning.training.baselines import baselines, quality
+from gpt_lightning.training.callbacks import film
 from gpt_lightning.training.callbacks.page import ReportPage
 from gpt_lightning.training.data import LabelledData
 from gpt_lightning.training.hardware import Machine, peak_memory
@@ -59,6 +60,8 @@ def before(
             _learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full)
         )
     lines.append(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    if film_line := film.describe((run.callbacks or {}).get("film"), module.model, bool(module.labels)):
+        lines.append(film_line)
     if plan.left_out:
         lines.append(_left_out_line(plan.left_out))
     lines.append(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))

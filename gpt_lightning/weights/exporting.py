@@ -83,7 +83,7 @@ def _refuse_places(to: Path, kind: str, quant: str | None) -> None:
     if kind != "gguf":
         if quant is not None:
             raise UserError(
-                f"quant= ne sert qu'à format=gguf : retirez-le, ou prenez format=gguf to={to}.gguf."
+                f"quant= ne sert qu'à format=gguf ou format=page : retirez-le, ou prenez format=gguf to={to}.gguf."
             )
         if any((to / name).exists() for name in (huggingface.WEIGHTS, ADAPTERS, peft.WEIGHTS)):
             raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")

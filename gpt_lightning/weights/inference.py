@@ -5,19 +5,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from gpt_lightning.errors import UserError, choice, whole
-from gpt_lightning.model import GPTModel
+from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.fast.inference import BITS, compile_for_inference, for_inference, is_supported
+from gpt_lightning.model.lora import is_adapter
 from gpt_lightning.model.tasks import WRITERS
 from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.dialects import read_name
 from gpt_lightning.tokenizers.template import template_for
+from gpt_lightning.weights.building import build
 from gpt_lightning.weights.format import Description, newest_of
-from gpt_lightning.weights.loading import load_and_describe
+from gpt_lightning.weights.loading import Loaded, load_and_describe
 from gpt_lightning.wording import cannot_compile, duration
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -114,6 +117,7 @@ class Inference(NamedTuple):
     labels: tuple[str, ...] = ()  # celles d'un modèle qui classe
     max_length: int | None = None  # jetons qu'il a lus d'un texte ; None : tout son contexte
     unknown_template: bool = False  # il en a un que l'on ne reconnaît pas, et la commande n'en demande pas
+    bare: GPTModel | None = None  # le même sans ses adaptateurs, s'il en a et si la commande le demande
     corpus: str = ""  # l'empreinte de ce qu'un entraînement d'ici lui a fait lire
 
 
@@ -128,6 +132,8 @@ def load_for_inference(
     tasks: Sequence[str] = WRITERS,
     base: str | None = None,
     template: str | None = None,
+    bare: bool = False,
+    key: str = "ckpt_path",
 ) -> Inference:
     """Charge ce qu'il faut pour écrire avec `source`, désignée comme pour `load`. UserError sans tokenizer.
 
@@ -137,6 +143,8 @@ def load_for_inference(
     L'exécution la plus récente est celle de la première des `tasks` qui en a une. `template` remplace le gabarit du
     modèle ; UserError s'il n'a pas ses jetons.
 
+    `bare` : charger aussi le modèle d'avant ses adaptateurs. `key` : la clé qui désigne `source`, pour les phrases.
+
     Le début de texte est vide si la source n'en garde pas : le modèle commence alors un document.
     """
     if template is not None:
@@ -144,7 +152,8 @@ def load_for_inference(
     use_threads(threads)
     if source in (None, "best", "last") and newest_of(tasks[0]) is not None:
         tasks = tasks[:1]
-    model, description, source, *_ = load_and_describe(source, n_heads=n_heads, tasks=tasks, base=base)
+    loaded = load_and_describe(source, n_heads=n_heads, key=key, tasks=tasks, base=base)
+    model, description, source = loaded.model, loaded.description, loaded.source
     if description.tokenizer is None:
         raise UserError(
             f"{source} ne dit pas son tokenizer, et son texte ne peut pas être encodé : mettez son tokenizer.json (ou "
@@ -156,6 +165,7 @@ def load_for_inference(
     if description.tokenizer.vocab_size < model.config.vocab_size:
         model.config = replace(model.config, vocab_size=description.tokenizer.vocab_size)
     prompt = description.prompts[0] if description.prompts else ""
+    before = _before_adapters(loaded, model.config) if bare else None
     ready = to_device(model, device, dtype, compile=compile)
     return Inference(
         source,
@@ -166,8 +176,19 @@ def load_for_inference(
         description.labels,
         description.max_length,
         description.unknown_template,
+        None if before is None else to_device(before, device, dtype, compile=compile),
         description.identity,
     )
+
+
+def _before_adapters(loaded: Loaded, config: GPTConfig) -> GPTModel | None:
+    """Le modèle sans les adaptateurs que `loaded` a ; None s'il n'en a pas."""
+    if loaded.adapted is None:
+        return None
+    state = {name: tensor for name, tensor in loaded.adapted.items() if not is_adapter(name)}
+    model = build(loaded.description.config, state, Path(loaded.source))
+    model.config = config
+    return model
 
 
 def _in_template(description: Description, source: str, name: str | None) -> Description:

@@ -38,7 +38,7 @@ NOT_OURS = {"install", "uninstall",
 def advice() -> Iterator[tuple[str, str]]:
     """(fichier:ligne, phrase) de chaque texte du paquet qui contient une commande ou une clé à taper."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "jinja.py" or path.parent.name == "page":
+        if path.name in ("jinja.py", "one_file.py") or path.parent.name == "page":
             continue  # des programmes de Jinja, du HTML, et non des phrases
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = {

@@ -192,6 +192,8 @@ def same_run(found: Path, expected: Path) -> None:
         for run in (found, expected)
     )
     assert texts == other_texts
+    films = [{path.name: path.read_bytes() for path in (run / "film").glob("*")} for run in (found, expected)]
+    assert films[0] == films[1]
     assert sorted(p.name for p in (found / "checkpoints").iterdir()) == sorted(
         p.name for p in (expected / "checkpoints").iterdir()
     )

@@ -98,24 +98,32 @@ class Live:
             1234,
             limits.pop("prompt", ""),
             limits.pop("command", "python"),
+            limits.pop("other", None),
+            corpus=limits.get("explain") is not None,
         )
         prefixes = PrefixCache(self.model, limits.pop("prefix_cache_mb", 64) * 1_000_000)
         self.worker = worker.Worker(self.model, rows=rows, queue=limits.pop("queue", 64), prefixes=prefixes)
         seconds, explain = limits.pop("seconds", 60), limits.pop("explain", None)
         self.service = app.Service(known, self.worker, shape, seconds=seconds, explain=explain)
+        second = limits.pop("second", None)
+        self.second = None if second is None else second.service
+        self.workers = [self.worker, *([] if second is None else [second.worker])]
         self.grace = limits.pop("grace", 2.0)
         options = {name: limits.pop(name) for name in ("keep_alive",) if name in limits}
         rules = guard.access_rules(
             "127.0.0.1", limits.pop("hosts", None), limits.pop("origins", ()), **limits
         )
         self.sock = server.listen("127.0.0.1", 0)
-        self.server = server.build(self.service.app(rules), self.worker, grace=self.grace, **options)
+        self.server = server.build(
+            self.service.app(rules, self.second), self.workers, grace=self.grace, **options
+        )
         self.port = self.sock.getsockname()[1]
         self.url = server.address_of(self.sock)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve(sockets=[self.sock])))
 
     def __enter__(self) -> "Live":
-        self.worker.start()
+        for thread in self.workers:
+            thread.start()
         self.thread.start()
         while not self.server.started:
             time.sleep(0.01)
@@ -125,7 +133,8 @@ class Live:
         self.server.should_exit = True
         self.gate.open()
         self.thread.join(30)
-        self.worker.join(30)
+        for thread in self.workers:
+            thread.join(30)
         assert not self.thread.is_alive()
 
     def ask(

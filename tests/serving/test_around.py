@@ -28,13 +28,13 @@ def walk(page) -> None:
     page.locator('#candidates .candidate[aria-pressed="false"]').first.click()
     page.locator("#branches li").nth(1).wait_for()
     page.locator("#copy:not([disabled])").wait_for()
-    for view, button, shown in (
-        ("next", "#read", "#bars .candidate"),
-        ("score", "#measure", "#measured .token"),
-        ("attention", "#look", "#heads .card"),
+    for view, shown in (
+        ("next", "#bars .candidate"),
+        ("score", "#measured .token"),
+        ("attention", "#heads .card"),
+        ("inside", "#tower button"),
     ):
         page.click(f"#tab-{view}")
-        page.click(button)
         page.locator(shown).first.wait_for()
     page.click("#tab-chat")
     ask_the_page(page, "Oui ?")

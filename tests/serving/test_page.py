@@ -107,6 +107,11 @@ def written(page, text: str | None = None, **values: int) -> None:
     page.locator("#copy:not([disabled])").wait_for()
 
 
+def calm(page) -> None:
+    """Attend que la vue montre le texte tel qu'il est."""
+    page.locator('#main[aria-busy="false"]').wait_for()
+
+
 def tokens(page) -> list[str]:
     return page.locator("#written .token").all_text_contents()
 
@@ -132,7 +137,7 @@ def test_it_opens_writes_and_its_sliders_say_what_python_says(page, live):
     page.locator("#written .token").nth(2).click()
     assert page.locator("#candidates .candidate").count() in (10, 11)
     page.click("#tab-next")
-    page.click("#read")
+    calm(page)
     page.locator("#bars .candidate").first.wait_for()
     how = {"temperature": 0.8, "top_p": 0.9}
     slide(page, **how)
@@ -173,7 +178,7 @@ def test_the_filters_of_the_page_are_those_of_python(how, page, live):
     torch.testing.assert_close(torch.tensor(found, dtype=torch.float32), expected, atol=1e-5, rtol=0)
     page.fill("#text", text)
     page.click("#tab-next")
-    page.click("#read")
+    calm(page)
     page.locator("#bars .candidate").first.wait_for()
     slide(page, **how)
     assert_bars(page, live, text, how)
@@ -184,7 +189,7 @@ def test_the_filters_of_the_page_are_those_of_python(how, page, live):
 @pytest.mark.slow
 def test_moving_a_slider_asks_the_server_for_nothing(page):
     page.click("#tab-next")
-    page.click("#read")
+    calm(page)
     page.locator("#bars .candidate").first.wait_for()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -219,8 +224,8 @@ def test_another_candidate_opens_a_branch_that_one_walks_back(page):
 def test_four_strategies_from_one_click(page, live):
     page.fill("#text", "Le chat")
     page.click("#tab-next")
-    page.click("#compare")
-    page.locator("#compare:not([disabled])").wait_for()
+    page.click("#strategies")
+    page.locator("#strategies:not([disabled])").wait_for()
     cards = page.locator("#compared .card")
     assert cards.count() == 4
     assert cards.locator("h3").all_text_contents() == ["greedy", "temperature 0.8", "top-k 40", "nucleus 0.9"]
@@ -235,7 +240,7 @@ def test_a_score_is_the_server_s(page, live):
     text = "Déjà l'été, près de 3 h 🦄"
     page.fill("#text", text)
     page.click("#tab-score")
-    page.click("#measure")
+    calm(page)
     page.locator("#measured .token").first.wait_for()
     _, answer = live.ask("/api/score", {"text": text})
     seen = page.locator("#measured .token").all_text_contents()
@@ -249,7 +254,7 @@ def test_a_score_is_the_server_s(page, live):
     bits = -answer["tokens"][3]["logprob"] / torch.tensor(2.0).log().item()
     assert f"{bits:.1f}".removesuffix(".0").replace(".", ",") in page.locator("#surprise h3").text_content()
     page.fill("#text", "a")
-    page.click("#measure")
+    calm(page)
     page.locator("#total", has_text="rien ne le précède").wait_for()
 
 
@@ -257,8 +262,8 @@ def test_a_score_is_the_server_s(page, live):
 def test_attention_is_the_model_s(page, live):
     page.fill("#text", "Le chat dort")
     page.click("#tab-attention")
-    page.select_option("#layer", "1")
-    page.click("#look")
+    page.select_option("#layer", index=1)
+    calm(page)
     page.locator("canvas").nth(3).wait_for()
     ids = torch.tensor([live.tokenizer.encode("Le chat dort")])
     weights = live.model.attention(ids, 1)[0]
@@ -355,19 +360,16 @@ def test_it_is_readable_everywhere(scheme, width, browser, live):
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         written(page, "Le chat " * 10, length=12)
         page.locator("#written .token").nth(1).click()
-        for view, button in (
-            ("continue", None),
-            ("next", "#read"),
-            ("score", "#measure"),
-            ("attention", "#look"),
-            ("chat", None),
-        ):
+        for view in ("continue", "next", "score", "attention", "inside", "chat"):
             page.click(f"#tab-{view}")
-            if button:
-                page.click(button)
-                page.locator(f"{button}:not([disabled])").wait_for()
+            calm(page)
             if view == "score":
                 page.click("#language")
+            if view == "inside":  # la visite ouverte, une tête éteinte
+                page.click("#tour-start")
+                page.evaluate("location.hash = '#text=Le chat dort&view=inside&part=lens&tour=14'")
+                page.locator("#tour-count", has_text="14").wait_for()
+                calm(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, view
             page.evaluate(rules)
             found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
@@ -394,10 +396,9 @@ HOSTILE = {
 def test_a_text_is_text_and_never_html(name, page):
     written(page, HOSTILE[name], length=6)
     assert page.locator("#written .mark").text_content() == HOSTILE[name]
-    for view, button in (("next", "#read"), ("score", "#measure"), ("attention", "#look")):
+    for view in ("next", "score", "attention", "inside"):
         page.click(f"#tab-{view}")
-        page.click(button)
-        page.locator(f"{button}:not([disabled])").wait_for()
+        calm(page)
     assert page.title() == "gpt_lightning"
     assert page.locator("main script, main img, main svg, main b >> text=gras").count() == 0
 
@@ -410,14 +411,13 @@ def test_a_hundred_thousand_characters_get_a_sentence(browser, live):
 
 def _hundred_thousand(page) -> None:
     page.fill("#text", "mot " * 25_000)
-    for view, button in (("continue", "#write"), ("score", "#measure")):
+    for view in ("continue", "score"):
         page.click(f"#tab-{view}")
-        page.click(button)
         page.locator("#status.fault").wait_for()
         assert re.search(r"\d+ jetons", page.locator("#status").text_content())
-        page.locator(f"{button}:not([disabled])").wait_for()
+        calm(page)
     page.click("#tab-next")  # le modèle n'en lit que la fin
-    page.click("#read")
+    calm(page)
     page.locator("#bars .candidate").first.wait_for()
     page.fill("#text", "Le chat")
     page.click("#tab-continue")
@@ -428,11 +428,12 @@ def _hundred_thousand(page) -> None:
 @pytest.mark.slow
 def test_a_server_that_stops_is_a_sentence(browser):
     with Live(tokenizers.ByteTokenizer(), grace=0.2) as live:
-        live.gate.hold(after=SOME)
         one = Seen(browser, live.url)
         page = one.page
         page.fill("#length", "100")
         page.fill("#text", "a")
+        calm(page)  # ce qu'elle écrit d'elle-même
+        live.gate.hold(after=SOME)
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
         live.server.config.timeout_graceful_shutdown = None  # uvicorn ne coupe rien avant nous
@@ -455,9 +456,10 @@ def test_a_text_that_is_stopped_stays(browser):
         Live(tokenizers.ByteTokenizer(), rows=1) as live,
         Seen(browser, live.url) as page,
     ):
-        live.gate.hold(after=SOME)
         page.fill("#length", "100")
         page.fill("#text", "a")
+        calm(page)
+        live.gate.hold(after=SOME)
         page.click("#write")
         page.locator("#written .token").nth(5).wait_for()
         (job,) = live.worker.running
@@ -583,10 +585,15 @@ def test_two_languages(page):
 
 
 def test_both_languages_say_everything():
-    source = (ROOT / "gpt_lightning" / "serving" / "page" / "words.js").read_text(encoding="utf-8")
-    halves = source.split("\n  en: {")
-    keys = [set(re.findall(r"(?:^|[{,] )\s*(\w+): [\"`]", half, flags=re.M)) for half in halves]
-    assert keys[0] - {"fr"} == keys[1] and len(keys[1]) > 60
+    for name in ("words", "words_inside"):
+        source = (playground.PAGE / f"{name}.js").read_text(encoding="utf-8")
+        halves = source.split("\n  en: {")
+        keys = [set(re.findall(r"(?:^|[{,] )\s*(\w+): [\"`]", half, flags=re.M)) for half in halves]
+        assert keys[0] - {"fr"} == keys[1] and len(keys[1]) > 60
+        blanks = [dict(re.findall(r"(\w+): \"((?:[^\"\\\\]|\\\\.)*)\"", half)) for half in halves]
+        for key in keys[1]:  # une phrase garde, dans l'autre langue, tout ce que l'on y remplace
+            said = [set(re.findall(r"\{(\w+)\}", half[key])) for half in blanks]
+            assert said[0] == said[1], key
 
 
 def test_the_page_holds_no_inline_script_nor_style_nor_address_of_elsewhere():

@@ -8,8 +8,14 @@ import signal
 import sys
 
 import pytest
+import torch
 
-from gpt_lightning.commands import play
+from gpt_lightning.cli.composition import compose
+from gpt_lightning.commands import play, services
+from gpt_lightning.errors import UserError
+from gpt_lightning.model import GPTModel
+from gpt_lightning.model.lora import merge
+from gpt_lightning.weights.loading import load_and_describe
 from tests.conftest import ROOT
 from tests.serving.live import until
 
@@ -87,3 +93,36 @@ def test_in_a_terminal_play_keeps_it(browser, machine, monkeypatch, finished_run
         "tty" in line for line in machine()
     )
     assert bool(machine()) == hidden
+
+
+LORA = ROOT / "tests" / "golden" / "before" / "lora" / "checkpoints" / "last.ckpt"
+PLAIN = ROOT / "tests" / "golden" / "before" / "text" / "checkpoints" / "last.ckpt"
+
+
+def models(**keys):
+    return services.load_models({**compose("play"), "device": "cpu", "ckpt_path": str(LORA), **keys})
+
+
+def test_play_shows_an_adapted_model_with_and_without_its_adapters():
+    """Sans eux : les mêmes poids, la correction en moins. `serve`, qui ne la montre pas, ne la charge pas."""
+    on, off = models()
+    ids = torch.tensor([[1, 2, 3]])
+    state = load_and_describe(str(LORA)).adapted
+    silent = {name: tensor * (not name.endswith("lora_B")) for name, tensor in state.items()}
+    expected = GPTModel(on.model.config)
+    expected.load_state_dict(merge(silent, load_and_describe(str(LORA)).description.lora))
+    with torch.inference_mode():
+        torch.testing.assert_close(off.model(ids), expected(ids), atol=1e-5, rtol=1e-5)
+        assert (on.model(ids) - off.model(ids)).abs().max() > 1e-3
+    assert services.introduce([on, off], True) == {"names": ["A", "B"], "same": True, "adapter": True}
+    (alone,) = services.load_models({**compose("serve"), "device": "cpu", "ckpt_path": str(LORA)})
+    assert alone.bare is None
+
+
+def test_play_compares_two_models_and_names_what_tells_them_apart():
+    first, second = models(compare=str(PLAIN))
+    said = services.introduce([first, second], True)
+    assert said["names"] == ["lora", "text"] and not said["adapter"]
+    assert services.introduce([first, second], False)["names"] == ["A", "B"]  # ailleurs, aucun chemin d'ici
+    with pytest.raises(UserError, match="compare="):
+        models(compare="nulle-part.ckpt")

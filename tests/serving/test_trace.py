@@ -63,9 +63,8 @@ def test_the_page_shows_where_a_passage_comes_from(browser, served):  # noqa: F8
         page.click("#tab-trace")
         page.fill("#text", text)
         page.fill("#least", "2")
-        page.click("#search")
-        page.locator("#share-copied", has_text="%").wait_for()
-        assert page.locator("#traced").text_content() == text
+        page.locator("#traced", has_text=text).wait_for()
+        assert "%" in page.locator("#share-copied").text_content()
         status, result = served.ask("/api/trace", {"text": text, "least": 2})
         assert status == 200
         shown = page.locator("#traced button").all_text_contents()

@@ -13,6 +13,7 @@ from gpt_lightning.typing import JsonObject
 HELD_OUT = 100_000  # caractères de validation qui disent ce qui se copie sans avoir été lu
 PIECES = 50  # bouts dont ils sont faits, au moins
 SHOWN = 50  # passages montrés d'un texte, les plus longs
+SHORTEST = 4  # mots d'un passage, au moins
 
 
 class Corpus(Protocol):
@@ -41,9 +42,9 @@ class Traced(NamedTuple):
     def explain(self, text: str, least: int | None = None) -> JsonObject:
         """Ce que ce texte a en commun avec le corpus, en valeurs simples : sa part copiée, et ses passages.
 
-        Les passages d'au moins `least` mots, dans l'ordre du texte ; les SHOWN plus longs, s'il y en a trop.
+        Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus longs, s'il y en a trop.
         """
-        least = self.least if least is None else least
+        least = SHORTEST if least is None else least
         spans = [span for span in trace(self.suffixes, text) if span.words >= least]
         longest = sorted(spans, key=lambda span: (-span.words, span.begin))[:SHOWN]
         places = {span: self.suffixes.place(span.first) for span in longest}
@@ -71,6 +72,7 @@ class Traced(NamedTuple):
         return {
             "share": share,
             "least": self.least,
+            "reference": self.reference,
             "passages": passages,
             "left_out": len(spans) - len(longest),
         }

@@ -20,6 +20,31 @@ export function useKey(given) {
   passing.set("key", given);
 }
 
+let other = false; // l'autre des deux modèles répond, ou l'adaptateur est éteint
+let film = null; // le pas du film dont le modèle répond ; null : le modèle lui-même
+
+export function useOther(chosen) {
+  other = chosen;
+}
+
+export function useFilm(step) {
+  film = step;
+}
+
+// Le chemin d'une demande au modèle que la page montre.
+function routed(path) {
+  if (!/^(api|v1)/.test(path)) return path;
+  if (other) return `other/${path}`;
+  return film === null || ["api/model", "api/film"].includes(path) ? path : `film/${film}/${path}`;
+}
+
+// Dans un fichier seul, `answers` répond à la place du serveur : `ask` et `flow`, aux mêmes chemins.
+let here = null;
+
+export function answerHere(answers) {
+  here = answers;
+}
+
 // `told` est appelée quand un autre serveur, et peut-être un autre modèle, répond à la place du premier.
 export function openServer(told) {
   onRestart = told;
@@ -29,7 +54,7 @@ async function send(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   if (/^[!-~]+$/.test(key)) headers.Authorization = `Bearer ${key}`; // fetch refuse les autres, qui n'ouvrent rien
   const method = body === undefined ? "GET" : "POST";
-  const answer = await unlessGone(() => fetch(new URL(path, ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
+  const answer = await unlessGone(() => fetch(new URL(routed(path), ROOT), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) }));
   if (!answer.ok) throw await faultOf(answer);
   if (!/json|event-stream/.test(answer.headers.get("content-type"))) throw new Fault(say("not_ours", { n: answer.status }));
   const answering = answer.headers.get("x-gpt-lightning"); // null partout, si un proxy l'ôte
@@ -59,12 +84,14 @@ async function faultOf(answer) {
 }
 
 export async function ask(path, body, signal) {
+  if (here) return here.ask(routed(path), body, signal);
   const answer = await send(path, body, signal);
   return unlessGone(() => answer.json());
 }
 
 // Les objets d'un flux, un par un. Une coupure, ou une erreur dans le flux, est une faute.
 export async function* flow(path, body, signal) {
+  if (here) return yield* here.flow(routed(path), body, signal);
   const reader = (await send(path, body, signal)).body.getReader();
   const decoder = new TextDecoder();
   let [waiting, ended] = ["", false];
@@ -92,6 +119,7 @@ export async function* flow(path, body, signal) {
 }
 
 export function floats(base64) {
+  if (base64 instanceof Float32Array) return base64;
   const raw = atob(base64);
   const bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);

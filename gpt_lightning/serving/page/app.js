@@ -1,19 +1,28 @@
 // La page : les onglets, la langue, le thème, l'adresse. Chaque vue est dans son fichier.
 
-import { ask, openServer, useKey } from "./api.js";
+import { ask, openServer, useKey, useOther } from "./api.js";
 import { openAttention } from "./attention.js";
 import { allowed, lasting } from "./browser.js";
 import { openChat } from "./chat.js";
+import { openCompare } from "./compare.js";
 import { openContinue } from "./continue.js";
 import { $, arrows, copy, tell, tellFault } from "./dom.js";
+import { change, draw, looked, openInside } from "./inside.js";
+import { openLive, pulse, stale } from "./live.js";
+import { nameFilm, openFilm } from "./film.js";
 import { openNext, redrawSoon } from "./next.js";
+import { PARTS } from "./parts.js";
 import { openScore } from "./score.js";
 import { asked, openSettings, set } from "./settings.js";
+import { STOPS, go, openTour, toured } from "./tour.js";
 import { openTrace } from "./trace.js";
 import { number, say, speak, spoken } from "./words.js";
 
-const VIEWS = ["continue", "next", "score", "attention", "trace", "chat"];
+const VIEWS = ["continue", "next", "score", "attention", "inside", "compare", "trace", "chat"];
+const UNSET = ["score", "attention", "inside", "trace"]; // les réglages n'y changent rien
 let model = null;
+let greeted = false; // le modèle s'est déjà présenté
+let second = false; // l'interrupteur : le second modèle répond
 
 function view(name) {
   for (const one of VIEWS) {
@@ -23,16 +32,27 @@ function view(name) {
     $(`tab-${one}`).tabIndex = chosen ? 0 : -1;
   }
   document.querySelector(".source").hidden = name === "chat";
-  $("settings").hidden = ["score", "attention", "trace"].includes(name); // ils n'y changent rien
+  $("settings").hidden = UNSET.includes(name);
+  $("main").classList.toggle("wide", $("settings").hidden);
+  pulse(0);
 }
 
 const viewed = () => VIEWS.find((one) => !$(one).hidden);
+
+function changed() {
+  redrawSoon();
+  pulse();
+}
 
 // L'adresse garde le texte, la graine et les réglages après le « # » : rien n'en est envoyé.
 function link() {
   const found = new URLSearchParams({ text: $("text").value, seed: $("seed").value, length: $("length").value, view: viewed() });
   for (const [name, value] of Object.entries(asked())) found.set(name, value);
-  return `${location.origin}${location.pathname}#${found}`;
+  if (viewed() === "inside") {
+    const { part, layer, head } = looked();
+    for (const [name, value] of Object.entries({ part, layer, head, ...(toured() ? { tour: toured() } : {}) })) found.set(name, value);
+  }
+  return `${location.href.split("#")[0]}#${found}`;
 }
 
 function follow() {
@@ -44,7 +64,30 @@ function follow() {
   const values = {};
   for (const [name, value] of found) if (Number.isFinite(Number(value)) && value !== "") values[name] = Number(value);
   set(values);
+  pulse(0);
   if (VIEWS.includes(found.get("view"))) view(found.get("view"));
+  if (model) followInside();
+}
+
+// L'étape, la couche, la tête et l'arrêt de la visite que dit l'adresse, une fois le modèle présenté.
+function followInside() {
+  const found = new URLSearchParams(location.hash.slice(1));
+  if (found.get("view") !== "inside") return;
+  const rank = (name, most) => Math.min(most, Math.max(0, Number.parseInt(found.get(name), 10) || 0));
+  const values = found.get("part") in PARTS ? { part: found.get("part") } : {};
+  if (found.has("layer")) values.layer = rank("layer", model.layers - 1);
+  if (found.has("head")) values.head = rank("head", model.heads - 1);
+  change(values);
+  if (found.has("tour")) go(rank("tour", STOPS.length));
+}
+
+// L'interrupteur : « play compare= », ou un adaptateur et le modèle qu'il change.
+function presentOther() {
+  $("other").hidden = !model.other;
+  if (!model.other) return;
+  const { adapter, names } = model.other;
+  $("other").textContent = adapter ? say(second ? "adapter_off" : "adapter_on") : say("use_other", { name: names[second ? 1 : 0] });
+  $("other").setAttribute("aria-pressed", String(second));
 }
 
 function paint(theme) {
@@ -72,13 +115,16 @@ async function meet(quiet = false) {
     if (JSON.stringify(answering) !== JSON.stringify(model)) model = answering;
     $("key").hidden = true;
     present();
+    presentOther();
     $("docs").hidden = !model.docs;
     if (!$("text").value && !location.hash.includes("text=")) $("text").value = model.prompt;
-    openContinue(model);
-    openNext(model);
-    openAttention(model);
-    openChat(model);
-    openTrace(model);
+    for (const open of [openContinue, openNext, openScore, openAttention, openInside, openCompare, openChat, openTrace]) open(model);
+    openTour(model, () => view("inside"));
+    openLive(viewed);
+    openFilm(stale).catch(tellFault);
+    if (!greeted) followInside();
+    greeted = true;
+    stale();
     if (!quiet) tell("");
   } catch (error) {
     tellFault(error);
@@ -89,8 +135,7 @@ function start() {
   speak(lasting.get("language") ?? "fr"); // le français d'abord
   const dark = allowed(() => matchMedia("(prefers-color-scheme: dark)").matches, false);
   paint(lasting.get("theme") ?? (dark ? "dark" : "light"));
-  openSettings(redrawSoon);
-  openScore();
+  openSettings(changed);
   const name = () => {
     const other = spoken() === "fr" ? "en" : "fr";
     $("language").textContent = other === "fr" ? "Français" : "English";
@@ -101,9 +146,18 @@ function start() {
     speak(spoken() === "fr" ? "en" : "fr");
     lasting.set("language", spoken());
     name();
-    openSettings(redrawSoon);
+    openSettings(changed);
     present();
+    if (model) presentOther();
+    nameFilm();
+    if (looked().seen) draw();
+    if (toured()) go(toured());
     redrawSoon();
+  };
+  $("other").onclick = () => {
+    second = !second;
+    useOther(second);
+    meet();
   };
   $("theme").onclick = () => {
     paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
@@ -124,6 +178,7 @@ function start() {
     $(`tab-${one}`).onfocus = () => view(one);
   }
   arrows($("tabs"), '[role="tab"]:not([hidden])');
+  for (const name of ["text", "seed", "length"]) $(name).addEventListener("input", () => pulse());
   openServer(() => meet(true));
   addEventListener("hashchange", follow);
   view("continue");

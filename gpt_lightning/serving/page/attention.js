@@ -1,20 +1,21 @@
 // « Attention » : une carte par tête d'une couche, et ce que le jeton choisi regarde.
 
 import { ask, floats } from "./api.js";
-import { $, make, tell, tokenText, working } from "./dom.js";
+import { $, make, tell, tokenText } from "./dom.js";
+import { greatest, heat, line, pointed } from "./drawing.js";
+import { followText, pulse } from "./live.js";
 import { number, percent, say } from "./words.js";
 
 export function openAttention(model) {
   const chosen = $("layer").value;
-  $("layer").replaceChildren(...Array.from({ length: model.layers }, (_, rank) => make("option", { value: rank }, String(rank))));
+  $("layer").replaceChildren(...Array.from({ length: model.layers }, (_, rank) => make("option", { value: rank }, String(rank + 1))));
   if (chosen) $("layer").value = chosen;
-  $("look").onclick = () => working($("look"), "reading", look);
-  $("layer").onchange = () => $("heads").childElementCount && $("look").click();
+  $("layer").onchange = () => pulse(0);
+  followText("attention", () => `${$("layer").value} ${$("text").value}`, look);
 }
 
-async function look() {
-  const text = $("text").value;
-  const found = await ask("api/attention", { text, layer: Number($("layer").value) });
+async function look(signal) {
+  const found = await ask("api/attention", { text: $("text").value, layer: Number($("layer").value) }, signal);
   const { heads, length, tokens } = found;
   const weights = floats(found.weights);
   $("seen").replaceChildren(...tokens.map((one, rank) => {
@@ -25,37 +26,22 @@ async function look() {
   const cells = [];
   $("heads").replaceChildren();
   for (let head = 0; head < heads; head++) {
-    const title = say("head", { n: head });
-    const canvas = make("canvas", { width: length, height: length, aria: { role: "img", label: title } });
+    const title = say("head", { n: head + 1 });
     const said = make("p", { className: "number" });
-    paint(canvas, weights.subarray(head * length * length, (head + 1) * length * length), length);
-    canvas.onpointermove = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const [from, to] = [event.clientY - box.top, event.clientX - box.left].map((one) => Math.min(length - 1, Math.max(0, Math.floor((one / box.width) * length))));
-      said.textContent = `${tokenText(tokens[from], true)} → ${tokenText(tokens[to], true)} : ${percent(weights[(head * length + from) * length + to])}`;
-    };
-    cells.push(said);
+    const map = weights.subarray(head * length * length, (head + 1) * length * length);
+    const canvas = pointed(heat(map, length, length, { label: title }), (from, to) => {
+      said.textContent = `${tokenText(tokens[from], true)} → ${tokenText(tokens[to], true)} : ${percent(map[from * length + to])}`;
+    });
+    cells.push([map, said]);
     $("heads").append(make("div", { className: "card" }, make("h3", {}, title), canvas, said));
   }
   function regard(row) {
     [...$("seen").children].forEach((node, rank) => (rank === row ? node.setAttribute("aria-current", "true") : node.removeAttribute("aria-current")));
-    cells.forEach((said, head) => {
-      const line = weights.subarray((head * length + row) * length, (head * length + row + 1) * length);
-      const order = Array.from(line.keys()).sort((a, b) => line[b] - line[a]).slice(0, 3);
-      said.textContent = order.map((to) => `${tokenText(tokens[to], true)} ${percent(line[to])}`).join(" ; ");
-    });
+    for (const [map, said] of cells) {
+      const seen = line(map, length, row);
+      said.textContent = greatest(seen, 3).map((to) => `${tokenText(tokens[to], true)} ${percent(seen[to])}`).join(" ; ");
+    }
   }
   regard(length - 1);
   if (found.unread) tell(say("cut", { n: number(length) }));
-}
-
-function paint(canvas, weights, length) {
-  const context = canvas.getContext("2d");
-  if (!context) return; // le navigateur refuse de dessiner : les nombres, dessous, disent tout
-  const image = context.createImageData(length, length);
-  weights.forEach((one, rank) => {
-    const ink = Math.sqrt(one); // la racine rend visibles les petits poids
-    image.data.set([255 - 226 * ink, 255 - 176 * ink, 255 - 40 * ink, 255], 4 * rank);
-  });
-  context.putImageData(image, 0, 0);
 }

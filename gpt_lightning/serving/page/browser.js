@@ -1,6 +1,7 @@
 // Ce que le navigateur peut refuser : retenir, copier, changer l'adresse, dire s'il est sombre. La page marche sans.
 
-export const ROOT = new URL("..", import.meta.url); // l'adresse du serveur, préfixe d'un proxy compris
+// l'adresse du serveur, préfixe d'un proxy compris ; un fichier seul peut n'en avoir aucune
+export const ROOT = allowed(() => new URL("..", import.meta.url), new URL("about:blank"));
 
 // Ce que donne `work`, ou `otherwise` si le navigateur le refuse.
 export function allowed(work, otherwise = null) {

@@ -2,6 +2,7 @@
 
 import { flow } from "./api.js";
 import { $, arrows, bar, copy, current, make, tell, tellFault, tint, tokenRow, tokenText } from "./dom.js";
+import { followText, settle } from "./live.js";
 import { asked, settings, typed } from "./settings.js";
 import { percent, say } from "./words.js";
 
@@ -12,26 +13,35 @@ let model;
 
 export function openContinue(known) {
   model = known;
-  $("write").onclick = () => write({ text: $("text").value, kept: [], parent: null });
+  $("write").onclick = () => {
+    settle("continue");
+    write({ text: $("text").value, kept: [], parent: null });
+  };
+  followText("continue", wanted, (signal) => write({ text: $("text").value, kept: [], parent: null, signal }));
   $("stop").onclick = () => stopping?.abort();
   $("back").onclick = () => show(here.parent);
   $("copy").onclick = copyCommand;
   arrows($("written"), ".token");
 }
 
-// Écrit une branche : `text` est le texte, ou les jetons, d'où elle part ; `kept` les jetons déjà montrés.
-async function write({ text, kept, parent }) {
+const wanted = () => JSON.stringify([$("text").value, $("seed").value, $("length").value, asked()]);
+
+// Écrit une branche : `text` est le texte, ou les jetons, d'où elle part ; `kept` les jetons déjà montrés. `signal` :
+// la page suit le texte d'elle-même, et ne garde pas ce qu'elle avait écrit pour le texte d'avant.
+async function write({ text, kept, parent, signal }) {
   stopping?.abort();
   const control = (stopping = new AbortController());
+  signal?.addEventListener("abort", () => control.abort());
+  if (!parent) forgetFollowed();
   const branch = {
     model, parent, kept, tokens: [...kept], values: settings(), seed: Number($("seed").value) || 0,
-    most: Math.max(1, Number($("length").value) || 40), prompt: "", reason: null, faithful: true, start: typeof text === "string" ? text : null,
+    most: Math.max(1, Number($("length").value) || 40), prompt: "", reason: null, faithful: true, followed: Boolean(signal), start: typeof text === "string" ? text : null,
   };
   const before = here;
   branches.push(branch);
   show(branch);
   $("stop").disabled = false;
-  tell(say("writing"));
+  if (!signal) tell(say("writing"));
   try {
     const body = { text, seed: branch.seed, max_tokens: branch.most, ...asked(branch.values) };
     for await (const part of flow("api/continue", body, control.signal)) {
@@ -50,13 +60,14 @@ async function write({ text, kept, parent }) {
         if (here === branch) grow(branch);
       }
     }
-    tell(branch.reason === "stop" ? say("ended") : say("full", { n: branch.tokens.length - kept.length }));
+    if (!signal) tell(branch.reason === "stop" ? say("ended") : say("full", { n: branch.tokens.length - kept.length }));
   } catch (error) {
     if (!branch.from) {
       // rien n'a été lu : cette branche n'existe pas
-      branches.splice(branches.indexOf(branch), 1);
-      if (here === branch) show(before);
+      remove(branch);
+      if (here === branch) show(branches.includes(before) ? before : null);
     }
+    if (signal?.aborted || (signal && error.name !== "AbortError")) throw error; // sauf « Arrêter »
     tellFault(error);
   } finally {
     if (stopping === control) {
@@ -64,6 +75,18 @@ async function write({ text, kept, parent }) {
       $("stop").disabled = true;
     }
     buttons();
+  }
+}
+
+// Une branche peut déjà être oubliée quand son écriture s'arrête.
+function remove(branch) {
+  if (branches.includes(branch)) branches.splice(branches.indexOf(branch), 1);
+}
+
+// Oublie ce que la page avait écrit d'elle-même, si personne n'en est reparti.
+function forgetFollowed() {
+  for (const old of branches.filter((one) => one.followed)) {
+    if (!branches.some((one) => one.parent === old)) remove(old);
   }
 }
 
@@ -92,6 +115,12 @@ function buttons() {
   $("copy").disabled = !here?.from || stopping !== null;
 }
 
+// Le texte, et ce qui est écrit à sa suite.
+export function writtenText() {
+  const text = $("text").value;
+  return here?.opening === text ? text + here.tokens.map((one) => one.text).join("") : text;
+}
+
 // Ajoute à l'écran les jetons qui n'y sont pas.
 function grow(branch) {
   const box = $("written");
@@ -101,6 +130,7 @@ function grow(branch) {
     chosen: (rank, node) => look(branch, there + rank, node),
   });
   if (there) for (const one of nodes) one.tabIndex = -1;
+  if (!there && nodes.length && branch.followed) look(branch, 0, nodes[0]);
 }
 
 // Les candidats d'un jeton, avant et après les filtres ; en choisir un autre ouvre une branche.
@@ -123,6 +153,7 @@ function look(branch, rank, node) {
 
 function fork(branch, rank, other) {
   if (branch.model !== model) return tell(say("other_model"), true);
+  settle("continue");
   const before = branch.tokens.slice(0, rank);
   const chosen = { ...other, rank: branch.tokens[rank].candidates.indexOf(other) + 1, candidates: branch.tokens[rank].candidates };
   const kept = [...before, chosen]; // son texte viendra du serveur, qui sait ce qui le précède

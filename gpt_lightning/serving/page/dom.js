@@ -4,6 +4,8 @@ import { Fault } from "./api.js";
 import { copies } from "./browser.js";
 import { number, percent, say } from "./words.js";
 
+let fading = null;
+
 export const $ = (id) => document.getElementById(id);
 
 export function make(name, options = {}, ...children) {
@@ -15,7 +17,10 @@ export function make(name, options = {}, ...children) {
   return one;
 }
 
+// Une faute, et ce qui dure, restent ; le reste s'efface.
 export function tell(sentence, fault = false) {
+  clearTimeout(fading);
+  if (sentence && !fault && !sentence.endsWith("...")) fading = setTimeout(() => tell(""), 8000);
   $("status").textContent = sentence;
   $("status").classList.toggle("fault", fault);
 }

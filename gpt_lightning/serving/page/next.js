@@ -3,6 +3,7 @@
 import { ask, flow, floats } from "./api.js";
 import { $, bar, make, tell, tellFault, tokenText, working } from "./dom.js";
 import { DEFAULTS, entropy, filtered, smallest, softmax, stages } from "./filters.js";
+import { followText } from "./live.js";
 import { asked, settings } from "./settings.js";
 import { number, percent, say } from "./words.js";
 
@@ -18,17 +19,18 @@ let model;
 export function openNext(known) {
   if (model !== known) reading = null; // un autre modèle lirait autre chose
   model = known;
-  $("read").onclick = () => working($("read"), "reading", read);
-  $("compare").onclick = () => working($("compare"), "writing", compare);
+  followText("next", () => $("text").value, read);
+  $("strategies").onclick = () => working($("strategies"), "writing", showStrategies);
 }
 
-async function read() {
+async function read(signal) {
   const text = $("text").value;
-  const found = await ask("api/next", { text, candidates: 200 });
+  const found = await ask("api/next", { text, candidates: 200 }, signal);
   const logits = floats(found.logits);
   reading = { text, logits, ids: found.tokens.map((one) => one.id), raw: softmax(logits), names: new Map() };
   for (const one of found.candidates) reading.names.set(one.id, one);
   redraw();
+  $("compared").replaceChildren();
   if (found.unread) tell(say("unread", { n: number(found.unread) }));
 }
 
@@ -79,7 +81,7 @@ async function name(ids) {
   }
 }
 
-async function compare() {
+async function showStrategies() {
   if (reading?.text !== $("text").value) await read();
   const seed = Number($("seed").value) || 0;
   $("compared").replaceChildren();

@@ -1,23 +1,26 @@
 // « Surprise » : la vue du tokenizer, et ce que le modèle attendait.
 
 import { ask } from "./api.js";
-import { $, arrows, bar, bits, current, make, shownBits, tokenRow, tokenText, working } from "./dom.js";
+import { $, arrows, bar, bits, current, make, shownBits, tokenRow, tokenText } from "./dom.js";
+import { followText } from "./live.js";
 import { number, say } from "./words.js";
 
 export function openScore() {
-  $("measure").onclick = () => working($("measure"), "reading", measure);
+  followText("score", () => $("text").value, measure);
   arrows($("measured"), ".token");
 }
 
-async function measure() {
-  const { tokens, loss } = await ask("api/score", { text: $("text").value });
+async function measure(signal) {
+  const { tokens, loss } = await ask("api/score", { text: $("text").value }, signal);
   $("surprise").hidden = true;
   $("measured").replaceChildren();
   $("total").textContent = loss === null ? say("one_token") : say("total", {
     tokens: number(tokens.length), bits: number(bits(-loss * (tokens.length - 1)), 1), mean: number(bits(-loss)),
     perplexity: number(Math.exp(loss)),
   });
-  tokenRow($("measured"), tokens, { visible: true, shade, chosen: (rank, node) => look(tokens[rank], node) });
+  const nodes = tokenRow($("measured"), tokens, { visible: true, shade, chosen: (rank, node) => look(tokens[rank], node) });
+  const surprising = tokens.reduce((worst, one, rank) => (one.logprob < (tokens[worst].logprob ?? 0) ? rank : worst), 0);
+  look(tokens[surprising], nodes[surprising]); // le plus surprenant, en attendant que l'on en choisisse un
 }
 
 function shade({ logprob }) {

@@ -1,20 +1,28 @@
 // « D'où vient-ce » : les passages du texte qui sont mot pour mot dans le corpus, teintés selon leur longueur.
 
 import { ask } from "./api.js";
-import { $, arrows, current, make, working } from "./dom.js";
+import { writtenText } from "./continue.js";
+import { $, arrows, current, make, tell } from "./dom.js";
+import { followText, pulse } from "./live.js";
 import { number, percent, say } from "./words.js";
+
+let searched = false; // l'index du corpus est ouvert
 
 export function openTrace(model) {
   $("tab-trace").hidden = !model.corpus;
-  $("search").onclick = () => working($("search"), "searching", search);
+  $("least").oninput = () => pulse();
+  followText("trace", () => JSON.stringify([writtenText(), $("least").value]), search);
   if (!$("traced").dataset.ready) arrows($("traced"), ".token");
   $("traced").dataset.ready = "true";
 }
 
-async function search() {
-  const text = $("text").value;
-  const typed = Number($("least").value) || undefined; // vide : ce que le serveur juge trop long pour un hasard
-  const { share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed });
+async function search(signal) {
+  if (!searched) tell(say("searching"));
+  const text = writtenText();
+  const typed = Number($("least").value) || undefined;
+  const { share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed }, signal);
+  if (!searched) tell("");
+  searched = true;
   $("origin").hidden = true;
   const more = left ? ` ${say("more_passages", { n: number(left) })}` : "";
   $("share-copied").textContent = say("copied_share", { share: percent(share), n: number(least) }) + more;

@@ -1,6 +1,8 @@
 // Les textes de la page, en français et en anglais. « {n} » est remplacé.
 
-export const WORDS = {
+import { INSIDE } from "./words_inside.js";
+
+const WORDS = {
   fr: {
     skip: "Aller au contenu", share: "Copier le lien", theme: "Clair ou sombre", tabs: "Vues", text: "Texte",
     tab_continue: "Continuer", tab_next: "Le jeton suivant", tab_score: "Surprise", tab_attention: "Attention",
@@ -13,9 +15,9 @@ export const WORDS = {
     hint_attention: "Où chaque tête regarde : une ligne par jeton qui lit, une colonne par jeton lu. Le futur est masqué.",
     hint_chat: "Une conversation avec un modèle qui a appris à répondre.",
     hint_settings: "Chaque réglage est un filtre, appliqué dans cet ordre.",
-    settings: "Réglages", reset: "Tout remettre", read: "Lire le texte", compare: "Quatre stratégies côte à côte",
-    bars: "Les candidats", measure: "Mesurer le texte", measured: "Le texte, jeton par jeton", layer: "Couche",
-    look: "Regarder", question: "Question", forget: "Nouvelle conversation",
+    settings: "Réglages", reset: "Tout remettre", strategies: "Quatre stratégies côte à côte",
+    bars: "Les candidats", measured: "Le texte, jeton par jeton", layer: "Couche",
+    question: "Question", forget: "Nouvelle conversation",
     loading: "Le modèle se présente...", reading: "Le modèle lit...", writing: "Le modèle écrit...",
     stopped: "Arrêté.", copied: "Copié.",
     not_copied: "Le navigateur ne laisse pas copier : {n}",
@@ -37,6 +39,7 @@ export const WORDS = {
     ended: "Fin du texte.", full: "{n} jetons écrits.",
     other_model: "Un autre modèle a écrit cette branche : continuez le texte pour en ouvrir une.",
     branch: "Branche {n}", no_command: "Ces jetons ne sont pas ceux que le tokenizer ferait de ce texte : aucune commande ne les redonne.",
+    film: "Pendant l'entraînement :", film_step: "au pas {n}", film_end: "le modèle entraîné", film_roll: "Rejouer", film_stop: "Pause",
     head: "Tête {n}", you: "Vous", it: "Le modèle", none: "(rien)",
     temperature: "Divise les logits : moins de 1 aiguise, plus de 1 aplatit, 0 choisit le plus probable.",
     top_k: "Garde les k jetons les plus probables ; tout à gauche : tous.",
@@ -45,7 +48,7 @@ export const WORDS = {
     typical_p: "Garde ceux dont la surprise est proche de la moyenne, jusqu'à cette somme ; 1 : tous.",
     repetition_penalty: "Plus de 1 : un jeton déjà dans le texte devient moins probable.",
     learn_more: "D'où ils viennent : docs/decodage.md",
-    tab_trace: "D'où vient-ce", search: "Chercher dans le corpus", least: "Mots d'un passage, au moins", traced: "Le texte, passage par passage",
+    tab_trace: "D'où vient-ce", least: "Mots d'un passage, au moins", traced: "Le texte, passage par passage",
     hint_trace: "Ce qui est teinté est mot pour mot dans le corpus d'entraînement, d'autant plus vif que le passage est long. Choisissez-en un : voici d'où il vient.",
     searching: "Le corpus est relu ; la première fois, son index se construit...",
     copied_share: "Part copiée : {share}, en passages d'au moins {n} mots.", more_passages: "Et {n} autres, pas plus longs.",
@@ -63,9 +66,9 @@ export const WORDS = {
     hint_attention: "Where each head looks: one row per reading token, one column per token read. The future is masked.",
     hint_chat: "A conversation with a model that learned to answer.",
     hint_settings: "Each setting is a filter, applied in this order.",
-    settings: "Settings", reset: "Reset all", read: "Read the text", compare: "Four strategies side by side",
-    bars: "The candidates", measure: "Measure the text", measured: "The text, token by token", layer: "Layer",
-    look: "Look", question: "Question", forget: "New conversation",
+    settings: "Settings", reset: "Reset all", strategies: "Four strategies side by side",
+    bars: "The candidates", measured: "The text, token by token", layer: "Layer",
+    question: "Question", forget: "New conversation",
     loading: "The model introduces itself...", reading: "The model is reading...", writing: "The model is writing...",
     stopped: "Stopped.", copied: "Copied.",
     not_copied: "The browser does not allow copying: {n}",
@@ -87,6 +90,7 @@ export const WORDS = {
     ended: "End of text.", full: "{n} tokens written.",
     other_model: "Another model wrote this branch: continue the text to open one.",
     branch: "Branch {n}", no_command: "These tokens are not those that the tokenizer would make of this text: no command gives them back.",
+    film: "During training:", film_step: "at step {n}", film_end: "the trained model", film_roll: "Replay", film_stop: "Pause",
     head: "Head {n}", you: "You", it: "The model", none: "(nothing)",
     temperature: "Divides the logits: below 1 sharpens, above 1 flattens, 0 picks the most probable.",
     top_k: "Keeps the k most probable tokens; far left: all of them.",
@@ -95,7 +99,7 @@ export const WORDS = {
     typical_p: "Keeps those whose surprise is close to the average, up to this sum; 1: all.",
     repetition_penalty: "Above 1: a token already in the text becomes less probable.",
     learn_more: "Where they come from: docs/decodage.md (in French)",
-    tab_trace: "Where from", search: "Search the corpus", least: "Words in a passage, at least", traced: "The text, passage by passage",
+    tab_trace: "Where from", least: "Words in a passage, at least", traced: "The text, passage by passage",
     hint_trace: "What is tinted stands word for word in the training corpus, the brighter the longer. Pick a passage: this is where it comes from.",
     searching: "The corpus is being read; the first time, its index is built...",
     copied_share: "Copied share: {share}, in passages of at least {n} words.", more_passages: "And {n} more, no longer.",
@@ -115,7 +119,7 @@ export function speak(chosen) {
 export const spoken = () => language;
 
 export function say(key, values = {}) {
-  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  return (WORDS[language][key] ?? INSIDE[language][key]).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
 export function number(value, digits = 2) {

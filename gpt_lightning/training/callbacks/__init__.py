@@ -3,6 +3,7 @@
 from gpt_lightning.training.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from gpt_lightning.training.callbacks.classes import Confusion
 from gpt_lightning.training.callbacks.copied import CopiedShare
+from gpt_lightning.training.callbacks.film import Film
 from gpt_lightning.training.callbacks.finish import Finish
 from gpt_lightning.training.callbacks.first_step import FirstStep
 from gpt_lightning.training.callbacks.monitor import Monitor
@@ -18,6 +19,7 @@ __all__ = [
     "BestCheckpoint",
     "Confusion",
     "CopiedShare",
+    "Film",
     "Finish",
     "FirstStep",
     "LastCheckpoint",
