@@ -97,14 +97,18 @@ def open_index(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(str(durable.refusal(path, error))) from None
-        built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
-        rare = least_words(built, texts)
-        write_index(path, built, {"least": rare, "reference": copied_share(built, texts, rare)})
+        _build(corpus, path, progress)
     index = Suffixes.open(path)
     least, reference = index.facts.get("least"), index.facts.get("reference")
     if type(least) is not int or least < 1 or type(reference) is not float:
         raise UserError(f"{path} est abîmé : effacez-le, il sera reconstruit.")
     return Traced(corpus, index, least, reference)
+
+
+def _build(corpus: Corpus, path: Path, progress: Progress) -> None:
+    built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
+    least = least_words(built, texts)
+    write_index(path, built, {"least": least, "reference": copied_share(built, texts, least)})
 
 
 def held_out(corpus: Corpus) -> list[str]:
