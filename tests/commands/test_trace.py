@@ -66,6 +66,7 @@ def test_evaluate_and_prepare_say_the_copied_share(finished_run, command, text_f
     assert done.returncode == 0 and "train_suffixes.bin" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_measuring_the_copied_share_changes_no_bit(command, text_file, tmp_path):
     """Les mêmes poids, et les mêmes mesures que sans elle."""
     typed = ["model=tiny", "model.drop_rate=0.1", "data=text", f"data.path={text_file}", "tokenizer=bytes"]

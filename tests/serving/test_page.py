@@ -597,7 +597,7 @@ def test_both_languages_say_everything():
 
 
 def test_the_page_holds_no_inline_script_nor_style_nor_address_of_elsewhere():
-    for path in playground.PAGE.iterdir():
+    for path in playground.PAGE.rglob("*.*"):
         text = path.read_text(encoding="utf-8")
         assert "innerHTML" not in text and "eval(" not in text and "document.write" not in text
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path.name
