@@ -202,7 +202,7 @@ def loss_of(model: GPTModel, rows: Tensor, zloss: float) -> Tensor:
 
 
 def train(lever: Lever, text: str, seed: int, share: float) -> Curve:
-    """La courbe d'un essai ; ses points lisent 30 000 jetons de validation, le dernier tous.
+    """La courbe d'un essai ; ses points lisent 30 000 jetons de validation, et le dernier, après elle, tous.
 
     `share` est la part d'une exécution qu'il lit : une passe du dictionnaire, trois d'un texte.
     """
@@ -238,7 +238,12 @@ def train(lever: Lever, text: str, seed: int, share: float) -> Curve:
         done, seconds = done + rows[:, 1:].numel(), seconds + time.process_time() - began
         if done * POINTS >= (len(curve) + 1) * total and done < total:
             curve.append((done, round(seconds, 2), round(measure(30_000), 4)))
-    return [*curve, (done, round(seconds, 2), round(measure(len(source.val)), 4))]
+    spent = round(seconds, 2)
+    return [
+        *curve,
+        (done, spent, round(measure(30_000), 4)),
+        (done, spent, round(measure(len(source.val)), 4)),
+    ]
 
 
 def autocast() -> torch.autocast:
@@ -247,12 +252,13 @@ def autocast() -> torch.autocast:
 
 
 def at_second(curve: Curve, second: float) -> float:
-    """Les bits par octet de la courbe à cette seconde, en ligne droite entre deux points ; après elle, les derniers."""
-    for before, after in zip(curve, curve[1:], strict=False):
+    """Les bits par octet de la courbe à cette seconde, en ligne droite entre deux points ; après elle, à sa fin."""
+    points = curve[:-1]  # le dernier lit d'autres jetons
+    for before, after in zip(points, points[1:], strict=False):
         if before[1] <= second < after[1]:
             part = (second - before[1]) / (after[1] - before[1])
             return before[2] + part * (after[2] - before[2])
-    return curve[-1][2]
+    return points[-1][2]
 
 
 def table(results: dict[str, list[Curve]]) -> str:

@@ -7,7 +7,6 @@ python benchmarks/trace.py --figure outputs/.../metrics.csv # docs/images/copie.
 import argparse
 import csv
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -38,12 +37,20 @@ def documents(tokens: int, texts: list[str]) -> Iterator[list[str]]:
         again = True
 
 
+def resident() -> int:
+    """Le pic de la mémoire de ce processus, en octets (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def measure(tokens: int) -> None:
     texts = [message.content for row in definitions(None) for message in row.messages]  # hors de la mesure
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # le pic repart de maintenant
+    before = resident()
     began = time.process_time()
     index = build_index(documents(tokens, texts))
     built = time.process_time() - began
+    peak = resident() - before
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.bin"
         began = time.perf_counter()
@@ -60,7 +67,6 @@ def measure(tokens: int) -> None:
             began = time.perf_counter()
             trace(index, text)
             times.append(time.perf_counter() - began)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(
         f"{tokens} jetons : {len(index.ids)} mots, {len(index.vocabulary)} différents ; "
         f"construit en {built:.1f} s de calcul, "

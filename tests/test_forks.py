@@ -90,6 +90,7 @@ def test_a_module_is_run_as_with_m(forks, cache, tmp_path):
     assert child.returncode == 0 and child.stdout == process.stdout, child.stderr
 
 
+@pytest.mark.slow
 def test_each_child_draws_its_own_numbers(both):
     draw = "import random, numpy, torch; print(random.random(), numpy.random.rand(), torch.initial_seed())"
     values = [one for done in (*both(draw), *both(draw)) for one in done.stdout.split()]

@@ -101,6 +101,7 @@ def same(found: dict, expected: dict) -> bool:
     return all(found[step] == pytest.approx(expected[step], rel=1e-6) for step in expected)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_and_one_reads_the_corpus(alone, command, text_file, tmp_path):
     typed = (*COMMON, f"data.path={text_file}", "data.batch_size=4", "trainer.devices=2")
     done = command("train.py", *typed, cwd=tmp_path, **watching(text_file, tmp_path / "guet"))

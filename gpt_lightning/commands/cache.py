@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gpt_lightning import cli, durable
@@ -12,7 +12,7 @@ from gpt_lightning.wording import number
 
 
 def cache(settings: Settings) -> None:
-    """Montre les bases de jetons gardées, ou efface celles que `clear` désigne."""
+    """Montre les bases de jetons et les index gardés, ou efface celles que `clear` désigne."""
     place = settings["cache_dir"]
     folder = Path(os.path.expanduser(place)) if place else durable.cache_folder()
     bases = kept_corpora.list_stores(folder)
@@ -25,8 +25,18 @@ def cache(settings: Settings) -> None:
         if base.folder not in erased:
             print(f"{base.folder} reste : une commande s'en sert.")
     megabytes = number(sum(base.size for base in chosen if base.folder in erased) / 1e6, 1)
-    plural = "s" * (len(erased) > 1)
-    print(f"{number(len(erased))} base{plural} effacée{plural} : {megabytes} Mo.")
+    print(f"{_what(base.is_index for base in chosen if base.folder in erased)} : {megabytes} Mo.")
+
+
+def _what(indexes: Iterable[bool]) -> str:
+    """« 2 bases et 1 index effacés » : les index sont vrais."""
+    several = list(indexes)
+    bases, made = several.count(False), several.count(True)
+    plural = "s" * (len(several) > 1)
+    if not made:
+        return f"{number(bases)} base{plural} effacée{plural}"
+    some = f"{number(bases)} base{'s' * (bases > 1)} et " if bases else ""
+    return f"{some}{number(made)} index effacé{plural}"
 
 
 def _table(bases: Sequence[kept_corpora.Stored], folder: Path) -> str:

@@ -87,8 +87,10 @@ def summary(result: JsonObject) -> str:
     """La part copiée, et d'où viennent les passages les plus longs."""
     passages = sorted(result["passages"], key=lambda passage: -passage["words"])
     lines = [
-        f"Part copiée : {percent(result['share'])}, en passages d'au moins {number(result['least'])} mots : la "
-        f"validation, que le modèle n'a pas apprise, n'en a que {percent(result['reference'])}."
+        f"{percent(result['covered'])} de ces mots sont dans des passages d'au moins {number(result['shown'])} mots, "
+        "venus tels quels du corpus.",
+        f"Part copiée : {percent(result['share'])}, en passages d'au moins {number(result['least'])} mots ; la "
+        f"validation, que le modèle n'a pas apprise, n'en a que {percent(result['reference'])}.",
     ]
     for passage in passages[:LISTED]:
         several = f", {number(passage['times'])} fois" if passage["times"] > 1 else ""

@@ -1,4 +1,4 @@
-"""Les bases de jetons gardées d'une commande à l'autre : les montrer, les effacer."""
+"""Les bases de jetons, et les index de suffixes, gardés d'une commande à l'autre : les montrer, les effacer."""
 
 import contextlib
 import os
@@ -15,18 +15,32 @@ from gpt_lightning.data.store import META, take_alone
 from gpt_lightning.errors import UserError
 
 UNITS = {"h": 3600, "d": 86_400, "j": 86_400, "w": 7 * 86_400}  # secondes
+INDEXES = "suffixes"  # le dossier des index de ce qui n'a pas sa propre base
 _NAME = re.compile(r"(.+?)(?:-(\w*))?-[0-9a-f]{16}")  # <corpus>-<tokenizer>-<empreinte>, data/text.py
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Une base gardée : son corpus, son tokenizer, sa taille (octets), sa dernière lecture (secondes)."""
+    """Une base gardée, ou l'index d'un corpus, qui est un fichier et n'a pas de tokenizer.
+
+    `size` est en octets, `used`, la dernière lecture, en secondes.
+    """
 
     folder: Path
     corpus: str
     tokenizer: str
     size: int
     used: float
+
+    @property
+    def is_index(self) -> bool:
+        return self.folder.parent.name == INDEXES
+
+
+def index_path(cache_dir: Path, name: str, identity: str) -> Path:
+    """Le fichier de l'index d'un corpus qui n'a pas sa propre base."""
+    plain = re.sub(r"[^\w-]+", "_", name)[:60]
+    return cache_dir / INDEXES / f"{plain}-{identity}.bin"
 
 
 def list_stores(cache_dir: Path) -> list[Stored]:
@@ -44,7 +58,19 @@ def list_stores(cache_dir: Path) -> list[Stored]:
                 size = sum(path.stat().st_size for path in folder.iterdir())
                 corpus = f"{name[1]} (inachevé)" if folder in unfinished else name[1]
                 listed.append(Stored(folder, corpus, name[2] or "", size, (folder / last).stat().st_mtime))
+    listed += _list_indexes(cache_dir / INDEXES)
     return sorted(listed, key=lambda base: (-base.used, base.folder.name))
+
+
+def _list_indexes(folder: Path) -> list[Stored]:
+    durable.sweep(folder)
+    listed = []
+    for path in folder.glob("*.bin"):
+        with contextlib.suppress(OSError):
+            if _NAME.fullmatch(path.stem) and path.is_file() and not path.is_symlink():
+                corpus, file = path.stem.rpartition("-")[0], path.stat()
+                listed.append(Stored(path, f"{corpus} (index)", "", file.st_size, file.st_mtime))
+    return listed
 
 
 def choose(bases: Sequence[Stored], what: object) -> list[Stored]:
@@ -71,7 +97,15 @@ def _choose(bases: Sequence[Stored], what: str) -> list[Stored]:
 
 
 def erase(base: Stored) -> bool:
-    """Efface une base ; faux si un processus vivant l'a ouverte, et elle reste."""
+    """Efface une base ; faux si un processus vivant l'a ouverte, et elle reste. Un index lu s'efface sans le gêner."""
+    if base.is_index:
+        try:
+            base.folder.unlink(missing_ok=True)
+        except PermissionError:
+            if os.name == "nt":  # il est ouvert
+                return False
+            raise
+        return True
     with take_alone(base.folder) as alone:
         if not alone:
             return False

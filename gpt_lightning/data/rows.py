@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import lightning
 
 from gpt_lightning import durable
+from gpt_lightning.data import cache
 from gpt_lightning.data.base import Served, Statistics, check_sizes
 from gpt_lightning.data.classify.formats import LabelledText
 from gpt_lightning.data.corpus import LICENCES
@@ -95,7 +96,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
 
     @property
     def index_path(self) -> Path:
-        return durable.cache_folder() / "suffixes" / f"{self.identity}.bin"
+        return cache.index_path(durable.cache_folder(), self.name, self.identity)
 
     def _most(self, limit: int | str | None) -> int | None:
         """Ce que `data.limit` laisse lire ; auto : une part d'un corpus intégré, et ses propres fichiers en entier."""

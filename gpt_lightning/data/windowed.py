@@ -13,6 +13,7 @@ import lightning
 import numpy as np
 
 from gpt_lightning import durable
+from gpt_lightning.data import cache
 from gpt_lightning.data.base import Served, Statistics, check_sizes, opening
 from gpt_lightning.data.documents.register import Reading
 from gpt_lightning.data.loader import BatchOrder
@@ -124,7 +125,7 @@ class WindowModule(Served, lightning.LightningDataModule):
 
     @property
     def index_path(self) -> Path:
-        return self.cache_dir / "suffixes" / f"{self.identity}.bin"
+        return cache.index_path(self.cache_dir, str(self.name), self.identity)
 
     def documents(self, split: str) -> Iterator[Iterable[str]]:
         starts, tokens = self.base.documents(split).tolist() or [0], self.tokens(split)

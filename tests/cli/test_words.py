@@ -68,8 +68,8 @@ def test_a_text_is_written_for_a_shell(text):
     assert read("generate", typed) == text
 
 
-def test_four_commands_take_a_text():
-    assert tuple(name for name in COMMANDS if takes_text(name)) == TAKE_TEXT[:4]
+def test_five_commands_take_a_text():
+    assert {name for name in COMMANDS if takes_text(name)} == {*TAKE_TEXT[:4], "trace"}
 
 
 def test_two_texts_are_refused():

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 
 from gpt_lightning.commands.trace import PLAIN, TINTS, tint
+from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from tests.conftest import TEXT
 
 
@@ -62,6 +64,27 @@ def test_evaluate_and_prepare_say_the_copied_share(finished_run, command, text_f
     assert done.returncode == 0 and "non mesurée : ce corpus n'est pas" in done.stdout
     done = command("gpt_lightning", "prepare", "data=text", f"data.path={text_file}", "index=true", cwd=cwd)
     assert done.returncode == 0 and "train_suffixes.bin" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_measuring_the_copied_share_changes_no_bit(command, text_file, tmp_path):
+    """Les mêmes poids, et les mêmes mesures que sans elle."""
+    typed = ["model=tiny", "model.drop_rate=0.1", "data=text", f"data.path={text_file}", "tokenizer=bytes"]
+    typed += ["data.max_length=32", "data.batch_size=4", "trainer.max_steps=6", "eval_every=2"]
+    typed += ["trainer.log_every_n_steps=1", "callbacks.sample=null", "callbacks.plot=null"]
+    states, rows = [], []
+    for name, more in (("avec", []), ("sans", ["callbacks.copied=null"])):
+        run = tmp_path / name
+        done = command("train.py", *typed, *more, f"output_dir={run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        states.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+        rows.append(read_metrics(run / "metrics.csv"))
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert rows[0].keys() == rows[1].keys() and any("sample/copied" in row for row in rows[0].values())
+    for step, row in rows[1].items():
+        for key in row:
+            assert "loss" not in key or rows[0][step][key] == row[key], (step, key)
 
 
 def test_the_longest_passage_is_the_brightest():

@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from gpt_lightning.commands.cache import _what
 from gpt_lightning.data import cache
 from gpt_lightning.data.build import open_or_build
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.store import META, TokenStore
+from gpt_lightning.data.tracing.suffixes import Suffixes, build_index, write_index
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.characters import ByteTokenizer
 
@@ -96,6 +98,31 @@ def test_reading_a_base_is_its_last_use(bases):
     assert cache.list_stores(bases)[-1].corpus == "texte-2"
     build(bases, "texte-2-bytes")
     assert cache.list_stores(bases)[0].corpus == "texte-2"
+
+
+def test_an_index_is_listed_and_erased_as_a_base_is(bases):
+    """Celui de conversations, de textes étiquetés ou de fragments ; un processus qui le lit continue."""
+    path = cache.index_path(bases, "mes dialogues/a", "0123456789abcdef")
+    path.parent.mkdir()
+    write_index(path, build_index([["le chat dort"]]), {})
+    os.utime(path, (time.time() - 20 * DAY,) * 2)
+    (path.parent / "autre.bin").write_text("")
+    assert [base.folder == path for base in cache.list_stores(bases)] == [False, False, True, False]
+    index = Suffixes.open(path)  # sa dernière lecture
+    (base, *others) = cache.list_stores(bases)
+    assert (base.folder, base.corpus, base.size) == (path, "mes_dialogues_a (index)", path.stat().st_size)
+    assert cache.choose([base, *others], "older=15d") == others[-1:]
+    assert cache.erase(base) and not path.exists() and cache.erase(base)
+    assert index.match(["le", " chat"])[0] == 2 and len(cache.list_stores(bases)) == 3
+
+
+@pytest.mark.parametrize(
+    "indexes, said",
+    [([], "0 base effacée"), ([False], "1 base effacée"), ([False] * 2, "2 bases effacées"),
+     ([True], "1 index effacé"), ([True] * 2, "2 index effacés"), ([True, False], "1 base et 1 index effacés")],
+)  # fmt: skip
+def test_what_is_erased_is_said(indexes, said):
+    assert _what(indexes) == said
 
 
 def test_the_command(bases, command):

@@ -164,6 +164,7 @@ def test_wiktionnaire_needs_its_package(monkeypatch):
         list(Source(source="wiktionnaire", limit=1).pieces())
 
 
+@pytest.mark.slow
 def test_wiktionnaire_is_one_document_per_word_and_the_first_are_a_sample_of_all():
     few = list(Source(source="wiktionnaire", limit=500).pieces())
     assert len(few) == 500 and all(piece.last and piece.text.startswith(f"{piece.key} : ") for piece in few)

@@ -240,6 +240,7 @@ def test_several_processes_write_the_same_store(tmp_path, monkeypatch):
     assert tokens[0] == tokens[1] and len(tokens[0][1]) > 150
 
 
+@pytest.mark.slow
 def test_two_builders_at_once_both_end_well(tmp_path, text_file):
     import subprocess
     import sys

@@ -172,6 +172,7 @@ def test_long_texts_are_cut_counted_and_the_last_real_position_is_read(tmp_path)
         assert bytes(ids[: last + 1].tolist()) == text and not ids[last + 1 :].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source, labels", [(noun_definitions, {"nom", "autre"}), (aspirated_h, {"aspiré", "muet"})]
 )

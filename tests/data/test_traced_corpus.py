@@ -62,7 +62,9 @@ def test_the_same_text_cut_otherwise_is_traced(tmp_path):
     data.prepare()
     traced = data.open_index()
     for text in ("chat deux dort", "l'été passe… Le chat deux", "xchat deux"):
-        got = traced.explain(text, 1)["passages"]
+        told = traced.explain(text, 1)
+        got = told["passages"]
+        assert (told["covered"] == 1) == (not text.startswith("x")) and told["covered"] >= told["share"]
         assert bool(got) == (not text.startswith("x")) or got[0]["text"] == "deux"
         for passage in got:
             document, begin = DOCUMENTS[passage["rank"] - 1], passage["character"]

@@ -52,6 +52,7 @@ def elsewhere(code, *arguments, cwd):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_everything_imports_and_a_run_ends(text_file, tmp_path):
     small = ["model=tiny", "data=text", f"data.path={text_file}", "tokenizer=words_v2", "data.max_length=16"]
     said = elsewhere(

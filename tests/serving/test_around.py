@@ -75,7 +75,7 @@ def test_under_a_prefix_all_that_the_page_asks_is_under_it(path, how, browser, l
 
 
 def test_no_address_of_the_page_starts_at_the_root_of_the_site():
-    for path in playground.PAGE.iterdir():
+    for path in playground.PAGE.rglob("*.*"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(
             r"""(href|src|action)=["']/|url\(/|["'`]/(api|v1|page|health|metrics)\b""", text
@@ -215,6 +215,7 @@ def test_what_answers_in_place_of_the_server_is_a_sentence(browser, live):
             proxy.port = other.port
             assert "redémarré" in status()
             page.locator("#model", has_text="256").wait_for()
+            page.locator("#branches button").first.click()  # la page a déjà suivi le nouveau modèle
             assert page.text_content("#written") == before  # rien n'est perdu, et rien ne se mêle
             page.locator("#written .token").first.click()
             assert "autre modèle" in status('#candidates .candidate[aria-pressed="false"] >> nth=0')

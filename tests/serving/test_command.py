@@ -222,6 +222,7 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_read(finished_run, com
         assert done.returncode == 1 and f"port={one.port + 1}" in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(finished_run, cache, tmp_path):
     cwd, folder, _ = finished_run
     with Served(tmp_path, f"ckpt_path={folder}", cache=cache) as one:

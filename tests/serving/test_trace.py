@@ -38,7 +38,7 @@ def test_what_the_route_reads_and_refuses():
     def explain(text: str, least: int | None) -> dict:
         if text == "absent":
             raise UserError("Le corpus n'est plus là.")
-        return {"share": 0.5, "passages": [], "least": least}
+        return {"share": 0.5, "covered": 0.5, "passages": [], "least": least, "shown": least}
 
     with Live(tokenizers.gpt2(), explain=explain) as one:
         status, body = one.ask("/api/trace", {"text": "l'été"})

@@ -158,6 +158,7 @@ def recorded(folder) -> object:
     return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["threads"]
 
 
+@pytest.mark.slow
 def test_a_run_records_its_threads_and_a_resumption_keeps_or_is_told(command, tmp_path):
     """La clé tapée l'emporte sur la variable ; la variable sur ce que le dossier garde."""
     run = tmp_path / "x"

@@ -42,7 +42,9 @@ class Traced(NamedTuple):
     def explain(self, text: str, least: int | None = None) -> JsonObject:
         """Ce que ce texte a en commun avec le corpus, en valeurs simples : sa part copiée, et ses passages.
 
-        Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus longs, s'il y en a trop.
+        `covered` est la part de ses mots qui sont dans les passages montrés, `share` dans ceux qui sont trop longs pour
+        n'être qu'un hasard. Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus
+        longs, s'il y en a trop.
         """
         least = SHORTEST if least is None else least
         spans = [span for span in trace(self.suffixes, text) if span.words >= least]
@@ -70,6 +72,8 @@ class Traced(NamedTuple):
             )
         share = self.share([text])
         return {
+            "covered": copied_share(self.suffixes, [text], least),
+            "shown": least,
             "share": share,
             "least": self.least,
             "reference": self.reference,
@@ -93,14 +97,18 @@ def open_index(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(str(durable.refusal(path, error))) from None
-        built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
-        rare = least_words(built, texts)
-        write_index(path, built, {"least": rare, "reference": copied_share(built, texts, rare)})
+        _build(corpus, path, progress)
     index = Suffixes.open(path)
     least, reference = index.facts.get("least"), index.facts.get("reference")
     if type(least) is not int or least < 1 or type(reference) is not float:
         raise UserError(f"{path} est abîmé : effacez-le, il sera reconstruit.")
     return Traced(corpus, index, least, reference)
+
+
+def _build(corpus: Corpus, path: Path, progress: Progress) -> None:
+    built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
+    least = least_words(built, texts)
+    write_index(path, built, {"least": least, "reference": copied_share(built, texts, least)})
 
 
 def held_out(corpus: Corpus) -> list[str]:

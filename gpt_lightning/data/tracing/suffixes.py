@@ -1,18 +1,22 @@
 """L'index d'un corpus, dans un fichier : ses mots, l'ordre de leurs suffixes, ses documents.
 
     une ligne JSON, complétée par des blancs : sa version, ses nombres, l'empreinte de la suite
-    les mots (>u4) · les suffixes dans leur ordre (<i4) · où commence chaque document (<i8), en mots
-    · les caractères qui précèdent chaque 4096e mot (<i8) · le vocabulaire (JSON, en UTF-8)
+    les mots (>u4) · les suffixes dans leur ordre (<i4) · les caractères qui précèdent chaque 4096e mot (<i8)
+    · où commence chaque document (<i4), en mots · les caractères de chaque mot du vocabulaire (<i4)
+    · ces mots, bout à bout (UTF-8)
 
 Le mot 0 finit chaque document : aucun texte ne l'a. Les mots sont gros-boutistes : comparer deux suites d'entiers est
 comparer leurs octets.
 """
 
+import contextlib
 import json
 import mmap
+import os
 import zlib
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +30,20 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
 
 VERSION = 1
-WORDS = np.dtype(">u4")
+WORDS, SHORT, LONG = np.dtype(">u4"), np.dtype("<i4"), np.dtype("<i8")
+FORMS: tuple[np.dtype, ...] = (
+    WORDS,
+    SHORT,
+    LONG,
+    SHORT,
+    SHORT,
+)  # mots, suffixes, places notées, documents, longueurs
 MARK = 4096  # mots entre deux places notées
 MOST = (1 << 31) - 1  # mots : un suffixe est un int32
 AHEAD = 32  # mots comparés d'abord
 HEADER = 4096  # octets de la première ligne, au plus
-CHUNK = 1 << 18  # mots numérotés à la fois
-READ = 1 << 24  # octets lus à la fois pour les vérifier
+CHUNK = 1 << 14  # mots numérotés à la fois
+READ = 1 << 20  # octets lus à la fois pour les vérifier
 Progress = Callable[[int, int], None]
 
 
@@ -47,19 +58,22 @@ def build_index(
     documents: Iterable[Iterable[str]], progress: Progress = lambda done, total: None
 ) -> "Suffixes":
     """L'index de `documents`, chacun en parties ; `progress` reçoit les suffixes triés. UserError s'il y en a trop."""
-    ids, starts, vocabulary = _number(documents)
-    return Suffixes(ids, sort_suffixes(ids, progress), starts, _mark(ids, vocabulary), vocabulary, {})
+    ids, starts, lengths, words = _number(documents)
+    order = sort_suffixes(ids, progress)
+    vocabulary = _cut(lengths, words)
+    del words
+    return Suffixes(ids, order, starts, _mark(ids, lengths), vocabulary, {})
 
 
 def write_index(path: Path, index: "Suffixes", facts: JsonObject) -> None:
     """Écrit cet index, et ce que l'on sait du corpus. WriteError si le disque refuse : il n'y en a alors pas."""
-    words = json.dumps(index.vocabulary, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    starts, marks = index.starts.astype("<i8", copy=False), index.marks.astype("<i8", copy=False)
-    parts = [index.ids, index.order.astype("<i4", copy=False), starts, marks]
+    lengths, words = _join(index.vocabulary)
+    arrays = (index.ids, index.order, index.marks, index.starts, lengths)
+    parts = [values.astype(form, copy=False) for values, form in zip(arrays, FORMS, strict=True)]
     crc = 0
     for part in parts:
         crc = zlib.crc32(part.data, crc)
-    counts = [len(index.ids), len(index.starts), len(words)]
+    counts = [len(index.ids), len(index.starts), len(lengths), len(words)]
     header = {"version": VERSION, "counts": counts, "facts": facts, "crc": zlib.crc32(words, crc)}
     with durable.replacing(path) as beside, open(beside, "wb") as file:
         file.write(json.dumps(header).encode().ljust(HEADER - 1) + b"\n")
@@ -68,22 +82,38 @@ def write_index(path: Path, index: "Suffixes", facts: JsonObject) -> None:
         file.write(words)
 
 
-def _number(documents: Iterable[Iterable[str]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Les mots de tous les documents, chacun un nombre, le rang du premier mot de chacun, et le vocabulaire."""
+def _join(vocabulary: Collection[str]) -> tuple[np.ndarray, bytearray]:
+    """Les longueurs de ces mots, et eux bout à bout : le temps d'un tri, une chaîne par mot serait lourde."""
+    words = bytearray()
+    for word in vocabulary:
+        words += word.encode("utf-8", "surrogatepass")
+    return np.fromiter(map(len, vocabulary), SHORT, len(vocabulary)), words
+
+
+def _cut(lengths: np.ndarray, words: bytes | bytearray) -> list[str]:
+    """Les mots que `_join` a mis bout à bout ; ValueError si ce n'est pas lui."""
+    text, ends = words.decode("utf-8", "surrogatepass"), np.cumsum(lengths, dtype=np.int64)
+    if lengths.min(initial=0) < 0 or ends[-1:].tolist() != [len(text)]:
+        raise ValueError
+    return [text[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+
+
+def _number(documents: Iterable[Iterable[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bytearray]:
+    """Les mots de tous les documents, chacun un nombre, le rang du premier de chacun, et le vocabulaire, joint."""
     numbers: dict[str, int] = {"": 0}
-    chunks, starts, size = list[np.ndarray](), list[int](), 0
+    ids, starts = bytearray(), array("i")
     waiting: list[str] = []
     for parts in documents:
-        starts.append(size + len(waiting))
+        starts.append(len(ids) // WORDS.itemsize + len(waiting))
         for words in chain(cut_parts(parts), [[""]]):
             waiting += words
             if len(waiting) > CHUNK:
-                chunks.append(_numbers_of(waiting, numbers))
-                size, waiting = size + len(waiting), []
-        if size > MOST:
+                ids += _numbers_of(waiting, numbers).data
+                waiting = []
+        if len(ids) > MOST * WORDS.itemsize:
             raise UserError("Ce corpus a plus de deux milliards de mots : son index n'en tient pas tant.")
-    chunks.append(_numbers_of(waiting, numbers))
-    return np.concatenate(chunks, dtype=WORDS), np.array(starts, np.int64), list(numbers)
+    ids += _numbers_of(waiting, numbers).data
+    return np.frombuffer(ids, WORDS), np.frombuffer(starts, np.int32), *_join(numbers)
 
 
 def _numbers_of(words: Sequence[str], numbers: dict[str, int]) -> np.ndarray:
@@ -94,9 +124,8 @@ def _numbers_of(words: Sequence[str], numbers: dict[str, int]) -> np.ndarray:
     return np.fromiter(map(numbers.__getitem__, words), WORDS, len(words))
 
 
-def _mark(ids: np.ndarray, vocabulary: Sequence[str]) -> np.ndarray:
+def _mark(ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Les caractères qui précèdent un mot sur MARK."""
-    lengths = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary))
     sums = [int(lengths[ids[first : first + MARK]].sum()) for first in range(0, len(ids), MARK)]
     return np.cumsum([0, *sums])[:-1] if sums else np.zeros(0, np.int64)
 
@@ -125,14 +154,14 @@ class Suffixes:
         try:
             with open(path, "rb") as file:
                 header = json.loads(file.read(HEADER))
-                n, documents, words = header["counts"]
-                numbers = [n, documents, words, header["crc"]]
+                n, documents, different, words = header["counts"]
+                numbers = [n, documents, different, words, header["crc"]]
                 if header["version"] != VERSION or not all(
                     type(value) is int and 0 <= value <= MOST << 2 for value in numbers
                 ):
                     raise broken
                 marks = -(-n // MARK)
-                size = HEADER + 8 * (n + documents + marks) + words
+                size = HEADER + 8 * (n + marks) + 4 * (documents + different) + words
                 if n > MOST or path.stat().st_size != size or not isinstance(header["facts"], dict):
                     raise broken
                 crc = 0
@@ -140,18 +169,20 @@ class Suffixes:
                     crc = zlib.crc32(block, crc)
                 if crc != header["crc"]:
                     raise broken
+                with contextlib.suppress(OSError):  # un dossier que l'on ne fait que lire
+                    os.utime(path)  # sa dernière lecture
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             at = HEADER
             parts = []
-            for dtype, count in ((WORDS, n), ("<i4", n), ("<i8", documents), ("<i8", marks)):
+            for dtype, count in zip(FORMS, (n, n, marks, documents, different), strict=True):
                 parts.append(np.frombuffer(data, dtype, count, at))
                 at += parts[-1].nbytes
-            vocabulary = json.loads(data[at:].decode("utf-8", "surrogatepass"))
+            vocabulary = _cut(parts.pop(), data[at:])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise broken from None
-        if not _is_sound(parts[0], parts[1], parts[2], vocabulary):
+        if not _is_sound(parts[0], parts[1], parts[3], len(vocabulary)):
             raise broken
-        ids, order, starts, marks = parts
+        ids, order, marks, starts = parts
         return cls(ids, order, starts, marks, vocabulary, header["facts"])
 
     def match(self, words: Sequence[str]) -> tuple[int, int]:
@@ -221,11 +252,9 @@ class Suffixes:
         return self.text(first, begin), self.text(end, min(last, end + words))
 
 
-def _is_sound(ids: np.ndarray, order: np.ndarray, starts: np.ndarray, vocabulary: object) -> bool:
-    """Vrai si tout nombre de l'index est dans ses bornes, et le vocabulaire fait de mots."""
-    if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
-        return False
-    below = ((ids, len(vocabulary)), (order, len(ids)), (starts, len(ids) + 1))
+def _is_sound(ids: np.ndarray, order: np.ndarray, starts: np.ndarray, words: int) -> bool:
+    """Vrai si tout nombre de l'index est dans ses bornes, les mots différents étant `words`."""
+    below = ((ids, words), (order, len(ids)), (starts, len(ids) + 1))
     inside = all(not len(part) or 0 <= part.min() <= part.max() < most for part, most in below)
     in_order = bool((np.diff(starts) > 0).all()) and starts[:1].tolist() == [0] * bool(len(ids))
     return inside and in_order

@@ -20,12 +20,13 @@ async function search(signal) {
   if (!searched) tell(say("searching"));
   const text = writtenText();
   const typed = Number($("least").value) || undefined;
-  const { share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed }, signal);
+  const { covered, shown, share, least, passages, left_out: left } = await ask("api/trace", { text, least: typed }, signal);
   if (!searched) tell("");
   searched = true;
   $("origin").hidden = true;
   const more = left ? ` ${say("more_passages", { n: number(left) })}` : "";
-  $("share-copied").textContent = say("copied_share", { share: percent(share), n: number(least) }) + more;
+  const said = say("covered", { share: percent(covered), n: number(shown) });
+  $("share-copied").textContent = `${said} ${say("copied_share", { share: percent(share), n: number(least) })}${more}`;
   $("traced").replaceChildren(...parts(text, passages));
   const first = $("traced").querySelector(".token");
   if (first) first.tabIndex = 0;

@@ -54,7 +54,8 @@ const WORDS = {
     tab_trace: "D'où vient-ce", least: "Mots d'un passage, au moins", traced: "Le texte, passage par passage",
     hint_trace: "Ce qui est teinté est mot pour mot dans le corpus d'entraînement, d'autant plus vif que le passage est long. Choisissez-en un : voici d'où il vient.",
     searching: "Le corpus est relu ; la première fois, son index se construit...",
-    copied_share: "Part copiée : {share}, en passages d'au moins {n} {n#mot#mots}.", more_passages: "Et {n} {n#autre, pas plus long#autres, pas plus longs}.",
+    covered: "{share} de ces mots sont dans des passages d'au moins {n} {n#mot#mots}, venus tels quels du corpus.",
+    copied_share: "Part copiée : {share}. N'y comptent que les passages d'au moins {n} {n#mot#mots}, trop longs pour n'être qu'un hasard.", more_passages: "Et {n} {n#autre, pas plus long#autres, pas plus longs}.",
     passage: "{n} {n#mot#mots}", passage_times: "{n} {n#mot#mots}, {times} fois", place: "document {n}{name}, caractère {character}",
   },
   en: {
@@ -108,7 +109,8 @@ const WORDS = {
     tab_trace: "Where from", least: "Words in a passage, at least", traced: "The text, passage by passage",
     hint_trace: "What is tinted stands word for word in the training corpus, the brighter the longer. Pick a passage: this is where it comes from.",
     searching: "The corpus is being read; the first time, its index is built...",
-    copied_share: "Copied share: {share}, in passages of at least {n} {n#word#words}.", more_passages: "And {n} more, no longer.",
+    covered: "{share} of these words are in passages of at least {n} {n#word#words}, taken as they are from the corpus.",
+    copied_share: "Copied share: {share}. Only passages of at least {n} {n#word#words} count in it, too long to be chance.", more_passages: "And {n} more, no longer.",
     passage: "{n} {n#word#words}", passage_times: "{n} {n#word#words}, {times} {times#time#times}", place: "document {n}{name}, character {character}",
   },
 };
