@@ -277,6 +277,16 @@ def test_what_gguf_cannot_say_is_refused(name, tokenizer, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("quant", sorted(name for name in QUANTS if name.startswith("q")))
+def test_a_row_that_no_block_divides_stays_in_half(quant, tokenizer, tmp_path):
+    """La forme par défaut a 344 neurones : ce que les blocs ne coupent pas garde ses nombres, à float16 près."""
+    model, path = make(tokenizer, **LLAMA, hidden_dim=88), tmp_path / "x.gguf"
+    export(model, tokenizer, path, "gguf", quant=quant)
+    again = load_and_describe(str(path))[0].state_dict()
+    name = "trf_blocks.0.ff.layers.2.weight"
+    assert torch.equal(again[name], model.state_dict()[name].half().float())
+
+
 def test_other_refusals(tokenizer, tmp_path):
     model, path = make(tokenizer), tmp_path / "x.gguf"
     labelled = form.Description(model.config, tokenizer, labels=("a", "b"), task="classify")

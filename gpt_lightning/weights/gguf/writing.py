@@ -88,24 +88,25 @@ def _tensors(model: GPTModel, kind: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _type_of(name: str, tensor: Tensor, quant: str) -> str:
-    """Le type d'un tenseur : celui de `quant` pour une matrice."""
+    """Le type d'un tenseur : celui de `quant` pour une matrice ; float16 si ses lignes ne se coupent pas en blocs."""
     if tensor.dim() < 2 or name == POSITIONS:
         return "F32"
+    if quant.startswith("q") and tensor.shape[-1] % BLOCK:
+        return "F16"
     return "Q8_0" if name in EMBEDDINGS and quant.startswith(("q4", "q5")) else quant.upper()
 
 
 def _refuse_widths(model: GPTModel, quant: str, kind: str) -> None:
-    """UserError si une ligne ne se coupe pas en blocs de 32 nombres, ou si un nombre ne tient pas en float16."""
+    """UserError si aucune matrice ne se coupe en blocs de 32 nombres, ou si un nombre ne tient pas en float16."""
+    width = model.config.emb_dim
+    if quant.startswith("q") and width % BLOCK:
+        raise UserError(
+            f"quant={quant} range les nombres par {BLOCK}, et une ligne de ce modèle en a {width} : quant=f16 les garde."
+        )
     for name, tensor in _tensors(model, kind):
-        stored = _type_of(name, tensor, quant)
-        if stored.startswith("Q") and tensor.shape[-1] % BLOCK:
+        if _type_of(name, tensor, quant) == "F16" and tensor.abs().max() > torch.finfo(torch.float16).max:
             raise UserError(
-                f"quant={quant} range les nombres par {BLOCK}, et les lignes de {name} en ont {tensor.shape[-1]} : "
-                f"quant=f16 les garde."
-            )
-        if stored == "F16" and tensor.abs().max() > torch.finfo(torch.float16).max:
-            raise UserError(
-                f"quant=f16 ne contient pas les nombres de {name}, trop grands : prenez quant=bf16."
+                f"quant={quant} ne contient pas les nombres de {name}, trop grands : prenez quant=bf16."
             )
 
 
