@@ -39,7 +39,8 @@ def test_a_word_cut_at_the_end_of_a_line_is_one_word_again(text, joined, count):
 
 @given(
     st.lists(
-        st.sampled_from(["exem", "-\n", "ple ", "mot ", "\n", "dit-\nil ", "x" * 90 + " "]), max_size=60
+        st.sampled_from(["exem", "-\n", "ple ", "mot ", "\n", "dit-\nil ", "x" * 90 + " ", " " * 250]),
+        max_size=60,
     ),
     st.data(),
 )

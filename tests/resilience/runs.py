@@ -141,7 +141,7 @@ def same_tensors(left, right, where: str = "") -> None:
     if isinstance(left, torch.Tensor):
         assert torch.equal(left, right), where
     elif isinstance(left, dict):
-        assert left.keys() == right.keys(), where
+        assert left.keys() == right.keys(), (where, left.keys() ^ right.keys())
         for key in left:
             same_tensors(left[key], right[key], f"{where}.{key}")
     elif isinstance(left, list | tuple):

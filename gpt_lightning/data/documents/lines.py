@@ -28,16 +28,22 @@ def join_hyphens(blocks: Iterable[str], count: Callable[[], None]) -> Iterator[s
         end = text.rfind(" ", 0, -200)  # un mot coupé, et ce qui le suit, tiennent dans le reste
         while end > 0 and not text[end - 1].isalnum():
             end = text.rfind(" ", 0, end)
-        if end <= 0 and len(text) < LONGEST:
+        while (
+            0 < end < len(text) and text[end] in " \t"
+        ):  # un mot recollé en dernier prend les blancs qui le suivent
+            end += 1
+        if not 0 < end < len(text) and len(text) < LONGEST:
             rest = text
             continue
         end = end if end > 0 else len(text)
         rest = text[end:]
-        yield _join(text[:end], count)
-    yield _join(rest, count)
+        yield _join(text[:end], rest[:1], count)
+    yield _join(rest, "", count)
 
 
-def _join(text: str, count: Callable[[], None]) -> str:
+def _join(text: str, following: str, count: Callable[[], None]) -> str:
+    """`text`, que le caractère `following` suit, ses mots coupés recollés."""
+
     def join(match: re.Match[str]) -> str:
         before = text[match.start() - 1 : match.start()]
         first, *pairs = _BREAK.split(match[0].rstrip(" \t"))
@@ -48,7 +54,7 @@ def _join(text: str, count: Callable[[], None]) -> str:
             tied = hyphen != "\u00ad" and (before == "-" or bool(_TIED.match(f"{joined}-{word} ")))
             joined = f"{joined}-{word}" if tied else joined + word
             count()
-        after = text[match.end() : match.end() + 1]
+        after = text[match.end() : match.end() + 1] or following
         return joined if after in ("", "\n", PAGE, "-", "\u2010", "\u00ad") else f"{joined}\n"
 
     return _CUT.sub(join, text)
