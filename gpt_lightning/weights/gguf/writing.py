@@ -101,7 +101,7 @@ def _refuse_widths(model: GPTModel, quant: str, kind: str) -> None:
     width = model.config.emb_dim
     if quant.startswith("q") and width % BLOCK:
         raise UserError(
-            f"quant={quant} range les nombres par {BLOCK}, et une ligne de ce modèle en a {width} : quant=f16 les garde."
+            f"quant={quant} range les nombres par {BLOCK}, et une ligne d'ici en a {width} : quant=f16 les garde."
         )
     for name, tensor in _tensors(model, kind):
         if _type_of(name, tensor, quant) == "F16" and tensor.abs().max() > torch.finfo(torch.float16).max:
