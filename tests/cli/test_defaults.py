@@ -189,6 +189,7 @@ def test_an_experiment_starts_from_any_weights(experiment, path, start, command,
     assert len(sentences(refused.stderr)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, slowly(3), slowly(6), slowly(17)])
 @pytest.mark.parametrize(
     "typed",

@@ -454,6 +454,7 @@ def test_the_command_reads_what_is_its_owners(task, limit, command, tmp_path):
         assert f"{total} {'conversations' if task == 'instruct' else 'textes'}" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_plan_says_the_windows_a_pass_leaves(command, tmp_path):
     (tmp_path / "a.txt").write_text("Il était une fois un chat. " * 400)
     (tmp_path / "c").mkdir()

@@ -21,6 +21,7 @@ def limited(size):
     return limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [200_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_no_file_may_be_larger_than_this(size, cache, text_file, tmp_path):
     """best.ckpt tient dans 200 ko, last.ckpt non ; rien ne tient dans 20 ko."""

@@ -141,6 +141,7 @@ def test_nohup_is_respected(cache, text_file, tmp_path):
     ended(process, 143)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGINT"])
 def test_a_signal_to_the_whole_group_spares_the_readers(name, cache, text_file, tmp_path):
     """Ctrl-C et un gestionnaire de tâches parlent à tout le groupe : les processus de lecture n'en meurent pas."""

@@ -100,6 +100,7 @@ def typed_for(case: str, base, labelled, talks) -> list[str]:
 CASES = ("texte", "réponses", "classes", "dernier bloc", "classes adaptées")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [pytest.param(one, marks=pytest.mark.slow) if one in CASES[:1] + CASES[2:4] else one for one in CASES],

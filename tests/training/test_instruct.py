@@ -163,6 +163,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("step", [3, pytest.param(7, marks=pytest.mark.slow)])
 def test_stopped_and_resumed_it_ends_on_the_same_bits(case, step, talks, tmp_path, monkeypatch):
@@ -242,6 +243,7 @@ OLDER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", [pytest.param(key, marks=[pytest.mark.slow] * (key in ("system", "context"))) for key in OLDER]
 )

@@ -88,6 +88,7 @@ def test_the_measure_another_process_has_just_written_wins(path):
     assert measures.recall(WHAT, slow, low=0.01, high=100) == (2.0, path)
 
 
+@pytest.mark.slow
 def test_processes_that_write_together_leave_a_whole_file(path):
     code = (
         "import sys; from gpt_lightning.training import measures\n"

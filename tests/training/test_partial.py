@@ -193,6 +193,7 @@ CASES = [("instruct", 1), ("instruct", 2), ("instruct", 3), ("labels", 1), ("lab
 SHORT = (("instruct", 2), ("labels", 3))  # les autres, parmi les longs, disent la même loi
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, stop", [case if case in SHORT else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 )
@@ -215,6 +216,7 @@ def test_a_run_is_resumed_around_its_partial_step(kind, stop, command, tmp_path)
     assert progress_of(tmp_path / "y")["partial"] and progress_of(tmp_path / "y")["epoch"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, size", [("instruct", 5), ("classify", 4)])
 def test_a_run_of_before_keeps_its_order(kind, size, command, tmp_path):
     """Ses pas restent entiers, passage après passage ; une reprise de la reprise aussi."""
