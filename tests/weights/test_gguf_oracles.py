@@ -47,7 +47,11 @@ PROMPTS = [
     "fin.",
 ]
 # la plus grande différence d'une log-probabilité ; llama.cpp arrondit aussi les activations à huit bits
-FAR = {"f32": 1.5e-3, "f16": 2e-3, "bf16": 1e-2, "q8_0": 5e-2, "q5_1": 3e-2, "q4_0": 3e-2, "k": 6e-2}
+FAR = {"f32": 1e-3, "f16": 2e-3, "bf16": 1e-2, "q8_0": 3e-2, "q5_1": 3e-2, "q4_0": 3e-2, "k": 6e-2}
+TRAINED = {
+    "f32": 1.5e-3,
+    "q8_0": 5e-2,
+}  # la même, des quatre modèles à peine entraînés : 1,1e-3 et 3,4e-2 mesurés
 NEW = 8
 
 
@@ -97,7 +101,7 @@ def assert_same_text(model, theirs: LlamaCpp, ids: list[int]) -> None:
         ids = [*ids, token]
 
 
-def compare(path, quant: str, prompts=PROMPTS) -> float:
+def compare(path, quant: str, prompts=PROMPTS, far=FAR) -> float:
     """Le plus grand écart entre llama.cpp et nous, sur les cinq meilleurs jetons de chaque début de texte.
 
     En float32, sur les vingt meilleurs, et les textes sont les mêmes.
@@ -114,7 +118,7 @@ def compare(path, quant: str, prompts=PROMPTS) -> float:
             assert_same_text(model, theirs, ids)
     print(f"\nMESURE {path.name} {quant} {worst:.1e} {measured}", flush=True)
     assert measured >= len(prompts) // 2
-    assert worst < FAR[quant], worst
+    assert worst < far[quant], worst
     return worst
 
 
@@ -307,7 +311,7 @@ def test_what_the_commands_train_leaves_for_llama_cpp(command, tmp_path):
                 cwd=tmp_path,
             )
             assert done.returncode == 0, done.stderr
-            compare(tmp_path / to, quant)
+            compare(tmp_path / to, quant, far=TRAINED)
     header = gguf.GGUFReader(tmp_path / "texte.f32.gguf").fields
     assert header["general.license"].contents() == "cc-by-sa-4.0"
     done = command("train.py", "init_from=texte.q8_0.gguf", *few, "output_dir=suite", cwd=tmp_path)
