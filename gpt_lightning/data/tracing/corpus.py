@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gpt_lightning import durable
-from gpt_lightning.data.tracing.spans import copied_share, least_words, trace
+from gpt_lightning.data.tracing.spans import copied_share, covers, least_words, share_of, trace
 from gpt_lightning.data.tracing.suffixes import Progress, Suffixes, build_index, write_index
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
@@ -47,7 +47,9 @@ class Traced(NamedTuple):
         longs, s'il y en a trop.
         """
         least = SHORTEST if least is None else least
-        spans = [span for span in trace(self.suffixes, text) if span.words >= least]
+        every = trace(self.suffixes, text)
+        sizes = covers(text, every)
+        spans = [span for span in every if span.words >= least]
         longest = sorted(spans, key=lambda span: (-span.words, span.begin))[:SHOWN]
         places = {span: self.suffixes.place(span.first) for span in longest}
         names = self.corpus.names({place.document for place in places.values()})
@@ -70,11 +72,10 @@ class Traced(NamedTuple):
                     "after": after,
                 }
             )
-        share = self.share([text])
         return {
-            "covered": copied_share(self.suffixes, [text], least),
+            "covered": share_of(sizes, least),
             "shown": least,
-            "share": share,
+            "share": share_of(sizes, self.least),
             "least": self.least,
             "reference": self.reference,
             "passages": passages,

@@ -68,7 +68,11 @@ def covers(text: str, spans: Sequence[Span]) -> list[int]:
 
 def copied_share(index: Suffixes, texts: Iterable[str], least: int) -> float:
     """La part des mots de ces textes qui sont dans un passage d'au moins `least` mots ; 0 s'il n'y a aucun mot."""
-    longest = [size for text in texts for size in covers(text, trace(index, text))]
+    return share_of([size for text in texts for size in covers(text, trace(index, text))], least)
+
+
+def share_of(longest: Sequence[int], least: int) -> float:
+    """La part des mots dont le plus long passage, `longest`, a au moins `least` mots ; 0 s'il n'y a aucun mot."""
     return sum(size >= least for size in longest) / max(1, len(longest))
 
 
