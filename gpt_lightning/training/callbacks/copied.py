@@ -8,6 +8,7 @@ from lightning import Callback
 from gpt_lightning.errors import UserError
 from gpt_lightning.training import copied
 from gpt_lightning.training.data import Traced
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.wording import percent
 
 if TYPE_CHECKING:
@@ -38,11 +39,8 @@ class CopiedShare(Callback):
             self._open(pl_module)
         if self._traced is None:
             return
-        was_training = pl_module.model.training
-        pl_module.model.eval()
-        with trainer.precision_plugin.forward_context():
+        with evaluating(pl_module.model), trainer.precision_plugin.forward_context():
             texts = copied.sample_texts(pl_module.model, pl_module.data)
-        pl_module.model.train(was_training)
         share = self._traced.share(texts)
         pl_module.metrics |= {"sample/copied": share, "sample/copied_least": self._traced.least}
         pl_module.write({"sample/copied": share})

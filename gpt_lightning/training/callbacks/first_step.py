@@ -11,6 +11,7 @@ from lightning import Callback
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.wording import number, percent
 
 if TYPE_CHECKING:
@@ -79,10 +80,8 @@ def compare(batch: Any, on_device: Loss, on_cpu: Loss, precision: str, device: s
 @torch.no_grad()
 def loss_of(module: "GPTModule", model: Any, batch: Any) -> float:
     """La perte d'un lot par `model`, sans dropout, en nats."""
-    training = model.training
-    model.eval()
-    loss = module.task.batch_loss(module.task.forward(model), batch, len(module.labels))
-    model.train(training)
+    with evaluating(model):
+        loss = module.task.batch_loss(module.task.forward(model), batch, len(module.labels))
     return float(loss.mean)
 
 

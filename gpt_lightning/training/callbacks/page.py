@@ -10,6 +10,7 @@ from lightning import Callback
 
 from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.training.page import run
 from gpt_lightning.wording import number
 
@@ -57,10 +58,8 @@ class ReportPage(Callback):
         if len(ids) < 2:
             return
         model, layer = module.model, module.model.config.n_layers - 1
-        training = model.training
-        model.eval()
-        weights = model.attention(torch.tensor([ids], device=module.device), layer)[0]
-        model.train(training)
+        with evaluating(model):
+            weights = model.attention(torch.tensor([ids], device=module.device), layer)[0]
         self.told.heads, self.told.layer = weights.float().cpu().tolist(), layer
         self.told.words = [_readable(module.tokenizer, token) for token in ids]
 

@@ -11,6 +11,7 @@ from gpt_lightning.decoding import Strategy, TextStream
 from gpt_lightning.decoding.classify import classify
 from gpt_lightning.durable import surviving
 from gpt_lightning.errors import UserError, whole
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.wording import percent
 
 if TYPE_CHECKING:
@@ -54,18 +55,20 @@ class SampleText(Callback):
     def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        was_training = pl_module.model.training
-        pl_module.model.eval()
-        if pl_module.labels:
-            with trainer.precision_plugin.forward_context():
-                shares = classify(pl_module.model, pl_module.tokenizer, self._prompts)
-            pl_module.model.train(was_training)
-            texts = []
-            for prompt, row in zip(self._prompts, shares, strict=True):
-                best = int(row.argmax())
-                texts.append(_describe_label(prompt, pl_module.labels[best], float(row[best])))
-            self._write(texts, trainer)
-            return
+        # le texte est de la précision annoncée
+        with evaluating(pl_module.model), trainer.precision_plugin.forward_context():
+            texts = self._label(pl_module) if pl_module.labels else self._continue(pl_module)
+        self._write(texts, trainer)
+
+    def _label(self, pl_module: "GPTModule") -> list[str]:
+        shares = classify(pl_module.model, pl_module.tokenizer, self._prompts)
+        texts = []
+        for prompt, row in zip(self._prompts, shares, strict=True):
+            best = int(row.argmax())
+            texts.append(_describe_label(prompt, pl_module.labels[best], float(row[best])))
+        return texts
+
+    def _continue(self, pl_module: "GPTModule") -> list[str]:
         template, options = pl_module.template, {}
         if template is not None:
             options = {"ids": [template.asking(prompt) for prompt in self._prompts], "stop": template.stop}
@@ -78,12 +81,10 @@ class SampleText(Callback):
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
         )
-        with trainer.precision_plugin.forward_context():  # le texte est de la précision annoncée
-            for _ in stream:
-                pass
-        pl_module.model.train(was_training)
+        for _ in stream:
+            pass
         between = "" if template is None else "\n» "
-        self._write([row.prompt + between + row.text for row in stream.rows], trainer)
+        return [row.prompt + between + row.text for row in stream.rows]
 
     def _write(self, texts: list[str], trainer: "Trainer") -> None:
         step = trainer.global_step

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from gpt_lightning.errors import UserError, whole
 from gpt_lightning.harness import request
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.typing import JsonObject
 from gpt_lightning.wording import number
 
@@ -62,17 +63,14 @@ class TaskScores(Callback):
         """Note, et écrit dans les journaux. UserError, sur tous les processus, si une tâche ne peut pas être notée."""
         began, refusal = time.perf_counter(), ""
         if trainer.is_global_zero:
-            was_training = pl_module.model.training
-            pl_module.model.eval()
             try:
-                with isolate_rng(), trainer.precision_plugin.forward_context():
+                with isolate_rng(), evaluating(pl_module.model), trainer.precision_plugin.forward_context():
                     scores = self._measure(pl_module)
             except UserError as error:
                 refusal = str(error)
             else:
                 pl_module.write(scores)
                 log.info("    " + ", ".join(f"{name} {number(value, 3)}" for name, value in scores.items()))
-            pl_module.model.train(was_training)
         refusal = trainer.strategy.broadcast(refusal)
         if refusal:  # le premier processus seul le dit
             raise UserError(refusal) if trainer.is_global_zero else SystemExit(1)

@@ -9,6 +9,7 @@ from lightning import Callback
 from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from gpt_lightning.errors import whole
+from gpt_lightning.training.evaluating import evaluating
 from gpt_lightning.training.running import Running
 
 if TYPE_CHECKING:
@@ -54,12 +55,9 @@ class TrainLossEval(Callback):
 @torch.no_grad()
 def mean_loss(pl_module: "GPTModule", batches: Iterable[object], *, counted: bool = False) -> float:
     """La perte moyenne par jeton sur des lots, en évaluation, sur tous les processus ; `counted`, comme `loss_of`."""
-    was_training = pl_module.model.training
-    pl_module.model.eval()
     total = Running()
-    with pl_module.trainer.precision_plugin.forward_context():
+    with evaluating(pl_module.model), pl_module.trainer.precision_plugin.forward_context():
         for batch in batches:
             loss = pl_module.loss_of(move_data_to_device(batch, pl_module.device), counted=counted)
             total.add(loss.mean, loss.targets)
-    pl_module.model.train(was_training)
     return total.mean(pl_module.trainer.strategy)
