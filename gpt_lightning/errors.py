@@ -17,6 +17,10 @@ class Interrupted(UserError):
     """Un travail qu'une cause passagère arrête, comme un réseau : ce qui est fait est gardé, la commande le reprend."""
 
 
+class Stopped(Exception):
+    """Plus personne n'attend ce travail : il s'arrête."""
+
+
 class Unfit(UserError):
     """Un réglage qui ne va pas à ce modèle, à ce corpus ou à cette machine, et ce qui irait.
 

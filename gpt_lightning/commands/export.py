@@ -84,7 +84,7 @@ def export_page(settings: Settings, loaded: "Loaded") -> None:
 
 def film_weights(loaded: "Loaded", base: str | None) -> "list[tuple[int, dict[str, Tensor]]]":
     """Les poids de chaque image du film de ce modèle. UserError s'il n'en a pas."""
-    from gpt_lightning.weights.film import film_of
+    from gpt_lightning.weights.film import base_for, film_of
     from gpt_lightning.weights.loading import load_and_describe
 
     images = film_of(loaded.source)
@@ -93,7 +93,8 @@ def film_weights(loaded: "Loaded", base: str | None) -> "list[tuple[int, dict[st
             f"film=true : {loaded.source} n'est pas d'une exécution qui a un film ; retirez film=, ou entraînez-en une."
         )
     return [
-        (step, load_and_describe(str(path), base=base).model.state_dict()) for step, path in images.items()
+        (step, load_and_describe(str(path), base=base_for(path, base)).model.state_dict())
+        for step, path in images.items()
     ]
 
 

@@ -88,8 +88,8 @@ class TracedCorpus:
         self._loaded, self._lock = loaded, threading.Lock()
         self._traced: Traced | None = None
 
-    def __call__(self, text: str, least: int | None = None) -> JsonObject:
-        """Sa part copiée et ses passages, en valeurs simples. UserError si le corpus n'est plus là."""
+    def __call__(self, text: str, least: int | None, is_stopped: Callable[[], bool]) -> JsonObject:
+        """Sa part copiée et ses passages, en valeurs simples. UserError si le corpus n'est plus là ; Stopped."""
         with self._lock:
             if self._traced is None:
                 overrides = inherited_overrides([f"ckpt_path={literal(self._loaded.source)}"], "data")
@@ -99,7 +99,7 @@ class TracedCorpus:
                 )
                 self._traced = data.open_index(sorting_line())
             assert self._traced is not None  # construit s'il n'existait pas
-            return self._traced.explain(text, least)
+            return self._traced.explain(text, least, is_stopped)
 
 
 def corpus_of(settings: Settings, loaded: "Inference", key: str | None, local: bool) -> "TracedCorpus | None":

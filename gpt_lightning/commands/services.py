@@ -77,13 +77,13 @@ def film_for(settings: Settings, source: str, local: bool) -> "Film":
     """Le film de l'entraînement de ce modèle ; ses images s'ouvrent et se servent comme lui."""
     from gpt_lightning.serving.film import Film
     from gpt_lightning.weights import load_for_inference
-    from gpt_lightning.weights.film import film_of
+    from gpt_lightning.weights.film import base_for, film_of
 
     where = {name: settings[name] for name in ("device", "dtype", "threads")}
 
     def serve_image(path: Path) -> "Service":
         loaded = load_for_inference(
-            str(path), base=settings["base_path"], template=settings["template"], **where
+            str(path), base=base_for(path, settings["base_path"]), template=settings["template"], **where
         )
         return open_services(settings, [loaded], local)[0]
 

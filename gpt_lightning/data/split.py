@@ -16,7 +16,7 @@ def _before(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
     for piece in pieces():
         if len(piece.text) >= at:
             if at:
-                yield Piece(piece.text[:at], True)
+                yield piece._replace(text=piece.text[:at], last=True)
             return
         yield piece
         at -= len(piece.text)
@@ -25,7 +25,7 @@ def _before(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
 def _after(pieces: Callable[[], Iterator[Piece]], at: int) -> Iterator[Piece]:
     for piece in pieces():
         if len(piece.text) > at:
-            yield Piece(piece.text[at:], piece.last)
+            yield piece._replace(text=piece.text[at:])
         at = max(0, at - len(piece.text))
 
 

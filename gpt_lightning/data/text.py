@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from gpt_lightning.data import build
 from gpt_lightning.data.base import Statistics
@@ -22,6 +23,7 @@ from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
+Pieces: TypeAlias = Callable[[], Iterator[Piece]]
 SPLITS = ("characters", "documents", "hash")
 
 
@@ -35,9 +37,8 @@ class TextModule(WindowModule):
     formats = True
     report: Callable[[str], None]
     progress: Progress
-    _train_pieces: Callable[[], Iterator[Piece]] = staticmethod(
-        lambda: iter(())
-    )  # dès que les sources sont lues
+    _named: Iterator[str] | None = None  # le nom de chaque document d'entraînement, lu à mesure
+    _names: list[str]
 
     def read_from(self, source: Source, val_source: Source | None, cut: str) -> None:
         """Lira `source`, et `val_source` pour la validation ; sans elle, `cut` dit où couper."""
@@ -65,17 +66,11 @@ class TextModule(WindowModule):
             val_documents, _, val_size, val_digest = measure(self.val_source, self.progress)
             documents, size = documents + val_documents, size + val_size
             how = {"by": "val_path", "val_sha256": val_digest}
-            train, val = self.source.pieces, self.val_source.pieces
-        elif self.cut == "characters":
-            at = how["at"] = int(self.train_split * characters)
-            train, val = split_by_characters(self.source.pieces, at)
         elif self.cut == "hash":
             how["share"] = self.train_split
-            train, val = split_by_hash(self.source.pieces, self.train_split)
         else:
-            at = how["at"] = int(self.train_split * documents)
-            train, val = split_by_documents(self.source.pieces, at)
-        self._train_pieces = train
+            how["at"] = int(self.train_split * (characters if self.cut == "characters" else documents))
+        train, val = self._halves(how)
         self._fit(train, val)
         identity = {"source_sha256": digest, "tokenizer": fingerprint(self.tokenizer), "split": how}
         kind = self.tokenizer.state()["kind"]
@@ -103,15 +98,32 @@ class TextModule(WindowModule):
                     return True
         return False
 
+    def _halves(self, how: Mapping[str, Any]) -> tuple[Pieces, Pieces]:
+        """Les deux moitiés, coupées comme meta.json le dit (`split`)."""
+        if self.val_source:
+            return self.source.pieces, self.val_source.pieces
+        if how["by"] == "hash":
+            return split_by_hash(self.source.pieces, how["share"])
+        cut = split_by_characters if how["by"] == "characters" else split_by_documents
+        return cut(self.source.pieces, how["at"])
+
     def names(self, ranks: Iterable[int]) -> Mapping[int, str]:
-        wanted, names, rank = set(ranks), dict[int, str](), 0
-        for piece in self._train_pieces() if wanted else ():
-            if rank in wanted and piece.key:
-                names[rank] = piece.key
-            rank += piece.last
-            if rank > max(wanted):
-                break
-        return names
+        wanted = set(ranks)
+        if self._named is None:
+            self._names, self._named = [], self._read_names()
+        with contextlib.suppress(UserError, OSError):  # les sources ne sont plus là
+            while (
+                len(self._names) <= max(wanted, default=-1) and (name := next(self._named, None)) is not None
+            ):
+                self._names.append(name)
+        return {rank: self._names[rank] for rank in wanted if rank < len(self._names) and self._names[rank]}
+
+    def _read_names(self) -> Iterator[str]:
+        """Le nom de chaque document d'entraînement, ou rien si les sources ne sont plus celles de la base."""
+        meta = self._base.meta
+        if measure(self.source).digest == meta["source_sha256"]:
+            train, _ = self._halves(meta["split"])
+            yield from (piece.key for piece in train() if piece.last)
 
     @property
     def index_path(self) -> Path:

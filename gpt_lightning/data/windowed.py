@@ -134,12 +134,18 @@ class WindowModule(Served, lightning.LightningDataModule):
 
     def _parts(self, tokens: Tokens, begin: int, end: int) -> Iterator[str]:
         """Le texte de ces jetons, sans la fin de texte, jamais coupé au milieu d'un caractère."""
-        eos = self.tokenizer.eos_id
+        start, eos = begin, self.tokenizer.eos_id
+
+        def decode(first: int, last: int) -> str:
+            return self.tokenizer.decode([index for index in tokens[first:last].tolist() if index != eos])
+
         while begin < end:
             stop = min(end, begin + PART)
             while stop < end and _continues(self.tokenizer.token_bytes(int(tokens[stop]))):
                 stop += 1
-            yield self.tokenizer.decode([index for index in tokens[begin:stop].tolist() if index != eos])
+            # avec le jeton d'avant, puis sans lui : ce qui les sépare n'est dans aucun des deux
+            before = decode(begin - 1, begin) if begin > start else ""
+            yield decode(begin - bool(before), stop).removeprefix(before)
             begin = stop
 
     def count(self, documents: int = 0, characters: int = 0) -> Statistics:

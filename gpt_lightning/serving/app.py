@@ -34,6 +34,7 @@ from gpt_lightning.serving.replies import (
     read_body,
     stream_response,
     to_json,
+    wait_for_disconnect,
 )
 from gpt_lightning.serving.worker import Delivery, Job, Worker
 from gpt_lightning.typing import JsonObject
@@ -71,7 +72,7 @@ class Service:
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/inside", self.inside, methods=["POST"]),
             Route("/api/score", self.score, methods=["POST"]),
-            *corpus.routes(self.explain),
+            *corpus.routes(self.explain, self.seconds),
         ]
 
     def app(self, rules: AccessRules, second: "Service | None" = None, film: Film | None = None) -> ASGIApp:
@@ -255,7 +256,7 @@ class Service:
         deadline = request.scope.setdefault("gpt_lightning.deadline", time.monotonic() + self.seconds)
         job = Job(deliver, deadline=deadline, choices=choices, call=call)
         self.worker.submit(job)
-        gone = asyncio.ensure_future(_wait_for_disconnect(request))
+        gone = asyncio.ensure_future(wait_for_disconnect(request))
         gone.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (item := await queue.get()) is not None:
@@ -292,9 +293,3 @@ class Service:
 
 def _scoring(model: Any, ids: list[int], top: int) -> Callable[[], list[Scored]]:
     return lambda: score_text(model, ids, top)
-
-
-async def _wait_for_disconnect(request: HTTPRequest) -> None:
-    """Attend que le client s'en aille."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -19,6 +19,7 @@ from gpt_lightning.serving.packing import KINDS, pack
 from gpt_lightning.serving.playground import PAGE, is_spaced
 from gpt_lightning.tokenizers import Tokenizer, gpt2_merges
 from gpt_lightning.typing import JsonObject
+from gpt_lightning.weights import format as form
 from gpt_lightning.weights.format import Description
 from gpt_lightning.wording import magnitude
 
@@ -95,8 +96,9 @@ def refuse(description: Description) -> None:
 
 def describe(description: Description, film: Sequence[int]) -> JsonObject:
     """L'en-tête de la page : la forme, le tokenizer, et la présentation du modèle que serve donnerait."""
-    config, tokenizer = description.config, description.tokenizer
+    tokenizer = description.tokenizer
     assert tokenizer is not None  # `refuse` l'a vu
+    config = form.name_every_id(description.config, tokenizer)
     described = {
         "name": "gpt_lightning",
         "context": config.context_length,

@@ -61,6 +61,12 @@ async def call_in_thread(function: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(ASIDE, function, *arguments)
 
 
+async def wait_for_disconnect(request: HTTPRequest) -> None:
+    """Attend que le client s'en aille."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def read_body(reader: Callable[..., T], body: bytes, *arguments: object) -> T:
     """Ce que `reader` lit de l'objet JSON d'un corps. Refused si ce n'en est pas un."""
     return reader(parse(body), *arguments)

@@ -19,6 +19,7 @@ from gpt_lightning.serving.openai.fields import Refused
 
 log = logging.getLogger("gpt_lightning")
 JOB_FAILED = "Le serveur n'a pas pu répondre : son journal dit pourquoi."
+LATE = "La demande a pris plus de temps qu'elle n'en a ici."
 WATCH = 0.5  # secondes entre deux regards aux échéances, quand rien ne se passe
 Delivery: TypeAlias = Delta | Done | Refused  # ce que le fil du modèle donne d'un travail
 
@@ -123,10 +124,7 @@ class Worker:
             elif closed:
                 self._forget(job, Refused("Le serveur s'arrête.", status=503, code="shutting_down"))
             elif now > job.deadline:
-                late = Refused(
-                    "La demande a pris plus de temps qu'elle n'en a ici.", status=504, code="timeout"
-                )
-                self._forget(job, late)
+                self._forget(job, Refused(LATE, status=504, code="timeout"))
 
     def _forget(self, job: Job, error: Refused | None = None) -> None:
         for row in job.choices:

@@ -68,6 +68,10 @@ class GPTModule(lightning.LightningModule):
         self.adapted, self.guard = adapted, guard or DivergenceGuard()
         self.seen, self.metrics = Seen(), dict[str, float]()
         self.paused_seconds = 0.0  # passées à autre chose qu'entraîner : le débit ne les compte pas
+        self.pauses = dict[
+            str, tuple[float, int]
+        ]()  # les longues : ce que dure chacune, et combien il en reste
+        self.long_seconds = 0.0  # ce qu'elles ont pris, en tout
         self.started = False  # vrai dès que tout est chargé
         self._resumed = False
         self._val_losses = Running()
@@ -146,6 +150,12 @@ class GPTModule(lightning.LightningModule):
         everyone = strategy.reduce(own.to(strategy.root_device), reduce_op="sum")
         assert isinstance(everyone, Tensor)
         return everyone.cpu()
+
+    def pause(self, name: str, seconds: float, left: int) -> None:
+        """Compte une longue pause, dont il reste `left` : la durée annoncée ne la met pas dans chaque pas."""
+        self.paused_seconds += seconds
+        self.long_seconds += seconds
+        self.pauses[name] = seconds, left
 
     def write(self, metrics: dict[str, float]) -> None:
         """Envoie `metrics` aux journaux, à l'abscisse du pas d'optimiseur courant."""

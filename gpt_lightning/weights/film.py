@@ -12,7 +12,6 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.layout import BEST, CHECKPOINTS, FILM, LAST, STEPS, film_images, run_of
 from gpt_lightning.model.lora import LoRAConfig, merge
 from gpt_lightning.weights import format as form
-from gpt_lightning.weights.untrusted import read_torch
 
 LARGEST = torch.finfo(torch.float16).max
 
@@ -51,6 +50,11 @@ def film_of(source: str) -> dict[int, Path]:
     return images if len(images) > 1 else _checkpoints(run / CHECKPOINTS)
 
 
+def base_for(path: Path, base: str | None) -> str | None:
+    """La base (`base_path`) d'une image du film : `base` pour un checkpoint ; une image a tous ses poids."""
+    return base if path.parent.name == CHECKPOINTS else None
+
+
 def _checkpoints(folder: Path) -> dict[int, Path]:
     """Les checkpoints d'un dossier, par pas : le numéro de chacun, ou celui qu'il dit."""
     checkpoints = {int(path.stem.removeprefix("step_")): path for path in folder.glob(STEPS)}
@@ -63,8 +67,12 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 def _step_of(path: Path) -> int | None:
     """Le pas qu'un checkpoint dit ; None s'il n'est pas là, ou ne se lit pas."""
     try:
-        content = read_torch(path)
-        step = content[form.KEY]["progress"]["step"]
-    except (UserError, OSError, KeyError, TypeError):  # il s'écrit peut-être, ou vient d'une autre version
+        return form.step_of(path)
+    except (
+        UserError,
+        OSError,
+        KeyError,
+        TypeError,
+        AssertionError,
+    ):  # il s'écrit, ou vient d'une autre version
         return None
-    return step if isinstance(step, int) else None

@@ -8,6 +8,7 @@ Un checkpoint de l'entraînement a tout cela ; un export safetensors en a la des
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
@@ -69,6 +70,11 @@ class TrainingProgress(NamedTuple):
         False  # vrai si le dernier pas d'un passage lit ce qui reste ; faux : il attendait le suivant
     )
     formats: bool = False  # vrai si un dossier y est lu dans tous ses formats ; faux : .txt, .md, .jsonl
+
+
+def name_every_id(config: GPTConfig, tokenizer: Tokenizer) -> GPTConfig:
+    """La forme du modèle quand il écrit : ce que son tokenizer ne nomme pas ne s'écrit pas."""
+    return replace(config, vocab_size=min(config.vocab_size, tokenizer.vocab_size))
 
 
 def describe(description: Description) -> State:

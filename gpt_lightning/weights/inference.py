@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from gpt_lightning.tokenizers import Tokenizer
 from gpt_lightning.tokenizers.dialects import read_name
 from gpt_lightning.tokenizers.template import template_for
 from gpt_lightning.weights.building import build
-from gpt_lightning.weights.format import Description, newest_of
+from gpt_lightning.weights.format import Description, name_every_id, newest_of
 from gpt_lightning.weights.loading import Loaded, load_and_describe
 from gpt_lightning.wording import cannot_compile, duration
 
@@ -161,9 +160,7 @@ def load_for_inference(
         )
     description = _in_template(description, source, template)
     assert description.tokenizer is not None
-    # ce que son tokenizer ne nomme pas ne s'écrit pas
-    if description.tokenizer.vocab_size < model.config.vocab_size:
-        model.config = replace(model.config, vocab_size=description.tokenizer.vocab_size)
+    model.config = name_every_id(model.config, description.tokenizer)
     prompt = description.prompts[0] if description.prompts else ""
     before = _before_adapters(loaded, model.config) if bare else None
     ready = to_device(model, device, dtype, compile=compile)

@@ -39,7 +39,8 @@ def test_documents_are_what_the_model_reads(tmp_path, tokenizer, monkeypatch):
     assert len(whole) == 9 and len(texts(data, "val")) == 1
     if not isinstance(tokenizer, SimpleTokenizerV2):  # lui ne garde pas les blancs
         assert whole == DOCUMENTS[:9]
-        monkeypatch.setattr("gpt_lightning.data.windowed.PART", 1)
+    for part in (1, 2, 5):
+        monkeypatch.setattr("gpt_lightning.data.windowed.PART", part)
         assert texts(data) == whole
 
 
@@ -93,6 +94,24 @@ def test_a_base_is_opened_without_its_sources(tmp_path):
     )
     assert not again.adopt_base("une autre", gpt2()) and again.adopt_base(data.identity, gpt2())
     assert texts(again) == DOCUMENTS[:9] and again.open_index().corpus.names([0]) == {}
+
+
+@pytest.mark.parametrize("cut", ["documents", "characters", "hash"])
+def test_a_base_opened_again_has_the_names_of_its_documents(cut, tmp_path):
+    def dictionary(limit: int = 200) -> SlidingWindowDataModule:
+        sizes = {"split": cut, "max_length": 8, "batch_size": 2, "limit": limit}
+        cache_dir = str(tmp_path / "cache")
+        return SlidingWindowDataModule(tokenizer=gpt2(), source="wiktionnaire", cache_dir=cache_dir, **sizes)
+
+    first, again, changed = dictionary(), dictionary(), dictionary(100)
+    first.prepare()
+    ranks = range(len(texts(first)))
+    assert len(ranks) > 100 and again.adopt_base(first.identity, gpt2())
+    names = again.names(reversed(ranks))
+    assert names == first.names(ranks) and len(names) == len(ranks)
+    assert all(names[rank].lower() in texts(again)[rank].lower() for rank in (0, 5, 90))
+    assert again.names([2]) == {2: names[2]} and again.names([]) == {}
+    assert changed.adopt_base(first.identity, gpt2()) and changed.names(ranks) == {}
 
 
 def test_conversations_are_indexed_without_their_template(tmp_path, monkeypatch):

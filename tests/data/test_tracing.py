@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gpt_lightning.data.tracing.sorting import sort_suffixes
-from gpt_lightning.data.tracing.spans import copied_share, covers, least_words, trace
+from gpt_lightning.data.tracing.spans import copied_share, covers, least_words, longest_of, trace
 from gpt_lightning.data.tracing.suffixes import HEADER, Suffixes, build_index, write_index
 from gpt_lightning.data.tracing.words import cut_parts, cut_words, is_edge
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import Stopped, UserError
 
 PIECES = ["chat", "chats", "le", *"    ", "  ", "\n", "l'", *"é.!a猫が😀\ud83d\u00a0\0", "_1"]
 
@@ -146,7 +146,26 @@ def test_the_copied_share_counts_long_spans():
     assert covers(text, trace(index, text)) == [3, 3, 3, 0, 0, 1]
     assert copied_share(index, [text], 3) == 0.5 and copied_share(index, [text], 4) == 0
     assert copied_share(index, ["", " \n"], 1) == 0
-    assert least_words(index, [text]) == 4 and least_words(index, []) == 2
+    assert least_words(longest_of(index, [text])) == 4 and least_words([]) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_covers_a_word_is_its_longest_span(seed):
+    documents, text = any_corpus(random.Random(seed))
+    spans, place, by_force = trace(built(documents), text), 0, []
+    for word in cut_words(text):
+        place += len(word)
+        if not word.isspace():
+            around = [span.words for span in spans if span.begin < place <= span.end]
+            by_force.append(max(around, default=0))
+    assert covers(text, spans) == by_force
+
+
+def test_a_search_stops_when_nobody_waits():
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped):
+        trace(built(["le chat dort sur le lit"]), "le chat dort sur le lit", lambda: next(asked))
+    assert next(asked, None) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, HEADER - 1, HEADER, HEADER + 3, -1])

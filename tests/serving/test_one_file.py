@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -217,6 +218,41 @@ def test_the_page_computes_what_torch_computes(kind, quant, opened):
         with torch.inference_mode():
             expected = model(torch.tensor([ids]))[0, -1]
         torch.testing.assert_close(torch.tensor(answer["logits"]), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_page_cuts_any_text_as_the_tokenizer_does(kind, opened):
+    page, _, tokenizer = opened(kind)
+    rng = random.Random(kind)
+    pieces = [
+        *"      ",
+        "   ",
+        "\n",
+        "\t",
+        "undefined",
+        "def f():\n    return 1",
+        "l'",
+        *TEXTS,
+        *"é.!a猫が😀\u00a0",
+    ]
+    for _ in range(300):
+        text = "".join(rng.choice(pieces) for _ in range(rng.randrange(1, 12)))
+        try:
+            ids = list(tokenizer.encode(text))
+        except UserError:  # un caractère ou un mot qu'il n'a pas
+            continue
+        if ids:
+            assert [
+                one["id"] for one in page.evaluate(ASK, ["api/tokens", {"text": text}])["tokens"]
+            ] == ids, text
+
+
+def test_a_page_draws_no_token_that_its_tokenizer_does_not_name():
+    tokenizer = tokenizers.ByteTokenizer()
+    config = GPTConfig(vocab_size=300, context_length=16, emb_dim=32, n_heads=4, n_layers=1)
+    header = one_file.describe(Description(config, tokenizer), [])
+    assert header["config"]["vocab_size"] == header["described"]["vocabulary"] == tokenizer.vocab_size
 
 
 @pytest.mark.slow

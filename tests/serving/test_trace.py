@@ -1,15 +1,21 @@
 """L'onglet « D'où vient-ce » : ce que la route répond, à qui, et ce que la page en montre dans un vrai Chromium."""
 
+import http.client
+import json
+import threading
+import time
+
 import pytest
 
 from gpt_lightning import tokenizers
 from gpt_lightning.commands.serve import is_private
-from gpt_lightning.errors import UserError
+from gpt_lightning.errors import Stopped, UserError
 from tests.conftest import TEXT
 from tests.serving.live import Live
 from tests.serving.test_command import Served
 from tests.serving.test_page import Seen, browser  # noqa: F401
 
+JSON = {"Content-Type": "application/json"}
 LOCAL = {"behind_proxy": False, "hosts": None, "cors": None}
 
 
@@ -35,7 +41,7 @@ def test_a_closed_corpus_is_said():
 
 
 def test_what_the_route_reads_and_refuses():
-    def explain(text: str, least: int | None) -> dict:
+    def explain(text: str, least: int | None, is_stopped) -> dict:
         if text == "absent":
             raise UserError("Le corpus n'est plus là.")
         return {"share": 0.5, "covered": 0.5, "passages": [], "least": least, "shown": least}
@@ -49,6 +55,41 @@ def test_what_the_route_reads_and_refuses():
             status, body = one.ask("/api/trace", {"text": text})
             assert status == 400 and "Traceback" not in str(body), text
         assert "plus là" in str(body)
+
+
+def test_a_search_that_nobody_waits_for_stops_and_no_other_request_waits():
+    began, stopped = threading.Event(), threading.Event()
+
+    def explain(text: str, least: int | None, is_stopped) -> dict:
+        if text == "longue":
+            began.set()
+            while not is_stopped():
+                time.sleep(0.001)
+            stopped.set()
+            raise Stopped
+        return {"passages": []}
+
+    with Live(tokenizers.gpt2(), explain=explain) as one:
+        leaving = [http.client.HTTPConnection("127.0.0.1", one.port, timeout=60) for _ in range(4)]
+        for connection in leaving:
+            connection.request("POST", "/api/trace", json.dumps({"text": "longue"}), JSON)
+        assert began.wait(30)
+        assert one.ask("/api/tokens", {"text": "le chat"})[0] == 200  # les autres n'attendent pas
+        for connection in leaving:
+            connection.close()
+        assert stopped.wait(30)
+        assert one.ask("/api/trace", {"text": "courte"})[0] == 200
+
+
+def test_a_search_has_its_time_and_no_more():
+    def explain(text: str, least: int | None, is_stopped) -> dict:
+        while not is_stopped():
+            time.sleep(0.001)
+        raise Stopped
+
+    with Live(tokenizers.gpt2(), explain=explain, seconds=0.1) as one:
+        status, body = one.ask("/api/trace", {"text": "longue"})
+        assert status == 504 and "pris plus de temps" in str(body)
 
 
 @pytest.fixture(scope="module")

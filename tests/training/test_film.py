@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from gpt_lightning.errors import UserError
@@ -68,13 +69,13 @@ def test_an_impossible_film_is_refused_when_it_is_read(options, tmp_path):
 def filming(tmp_path, model):
     """Un entraînement de trois pas, et son film."""
     module = SimpleNamespace(
-        model=model, labels=(), adapted=None, paused_seconds=0.0, plan=SimpleNamespace(total_steps=3),
-        describe=lambda: Description(model.config, None),
+        model=model, labels=(), adapted=None, plan=SimpleNamespace(total_steps=3),
+        describe=lambda: Description(model.config, None), pause=lambda name, seconds, left: None,
     )  # fmt: skip
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     trainer = SimpleNamespace(
         fast_dev_run=False, global_step=0, is_global_zero=True, accumulate_grad_batches=1,
-        strategy=SimpleNamespace(lightning_module_state_dict=lambda: state),
+        strategy=SimpleNamespace(lightning_module_state_dict=lambda: state, broadcast=lambda one: one),
     )  # fmt: skip
     film = Film(folder=str(tmp_path / "film"))
 
@@ -103,6 +104,22 @@ def test_an_image_is_a_model_and_a_resumed_run_forgets_its_future(tmp_path):
     shutil.copy(images[3], tmp_path / "film" / "step_0000009.safetensors")  # un futur qui n'est plus le sien
     run(first=1)
     assert {step: path.read_bytes() for step, path in film_images(tmp_path / "film").items()} == before
+
+
+def test_an_image_that_cannot_be_removed_stops_the_film_alone(tmp_path, monkeypatch, caplog):
+    """Sous Windows, un fichier que play lit ne s'efface pas."""
+    run = filming(tmp_path, tiny(257))
+    run()
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr("gpt_lightning.training.callbacks.film.image_count", lambda *_: 2)
+    shutil.copy(film_images(tmp_path / "film")[3], tmp_path / "film" / "step_0000009.safetensors")
+    with caplog.at_level(logging.INFO, "gpt_lightning"):
+        run(first=1)
+    assert "abandonné au pas 3, l'entraînement continue" in caplog.text and "Permission" not in caplog.text
 
 
 @pytest.mark.parametrize("why", ["plein", "presque plein"])
@@ -167,8 +184,45 @@ def test_each_step_is_served_and_few_are_open():
         assert client.get("/api/film").json() == {"steps": list(range(9))}
         for step in (0, 1, 2, 0, 3):
             assert client.post(f"/film/{step}/api/next").json() == {"step": step}
-        assert client.post("/film/99/api/next").status_code == 404
+        for nowhere in ("99", "x", "-1", "٣", "9" * 5000):
+            assert client.post(f"/film/{nowhere}/api/next").status_code == 404
     assert opened == [0, 1, 2, 3] and closed == [1] and len(film._open) == OPEN
     film.close()
     assert sorted(closed) == [0, 1, 2, 3]
+
+
+def test_an_image_that_answers_is_not_closed():
+    closed, inside = [], asyncio.Event()
+
+    def serve(path: Path):
+        step = int(path.name)
+
+        async def answer(scope, receive, send):
+            if step == 0:
+                await inside.wait()
+
+        worker = SimpleNamespace(start=lambda: None, close=lambda grace: closed.append(step))
+        return SimpleNamespace(worker=worker, routes=lambda: [Mount("/", app=answer)])
+
+    film = ServedFilm(lambda: {step: Path(str(step)) for step in range(9)}, serve)
+
+    def ask(step: int):
+        scope = {"type": "http", "path": "/", "path_params": {"step": str(step)}, "headers": []}
+        return film.answer(scope, None, None)
+
+    async def look() -> None:
+        long = asyncio.ensure_future(ask(0))
+        await asyncio.sleep(0)
+        for step in (1, 2, 3, 4):
+            await ask(step)
+        assert 0 not in closed and closed == [1, 2]
+        inside.set()
+        await long
+        await ask(5)
+        assert closed == [1, 2, 0]
+
+    asyncio.run(look())
+
+
+def test_a_film_may_be_empty():
     assert asyncio.run(ServedFilm().list_steps(None)).body == b'{"steps":[]}'

@@ -36,6 +36,8 @@ class Simulated:
             plan=plan,
             seen=SimpleNamespace(tokens=0),
             paused_seconds=0.0,
+            long_seconds=0.0,
+            pauses={},
             data=SimpleNamespace(eval_batches=some),
             metrics={"val/loss": 1.0, "val/perplexity": 2.0},
         )
@@ -104,6 +106,33 @@ def test_before_any_evaluation_a_batch_costs_a_third_of_a_learned_one(caplog):
     """Un pas d'une seconde, des évaluations dont un lot prend un tiers de seconde : juste avant la première."""
     whole = Simulated(total=120, eval_every=60, batches=30, step=1.0, batch=1 / 3, after=0.0).run()
     assert f"environ {duration(whole)} en tout" in said(caplog)[1]
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_long_pause_is_counted_as_often_as_it_comes(caplog, left):
+    """Des tâches notées avant le premier pas, en une minute : ce n'est pas le prix d'un pas."""
+    run = Simulated(total=1000, eval_every=1000, batches=1, after=0.0, batch=1 / 3)
+    run.module.paused_seconds = run.module.long_seconds = 60.0
+    run.module.pauses = {"tasks": (60.0, left)}
+    whole = run.run(preparation=60.0)
+    assert f"environ {duration(whole + 60 * left)} en tout" in said(caplog)[1]
+
+
+def test_a_long_pause_is_not_in_its_step(caplog):
+    run = Simulated(total=100, eval_every=1000, batches=1, after=0.0, batch=1 / 3)
+    start = run.lines.on_train_batch_start
+
+    def pause(trainer, module, batch, lot):
+        start(trainer, module, batch, lot)
+        if trainer.global_step == 5:
+            run.now += 60.0
+            module.paused_seconds += 60.0
+            module.long_seconds += 60.0
+            module.pauses = {"film": (60.0, 0)}
+
+    run.lines.on_train_batch_start = pause
+    whole = run.run()
+    assert f"environ {duration(whole)} en tout" in said(caplog)[0]
 
 
 def test_a_few_slow_steps_do_not_count(caplog):

@@ -1,11 +1,11 @@
 """L'index d'un corpus d'entraînement : ouvert, construit s'il le faut, et ce qu'il dit d'un texte."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gpt_lightning import durable
-from gpt_lightning.data.tracing.spans import copied_share, covers, least_words, share_of, trace
+from gpt_lightning.data.tracing.spans import copied_share, covers, least_words, longest_of, share_of, trace
 from gpt_lightning.data.tracing.suffixes import Progress, Suffixes, build_index, write_index
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import JsonObject
@@ -39,15 +39,17 @@ class Traced(NamedTuple):
         """La part copiée de ces textes."""
         return copied_share(self.suffixes, texts, self.least)
 
-    def explain(self, text: str, least: int | None = None) -> JsonObject:
+    def explain(
+        self, text: str, least: int | None = None, is_stopped: Callable[[], bool] = lambda: False
+    ) -> JsonObject:
         """Ce que ce texte a en commun avec le corpus, en valeurs simples : sa part copiée, et ses passages.
 
-        `covered` est la part de ses mots qui sont dans les passages montrés, `share` dans ceux qui sont trop longs pour
-        n'être qu'un hasard. Les passages d'au moins `least` mots (SHORTEST), dans l'ordre du texte ; les SHOWN plus
-        longs, s'il y en a trop.
+        `covered` est la part de ses mots qui sont dans un passage d'au moins `least` mots (SHORTEST), `share` dans ceux
+        qui sont trop longs pour n'être qu'un hasard. Puis ces passages, dans l'ordre du texte ; les SHOWN plus longs,
+        s'il y en a trop. Stopped dès que `is_stopped()` est vrai.
         """
         least = SHORTEST if least is None else least
-        every = trace(self.suffixes, text)
+        every = trace(self.suffixes, text, is_stopped)
         sizes = covers(text, every)
         spans = [span for span in every if span.words >= least]
         longest = sorted(spans, key=lambda span: (-span.words, span.begin))[:SHOWN]
@@ -107,9 +109,10 @@ def open_index(
 
 
 def _build(corpus: Corpus, path: Path, progress: Progress) -> None:
-    built, texts = build_index(corpus.documents("train"), progress), held_out(corpus)
-    least = least_words(built, texts)
-    write_index(path, built, {"least": least, "reference": copied_share(built, texts, least)})
+    built = build_index(corpus.documents("train"), progress)
+    longest = longest_of(built, held_out(corpus))
+    least = least_words(longest)
+    write_index(path, built, {"least": least, "reference": share_of(longest, least)})
 
 
 def held_out(corpus: Corpus) -> list[str]:
@@ -121,5 +124,6 @@ def held_out(corpus: Corpus) -> list[str]:
         read = enumerate(corpus.documents("val"))
         texts = [next(iter(parts), "")[:longest] for rank, parts in read if rank in chosen]
         if sum(map(len, texts)) >= HELD_OUT or count >= documents:
-            return texts
+            size = HELD_OUT // PIECES  # une recherche coûte plus que la longueur du texte
+            return [text[at : at + size] for text in texts for at in range(0, len(text), size)]
         count *= 4  # des documents courts : il en faut davantage

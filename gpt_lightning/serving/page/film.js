@@ -23,17 +23,23 @@ export async function openFilm(told) {
   openFilm.news = setInterval(() => document.visibilityState === "visible" && hear().catch(() => {}), NEWS);
 }
 
-// Demande les pas : une exécution en cours en ajoute. Le curseur reste où il était, à la fin s'il y était.
+// Demande les pas : une exécution en cours en ajoute, et en retire. Le curseur reste au pas où il était, ou au plus
+// proche ; à la fin s'il y était.
 async function hear() {
   const found = (await ask("api/film")).steps;
   if (JSON.stringify(found) === JSON.stringify(steps)) return name();
-  const here = Number($("step").value);
-  const atEnd = here >= steps.length;
+  const here = step();
   steps = found;
   $("film").hidden = steps.length < 2;
   $("step").max = steps.length; // un cran de plus : le modèle lui-même
-  $("step").value = atEnd ? steps.length : here;
-  name();
+  $("step").value = here === null ? steps.length : nearest(here);
+  if (step() === here) name();
+  else show();
+}
+
+function nearest(wanted) {
+  const away = steps.map((one) => Math.abs(one - wanted));
+  return Math.max(0, away.indexOf(Math.min(...away)));
 }
 
 const step = () => steps[Number($("step").value)] ?? null;

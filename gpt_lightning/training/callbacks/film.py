@@ -49,9 +49,11 @@ class Film(Callback):
         self._count = image_count(self.images, self.max_mb, pl_module.model) if writes else 0
         self._due, self._saved = spaced_steps(pl_module.plan.total_steps, self._count), -1
         if trainer.is_global_zero:
-            for step, path in film_images(self.folder).items():
-                if step > trainer.global_step:  # reprise d'un pas plus ancien : ce futur n'est plus le sien
-                    path.unlink(missing_ok=True)
+            # reprise d'un pas plus ancien : ce futur n'est plus le sien
+            with durable.surviving(self.folder):
+                for step, path in film_images(self.folder).items():
+                    if step > trainer.global_step:
+                        path.unlink(missing_ok=True)
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "GPTModule", batch: object, batch_idx: int
@@ -71,13 +73,16 @@ class Film(Callback):
         self._saved = step
         # tous les processus l'appellent ensemble : chacun peut n'avoir qu'une part des poids
         state = model_state({"state_dict": trainer.strategy.lightning_module_state_dict()})
+        refused = False
         if trainer.is_global_zero:
             try:
                 self._write(step, state, module)
             except durable.WriteError as error:
                 log.warning(f"Film       : abandonné au pas {shown(step)}, l'entraînement continue. {error}")
-                self._count, self._due = 0, set()
-        module.paused_seconds += time.perf_counter() - began
+                refused = True
+        if trainer.strategy.broadcast(refused):
+            self._count, self._due = 0, set()
+        module.pause("film", time.perf_counter() - began, sum(due > step for due in self._due))
 
     def _write(self, step: int, state: Mapping[str, Tensor], module: "GPTModule") -> None:
         """Écrit l'image de ce pas. WriteError si le disque refuse, ou si les checkpoints ont besoin de sa place."""
@@ -90,8 +95,9 @@ class Film(Callback):
             raise durable.WriteError(path, sentence)
         write_image(path, state, module.describe(), None if module.adapted is None else module.adapted.config)
         images = film_images(self.folder)
-        while len(images) > self._count:
-            images.pop(superfluous(list(images))).unlink(missing_ok=True)
+        with durable.refusals(path):
+            while len(images) > self._count:
+                images.pop(superfluous(list(images))).unlink(missing_ok=True)
 
 
 def image_count(images: int, max_mb: float, model: GPTModel) -> int:

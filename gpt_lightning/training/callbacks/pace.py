@@ -41,10 +41,10 @@ class Pace:
         elif not self._since:
             self._since = now
 
-    def step(self, tokens: int, paused: float = 0.0) -> None:
-        """Un pas de `tokens` jetons finit ; `paused` secondes en sont un checkpoint."""
+    def step(self, tokens: int, paused: float = 0.0, long: float = 0.0) -> None:
+        """Un pas de `tokens` jetons finit ; `paused` secondes en sont un checkpoint, `long` autre chose, plus rare."""
         now = self._clock()
-        spent = max(0.0, now - self._since - paused)
+        spent = max(0.0, now - self._since - paused - long)
         self._steps.append(spent / max(1, tokens))
         self._judge(self._steps[-1], spent)
         self._since, self._done, self._paused = now, self._done + 1, self._paused + paused

@@ -41,7 +41,7 @@ class Lines(Callback):
 
     def on_train_start(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         self._first, self._tokens = trainer.global_step, pl_module.seen.tokens
-        self._paused = pl_module.paused_seconds
+        self._paused, self._long = pl_module.paused_seconds, pl_module.long_seconds
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "GPTModule", batch: object, batch_idx: int
@@ -56,11 +56,12 @@ class Lines(Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        tokens, paused = pl_module.seen.tokens, pl_module.paused_seconds
+        tokens, paused, long = pl_module.seen.tokens, pl_module.paused_seconds, pl_module.long_seconds
         if tokens == self._tokens:
             return  # lot d'accumulation : pas encore de pas d'optimiseur
-        self._pace.step(tokens - self._tokens, paused - self._paused)
-        self._tokens, self._paused = tokens, paused
+        rare = long - self._long
+        self._pace.step(tokens - self._tokens, paused - self._paused - rare, rare)
+        self._tokens, self._paused, self._long = tokens, paused, long
         if self._pace.is_slow and not self._said_slow and trainer.is_global_zero:
             self._said_slow = True
             log.warning(_slowness(trainer.strategy.root_device.type, torch.get_num_threads()))
@@ -86,7 +87,7 @@ class Lines(Callback):
     def on_validation_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        self._paused = pl_module.paused_seconds
+        self._paused, self._long = pl_module.paused_seconds, pl_module.long_seconds
         left = self._remaining(trainer, pl_module, evaluated=True)
         log.info(_evaluation(trainer.global_step, pl_module.plan.total_steps, pl_module.metrics, left))
 
@@ -109,9 +110,9 @@ class Lines(Callback):
         between = max(0, int((plan.total_steps - 1) // interval - due))
         batch_tokens = plan.tokens_per_step // (plan.accumulate * trainer.world_size)
         batches = between * some + everything
-        return self._pace.remaining(
-            plan.total_steps - step, plan.tokens_per_step, batches, batch_tokens, between + 1 + evaluated
-        )
+        steps, texts = plan.total_steps - step, between + 1 + evaluated
+        left = self._pace.remaining(steps, plan.tokens_per_step, batches, batch_tokens, texts)
+        return left + sum(seconds * times for seconds, times in pl_module.pauses.values())
 
 
 class Progress(ProgressBar):

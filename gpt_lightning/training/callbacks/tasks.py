@@ -1,6 +1,7 @@
 """Noter des tâches de lm-eval pendant l'entraînement : voir ce que le modèle apprend à faire."""
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ class TaskScores(Callback):
         refusal = trainer.strategy.broadcast(refusal)
         if refusal:  # le premier processus seul le dit
             raise UserError(refusal) if trainer.is_global_zero else SystemExit(1)
-        pl_module.paused_seconds += time.perf_counter() - began
+        due = math.ceil((pl_module.plan.total_steps or 0) / self.every) - self._step // self.every
+        pl_module.pause("tasks", time.perf_counter() - began, max(0, due))
 
     def _measure(self, pl_module: "GPTModule") -> dict[str, float]:
         from gpt_lightning.harness import measure

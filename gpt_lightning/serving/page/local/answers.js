@@ -140,13 +140,14 @@ export class Answers {
       all.push(id);
       const full = all.length - ids.length === most || all.length > this.context; // le dernier jeton écrit n'est pas lu
       const reason = id === this.tokenizer.end ? "stop" : full ? "length" : null;
-      const shown = { ...this.token(id), text: reason === "stop" ? "" : grown(id, reason !== null), ...this.measured(logits, id, CANDIDATES, after) };
+      const shown = { ...this.token(id), text: grown(reason === "stop" ? null : id, reason !== null), ...this.measured(logits, id, CANDIDATES, after) };
       yield { text: shown.text, tokens: reason === "stop" ? [] : [shown], finish_reason: reason };
       if (reason) return this.keep(model, state);
     }
   }
 
   // Une fonction qui donne le texte qu'ajoute chaque jeton à `text` : un mot y prend une espace, un caractère s'y complète.
+  // Sans jeton, à la fin, ce qui reste d'un caractère coupé.
   growing(text, ids) {
     const { decode } = this.tokenizer;
     const tail = text === "" ? [] : ids.slice(-TAIL);
@@ -157,7 +158,7 @@ export class Answers {
     const fresh = [];
     let shown = 0;
     return (id, final) => {
-      fresh.push(id);
+      if (id !== null) fresh.push(id);
       const grown = decode([...tail, ...fresh]).slice(before);
       const sure = final ? grown : whole(grown);
       const added = sure.slice(shown);

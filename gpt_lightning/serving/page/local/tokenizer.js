@@ -40,7 +40,7 @@ function bytePairs(merges) {
 function merged(piece, ranks) {
   if (ranks.has(piece)) return [ranks.get(piece)];
   const parts = [...piece];
-  const rankAt = (i) => ranks.get(parts[i] + parts[i + 1]) ?? Infinity;
+  const rankAt = (i) => (i + 1 < parts.length ? ranks.get(parts[i] + parts[i + 1]) ?? Infinity : Infinity); // la dernière n'a pas de suivante
   const pairs = parts.map((_, i) => rankAt(i)); // le rang de chaque part avec la suivante
   for (;;) {
     let best = 0;
