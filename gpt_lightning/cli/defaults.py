@@ -28,6 +28,11 @@ def is_typed(key: str) -> bool:
     return key in _typed
 
 
+def is_typed_under(group: str) -> bool:
+    """Vrai si la ligne de commande donne ce groupe, ou l'une de ses clés."""
+    return any(f"{key}.".startswith(f"{group}.") for key in _typed)
+
+
 def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
     """Ce que `attempt` rend pour ces réglages, où un défaut qui n'allait pas a pris la valeur qui va.
 

@@ -62,11 +62,24 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     checkpoint = _newest_readable(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
+    if _is_same_start(value_of("init_from", overrides), settings.get("init_from")):
+        overrides = [text for text in overrides if not text.startswith("init_from=")]
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
     old = _as_overrides(config_name, settings, record, typed)
     rest = [text for text in overrides if text.partition("=")[0] not in HERE]
     where = [f"output_dir={quote(literal_path(run))}", f"ckpt_path={quote(literal_path(checkpoint))}"]
     return [*old, *where, *rest]
+
+
+def _is_same_start(typed: str | None, start: object) -> bool:
+    """Vrai si la commande redonne le `init_from` d'une exécution partie de `start`, le fichier que celui-ci désignait.
+
+    `best`, `last` et `auto` étaient ceux du premier jour ; une exécution, un dossier désigne un fichier qu'il contient.
+    """
+    if typed is None or not isinstance(start, str):
+        return False
+    place = Path(start).absolute()
+    return typed in ("auto", "best", "last", start) or Path(typed).absolute() in (place, *place.parents)
 
 
 def refuse_in_sweep(overrides: list[str]) -> None:

@@ -92,11 +92,12 @@ def open_trained_corpus(node: Mapping[str, object], loaded: "Inference") -> Data
 
     node = checks.in_template(dict(node), loaded)
     given = any(map(defaults.is_typed, ("data", "data.path", "data.name")))
+    as_learned = not defaults.is_typed_under("data")
     if not loaded.corpus and not given:
         raise UserError(f"{loaded.source} ne dit pas son corpus : {GIVE}")
     checks.data("data", node)
     data = build_data(node)
-    if isinstance(data, TextModule) and loaded.corpus and data.adopt_base(loaded.corpus, loaded.tokenizer):
+    if as_learned and isinstance(data, TextModule) and data.adopt_base(loaded.corpus, loaded.tokenizer):
         return data
     try:
         prepare_data(data, loaded.tokenizer, loaded.labels)

@@ -22,7 +22,7 @@ TABLE = (
     ),
     IneffectiveKeys(
         ("evaluate",),
-        ("split",),
+        ("split", "data"),
         lambda s: s["tasks"] is not None and "mot_suivant" not in s["tasks"],
         "seule la tâche mot_suivant lit le corpus",
     ),

@@ -21,6 +21,7 @@ TINTS = (
     "\033[30;48;5;209m",
 )  # du court au long : jaune, orange, rouge
 PLAIN = "\033[0m"
+LONG = 60  # mots d'un passage écrits sur sa ligne
 LISTED = 10  # passages décrits sous le texte, les plus longs
 
 
@@ -35,7 +36,7 @@ def trace(settings: Settings) -> None:
     loaded = load_for_inference(
         settings["ckpt_path"], tasks=tuple(TASKS), base=settings["base_path"], **options
     )
-    text = read_prompt(settings, last_text(loaded.source))
+    text = read_prompt(settings, "" if loaded.labels else last_text(loaded.source))
     if not text.strip():
         raise UserError("Il n'y a pas de texte à retrouver : donnez-le par prompt= ou prompt_file=.")
     data = defaults.follow(settings, lambda values: open_trained_corpus(values["data"], loaded))
@@ -57,6 +58,8 @@ def check(settings: Settings) -> None:
     output = settings["output"]
     if output is not None and Path(output).exists():
         raise UserError(f"output={output} existe déjà : rien n'est écrasé, donnez un autre nom.")
+    if output is not None and Path(output).suffix != ".json":
+        raise UserError(f"output={output} : ce qui est retrouvé s'écrit en JSON, donnez un nom en .json.")
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise UserError(f"Le dossier de output={output} n'existe pas : créez-le d'abord.")
 
@@ -87,19 +90,17 @@ def summary(result: JsonObject) -> str:
     """La part copiée, et d'où viennent les passages les plus longs."""
     passages = sorted(result["passages"], key=lambda passage: -passage["words"])
     lines = [
-        f"{percent(result['covered'])} de ces mots sont dans des passages d'au moins {number(result['shown'])} mots, "
+        f"{percent(result['covered'])} de ces mots sont dans des passages d'au moins {_words(result['shown'])}, "
         "venus tels quels du corpus.",
-        f"Part copiée : {percent(result['share'])}, en passages d'au moins {number(result['least'])} mots ; la "
+        f"Part copiée : {percent(result['share'])}, en passages d'au moins {_words(result['least'])} ; la "
         f"validation, que le modèle n'a pas apprise, n'en a que {percent(result['reference'])}.",
     ]
     for passage in passages[:LISTED]:
         several = f", {number(passage['times'])} fois" if passage["times"] > 1 else ""
         name = f" ({passage['document']})" if passage["document"] else ""
-        before, here, after = (
-            " ".join(part.split()) for part in (passage["before"], passage["text"], passage["after"])
-        )
+        before, here, after = (_on_a_line(passage[key]) for key in ("before", "text", "after"))
         lines += [
-            f"{number(passage['words'])} mots{several}, document {number(passage['rank'])}{name}, caractère "
+            f"{_words(passage['words'])}{several}, document {number(passage['rank'])}{name}, caractère "
             f"{number(passage['character'])} :",
             f"    … {before} « {here} » {after} …",
         ]
@@ -107,6 +108,16 @@ def summary(result: JsonObject) -> str:
     if left:
         lines.append(f"Et {number(left)} autre{'s' * (left > 1)}, pas plus long{'s' * (left > 1)}.")
     return "\n".join(lines)
+
+
+def _on_a_line(text: str) -> str:
+    """Ce texte sur une ligne, ses deux bouts seulement s'il est long."""
+    words = text.split()
+    return " ".join(words if len(words) <= LONG else [*words[: LONG // 2], "[…]", *words[-LONG // 2 :]])
+
+
+def _words(count: int) -> str:
+    return f"{number(count)} mot{'s' * (count > 1)}"
 
 
 def _has_colours() -> bool:

@@ -35,7 +35,9 @@ def refuse_another_run(before: Settings, now: Settings) -> None:
 
     Un réglage vide est celui d'une version qui ne l'avait pas encore ; pour le modèle, c'est GPT-2.
     """
-    for key, old, new in differences(_whole_model(before), _whole_model(now)):
+    # les clés de tête d'abord : data.seed se déduit de seed, que l'on a tapée
+    every = sorted(differences(_whole_model(before), _whole_model(now)), key=lambda each: "." in each[0])
+    for key, old, new in every:
         if not follows(key) and not (old in (None, {}) and new in (None, {})):
             raise UserError(_another_run(key, old, new))
 

@@ -24,6 +24,8 @@ INEFFECTIVE = [
     ("train", ["data.passes=2", "trainer.max_steps=3"], "la longueur"),
     ("train", ["data.passes=2", "max_tokens=300000"], "la longueur"),
     ("evaluate", ["data.passes=2"], "train.py"),
+    ("evaluate", ["tasks=[h_aspire]", "data=text", "data.path=a"], "mot_suivant"),
+    ("evaluate", ["tasks=[h_aspire]", "data.limit=2"], "mot_suivant"),
     ("prepare", ["data.batch_size=2"], "evaluate"),
     ("train", ["optim.schedule=cosine", "optim.decay=0.5"], "wsd"),
     ("train", ["optim.schedule=constant", "optim.min_lr_ratio=0.5"], "ne descend pas"),

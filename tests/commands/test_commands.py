@@ -228,7 +228,7 @@ def test_a_sweep_over_two_processes_is_one_folder_and_both_ranks_agree(command, 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 processus sur CPU (gloo)") == 2
     (sweep,) = {path.parent for path in cwd.glob("outputs/*/*/multirun.yaml")}
-    assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml", "report.html"]
     assert [len(list((sweep / job).glob("*.log"))) for job in ("0", "1")] == [1, 1]
     seeds = [
         yaml.safe_load((sweep / job / "config.yaml").read_text(encoding="utf-8"))["seed"]

@@ -36,7 +36,9 @@ def test_each_fault_is_one_sentence(finished_run, command, tmp_path):
         ((f"prompt_file={tmp_path / 'vide.txt'}",), "pas de texte à retrouver"),
         (("un chat", "least=0"), "least"),
         (("un chat", f"output={tmp_path}"), "existe déjà"),
+        (("un chat", "data=text", f"data.path={tmp_path / 'vide.txt'}"), "essayez un texte plus long"),
         (("un chat", f"output={tmp_path}/a/b.json"), "créez-le d'abord"),
+        (("un chat", f"output={tmp_path}/a.csv"), "donnez un nom en .json"),
         (("un chat", "data=text", "data.path=ailleurs.txt"), "ailleurs.txt n'existe pas"),
     ):
         done = command("gpt_lightning", "trace", *typed, cwd=cwd)

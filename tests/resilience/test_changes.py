@@ -1,5 +1,6 @@
 """Ce qu'une reprise peut changer prend effet dès le pas suivant ; le reste est refusé, et rien n'est abîmé."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gpt_lightning.commands.train import train
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
 from gpt_lightning.training.run_config import followed_keys, follows
-from tests.resilience.runs import Runs, read
+from tests.resilience.runs import Runs, ended, read, steps_of
 from tests.test_conf import composed
 
 DONE = 6  # pas de l'exécution reprise, sur dix prévus
@@ -91,7 +92,7 @@ CHANGES = {
     ),
 }
 REFUSED = {
-    "seed=9": "seed valait 123, il vaut 9",
+    "seed=9": "refusée : seed valait 123, il vaut 9",
     "model.n_layers=3": "model.n_layers valait 2, il vaut 3",
     "tokenizer=bytes": "tokenizer",
     "data.max_length=8": "data.max_length valait 16, il vaut 8",
@@ -155,6 +156,39 @@ def test_every_setting_is_in_the_table_or_refused():
             follows, ("optim.lr", "trainer.max_steps", "callbacks.early_stopping.patience", "data.batch_size")
         )
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "init_from=source",
+        "init_from=source/checkpoints/best.ckpt",
+        "init_from=best",
+        "init_from=auto",
+        "init_from=source lora=default",
+        "optim.lr=auto",
+        "threads=auto",
+        "compile=auto trainer.precision=auto",
+    ],
+)
+def test_the_same_command_typed_again_continues(typed, cache, text_file, tmp_path):
+    """Ce que config.yaml garde (un fichier, un nombre) n'est plus ce que l'on a tapé (un dossier, un mot)."""
+    runs = Runs(tmp_path, cache, text_file, "resume=auto", *typed.split())
+    if "init_from" in typed:
+        Runs(tmp_path, cache, text_file, "trainer.max_steps=2").whole("source")
+        os.renames(tmp_path / "source", tmp_path / "outputs" / "source")
+        own = [text for text in runs.typed if not text.startswith(("model=", "tokenizer="))]
+        runs.typed = [text.replace("=source", "=outputs/source") for text in own]
+    before = runs.whole("course", "trainer.max_steps=2")
+    start = yaml.safe_load((before / "config.yaml").read_text(encoding="utf-8"))["init_from"]
+    said = ended(runs.fresh("course", "trainer.max_steps=4"))
+    assert steps_of(before) == 4 and "Reprise" in said, said
+    assert yaml.safe_load((before / "config.yaml").read_text(encoding="utf-8"))["init_from"] == start
+    if start is not None:
+        other = [text for text in runs.typed if not text.startswith("init_from=")]
+        runs.typed = [*other, "init_from=ailleurs"]
+        assert "init_from valait" in ended(runs.fresh("course", "trainer.max_steps=6"), 1)
 
 
 def test_a_newer_run_without_a_checkpoint_is_named(resumed, tmp_path, caplog):

@@ -1,8 +1,11 @@
 """Les passages d'un texte qui sont mot pour mot dans un corpus, et la part qu'ils en font."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from gpt_lightning.data.tracing.suffixes import Suffixes
 from gpt_lightning.data.tracing.words import cut_words, is_blank
@@ -29,44 +32,86 @@ def trace(index: Suffixes, text: str, is_stopped: Callable[[], bool] = lambda: F
     """Les passages de `text` qui sont dans le corpus de `index`, de mot entier à mot entier, dans l'ordre.
 
     Aucun n'est dans un autre, et aucun ne peut s'allonger : ni celui-là, ni ailleurs dans le corpus. Stopped dès que
-    `is_stopped()`, regardé à chaque mot, est vrai.
+    `is_stopped()`, regardé à chaque passage, est vrai.
     """
     words = cut_words(text)
+    read = _Read(index, words)
     ends = [0]
     for word in words:
         ends.append(ends[-1] + len(word))
     spans: list[Span] = []
-    reached = 0
-    for rank, word in enumerate(words):
-        if is_stopped():
-            raise Stopped
-        if is_blank(word):
-            continue
-        spellings = [
-            [spelling, *words[rank + 1 :]] for spelling in (word.lstrip(" "), f" {word.lstrip(' ')}")
-        ]
-        length, first, spelling = max(
-            (*index.match(spelling), number) for number, spelling in enumerate(spellings)
-        )
+    rank = reached = 0
+    while (rank := read.next_start(rank, reached, is_stopped)) < len(words):
+        length, place = read.longest(rank)
         while length and is_blank(words[rank + length - 1]):
             length -= 1
-        if not length or rank + length <= reached:
-            continue
-        reached = rank + length
-        times = sum(index.count(spelling[:length]) for spelling in spellings)
-        size = sum(not is_blank(word) for word in words[rank:reached])
-        begin = ends[rank] + len(word) - len(word.lstrip(" "))
-        spans.append(Span(begin, ends[reached], size, times, first, first + length))
+        if length and rank + length > reached:
+            reached = rank + length
+            size = sum(not is_blank(word) for word in words[rank:reached])
+            begin = ends[rank] + len(words[rank]) - len(words[rank].lstrip(" "))
+            times = read.count(rank, reached)
+            spans.append(Span(begin, ends[reached], size, times, place, place + length))
+        rank += 1
     return spans
+
+
+class _Read:
+    """Un texte, lu avec les nombres d'un index ; le premier mot d'un passage a une espace devant lui, ou non."""
+
+    def __init__(self, index: Suffixes, words: Sequence[str]) -> None:
+        self.index = index
+        self.solid = [rank for rank, word in enumerate(words) if not is_blank(word)]
+        bare = [word.removeprefix(" ") for word in words]
+        self.ids = index.numbers(words)
+        self.firsts = (index.numbers(bare).tolist(), index.numbers(f" {word}" for word in bare).tolist())
+        missing = np.flatnonzero(self.ids == 0)
+        # le premier mot que le corpus n'a pas, après chaque mot
+        after = np.searchsorted(missing, np.arange(len(words)), side="right")
+        self.ends = np.append(missing, len(words))[after].tolist()
+
+    def next_start(self, rank: int, reached: int, is_stopped: Callable[[], bool]) -> int:
+        """Le premier mot, à partir de `rank`, d'où un passage peut aller au-delà de `reached` ; aucun : leur nombre.
+
+        Ceux qui ne le peuvent pas sont avant tous ceux qui le peuvent : on saute, de deux fois plus loin à chaque fois.
+        """
+        low, high = bisect_left(self.solid, rank), bisect_left(self.solid, max(reached, rank))
+        if high == len(self.solid):
+            return len(self.ids)
+        goal, jump = self.solid[high], 1
+        while low < high:
+            if is_stopped():
+                raise Stopped
+            middle = min((low + high) // 2, low + jump - 1)
+            if self._occurs(self.solid[middle], goal + 1):
+                high = middle
+            else:
+                low, jump = middle + 1, 2 * jump
+        if is_stopped():
+            raise Stopped
+        return self.solid[low]
+
+    def _occurs(self, rank: int, end: int) -> bool:
+        if end > self.ends[rank]:
+            return False
+        rest = self.ids[rank + 1 : end]
+        return any(self.index.match(first[rank], rest)[0] == end - rank for first in self.firsts)
+
+    def longest(self, rank: int) -> tuple[int, int]:
+        """Le plus long passage qui commence à ce mot : (mots, rang d'un mot du corpus)."""
+        rest = self.ids[rank + 1 : self.ends[rank]]
+        length, place, _ = max((*self.index.match(f[rank], rest), n) for n, f in enumerate(self.firsts))
+        return length, place
+
+    def count(self, begin: int, end: int) -> int:
+        """Combien de fois le corpus a ces mots du texte."""
+        return sum(self.index.count(first[begin], self.ids[begin + 1 : end]) for first in self.firsts)
 
 
 def covers(text: str, spans: Sequence[Span]) -> list[int]:
     """Pour chaque mot de `text`, combien de mots a le plus long passage qui le contient."""
     longest, place = [], 0
-    coming, around = (
-        deque(sorted(spans)),
-        deque[Span](),
-    )  # aucun n'est dans un autre : ils finissent dans cet ordre
+    # aucun n'est dans un autre : ils finissent dans l'ordre où ils commencent
+    coming, around = deque(sorted(spans)), deque[Span]()
     for word in cut_words(text):
         end = place + len(word)
         while coming and coming[0].begin < end:

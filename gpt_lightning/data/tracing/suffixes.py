@@ -185,12 +185,19 @@ class Suffixes:
         ids, order, marks, starts = parts
         return cls(ids, order, starts, marks, vocabulary, header["facts"])
 
-    def match(self, words: Sequence[str]) -> tuple[int, int]:
-        """Combien des premiers `words` se suivent quelque part dans le corpus, et où : (nombre, rang d'un mot)."""
-        size, most = 0, len(words)
+    def numbers(self, words: Iterable[str]) -> np.ndarray:
+        """Le nombre de chacun de ces mots, 0 de ceux que le corpus n'a pas : (N,)."""
+        return np.fromiter((self._numbers.get(word, 0) for word in words), WORDS)
+
+    def match(self, first: int, following: np.ndarray) -> tuple[int, int]:
+        """Combien de ces mots se suivent quelque part dans le corpus, et où : (nombre, rang d'un mot).
+
+        Ce sont les nombres d'un premier mot et de ceux d'après, dont aucun n'est 0.
+        """
+        size, most = 0, 1 + len(following) if first else 0
         while size < most:  # presque tous les passages sont courts : en comparer de longs coûterait pour rien
             size = min(most, max(AHEAD, 8 * size))
-            best = self._match(self._target(words[:size]))
+            best = self._match(_target(first, following[: size - 1]))
             if best[0] < size:
                 return best
         return best if most else (0, 0)
@@ -204,24 +211,14 @@ class Suffixes:
                 best = max(best, (_common(target, self._read(begin, len(target))), begin))
         return best
 
-    def count(self, words: Sequence[str]) -> int:
-        """Combien de fois ces mots se suivent dans le corpus."""
-        target = self._target(words)
-        if len(target) < WORDS.itemsize * len(words):
+    def count(self, first: int, following: np.ndarray) -> int:
+        """Combien de fois ces mots, donnés comme à `match`, se suivent dans le corpus."""
+        if not first:
             return 0
+        target = _target(first, following)
         key = self._suffix(len(target))
-        first = bisect_left(self.order, target, key=key)
-        return bisect_right(self.order, target, lo=first, key=key) - first
-
-    def _target(self, words: Sequence[str]) -> bytes:
-        """Ces mots, jusqu'au premier que le corpus n'a pas, en octets qui se comparent."""
-        numbers = []
-        for word in words:
-            number = self._numbers.get(word, 0)
-            if not number:
-                break
-            numbers.append(number)
-        return np.array(numbers, WORDS).tobytes()
+        begin = bisect_left(self.order, target, key=key)
+        return bisect_right(self.order, target, lo=begin, key=key) - begin
 
     def _read(self, begin: int, size: int) -> bytes:
         """Les `size` octets des mots qui suivent le rang `begin`, ou moins à la fin."""
@@ -250,6 +247,11 @@ class Suffixes:
         last = int(self.starts[document + 1]) if document + 1 < len(self.starts) else len(self.ids)
         first = max(int(self.starts[document]), begin - words)
         return self.text(first, begin), self.text(end, min(last, end + words))
+
+
+def _target(first: int, following: np.ndarray) -> bytes:
+    """Ces mots, en octets qui se comparent."""
+    return first.to_bytes(WORDS.itemsize, "big") + following.tobytes()
 
 
 def _is_sound(ids: np.ndarray, order: np.ndarray, starts: np.ndarray, words: int) -> bool:

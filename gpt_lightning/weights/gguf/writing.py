@@ -50,6 +50,9 @@ def write(model: GPTModel, description: form.Description, to: Path, quant: str |
         raise UserError(
             "Un GGUF contient son tokenizer, et ce modèle ne dit pas le sien : format=hf s'en passe."
         )
+    logging.getLogger("gguf").setLevel(
+        logging.ERROR
+    )  # il raconte ce qu'il écrit, et sous le nom du brouillon
     config, kind = model.config, architecture_of(model.config)
     _refuse_widths(model, quant, kind)
     writer = gguf.GGUFWriter(None, kind)
