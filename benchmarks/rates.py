@@ -1,9 +1,10 @@
 """Le taux que `optim.lr=auto` choisit, au milieu de cinq : `python benchmarks/rates.py --texts 100ko.txt 3Mo.txt`.
 
-Chaque essai est un `train.py` d'une graine et d'un fil, deux à la fois, sans dropout : 300 pas d'un modèle de 1,4, 5 ou
-12 M de paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de 30 000 jetons de
-validation, à la fin. Un texte vide (« dictionnaire ») est le corpus du défaut. Chaque essai fini est écrit dans
-`--results`, une ligne de JSON : la même commande reprend où elle en était.
+Chaque essai est un `train.py` d'une graine et d'un fil, deux à la fois : 300 pas d'un modèle de 1,4, 5 ou 12 M de
+paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de 30 000 jetons de
+validation, la meilleure de six évaluations (best.ckpt) : un petit texte s'apprend ensuite par cœur. « dictionnaire »
+est le corpus du défaut. Chaque essai fini est écrit dans `--results`, une ligne de JSON : la même commande reprend où
+elle en était.
 """
 
 import argparse
@@ -53,7 +54,7 @@ SIZES = {
 QUIET = (
     "threads=1",
     "compile=false",
-    "eval_every=1000",
+    "eval_every=50",
     "trainer.limit_val_batches=30",
     "trainer.enable_progress_bar=false",
     "callbacks.sample=null",
@@ -73,11 +74,8 @@ def train(size: Size, optim: str, text: str, rate: float) -> float:
         done = subprocess.run([sys.executable, "train.py", *typed], cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
-        return [
-            row["val/loss"]
-            for row in read_metrics(Path(folder, "x", "metrics.csv")).values()
-            if "val/loss" in row
-        ][-1]
+        rows = read_metrics(Path(folder, "x", "metrics.csv")).values()
+        return min(row["val/loss"] for row in rows if "val/loss" in row)
 
 
 def main() -> None:
