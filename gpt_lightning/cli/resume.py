@@ -62,8 +62,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     checkpoint = _newest_readable(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
-    if _is_same_start(value_of("init_from", overrides), settings.get("init_from")):
-        overrides = [text for text in overrides if not text.startswith("init_from=")]
+    overrides = [text for text in overrides if not _says_the_same(text, settings, record)]
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
     old = _as_overrides(config_name, settings, record, typed)
     rest = [text for text in overrides if text.partition("=")[0] not in HERE]
@@ -71,12 +70,18 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     return [*old, *where, *rest]
 
 
-def _is_same_start(typed: str | None, start: object) -> bool:
-    """Vrai si la commande redonne le `init_from` d'une exécution partie de `start`, le fichier que celui-ci désignait.
+def _says_the_same(override: str, settings: Settings, record: Settings) -> bool:
+    """Vrai si cette surcharge redonne un choix de l'exécution, dont config.yaml garde ce qu'il est devenu.
 
-    `best`, `last` et `auto` étaient ceux du premier jour ; une exécution, un dossier désigne un fichier qu'il contient.
+    Un groupe a pu être complété d'après le corpus, les poids ou la machine. De `init_from`, c'est le fichier qu'il
+    désignait : `best`, `last` et `auto` étaient ceux du premier jour, un dossier désigne un fichier qu'il contient.
     """
-    if typed is None or not isinstance(start, str):
+    key = override.partition("=")[0]
+    typed = value_of(key, [override])
+    if key in GROUPS:
+        return typed is not None and _recorded_choices(record).get(key) == typed
+    start = settings.get("init_from")
+    if key != "init_from" or typed is None or not isinstance(start, str):
         return False
     place = Path(start).absolute()
     return typed in ("auto", "best", "last", start) or Path(typed).absolute() in (place, *place.parents)
@@ -161,14 +166,19 @@ def _as_overrides(config_name: str, settings: Settings, record: Settings, typed:
 
 
 def _choices(record: Settings, typed: set[str]) -> list[str]:
+    chosen = _recorded_choices(record)
+    pairs = [(group, chosen.get(group)) for group in GROUPS if group not in typed]
+    return [f"{group}={name}" for group, name in pairs if name in choices(group)]
+
+
+def _recorded_choices(record: Settings) -> Settings:
+    """Le choix de chaque groupe que Hydra a noté. UserError s'il n'y en a pas."""
     try:
-        chosen = record["hydra"]["runtime"]["choices"]
-        pairs = [(group, chosen.get(group)) for group in GROUPS if group not in typed]
-    except (KeyError, TypeError, AttributeError):
+        return dict(record["hydra"]["runtime"]["choices"])
+    except (KeyError, TypeError, ValueError):
         raise UserError(
             "Reprise impossible : .hydra/hydra.yaml ne dit pas les choix de l'exécution."
         ) from None
-    return [f"{group}={name}" for group, name in pairs if name in choices(group)]
 
 
 def _loggers(settings: Settings) -> str:

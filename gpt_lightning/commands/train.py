@@ -38,7 +38,7 @@ def train(settings: Settings) -> float:
     machine = find_machine(asked)
 
     from gpt_lightning import weights
-    from gpt_lightning.training import engine, module, plan, report
+    from gpt_lightning.training import engine, module, report
 
     # l'exécution à continuer, s'il y en a une ; puis les objets qui vérifient leurs réglages en se construisant
     resumed = weights.resumable(asked.ckpt_path, asked.base_path) if asked.ckpt_path else None
@@ -55,7 +55,7 @@ def train(settings: Settings) -> float:
         asked.values(),
         lambda values: open_corpus(values, asked.optimizer, start, typed, machine, equipment, done),
     )
-    if done is not None and plan.is_over(planned, done):
+    if done is not None and engine.is_over(planned, resumed, callbacks):
         return engine.finish_without_training(done, callbacks)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
     threads = decide_threads(threads, machine, gpt, used)

@@ -90,6 +90,8 @@ class Service:
         return app
 
     async def health(self, request: HTTPRequest) -> Response:
+        if not self.worker.is_alive:
+            raise Refused("Le fil du modèle s'est arrêté : relancez le serveur.", status=503, code="stopped")
         return JSONResponse({"status": "ok"})
 
     async def list_models(self, request: HTTPRequest) -> Response:

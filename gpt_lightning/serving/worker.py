@@ -93,6 +93,11 @@ class Worker:
         for job in refused:
             job.deliver(Refused("Le serveur s'arrête.", status=503, code="shutting_down"))
 
+    @property
+    def is_alive(self) -> bool:
+        """Vrai tant que le fil répond."""
+        return self._thread.is_alive()
+
     def join(self, seconds: float) -> None:
         """Attend la fin du fil, après `close`."""
         self._thread.join(seconds)
@@ -144,8 +149,8 @@ class Worker:
         call = next((job for job in self.waiting if job.call is not None), None)
         if call is not None:
             self.waiting.remove(call)
-        while self.waiting and len(self.waiting[0].pending[0].rows) <= self.batch.free:
-            job = self.waiting.popleft()
+        while (job := self._next_to_write()) is not None and len(job.pending[0].rows) <= self.batch.free:
+            self.waiting.remove(job)
             arrival = job.pending.popleft()
             self._owner |= dict.fromkeys(arrival.rows, job)
             self.running.add(job)
@@ -153,6 +158,9 @@ class Worker:
             if job.pending:
                 self.waiting.append(job)
         return call
+
+    def _next_to_write(self) -> Job | None:
+        return next((job for job in self.waiting if job.call is None), None)
 
     def _call(self, job: Job) -> None:
         assert job.call is not None

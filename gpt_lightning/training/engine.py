@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import lightning
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -28,10 +28,11 @@ from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.loggers.prometheus import Prometheus
 from gpt_lightning.training.loggers.tracker import Tracker
 from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.plan import Plan
+from gpt_lightning.training.plan import Plan, is_done
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.typing import Settings
 from gpt_lightning.weights.format import TrainingProgress
+from gpt_lightning.weights.loading import Resumed
 from gpt_lightning.wording import cannot_compile, number
 
 log = logging.getLogger("gpt_lightning")  # seul le premier processus écrit ses informations
@@ -206,17 +207,28 @@ def choose_callbacks(
     return [FirstStep(), *allowed, StopOnSignal(received), Finish()]
 
 
+def is_over(planned: Plan, resumed: Resumed | None, callbacks: Iterable[lightning.Callback]) -> bool:
+    """Vrai si l'entraînement que l'on reprend est fini : il a fait ses pas, ou l'arrêt anticipé l'a arrêté."""
+    if resumed is None:
+        return False
+    patiences = [callback.patience for callback in callbacks if isinstance(callback, EarlyStopping)]
+    stopped = resumed.progress.evaluated and any(resumed.waited >= patience for patience in patiences)
+    return stopped or is_done(planned, resumed.progress)
+
+
 def finish_without_training(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
-    """L'entraînement repris a fait tous ses pas : le journal le dit ; renvoie sa dernière perte de validation.
+    """L'entraînement repris est fini : le journal le dit ; renvoie sa dernière perte de validation.
 
     Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.
     """
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.prune()
+    early = any(isinstance(callback, EarlyStopping) for callback in callbacks)
+    other = ", ou si l'arrêt anticipé l'a arrêté, callbacks.early_stopping.patience=" if early else ""
     log.info(
         f"Rien à faire : cet entraînement est à son dernier pas ({number(done.step)}) ; "
-        f"prolongez-le, par exemple trainer.max_steps={2 * done.step}."
+        f"prolongez-le, par exemple trainer.max_steps={2 * done.step}{other}."
     )
     return done.metrics["val/loss"]
 

@@ -153,8 +153,7 @@ class GPTModule(lightning.LightningModule):
 
     def pause(self, name: str, seconds: float, left: int) -> None:
         """Compte une longue pause, dont il reste `left` : la durée annoncée ne la met pas dans chaque pas."""
-        self.paused_seconds += seconds
-        self.long_seconds += seconds
+        self.paused_seconds, self.long_seconds = self.paused_seconds + seconds, self.long_seconds + seconds
         self.pauses[name] = seconds, left
 
     def write(self, metrics: dict[str, float]) -> None:
@@ -288,7 +287,9 @@ class GPTModule(lightning.LightningModule):
         self._resumed = False
         for config in self.trainer.lr_scheduler_configs:
             restart.apply_settings(self.trainer.optimizers[0], config.scheduler, self._fresh)
-        if not self.seen.evaluated:  # celle que la fin de l'exécution a coupée
+        total, measured = self.plan.total_steps, "val/loss" in self.metrics
+        over = total is not None and self.trainer.global_step >= total
+        if not self.seen.evaluated or (over and not measured):  # celle que la fin de l'exécution a coupée
             self.trainer.validating = True
             self.trainer.fit_loop.epoch_loop.val_loop.run()
             self.trainer.training = True

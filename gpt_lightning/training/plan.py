@@ -9,6 +9,7 @@ from gpt_lightning.training.data import DataModule, Order
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
 from gpt_lightning.weights.format import TrainingProgress
+from gpt_lightning.wording import number
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ def plan_run(run: RunConfig, data: DataModule, world_size: int, done: TrainingPr
     return plan
 
 
-def is_over(plan: Plan, done: TrainingProgress) -> bool:
+def is_done(plan: Plan, done: TrainingProgress) -> bool:
     """Vrai si l'entraînement que l'on reprend a fait tous ses pas, et son évaluation."""
-    return done.evaluated and plan.total_steps is not None and done.step >= plan.total_steps
+    evaluated = done.evaluated and "val/loss" in done.metrics
+    return evaluated and plan.total_steps is not None and done.step >= plan.total_steps
 
 
 def make_plan(
@@ -153,6 +155,9 @@ def make_plan(
     if not limits and max_epochs is None and trainer["max_time"] is None:
         limits.append(after(whole("data.passes", data["passes"])))
     total = min(limits, default=None)
+    least = max(trainer["min_steps"] or 0, after(trainer["min_epochs"]) if trainer["min_epochs"] else 0)
+    if total is not None and not trainer["fast_dev_run"]:
+        _check_steps(total, least, steps_per_epoch)
     schedule.fits(total, tokens_per_step)
     return Plan(
         steps_per_epoch,
@@ -166,6 +171,20 @@ def make_plan(
         resumes=done is not None,
         left_out=0 if order is None else order.left_out,
     )
+
+
+def _check_steps(total: int, least: int, steps_per_epoch: int) -> None:
+    """UserError si le plan n'a aucun pas, ou moins que ce que trainer.min_steps et trainer.min_epochs veulent."""
+    if total < 1:
+        raise UserError(
+            f"Ce plan n'a aucun pas (une époque en a {number(steps_per_epoch)}) : allongez-le, par exemple avec "
+            f"trainer.max_steps=1."
+        )
+    if least > total:
+        raise UserError(
+            f"trainer.min_steps=, trainer.min_epochs= veulent au moins {number(least)} pas, et le plan en a "
+            f"{number(total)} : retirez-les, ou allongez le plan."
+        )
 
 
 def _steps_for(tokens: int, tokens_per_step: int, order: Order | None, done: TrainingProgress | None) -> int:

@@ -113,11 +113,13 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], T], *, strict: boo
 
 
 class Resumed(NamedTuple):
-    """Ce qu'un checkpoint dit de son modèle, où il en est, et les tenseurs de sa base s'il ne les a pas."""
+    """Ce qu'un checkpoint dit de son modèle, où il en est, les tenseurs de sa base s'il ne les a pas, et depuis combien
+    d'évaluations l'arrêt anticipé attend."""
 
     description: form.Description
     progress: form.TrainingProgress
     base: dict[str, Tensor] | None = None
+    waited: int = 0
 
 
 def resumable(path: str, base: str | None = None) -> Resumed:
@@ -128,7 +130,9 @@ def resumable(path: str, base: str | None = None) -> Resumed:
         description = form.read(content[form.KEY], Path(path))
         state = form.model_state(content)
         loaded = _assemble(description, state, Path(path), base)
-        return Resumed(description, progress, loaded.adapted if adapters.is_partial(state) else None)
+        base_state = loaded.adapted if adapters.is_partial(state) else None
+        waits = [one["wait_count"] for one in content["callbacks"].values() if "wait_count" in one]
+        return Resumed(description, progress, base_state, max(waits, default=0))
 
 
 def _load_path(path: Path, n_heads: int | None, base: str | None = None) -> Loaded:

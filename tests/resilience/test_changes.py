@@ -168,6 +168,8 @@ def test_every_setting_is_in_the_table_or_refused():
         "init_from=auto",
         "init_from=source lora=default",
         "optim.lr=auto",
+        "optim=target optim._target_=torch.optim.SGD",
+        "optim=adamw trainer.max_time=00:00:10:00",
         "threads=auto",
         "compile=auto trainer.precision=auto",
     ],
@@ -189,6 +191,49 @@ def test_the_same_command_typed_again_continues(typed, cache, text_file, tmp_pat
         other = [text for text in runs.typed if not text.startswith("init_from=")]
         runs.typed = [*other, "init_from=ailleurs"]
         assert "init_from valait" in ended(runs.fresh("course", "trainer.max_steps=6"), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1500, 50_000])
+def test_a_short_text_typed_again_keeps_what_was_chosen_for_it(size, cache, text_file, tmp_path):
+    """Son lot, sa fenêtre, son vocabulaire viennent du texte ; data=text redonné ne les remet pas aux défauts."""
+    text = text_file.read_text(encoding="utf-8")
+    (tmp_path / "court.txt").write_text((text * (1 + size // len(text)))[:size], encoding="utf-8")
+    runs = Runs(tmp_path, cache, text_file)
+    runs.typed = ["data=text", "data.path=court.txt", "resume=auto", "callbacks.sample.max_new_tokens=2"]
+    before = runs.whole("course", "trainer.max_steps=2")
+    first = yaml.safe_load((before / "config.yaml").read_text(encoding="utf-8"))
+    ended(runs.fresh("course", "trainer.max_steps=4"))
+    again = yaml.safe_load((before / "config.yaml").read_text(encoding="utf-8"))
+    assert steps_of(before) == 4
+    assert all(again[group] == first[group] for group in ("data", "model", "tokenizer", "optim"))
+
+
+@pytest.mark.slow
+def test_what_early_stopping_ended_is_over_until_its_patience_grows(cache, text_file, tmp_path):
+    early = (
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.min_delta=50",
+        "eval_every=2",
+        "resume=auto",
+    )
+    runs = Runs(tmp_path, cache, text_file, *early, "trainer.max_steps=100")
+    run = runs.whole("course", "callbacks.early_stopping.patience=1")
+    stopped = steps_of(run)
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    assert stopped < 10
+    said = ended(runs.fresh("course", "callbacks.early_stopping.patience=1"))
+    assert "Rien à faire" in said and (run / "checkpoints" / "last.ckpt").read_bytes() == before
+    ended(runs.fresh("course", "callbacks.early_stopping.patience=2"))
+    assert stopped < steps_of(run) < 20
+
+
+@pytest.mark.slow
+def test_without_any_evaluation_a_finished_run_is_evaluated(cache, text_file, tmp_path):
+    runs = Runs(tmp_path, cache, text_file, "eval_every=1000", "save_every=1", "keep_last=null")
+    run = runs.whole("course", "trainer.max_steps=3")
+    said = ended(runs.start(f"ckpt_path={run}/checkpoints/step_0000002.ckpt", "trainer.max_steps=2"))
+    assert "Traceback" not in said and steps_of(run) == 2
 
 
 def test_a_newer_run_without_a_checkpoint_is_named(resumed, tmp_path, caplog):

@@ -150,6 +150,34 @@ def test_a_question_of_the_page_is_answered_between_two_tokens():
         writing.close()
 
 
+@pytest.mark.parametrize("writing", [0, 3])
+def test_questions_that_wait_together_are_all_answered(writing):
+    """Plusieurs onglets, un banc d'essai : des fonctions à appeler attendent, avec des textes à écrire."""
+    with Live(tokenizers.gpt2(), rows=2) as one, ThreadPoolExecutor(12) as pool:
+        one.gate.hold()
+        texts = [
+            pool.submit(one.ask, "/v1/completions", {"prompt": "a", "max_tokens": 2}) for _ in range(writing)
+        ]
+        asked = [
+            pool.submit(one.ask, path, {"text": "le chat"})
+            for path in ("/api/next", "/api/score", "/api/next", "/api/attention")
+        ]
+        echoed = {"prompt": "le chat", "max_tokens": 0, "echo": True, "logprobs": 1}
+        asked += [pool.submit(one.ask, "/v1/completions", echoed) for _ in range(3)]
+        while len(one.worker.waiting) + len(one.worker.running) < len(texts) + len(asked) - 1:
+            time.sleep(0.01)
+        one.gate.open()
+        assert [job.result(30)[0] for job in (*texts, *asked)] == [200] * (writing + 7)
+        assert one.worker.is_alive and one.ask("/health", method="GET")[0] == 200
+
+
+def test_a_server_whose_thread_is_dead_is_not_healthy():
+    with Live(tokenizers.gpt2()) as one:
+        one.worker.close(0)
+        one.worker.join(30)
+        assert one.ask("/health", method="GET")[0] == 503
+
+
 def test_stopping_finishes_what_is_being_written_and_refuses_the_rest():
     with bytes_live(rows=1, grace=600) as live, ThreadPoolExecutor(3) as pool:
         live.gate.hold()

@@ -13,6 +13,8 @@ TRAINER = {
     "max_time": None,
     "fast_dev_run": False,
     "limit_train_batches": None,
+    "min_steps": None,
+    "min_epochs": None,
     "accumulate_grad_batches": 2,
 }
 SETTINGS = compose("train", "output_dir=dossier")
@@ -103,3 +105,20 @@ def test_a_limit_of_time_alone_needs_a_constant_rate():
 def test_the_passes_of_the_corpus_count_when_nothing_else_does():
     assert plan(passes=1).total_steps == 20 and plan(passes=1, max_steps=30).total_steps == 30
     assert plan(passes=1, max_epochs=2).total_steps == 40
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ({"max_steps": 2, "min_steps": 5}, "au moins 5 pas, et le plan en a 2"),
+        ({"max_steps": 2, "min_epochs": 1}, "au moins 20 pas, et le plan en a 2"),
+        ({"max_epochs": 0.01}, "aucun pas"),
+    ],
+)
+def test_a_plan_that_lightning_would_not_follow_is_refused(values, said):
+    with pytest.raises(UserError, match=said):
+        plan(**values)
+
+
+def test_a_minimum_under_the_plan_is_kept():
+    assert plan(max_steps=30, min_steps=30, min_epochs=1).total_steps == 30

@@ -89,7 +89,7 @@ function followInside() {
   const found = new URLSearchParams(location.hash.slice(1));
   if (found.get("view") !== "inside") return;
   const rank = (name, most) => Math.min(most, Math.max(0, Number.parseInt(found.get(name), 10) || 0));
-  const values = found.get("part") in PARTS ? { part: found.get("part") } : {};
+  const values = Object.hasOwn(PARTS, found.get("part") ?? "") ? { part: found.get("part") } : {};
   if (found.has("layer")) values.layer = rank("layer", model.layers - 1);
   if (found.has("head")) values.head = rank("head", model.heads - 1);
   change(values);

@@ -97,15 +97,18 @@ class BestCheckpoint(Checkpoint):
             self.keep(trainer, pl_module)
 
     def on_train_end(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
-        if self.monitor in pl_module.metrics:
+        if trainer.strategy.broadcast(self.monitor in pl_module.metrics):
             self.keep(trainer, pl_module)
 
     def keep(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         """Écrit best.ckpt si la dernière mesure est la meilleure."""
-        if self.monitor not in pl_module.metrics:
+        measured = trainer.strategy.broadcast(
+            pl_module.metrics.get(self.monitor)
+        )  # le premier décide pour tous
+        if measured is None:
             metrics = ", ".join(sorted(pl_module.metrics))
             raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {metrics}.")
-        score, best = pl_module.metrics[self.monitor], self.best_model_score
+        score, best = measured, self.best_model_score
         if math.isfinite(score) and (best is None or (score < best if self.mode == "min" else score > best)):
             self.best_model_score = score
             trainer.save_checkpoint(self.dirpath / BEST, weights_only=True)
