@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from gpt_lightning import durable
-from gpt_lightning.data.encode import Counts, dtype_for, encode_pieces
+from gpt_lightning.data.encode import Counts, Moved, dtype_for, encode_pieces
 from gpt_lightning.data.reading import Piece
 from gpt_lightning.data.store import SHARD_TOKENS, VERSION, TokenStore
 from gpt_lightning.errors import Interrupted, UserError
@@ -99,7 +99,12 @@ def _build_aside(
         scratch.mkdir()
     resumable = False
     try:
-        _build(scratch, identity, splits, tokenizer, size, progress)
+        try:
+            _build(scratch, identity, splits, tokenizer, size, progress)
+        except Moved:  # une autre façon de lire le même texte l'avait commencée
+            shutil.rmtree(scratch)
+            scratch.mkdir()
+            _build(scratch, identity, splits, tokenizer, size, progress)
         (scratch / JOURNAL).unlink(missing_ok=True)
         try:
             durable.sync(scratch)

@@ -1,8 +1,9 @@
 """Encoder un flux de morceaux : des jetons, paquet par paquet, sur autant de processus qu'il y a de cœurs."""
 
 import os
+import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -34,13 +35,14 @@ class Counts:
     characters: int = 0
     bytes: int = 0
     begins: bool = True
+    seen: int = 0  # l'empreinte des morceaux comptés : une reprise vérifie que ce sont les mêmes
 
     @property
     def n_starts(self) -> int:
         """Les documents commencés."""
         return self.documents + (not self.begins)
 
-    def add(self, pieces: Iterable[Piece], tokens: int) -> None:
+    def add(self, pieces: Sequence[Piece], tokens: int) -> None:
         """Compte un paquet, et ses jetons."""
         self.batches, self.tokens = self.batches + 1, self.tokens + tokens
         for piece in pieces:
@@ -48,6 +50,28 @@ class Counts:
             self.characters += len(piece.text)
             self.bytes += len(piece.text.encode("utf-8", "surrogatepass"))
             self.begins = piece.last
+        self.seen = _seen(self.seen, pieces)
+
+
+class Moved(Exception):
+    """Le texte est le même, mais plus ses morceaux : ce qui est encodé ne se continue pas."""
+
+
+def _seen(before: int, pieces: Sequence[Piece]) -> int:
+    """L'empreinte de ces morceaux, après d'autres : leur texte, et là où finissent les documents."""
+    for piece in pieces:
+        before = zlib.crc32(piece.text.encode("utf-8", "surrogatepass") + bytes([piece.last]), before)
+    return before
+
+
+def _after(batches: Iterator[list[Piece]], counts: Counts) -> Iterator[list[Piece]]:
+    """Les paquets que `counts` n'a pas comptés. Moved si ceux qu'il a comptés ne sont plus les mêmes."""
+    seen = 0
+    for batch in islice(batches, counts.batches):
+        seen = _seen(seen, batch)
+    if seen != counts.seen:
+        raise Moved
+    return batches
 
 
 def encode_pieces(
@@ -57,9 +81,9 @@ def encode_pieces(
 
     La fin de texte sépare les documents, rien ne suit le dernier. `counts` dit les paquets à passer, déjà encodés, et
     compte les autres quand ils sont donnés. Un gros corpus est encodé par plusieurs processus, un paquet à la fois
-    chacun, dans l'ordre.
+    chacun, dans l'ordre. Moved si les paquets à passer ne sont plus ceux que `counts` a comptés.
     """
-    for ids, lengths, batch in _encode_batches(islice(_batches(pieces), counts.batches, None), tokenizer):
+    for ids, lengths, batch in _encode_batches(_after(_batches(pieces), counts), tokenizer):
         begins = np.flatnonzero([counts.begins, *(piece.last for piece in batch[:-1])])
         starts: np.ndarray = (np.cumsum(lengths) - lengths)[begins]
         if tokenizer.eos_id is not None:

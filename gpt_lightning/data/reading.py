@@ -25,6 +25,9 @@ HALVES = (
 )
 
 
+READ_TWICE = "{} est lu par data.path= et par data.val_path= : la validation mesure ce qui est appris."
+
+
 class Piece(NamedTuple):
     """Un bout de document ; `last` est vrai sur le dernier bout de chaque document, `key` le nomme s'il a un nom."""
 

@@ -52,7 +52,10 @@ def double_key(value: object) -> str | None:
 
 def judge(row: object) -> object:
     """`row`, ou un BadRow si une clé y est donnée deux fois."""
-    key = double_key(row)
+    try:
+        key = double_key(row)
+    except RecursionError:
+        return BadRow("ses objets sont l'un dans l'autre, trop profondément")
     return row if key is None else BadRow(f"la clé {key} est donnée deux fois : gardez-en une")
 
 

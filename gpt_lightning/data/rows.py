@@ -16,7 +16,7 @@ from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.limit import say_part
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
-from gpt_lightning.data.reading import Found, find_files, two_halves
+from gpt_lightning.data.reading import READ_TWICE, Found, find_files, two_halves
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
@@ -189,9 +189,7 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             train = {file.resolve() for file in self.files(self.path).files}
             both = [file for file in self.files(val_path).files if file.resolve() in train]
             if both:
-                log.warning(
-                    f"{both[0]} est lu par data.path= et par data.val_path= : la validation mesure ce qui est appris."
-                )
+                log.warning(READ_TWICE.format(both[0]))
 
     @property
     def _e(self) -> str:

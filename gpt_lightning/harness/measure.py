@@ -55,6 +55,8 @@ def load_tasks(names: Sequence[str], catalogue: TaskManager, num_fewshot: int = 
     with _quiet(), _seed():
         try:
             loaded = catalogue.load(list(names))
+        except UserError:  # notre phrase, sur un corpus d'ici
+            raise
         except (OSError, ValueError) as error:  # le hub de Hugging Face, hors ligne ou injoignable
             raise UserError(
                 f"Les données de {', '.join(names)} ne se trouvent pas ({type(error).__name__}) : avec un réseau, "

@@ -1,6 +1,6 @@
 """Les jetons d'un tokenizer qui ont un rôle, et ce que d'autres outils en lisent."""
 
-from gpt_lightning.tokenizers import HuggingFaceTokenizer, Tokenizer, merges_of
+from gpt_lightning.tokenizers import ByteLevelTokenizer, HuggingFaceTokenizer, Tokenizer, merges_of
 from gpt_lightning.tokenizers.base import END_OF_TEXT
 from gpt_lightning.tokenizers.chat import MARKS, ChatTokenizer
 from gpt_lightning.typing import JsonObject
@@ -11,7 +11,11 @@ def exported_options(tokenizer: Tokenizer) -> JsonObject:
     base = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
     if isinstance(base, HuggingFaceTokenizer):
         options = base.options()
-    elif merges_of(base):
+    elif isinstance(base, ByteLevelTokenizer):
+        options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if base.eos_id is not None:
+            options["eos_token"] = base.decode([base.eos_id])
+    elif merges_of(base) is not None:
         options = {"tokenizer_class": "GPT2Tokenizer"}
         options |= {f"{role}_token": END_OF_TEXT for role in ("bos", "eos", "unk")}
     else:

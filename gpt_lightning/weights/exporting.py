@@ -12,6 +12,7 @@ from gpt_lightning.errors import UserError, choice
 from gpt_lightning.model import GPTConfig, GPTModel, cost
 from gpt_lightning.model.trainable import is_added
 from gpt_lightning.tokenizers import (
+    ByteLevelTokenizer,
     ChatTokenizer,
     HuggingFaceTokenizer,
     Tokenizer,
@@ -24,6 +25,7 @@ from gpt_lightning.tokenizers.special import exported_options
 from gpt_lightning.tokenizers.template import Template
 from gpt_lightning.weights import format as form
 from gpt_lightning.weights import gguf, huggingface, huggingface_tokenizer, peft
+from gpt_lightning.weights.gguf import tokenizer as gguf_tokenizer
 from gpt_lightning.wording import magnitude
 
 log = logging.getLogger("gpt_lightning")
@@ -85,7 +87,7 @@ def _refuse_places(to: Path, kind: str, quant: str | None) -> None:
             raise UserError(
                 f"quant= ne sert qu'à format=gguf ou format=page : retirez-le, ou prenez format=gguf to={to}.gguf."
             )
-        if any((to / name).exists() for name in (huggingface.WEIGHTS, ADAPTERS, peft.WEIGHTS)):
+        if huggingface.weights_of(to) or any((to / name).exists() for name in (ADAPTERS, peft.WEIGHTS)):
             raise UserError(f"{to} contient déjà un modèle : choisissez un autre dossier avec to=.")
     elif to.suffix != ".gguf":
         raise UserError(f"format=gguf écrit un fichier : to={to}.gguf.")
@@ -209,9 +211,16 @@ def _tokenizer_files(tokenizer: Tokenizer, description: form.Description) -> dic
     base = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
     if isinstance(base, HuggingFaceTokenizer):
         files = {huggingface_tokenizer.JSON: base.file()}
-    elif merges := merges_of(tokenizer):
+    elif (merges := merges_of(tokenizer)) is not None:
         files = huggingface_files(merges, marks)
+    elif isinstance(base, ByteLevelTokenizer):
+        values = gguf_tokenizer.file_of(tokenizer)
+        # un jeton ajouté que le vocabulaire n'a pas y prendrait un autre identifiant
+        values["model"]["vocab"] |= {added["content"]: added["id"] for added in values["added_tokens"]}
+        files = {huggingface_tokenizer.JSON: json.dumps(values, ensure_ascii=False)}
     else:
+        kind = tokenizer.state()["kind"]
+        log.warning(f"Le tokenizer {kind} n'a pas de fichier que transformers lise : ce dossier n'en a pas.")
         return {}
     options = exported_options(tokenizer)
     if description.labels and "eos_token" in options:

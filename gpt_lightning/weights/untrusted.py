@@ -58,7 +58,9 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} : ce nom n'est pas de l'UTF-8 ; renommez ce dossier ou ce fichier."
         ) from error
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # la panique d'une bibliothèque en Rust n'est pas une Exception
         why = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise Damaged(
             f"{path} n'est pas lisible sans risque : ce n'est pas un fichier de poids, il est abîmé, ou il contient "

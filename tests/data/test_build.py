@@ -7,6 +7,7 @@ import pytest
 from gpt_lightning import durable
 from gpt_lightning.data import SlidingWindowDataModule, build, encode, reading
 from gpt_lightning.data.cache import choose, erase, list_stores
+from gpt_lightning.data.reading import Piece
 from gpt_lightning.tokenizers import ByteTokenizer, gpt2
 
 
@@ -68,6 +69,24 @@ def test_what_a_killed_process_encoded_is_taken_up(corpus, at, shard, monkeypatc
     assert prepare(corpus, "repris", again) == expected
     assert again.seen < whole.seen or at == 1
     assert [path.name[0] for path in cache.iterdir()] != ["."] and len(list(cache.iterdir())) == 1
+
+
+def test_the_same_text_cut_otherwise_is_begun_again(corpus, tmp_path):
+    """Ce qui est encodé compte des paquets ; une option, un autre format donnent d'autres morceaux du même texte."""
+    text = " ".join(f"mot {n} {'chat' * (n % 9)}" for n in range(20_000))
+
+    def encode(cache, tokenizer, size):
+        pieces = [Piece(text[at : at + size], at + size >= len(text)) for at in range(0, len(text), size)]
+        splits = {"train": lambda: iter(pieces), "val": lambda: iter([Piece("fin", True)])}
+        return build.open_or_build(tmp_path / cache, "c", {"texte": "le même"}, splits, tokenizer)
+
+    with pytest.raises(KeyboardInterrupt):
+        encode("repris", Stopping(60), 4000)
+    assert list((tmp_path / "repris").glob(".*/journal.json"))
+    orphan(tmp_path / "repris")
+    again, straight = encode("repris", Stopping(), 9000), encode("droit", Stopping(), 9000)
+    contents = [{p.name: p.read_bytes() for p in base.folder.iterdir()} for base in (again, straight)]
+    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize(

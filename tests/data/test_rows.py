@@ -14,6 +14,7 @@ from gpt_lightning.data.classify.labels import plain_label
 from gpt_lightning.data.classify.table import read_table
 from gpt_lightning.data.corpus import Source
 from gpt_lightning.data.documents import read_files
+from gpt_lightning.data.text import SlidingWindowDataModule
 from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers import ByteTokenizer, CharacterTokenizer
 
@@ -202,7 +203,12 @@ def test_a_text_of_several_lines_is_not_suspect(tmp_path, caplog):
 
 
 def test_the_quotes_a_tsv_keeps_are_said(tmp_path, caplog):
-    (tmp_path / "a.tsv").write_text('text\tlabel\n"un ""mot"""\ta\ndeux\tb\n', encoding="utf-8")
+    table = 'text\tlabel\n"un ""mot"""\ta\ndeux\tb\n'
+    (tmp_path / "a.tsv").write_text(table, encoding="utf-8")
+    packed = list(read_table(tmp_path / "a.tsv.gz", ("text", "label"), blocks=[table]))
+    assert [values for _, values in packed] == [
+        values for _, values in read_table(tmp_path / "a.tsv", ("text", "label"))
+    ]
     with caplog.at_level("WARNING"):
         rows = list(read_table(tmp_path / "a.tsv", ("text", "label")))
     assert rows[0][1]["text"] == '"un ""mot"""' and "1 case entre guillemets" in caplog.text
@@ -319,6 +325,56 @@ def test_a_file_of_both_halves_is_said(tmp_path, caplog):
     path = str(write(tmp_path / "a.jsonl", "labels", range(20)))
     LabelledDataModule(tokenizer=ByteTokenizer(), path=path, val_path=path).prepare()
     assert "lu par data.path= et par data.val_path=" in caplog.text
+
+
+def test_a_text_of_both_halves_is_said(tmp_path, caplog):
+    for name in ("un", "deux"):
+        (tmp_path / f"{name}.txt").write_text(
+            f"Le chat {name} dort et la nuit passe. " * 20, encoding="utf-8"
+        )
+    options = {"tokenizer": ByteTokenizer(), "max_length": 8, "cache_dir": str(tmp_path / "cache")}
+    SlidingWindowDataModule(
+        path=str(tmp_path / "un.txt"), val_path=str(tmp_path / "deux.txt"), **options
+    ).prepare()
+    assert "lu par data.path=" not in caplog.text
+    SlidingWindowDataModule(path=str(tmp_path), val_path=str(tmp_path / "deux.txt"), **options).prepare()
+    assert "deux.txt est lu par data.path= et par data.val_path=" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"instruction": "a", "output": "b", "id": ' + "[" * 900 + "]" * 900 + "}", "profondément"),
+        ('{"messages": 7, "instruction": "a", "output": "b"}', "messages"),
+        ('{"messages": "  ", "instruction": "a", "output": "b"}', None),
+    ],
+)
+def test_a_strange_row_is_a_sentence(line, said, tmp_path):
+    rows = "".join(json.dumps({"instruction": f"a{n}", "output": "b"}) + "\n" for n in range(40))
+    (tmp_path / "a.jsonl").write_text(rows + line + "\n", encoding="utf-8")
+    data = ConversationDataModule(tokenizer=ByteTokenizer(), path=str(tmp_path / "a.jsonl"), max_length=64)
+    if said is None:
+        assert data.prepare().documents == 41
+    else:
+        with pytest.raises(UserError, match=said):
+            data.prepare()
+        skipping = ConversationDataModule(
+            tokenizer=ByteTokenizer(), path=str(tmp_path / "a.jsonl"), max_length=64, errors="skip"
+        )
+        assert skipping.prepare().documents == 40
+
+
+def test_a_key_that_is_ignored_is_not_read(tmp_path):
+    def talk(n: int) -> list[dict]:
+        return [{"role": "user", "content": f"a{n}"}, {"role": "assistant", "content": "b"}]
+
+    rows = [{"messages": talk(n), "conversations": f"texte {n}"} for n in range(40)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    options = {"tokenizer": ByteTokenizer(), "path": str(path), "max_length": 64}
+    with pytest.raises(UserError, match="conversations"):
+        ConversationDataModule(**options).prepare()
+    assert ConversationDataModule(ignore=["conversations"], **options).prepare().documents == 40
 
 
 # --- les étiquettes

@@ -258,6 +258,19 @@ def test_names_tell_the_two_halves_and_a_validation_apart_wins(tmp_path, caplog)
     assert apart.tokens("val")[:].tolist() == documents(seed=1) and apart.identity == data.identity
 
 
+def test_a_shard_of_the_validation_is_not_learned(tmp_path):
+    (tmp_path / "f").mkdir()
+    for name, seed in (("val_000000", 1), ("train_000001", 2)):
+        llmc(tmp_path / "f" / f"d_{name}.bin", documents(seed=seed))
+    val = str(tmp_path / "f" / "d_val_000000.bin")
+    data = module(tmp_path / "f", tmp_path, val_path=val)
+    data.prepare()
+    assert data.tokens("train")[:].tolist() == documents(seed=2)
+    assert data.tokens("val")[:].tolist() == documents(seed=1)
+    with pytest.raises(UserError, match="n'a que les fragments de data.val_path="):
+        module(val, tmp_path, val_path=val).prepare()
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_limit_counts_documents_or_bytes(tmp_path, first):
     tokens = documents(first=first)

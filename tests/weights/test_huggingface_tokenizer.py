@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gpt_lightning import weights
 from gpt_lightning.tokenizers import from_state
 from gpt_lightning.weights import huggingface_tokenizer
+from gpt_lightning.weights.exporting import export
 from tests.tokenizers.test_huggingface import llama3, metaspace
 
 
@@ -73,6 +74,16 @@ def test_it_cuts_and_joins_like_tokenizers(ours, theirs, text):
 @given(st.lists(st.integers(1, 1999), max_size=30))
 def test_any_tokens_are_read_like_tokenizers(ours, theirs, ids):
     assert ours.decode(ids) == theirs.decode(ids)
+
+
+def test_an_exported_folder_has_it(ours, theirs, folder, tmp_path):
+    our, tokenizer = weights.load(str(folder))
+    export(our, tokenizer, tmp_path / "hf", "hf")
+    again = weights.load(str(tmp_path / "hf"))[1]
+    read = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "hf"))
+    for text in ("le chat", "bacédi lun  mun\n", "été 🦄"):
+        assert again.encode(text) == tokenizer.encode(text) == read(text)["input_ids"]
+    assert again.eos_id == tokenizer.eos_id == read.eos_token_id
 
 
 def test_a_checkpoint_keeps_it(ours):

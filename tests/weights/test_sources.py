@@ -49,6 +49,13 @@ def test_export_overwrites_nothing(tmp_path):
     export(model(), None, tmp_path, "safetensors")
     with pytest.raises(ValueError, match="contient déjà"):
         export(model(), None, tmp_path, "safetensors")
+    for name in ("model.safetensors.index.json", "pytorch_model.bin"):
+        (tmp_path / name).mkdir()
+        (
+            tmp_path / name / name
+        ).touch()  # un modèle d'ailleurs, en fragments, qui se lirait à la place du nôtre
+        with pytest.raises(ValueError, match="contient déjà"):
+            export(model(), None, tmp_path / name, "hf")
     with pytest.raises(ValueError, match="hf, safetensors"):
         export(model(), None, tmp_path / "x", "onnx")
 

@@ -33,7 +33,8 @@ def read_table(
     """
     lines = (f"{line}\n" for line in lines_of(read_blocks(path) if blocks is None else blocks))
     first, before, told = _heading(lines)
-    separator = "\t" if path.suffix.lower() == ".tsv" else told or _separator(path, first, keys)
+    plain = path.with_suffix("") if path.suffix.lower() in (".gz", ".zst") else path
+    separator = "\t" if plain.suffix.lower() == ".tsv" else told or _separator(path, first, keys)
     quoted = separator != "\t" or not strict
     rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict, before)
     titles = [title.strip() for title in next(rows, (0, []))[1]]

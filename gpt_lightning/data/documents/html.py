@@ -37,7 +37,10 @@ NARROW = {
     ),
     *("summary", "tbody", "tfoot", "thead", "title", "tr"),
 }
-_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+# d'une balise meta, ou de la déclaration XML ; un formulaire a le sien, qui n'est pas celui de la page
+_CHARSET = re.compile(
+    rb"""<(?:meta\b|\?xml\b)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+)
 _EMPTY = re.compile(
     r"<([A-Za-z][\w:.-]*)(\s[^<>]*)?/>"
 )  # un élément vide du XHTML, que le HTML laisserait ouvert

@@ -7,7 +7,7 @@ PAGE = "\f"  # ce qui sépare deux pages
 LONGEST = 1 << 20  # caractères d'une page, au plus : au-delà, ce texte n'a pas de pages
 EDGE = 2  # lignes que l'on regarde en haut, et en bas, d'une page
 NEAR, TIMES = 2, 3  # un titre courant revient toutes les deux pages au moins, trois fois de suite
-_CUT = re.compile(r"[^\W\d_]+(?:[-\u2010\u00ad]\n\f?[ \t]*[^\W\d_]+)+[^\s\w-]*[ \t]*")
+_CUT = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[-\u2010\u00ad]\n\f?[ \t]*[^\W\d_]+)+[^\s\w-]*[ \t]*")
 _BREAK = re.compile(r"([-\u2010\u00ad])\n\f?[ \t]*")
 _NUMBER = re.compile(
     r"\bpages?\W*\d+(?:\W*(?:sur|of|de)?\W*\d+)?|^\W*(?:\d+|[ivxlc]+)\b\W*|\W*\b(?:\d+|[ivxlc]+)\W*$"

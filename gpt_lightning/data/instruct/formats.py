@@ -154,8 +154,9 @@ def _read_since(row: object, ignore: Collection[str]) -> tuple[str, ...]:
     keys = [] if "conversations" in row else ["system", "history"]
     since = [key for key in keys if not is_empty(row.get(key))]
     for form in MESSAGE_KEYS:
-        messages = row.get(form) or []
-        since += [mark for mark in MARKS if any(message.get(mark) is not None for message in messages)]
+        messages = row.get(form)
+        listed = [each for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
+        since += [mark for mark in MARKS if any(message.get(mark) is not None for message in listed)]
     return tuple(key for key in since if key not in ignore)
 
 

@@ -84,7 +84,14 @@ class ShardsDataModule(WindowModule):
         if tokenizer is not None:
             self.tokenizer = tokenizer
         train, val = _files(self.path).files, _files(self.val_path).files if self.val_path else []
-        if not val:
+        if val:  # un fragment de la validation ne s'apprend pas
+            apart = {path.resolve() for path in val}
+            train = [path for path in train if path.resolve() not in apart]
+            if not train:
+                raise UserError(
+                    f"data.path={self.path} n'a que les fragments de data.val_path= : donnez-en d'autres."
+                )
+        else:
             train, val = self._two_halves(train)
         self.tokenizer = _tokenizer_of([*train, *val], self.tokenizer)
         self.below, self.apart = self.tokenizer.vocab_size, bool(val)

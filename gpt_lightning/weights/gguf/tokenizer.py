@@ -115,8 +115,8 @@ def _values(header: Header) -> JsonObject:
     types = header.get(f"{PREFIX}token_type", list, [Type.NORMAL] * len(tokens))
     if not tokens or len(types) != len(tokens):
         raise UserError("ses jetons n'y sont pas, ou pas tous leurs genres")
-    while tokens and types[-1] == Type.UNUSED:  # le remplissage du vocabulaire
-        tokens, types = tokens[:-1], types[:-1]
+    named = max((index + 1 for index, kind in enumerate(types) if kind != Type.UNUSED), default=0)
+    tokens, types = tokens[:named], types[:named]  # le reste remplit le vocabulaire
     vocabulary = {token: index for index, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
         raise UserError("un de ses jetons y est deux fois")
@@ -168,7 +168,7 @@ def write(tokenizer: Tokenizer, vocab_size: int) -> Table:
 
     UserError, qui dit ce qu'il faudrait, s'il ne sait pas le dire.
     """
-    values = _file_of(tokenizer)
+    values = file_of(tokenizer)
     model, added = values["model"], values.get("added_tokens") or []
     if any(token.get(rule) for token in added for rule in ("single_word", "lstrip", "rstrip")):
         raise _unsaid("un de ses jetons ajoutés prend les espaces voisines, ou ne va qu'entre deux mots")
@@ -203,7 +203,7 @@ def _unsaid(why: str) -> UserError:
     )
 
 
-def _file_of(tokenizer: Tokenizer) -> JsonObject:
+def file_of(tokenizer: Tokenizer) -> JsonObject:
     """Le tokenizer.json de ce tokenizer, où deux jetons de fusions sont une liste ou un texte."""
     base = tokenizer.base if isinstance(tokenizer, ChatTokenizer) else tokenizer
     if isinstance(base, HuggingFaceTokenizer):
@@ -211,7 +211,7 @@ def _file_of(tokenizer: Tokenizer) -> JsonObject:
         if values["model"].get("type", "BPE") != "BPE":
             raise _unsaid(f"c'est un {values['model']['type']}, et non un BPE")
         return values
-    if merges := merges_of(base):
+    if (merges := merges_of(base)) is not None:
         vocabulary = json.loads(huggingface_files(merges)["vocab.json"])
         special = {END_OF_TEXT: vocabulary[END_OF_TEXT]}
         lines = [line for line in merges.split("\n") if line and not line.startswith("#version")]
@@ -222,7 +222,8 @@ def _file_of(tokenizer: Tokenizer) -> JsonObject:
     else:
         raise _unsaid(f"un GGUF n'a que des BPE, et tokenizer={base.state()['kind']} n'en est pas un")
     special = {**special, **dict(_marks(tokenizer))}
-    added = [{"id": index, "content": content, "special": True} for content, index in special.items()]
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": index, "content": content, "special": True, **plain} for content, index in special.items()]
     model = {"type": "BPE", "vocab": vocabulary, "merges": lines}
     return {"added_tokens": added, "pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL, "model": model}
 

@@ -21,7 +21,10 @@ CONFIG, WEIGHTS, INDEX, PICKLED = (
     "pytorch_model.bin",
 )
 ADAPTERS = ("adapter_config.json", "adapter_model.*")
-TEXT_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "*.jinja")
+TEXT_FILES = (
+    *("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "*.jinja"),
+    *("special_tokens_map.json", "generation_config.json"),
+)
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
