@@ -50,14 +50,14 @@ class Counts:
             self.characters += len(piece.text)
             self.bytes += len(piece.text.encode("utf-8", "surrogatepass"))
             self.begins = piece.last
-        self.seen = _seen(self.seen, pieces)
+        self.seen = _fingerprint(self.seen, pieces)
 
 
 class Moved(Exception):
     """Le texte est le même, mais plus ses morceaux : ce qui est encodé ne se continue pas."""
 
 
-def _seen(before: int, pieces: Sequence[Piece]) -> int:
+def _fingerprint(before: int, pieces: Sequence[Piece]) -> int:
     """L'empreinte de ces morceaux, après d'autres : leur texte, et là où finissent les documents."""
     for piece in pieces:
         before = zlib.crc32(piece.text.encode("utf-8", "surrogatepass") + bytes([piece.last]), before)
@@ -68,7 +68,7 @@ def _after(batches: Iterator[list[Piece]], counts: Counts) -> Iterator[list[Piec
     """Les paquets que `counts` n'a pas comptés. Moved si ceux qu'il a comptés ne sont plus les mêmes."""
     seen = 0
     for batch in islice(batches, counts.batches):
-        seen = _seen(seen, batch)
+        seen = _fingerprint(seen, batch)
     if seen != counts.seen:
         raise Moved
     return batches

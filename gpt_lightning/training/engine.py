@@ -225,7 +225,7 @@ def finish_without_training(done: TrainingProgress, callbacks: Iterable[lightnin
         if isinstance(callback, LastCheckpoint):
             callback.prune()
     early = any(isinstance(callback, EarlyStopping) for callback in callbacks)
-    other = ", ou si l'arrêt anticipé l'a arrêté, callbacks.early_stopping.patience=" if early else ""
+    other = ", ou donnez plus de patience à l'arrêt anticipé" if early else ""
     log.info(
         f"Rien à faire : cet entraînement est à son dernier pas ({number(done.step)}) ; "
         f"prolongez-le, par exemple trainer.max_steps={2 * done.step}{other}."

@@ -1,6 +1,6 @@
 """Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gpt_lightning.errors import Unfit, UserError, whole
@@ -8,6 +8,7 @@ from gpt_lightning.training.checks import check_validation
 from gpt_lightning.training.data import DataModule, Order
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
+from gpt_lightning.typing import Settings
 from gpt_lightning.weights.format import TrainingProgress
 from gpt_lightning.wording import number
 
@@ -155,9 +156,7 @@ def make_plan(
     if not limits and max_epochs is None and trainer["max_time"] is None:
         limits.append(after(whole("data.passes", data["passes"])))
     total = min(limits, default=None)
-    least = max(trainer["min_steps"] or 0, after(trainer["min_epochs"]) if trainer["min_epochs"] else 0)
-    if total is not None and not trainer["fast_dev_run"]:
-        _check_steps(total, least, steps_per_epoch)
+    _check_steps(total, trainer, after, steps_per_epoch)
     schedule.fits(total, tokens_per_step)
     return Plan(
         steps_per_epoch,
@@ -173,8 +172,16 @@ def make_plan(
     )
 
 
-def _check_steps(total: int, least: int, steps_per_epoch: int) -> None:
-    """UserError si le plan n'a aucun pas, ou moins que ce que trainer.min_steps et trainer.min_epochs veulent."""
+def _check_steps(
+    total: int | None, trainer: Settings, after: Callable[[float], int], steps_per_epoch: int
+) -> None:
+    """UserError si le plan n'a aucun pas, ou moins que ce que trainer.min_steps et trainer.min_epochs veulent.
+
+    `after` donne le pas qui finit tant d'époques. Lightning, sans cela, irait au-delà du plan.
+    """
+    if total is None or trainer["fast_dev_run"]:
+        return
+    least = max(trainer["min_steps"] or 0, after(trainer["min_epochs"]) if trainer["min_epochs"] else 0)
     if total < 1:
         raise UserError(
             f"Ce plan n'a aucun pas (une époque en a {number(steps_per_epoch)}) : allongez-le, par exemple avec "

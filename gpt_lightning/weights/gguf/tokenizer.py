@@ -223,7 +223,9 @@ def file_of(tokenizer: Tokenizer) -> JsonObject:
         raise _unsaid(f"un GGUF n'a que des BPE, et tokenizer={base.state()['kind']} n'en est pas un")
     special = {**special, **dict(_marks(tokenizer))}
     plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = [{"id": index, "content": content, "special": True, **plain} for content, index in special.items()]
+    added = [
+        {"id": index, "content": content, "special": True, **plain} for content, index in special.items()
+    ]
     model = {"type": "BPE", "vocab": vocabulary, "merges": lines}
     return {"added_tokens": added, "pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL, "model": model}
 
