@@ -16,13 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
+from gpt_lightning.training.muon import MuonAdamW
+from gpt_lightning.training.optim import resolve_lr
 
 ROOT = Path(__file__).parents[1]
 FIVE, THREE = (0.3, 0.6, 1.0, 1.8, 3.0), (0.5, 1.0, 2.0)  # fois le taux choisi
-RULES = {"muon": 0.01, "adamw": 0.46}  # celle d'AdamW est divisée par la largeur
+RULES = {"muon": MuonAdamW, "adamw": torch.optim.AdamW}
 
 
 class Size(NamedTuple):
@@ -32,7 +36,7 @@ class Size(NamedTuple):
     keys: tuple[str, ...]
 
     def lr(self, optim: str) -> float:
-        return RULES[optim] / (1 if optim == "muon" else self.width)
+        return float(resolve_lr({"lr": "auto"}, RULES[optim], self.width)["lr"])
 
 
 def shape(width: int, heads: int, layers: int, batch: int) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from gpt_lightning.typing import Settings
 
 DECAYED = ("matrices", "all")
 ADAMW_LR_TIMES_WIDTH = 0.46
-MUON_LR = 0.01
-# le taux des adaptateurs, jusqu'à cette largeur ; il baisse ensuite comme AdamW
+# le taux de Muon, et celui des adaptateurs, jusqu'à cette largeur ; ils baissent ensuite comme AdamW
+MUON_LR, MUON_WIDTH = 0.01, 128
 LORA_LR, LORA_WIDTH = 0.01, 256
 
 
@@ -58,15 +58,16 @@ def resolve_lr(values: Settings, optimizer: type, width: int, lora: Settings | N
     """Calcule `lr: auto` d'après la largeur C du modèle, et renvoie les réglages de `optim` avec ce nombre.
 
     AdamW : 0,46 / C, soit 6e-4 à 768 et 2,2e-4 à 2 048 ; Brown et al., « Language Models are Few-Shot Learners »,
-    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : MUON_LR, essayé de 128 à 384 de large (docs/entrainement.md) ; son
-    pas est déjà à l'échelle de chaque matrice. Les adaptateurs de `lora` suivent AdamW sous les deux optimiseurs, cinq
-    fois plus vite qu'un modèle entier. UserError pour un autre optimiseur, dont on ne sait rien.
+    2020, table 2.1, en prend 6e-4 et 2e-4. Muon : 0,01 jusqu'à 128 de large, puis 1,28 / C, essayé jusqu'à 384
+    (docs/entrainement.md). Les adaptateurs de `lora` suivent AdamW sous les deux optimiseurs, cinq fois plus vite qu'un
+    modèle entier. UserError pour un autre optimiseur, dont on ne sait rien.
     """
     if values["lr"] != "auto":
         return dict(values)
-    rules = {MuonAdamW: MUON_LR, torch.optim.AdamW: float(f"{ADAMW_LR_TIMES_WIDTH / width:.2g}")}
+    muon = MUON_LR * min(1, MUON_WIDTH / width)
+    rules = {MuonAdamW: muon, torch.optim.AdamW: ADAMW_LR_TIMES_WIDTH / width}
     if lora:
-        rules = dict.fromkeys(rules, float(f"{LORA_LR * min(1, LORA_WIDTH / width):.2g}"))
+        rules = dict.fromkeys(rules, LORA_LR * min(1, LORA_WIDTH / width))
     if optimizer not in rules:
         own = inspect.signature(optimizer).parameters.get("lr")
         usual = own.default if own is not None else None
@@ -75,7 +76,7 @@ def resolve_lr(values: Settings, optimizer: type, width: int, lora: Settings | N
             f"le taux que {optimizer.__name__} prend de lui-même",
             {"optim.lr": usual} if isinstance(usual, float) else {},
         )
-    return {**values, "lr": rules[optimizer]}
+    return {**values, "lr": float(f"{rules[optimizer]:.2g}")}
 
 
 def _check_arguments(optimizer: type, arguments: Mapping[str, object]) -> None:
