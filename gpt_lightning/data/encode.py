@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -35,41 +35,35 @@ class Counts:
     characters: int = 0
     bytes: int = 0
     begins: bool = True
-    seen: int = 0  # l'empreinte des morceaux comptés : une reprise vérifie que ce sont les mêmes
+    seen: int = 0  # l'empreinte des morceaux, textes et fins : une reprise vérifie que ce sont les mêmes
 
     @property
     def n_starts(self) -> int:
         """Les documents commencés."""
         return self.documents + (not self.begins)
 
-    def add(self, pieces: Sequence[Piece], tokens: int) -> None:
+    def add(self, pieces: Iterable[Piece], tokens: int) -> None:
         """Compte un paquet, et ses jetons."""
         self.batches, self.tokens = self.batches + 1, self.tokens + tokens
         for piece in pieces:
             self.documents += piece.last
             self.characters += len(piece.text)
-            self.bytes += len(piece.text.encode("utf-8", "surrogatepass"))
+            raw = piece.text.encode("utf-8", "surrogatepass")
+            self.bytes += len(raw)
+            self.seen = zlib.crc32(bytes([piece.last]), zlib.crc32(raw, self.seen))
             self.begins = piece.last
-        self.seen = _fingerprint(self.seen, pieces)
 
 
 class Moved(Exception):
     """Le texte est le même, mais plus ses morceaux : ce qui est encodé ne se continue pas."""
 
 
-def _fingerprint(before: int, pieces: Sequence[Piece]) -> int:
-    """L'empreinte de ces morceaux, après d'autres : leur texte, et là où finissent les documents."""
-    for piece in pieces:
-        before = zlib.crc32(piece.text.encode("utf-8", "surrogatepass") + bytes([piece.last]), before)
-    return before
-
-
 def _after(batches: Iterator[list[Piece]], counts: Counts) -> Iterator[list[Piece]]:
     """Les paquets que `counts` n'a pas comptés. Moved si ceux qu'il a comptés ne sont plus les mêmes."""
-    seen = 0
+    again = Counts()
     for batch in islice(batches, counts.batches):
-        seen = _fingerprint(seen, batch)
-    if seen != counts.seen:
+        again.add(batch, 0)
+    if again.seen != counts.seen:
         raise Moved
     return batches
 

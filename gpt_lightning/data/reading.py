@@ -3,6 +3,7 @@
 import codecs
 import glob
 import io
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ from gpt_lightning.errors import UserError
 from gpt_lightning.tokenizers.base import whole_characters
 
 BLOCK = 1 << 20  # caractères ou octets lus à la fois
+log = logging.getLogger("gpt_lightning")
+COMPRESSED = (".gz", ".zst")
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 CONVERSATION_KEYS = {"messages", "conversations", "instruction", "prompt"}
 # les mots d'un nom de fichier, ou de dossier, qui disent sa moitié
@@ -23,9 +26,6 @@ HALVES = (
     ("train", "training", "entraînement", "entrainement"),
     ("validation", "valid", "val", "dev", "test", "eval"),
 )
-
-
-READ_TWICE = "{} est lu par data.path= et par data.val_path= : la validation mesure ce qui est appris."
 
 
 class Piece(NamedTuple):
@@ -176,6 +176,20 @@ def _decode(
             f"{path} n'est pas de l'{name} : octet invalide à la position {offset + error.start} ; "
             f"convertissez le fichier (iconv -f latin1 -t utf-8), ou data.errors=replace pour continuer."
         ) from None
+
+
+def in_both(files: Iterable[Path], others: Iterable[Path]) -> list[Path]:
+    """Ceux de `files` que `others` a aussi."""
+    there = {path.resolve() for path in others}
+    return [path for path in files if path.resolve() in there]
+
+
+def say_read_twice(train: Iterable[Path], val: Iterable[Path]) -> None:
+    """Dit qu'un fichier est lu des deux côtés."""
+    if both := in_both(val, train):
+        log.warning(
+            f"{both[0]} est lu par data.path= et par data.val_path= : la validation mesure ce qui est appris."
+        )
 
 
 def cut(blocks: Iterable[str]) -> Iterator[str]:

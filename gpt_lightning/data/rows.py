@@ -16,7 +16,7 @@ from gpt_lightning.data.corpus import LICENCES
 from gpt_lightning.data.instruct.formats import Conversation
 from gpt_lightning.data.limit import say_part
 from gpt_lightning.data.padded import AnswerDataset, AnswerLoader, AnswerOrder, Answers
-from gpt_lightning.data.reading import READ_TWICE, Found, find_files, two_halves
+from gpt_lightning.data.reading import Found, find_files, say_read_twice, two_halves
 from gpt_lightning.data.split import fraction
 from gpt_lightning.errors import Unfit, UserError, choice, whole
 from gpt_lightning.tokenizers import Tokenizer, from_state
@@ -138,7 +138,8 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             lines = self._draw(lines)
         halves: dict[str, list[Line]] = {"train": lines, "val": []}
         if self.val_path:
-            self._say_read_twice(self.val_path)
+            if self.source == "files":
+                say_read_twice(self.files(self.path).files, self.files(self.val_path).files)
             apart = list(self.read("files", self.val_path))
             halves["val"] = apart if self.partial else self._draw(apart)
         else:
@@ -182,14 +183,6 @@ class RowsDataModule(Served, lightning.LightningDataModule, Generic[Line]):
             f"donnez-en davantage, différent{self._e}s" if different < len(lines) else "donnez-en davantage"
         )
         return f"{nothing} : {more}, ou data.val_path=."
-
-    def _say_read_twice(self, val_path: str | list[str]) -> None:
-        """Dit qu'un fichier est lu des deux côtés."""
-        if self.source == "files":
-            train = {file.resolve() for file in self.files(self.path).files}
-            both = [file for file in self.files(val_path).files if file.resolve() in train]
-            if both:
-                log.warning(READ_TWICE.format(both[0]))
 
     @property
     def _e(self) -> str:

@@ -1,7 +1,6 @@
 """Le LightningDataModule d'un texte : il le lit, et en sert les fenêtres d'entraînement et de validation."""
 
 import contextlib
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.corpus import LICENCES, Source
 from gpt_lightning.data.documents.register import Reading
 from gpt_lightning.data.measure import Progress, measure
-from gpt_lightning.data.reading import READ_TWICE, TEXT_SUFFIXES, Piece, find_files
+from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece, find_files, say_read_twice
 from gpt_lightning.data.split import split_by_characters, split_by_documents, split_by_hash
 from gpt_lightning.data.store import META, TokenStore, content_of, read_meta
 from gpt_lightning.data.windowed import WindowModule, WindowOptions
@@ -24,7 +23,6 @@ from gpt_lightning.tokenizers.base import LearningTokenizer
 from gpt_lightning.typing import State
 from gpt_lightning.wording import number
 
-log = logging.getLogger("gpt_lightning")
 Pieces: TypeAlias = Callable[[], Iterator[Piece]]
 SPLITS = ("characters", "documents", "hash")
 
@@ -65,7 +63,9 @@ class TextModule(WindowModule):
         self.source.say_limit(documents)
         how: dict[str, object] = {"by": self.cut}
         if self.val_source:
-            self._say_read_twice(self.source, self.val_source)
+            both = [self.source, self.val_source]
+            if all(source.source == "files" for source in both):
+                say_read_twice(*(find_files(each.path, suffixes=each.suffixes).files for each in both))
             val_documents, _, val_size, val_digest = measure(self.val_source, self.progress)
             documents, size = documents + val_documents, size + val_size
             how = {"by": "val_path", "val_sha256": val_digest}
@@ -100,15 +100,6 @@ class TextModule(WindowModule):
                     self._serve(TokenStore.open(folder), 0)
                     return True
         return False
-
-    @staticmethod
-    def _say_read_twice(train: Source, val: Source) -> None:
-        """Dit qu'un fichier est lu des deux côtés."""
-        if train.source == val.source == "files":
-            files = {path.resolve() for path in find_files(train.path, suffixes=train.suffixes).files}
-            val_files = find_files(val.path, suffixes=val.suffixes).files
-            if both := [path for path in val_files if path.resolve() in files]:
-                log.warning(READ_TWICE.format(both[0]))
 
     def _halves(self, how: Mapping[str, Any]) -> tuple[Pieces, Pieces]:
         """Les deux moitiés, coupées comme meta.json le dit (`split`)."""

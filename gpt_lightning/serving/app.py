@@ -21,7 +21,7 @@ from gpt_lightning.serving.film import Film
 from gpt_lightning.serving.guard import AccessRules, Guard
 from gpt_lightning.serving.metrics import Metrics
 from gpt_lightning.serving.openai import fields
-from gpt_lightning.serving.openai.fields import Refused
+from gpt_lightning.serving.openai.fields import GONE, Refused
 from gpt_lightning.serving.openai.request import Request, ServedModel, chat, check_model, completion
 from gpt_lightning.serving.openai.response import Answer
 from gpt_lightning.serving.replies import (
@@ -172,7 +172,7 @@ class Service:
         source = self._write(request, [[choice]])
         first = await anext(source, None)
         if first is None:
-            raise Refused("La connexion est coupée.", status=400)
+            raise Refused(GONE, status=400)
 
         async def events() -> AsyncIterator[str]:
             length, before = first.length, first.text
@@ -196,7 +196,7 @@ class Service:
             async for item in items:
                 if isinstance(item, Done):
                     return item.value
-        raise Refused("La connexion est coupée.", status=400)
+        raise Refused(GONE, status=400)
 
     async def _answer(self, request: HTTPRequest, reader: Callable[..., Request]) -> Response:
         asked = await call_in_thread(read_body, reader, await request.body(), self.model)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from gpt_lightning.errors import Stopped, UserError
 from gpt_lightning.serving.openai import fields
-from gpt_lightning.serving.openai.fields import Field, Refused
+from gpt_lightning.serving.openai.fields import GONE, Field, Refused
 from gpt_lightning.serving.replies import call_in_thread, read_body, to_json, wait_for_disconnect
 from gpt_lightning.serving.worker import LATE
 from gpt_lightning.typing import JsonObject
@@ -24,9 +24,8 @@ CLOSED = (
 )
 # d'un texte, et des mots d'un passage, au moins ; la fonction dit si plus personne n'attend
 Explain = Callable[[str, int | None, Callable[[], bool]], JsonObject]
-SEARCH = ThreadPoolExecutor(
-    1, "gpt_lightning-corpus"
-)  # une recherche est longue : elle n'occupe aucun autre fil
+# une recherche est longue : elle n'occupe aucun autre fil
+SEARCH = ThreadPoolExecutor(1, "gpt_lightning-corpus")
 
 
 def routes(explain: Explain | None, seconds: float) -> list[Route]:
@@ -72,6 +71,6 @@ def _explain(explain: Explain, text: str, least: int | None, is_stopped: Callabl
             raise Stopped
         return explain(text, least, is_stopped)
     except Stopped:
-        raise Refused("La connexion est coupée.", status=400) from None
+        raise Refused(GONE, status=400) from None
     except UserError as error:  # le corpus n'est plus là, l'index est abîmé
         raise Refused(str(error), code="corpus_unreadable") from None

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt_lightning.serving.addresses import SCHEMES, hostname, read_host, read_origin
-from gpt_lightning.serving.openai.fields import Refused
+from gpt_lightning.serving.openai.fields import GONE, Refused
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/", "/health")  # ce qui se voit sans clé, avec ce qui est sous /page/
@@ -140,7 +140,7 @@ async def _read(receive: Receive, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused("La connexion est coupée.", status=400)
+            raise Refused(GONE, status=400)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:

@@ -131,7 +131,7 @@ def resumable(path: str, base: str | None = None) -> Resumed:
         state = form.model_state(content)
         loaded = _assemble(description, state, Path(path), base)
         base_state = loaded.adapted if adapters.is_partial(state) else None
-        waits = [saved["wait_count"] for saved in content["callbacks"].values() if "wait_count" in saved]
+        waits = [int(saved["wait_count"]) for saved in content["callbacks"].values() if "wait_count" in saved]
         return Resumed(description, progress, base_state, max(waits, default=0))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from gpt_lightning.data.reading import lines_of, read_blocks
+from gpt_lightning.data.reading import COMPRESSED, lines_of, read_blocks
 from gpt_lightning.data.records import BadRow, refuse_twins
 from gpt_lightning.errors import UserError
 from gpt_lightning.wording import number
@@ -33,7 +33,7 @@ def read_table(
     """
     lines = (f"{line}\n" for line in lines_of(read_blocks(path) if blocks is None else blocks))
     first, before, told = _heading(lines)
-    plain = path.with_suffix("") if path.suffix.lower() in (".gz", ".zst") else path
+    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     separator = "\t" if plain.suffix.lower() == ".tsv" else told or _separator(path, first, keys)
     quoted = separator != "\t" or not strict
     rows = _rows(path, itertools.chain([first], lines), separator, quoted, strict, before)

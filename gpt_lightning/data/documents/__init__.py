@@ -20,7 +20,15 @@ from gpt_lightning.data.documents.bounds import Budget, faults, looks_like, pati
 from gpt_lightning.data.documents.libraries import MissingLibrary
 from gpt_lightning.data.documents.lines import drop_running_heads, join_hyphens
 from gpt_lightning.data.documents.register import Reading, Register, count_pages
-from gpt_lightning.data.reading import TEXT_SUFFIXES, Piece, cut, end_documents, read_blocks, read_jsonl
+from gpt_lightning.data.reading import (
+    COMPRESSED,
+    TEXT_SUFFIXES,
+    Piece,
+    cut,
+    end_documents,
+    read_blocks,
+    read_jsonl,
+)
 from gpt_lightning.errors import UserError
 
 Reader: TypeAlias = Callable[[BinaryIO, str, Budget], Iterator[str]]
@@ -38,7 +46,6 @@ PAGED, MAY_BE_EMPTY = (".pdf",), (".html", ".htm", ".xhtml", ".srt")
 TABLES = (".csv", ".tsv")
 PLAIN = (*TEXT_SUFFIXES, *TABLES, ".tex", ".rst")  # le texte même
 FORMATS = (*PLAIN, *READERS)
-COMPRESSED = (".gz", ".zst")
 SUFFIXES = (*FORMATS, ".zip", *(f"{suffix}{outer}" for suffix in FORMATS for outer in COMPRESSED))
 # ce que l'on pourrait croire lu, et ce qu'il faut en faire
 ADVICE = {

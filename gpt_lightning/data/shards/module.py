@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpt_lightning.data.base import Statistics
 from gpt_lightning.data.limit import most, say_part
-from gpt_lightning.data.reading import HALVES, Found, find_files
+from gpt_lightning.data.reading import HALVES, Found, find_files, in_both
 from gpt_lightning.data.shards.formats import NARROW, SUFFIX, open_shard
 from gpt_lightning.data.shards.opened import Shards, check_samples, cut, document_ends
 from gpt_lightning.data.store import Fragment
@@ -85,8 +85,8 @@ class ShardsDataModule(WindowModule):
             self.tokenizer = tokenizer
         train, val = _files(self.path).files, _files(self.val_path).files if self.val_path else []
         if val:  # un fragment de la validation ne s'apprend pas
-            apart = {path.resolve() for path in val}
-            train = [path for path in train if path.resolve() not in apart]
+            both = in_both(train, val)
+            train = [path for path in train if path not in both]
             if not train:
                 raise UserError(
                     f"data.path={self.path} n'a que les fragments de data.val_path= : donnez-en d'autres."

@@ -20,6 +20,7 @@ OURS = ("top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram") 
 STOPS, DEEPEST = 16, 32  # textes d'arrêt ; listes dans des listes
 CHOICES = 128  # complétions d'une demande, toutes ensemble
 LONGEST = 1 << 20  # jetons à écrire : plus qu'aucun contexte
+GONE = "La connexion est coupée."
 
 
 class Refused(Exception):

@@ -102,13 +102,11 @@ class BestCheckpoint(Checkpoint):
 
     def keep(self, trainer: "Trainer", pl_module: "GPTModule") -> None:
         """Écrit best.ckpt si la dernière mesure est la meilleure."""
-        measured = trainer.strategy.broadcast(
-            pl_module.metrics.get(self.monitor)
-        )  # le premier décide pour tous
-        if measured is None:
+        # le premier processus décide pour tous
+        score, best = trainer.strategy.broadcast(pl_module.metrics.get(self.monitor)), self.best_model_score
+        if score is None:
             metrics = ", ".join(sorted(pl_module.metrics))
             raise UserError(f"callbacks.best.monitor={self.monitor} n'est pas mesuré : il y a {metrics}.")
-        score, best = measured, self.best_model_score
         if math.isfinite(score) and (best is None or (score < best if self.mode == "min" else score > best)):
             self.best_model_score = score
             trainer.save_checkpoint(self.dirpath / BEST, weights_only=True)

@@ -42,12 +42,12 @@ class Pace:
             self._since = now
 
     def step(self, tokens: int, paused: float = 0.0, long: float = 0.0) -> None:
-        """Un pas de `tokens` jetons finit ; `paused` secondes en sont un checkpoint, `long` autre chose, plus rare."""
+        """Un pas de `tokens` jetons finit ; `paused` secondes n'en sont pas, dont `long` qui reviendront peu."""
         now = self._clock()
-        spent = max(0.0, now - self._since - paused - long)
+        spent = max(0.0, now - self._since - paused)
         self._steps.append(spent / max(1, tokens))
         self._judge(self._steps[-1], spent)
-        self._since, self._done, self._paused = now, self._done + 1, self._paused + paused
+        self._since, self._done, self._paused = now, self._done + 1, self._paused + paused - long
 
     def _judge(self, pace: float, spent: float) -> None:
         """Compte un pas dans l'allure en cours ; dix font une allure, que l'on compare à la meilleure."""

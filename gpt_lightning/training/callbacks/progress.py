@@ -59,8 +59,7 @@ class Lines(Callback):
         tokens, paused, long = pl_module.seen.tokens, pl_module.paused_seconds, pl_module.long_seconds
         if tokens == self._tokens:
             return  # lot d'accumulation : pas encore de pas d'optimiseur
-        rare = long - self._long
-        self._pace.step(tokens - self._tokens, paused - self._paused - rare, rare)
+        self._pace.step(tokens - self._tokens, paused - self._paused, long - self._long)
         self._tokens, self._paused, self._long = tokens, paused, long
         if self._pace.is_slow and not self._said_slow and trainer.is_global_zero:
             self._said_slow = True
