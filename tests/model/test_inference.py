@@ -20,6 +20,7 @@ from gpt_lightning.model.fast.inference import (
 )
 from gpt_lightning.model.fast.products import Product
 from gpt_lightning.model.fast.quantized import Int4Linear, quantize
+from gpt_lightning.model.fast.sizes import input_sizes
 
 OPTIONS = [
     {},
@@ -84,6 +85,50 @@ def test_a_quantized_product_is_that_of_its_dequantized_matrix(bits, rows, width
         step = span * (1 / 15 + 0.15)
         assert (matrix - weight).square().mean() <= (span / 15).square().mean() / 12 + 0.003
     assert ((matrix - weight).abs() <= 0.5 * step + 0.01 * weight.abs() + 0.02).all()
+
+
+@pytest.mark.parametrize("width", [96, 88])
+def test_int4_rounds_better_what_large_inputs_multiply(width):
+    generator = torch.Generator().manual_seed(width)
+    weight = torch.randn(48, width, generator=generator)
+    sizes = 10 ** (2 * torch.randn(width, generator=generator))  # quelques entrées mille fois plus grandes
+
+    def matrix(sizes=None):
+        eye = torch.eye(width, dtype=torch.bfloat16)
+        return quantize(weight, None, 4, sizes)(eye).float().T
+
+    plain, aware = (((made - weight).square() * sizes).sum(1) for made in (matrix(), matrix(sizes)))
+    assert (aware < plain).float().mean() > 0.9 and aware.sum() < 0.5 * plain.sum()
+    flat = (matrix() - weight).square().mean()
+    for same in (torch.full((width,), 7.0), torch.zeros(width)):  # des entrées égales, ou jamais vues
+        assert (matrix(same) - weight).square().mean() == pytest.approx(flat.item(), rel=1e-3)
+
+
+def test_int4_keeps_exactly_what_is_already_on_its_grid():
+    """Un fichier quantifié en Q4_1 : son échelle et son plus petit poids tiennent en bf16."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 16, (32, 3, 32), generator=generator)
+    levels[..., 0], levels[..., 1] = 0, 15  # tout l'intervalle
+    scale = 2.0 ** torch.randint(-6, 0, (32, 3, 1), generator=generator)
+    weight = (scale * (levels - 8)).flatten(1)
+    sizes = torch.rand(96, generator=generator)
+    for given in (None, sizes):
+        made = quantize(weight, None, 4, given)(torch.eye(96, dtype=torch.bfloat16)).float().T
+        assert torch.equal(made, weight)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_sizes_of_inputs_are_those_that_the_layers_receive(options):
+    read = model(**options)
+    sizes = input_sizes(read)
+    first = read.trf_blocks[0]
+    drawn = torch.randint(101, (1, 32), generator=torch.Generator().manual_seed(0))
+    x = read.tok_emb(drawn) + read.pos_emb(torch.arange(32))
+    wanted = first.norm1(x).square().mean((0, 1))
+    torch.testing.assert_close(sizes[first.att.W_query], wanted)
+    linear = {layer for layer in read.modules() if isinstance(layer, torch.nn.Linear)}
+    assert set(sizes) == linear - {read.out_head}
+    assert not any(layer._forward_pre_hooks for layer in linear)
 
 
 @pytest.mark.parametrize("dtype", BITS)

@@ -4,7 +4,7 @@ C'est une autre forme du même modèle, pour l'inférence seule : elle se constr
 dans aucun fichier.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gpt_lightning.model.cache import COMPILED, KVCache
 from gpt_lightning.model.fast.products import PackedLinear, PlainLinear, can_pack
 from gpt_lightning.model.fast.quantized import quantize
+from gpt_lightning.model.fast.sizes import input_sizes
 from gpt_lightning.model.fast.unfolded import Unfolded
 from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
 from gpt_lightning.model.init import Linear
@@ -59,30 +60,31 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
         block.att = JoinedAttention(block.att)
+    model.requires_grad_(False).eval()
     made = _other_linear(model, dtype, pack)
     if made is not None:
         # sans tenir les couches elles-mêmes : chacune s'en va dès que la sienne est faite
         for module in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear) and name != "class_head":  # quelques lignes, lues une fois
-                    setattr(module, name, made(child.weight, child.bias, name == "out_head"))
-    model.requires_grad_(False).eval()
+                    setattr(module, name, made(child, name == "out_head"))
     if pack and made is not None and model.config.kernels == "fused":
         model.trf_blocks = Unfolded(model.trf_blocks, model.config)
     return model
 
 
-def _other_linear(
-    model: GPTModel, dtype: str, pack: bool
-) -> Callable[[Tensor, Tensor | None, bool], nn.Module] | None:
+def _other_linear(model: GPTModel, dtype: str, pack: bool) -> Callable[[nn.Linear, bool], nn.Module] | None:
     """Ce qui remplace une couche linéaire, ou la tête : quantifiée, ou rangée ; None s'il faut les laisser."""
     if dtype in BITS:
-        return lambda weight, bias, head: quantize(weight, bias, 8 if head else BITS[dtype])
+        sizes: Mapping[nn.Module, Tensor] = input_sizes(model) if dtype == "int4" else {}
+        return lambda layer, head: quantize(
+            layer.weight, layer.bias, 8 if head else BITS[dtype], sizes.get(layer)
+        )
     weight = model.tok_emb.weight
     if not pack or weight.device.type != "cpu":
         return None
     kind = PackedLinear if can_pack(weight.dtype) else PlainLinear
-    return lambda weight, bias, head: kind(weight, bias)
+    return lambda layer, head: kind(layer.weight, layer.bias)
 
 
 Step = Callable[[GPTModel, Tensor, KVCache], Tensor]
