@@ -74,9 +74,8 @@ clean: ## Retire les environnements et les caches (outputs/ reste)
 # llama.cpp, construit ici pour ce processeur (quelques minutes) ; sans compilateur, le tableau s'en passe et le dit.
 .venv-bench/.llama: .venv-bench/.pret
 	@if command -v c++ >/dev/null; then \
-		CMAKE_ARGS=-DGGML_NATIVE=on .venv-bench/bin/python $(PIP) --no-binary llama-cpp-python llama-cpp-python==0.3.36; \
+		CMAKE_ARGS=-DGGML_NATIVE=on .venv-bench/bin/python $(PIP) --no-binary llama-cpp-python llama-cpp-python==0.3.36 && touch $@; \
 	else echo "Pas de compilateur C++ (c++) : le tableau se passe de llama.cpp."; fi
-	@touch $@
 
 .venv/.pret-dev: .venv/.pret
 	$(BIN)/python $(PIP) -e '.[dev]'

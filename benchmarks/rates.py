@@ -1,7 +1,7 @@
 """Le taux que `optim.lr=auto` choisit, au milieu de cinq : `python benchmarks/rates.py --texts 100ko.txt 3Mo.txt`.
 
 Chaque essai est un `train.py` d'une graine et d'un fil, deux à la fois : 300 pas d'un modèle de 1,4, 5 ou 12 M de
-paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de 30 000 jetons de
+paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de trente lots de
 validation, la meilleure de six évaluations (best.ckpt) : un petit texte s'apprend ensuite par cœur. « dictionnaire »
 est le corpus du défaut. Chaque essai fini est écrit dans `--results`, une ligne de JSON : la même commande reprend où
 elle en était.
@@ -94,11 +94,10 @@ def main() -> None:
     lines = arguments.results.read_text("utf-8").splitlines() if arguments.results.exists() else []
     done = {tuple(key): loss for key, loss in map(json.loads, lines)}
 
-    def tried(key: tuple[str, str, str, float]) -> float:
+    def tried(key: tuple[str, str, str, float]) -> float:  # taille, optimiseur, texte, taux
         if key not in done:
-            name, optim, text, factor = key
-            size = SIZES[name]
-            done[key] = train(size, optim, text, factor * size.lr(optim))
+            name, optim, text, rate = key
+            done[key] = train(SIZES[name], optim, text, rate)
             with arguments.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([key, done[key]]) + "\n")
         return done[key]
@@ -108,12 +107,10 @@ def main() -> None:
             for name in arguments.sizes:
                 size = SIZES[name]
                 for text in arguments.texts if size.factors is FIVE else arguments.texts[:1]:
-                    keys = [(name, optim, text, factor) for factor in size.factors]
-                    losses = list(pool.map(tried, keys))
-                    shown = " | ".join(
-                        f"{factor * size.lr(optim):.2g} : {loss:.3f}"
-                        for factor, loss in zip(size.factors, losses, strict=True)
-                    )
+                    rates = [float(f"{factor * size.lr(optim):.2g}") for factor in size.factors]
+                    losses = list(pool.map(tried, [(name, optim, text, rate) for rate in rates]))
+                    pairs = zip(rates, losses, strict=True)
+                    shown = " | ".join(f"{rate:g} : {loss:.3f}" for rate, loss in pairs)
                     beyond = 100 * (losses[size.factors.index(1.0)] / min(losses) - 1)
                     print(f"| {optim}, {name}, {Path(text).stem} | {shown} | +{beyond:.1f} % |", flush=True)
 

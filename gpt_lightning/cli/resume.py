@@ -33,6 +33,7 @@ GROUPS = (
 HERE = ("ckpt_path", "output_dir", "resume", "strict_resume")  # ce que la commande seule dit
 PLACES = ("data.cache_dir",)  # où l'on écrirait : ce n'est pas à un dossier venu d'ailleurs de le dire
 OPEN = ("optim",)  # un optimiseur quelconque (optim=target) a des clés à lui
+DECIDED = ("optim.lr", "compile", "trainer.precision", "threads", "data.limit")  # auto, au départ
 
 
 def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
@@ -62,7 +63,7 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     checkpoint = _newest_readable(checkpoint, run, value_of("strict_resume", overrides))
     if source in ("last", "best"):
         _name_those_without_checkpoint(run)
-    overrides = [text for text in overrides if not _says_the_same(text, settings, record)]
+    overrides = [text for text in overrides if not _says_the_same(text, settings, record, overrides)]
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
     old = _as_overrides(config_name, settings, record, typed)
     rest = [text for text in overrides if text.partition("=")[0] not in HERE]
@@ -70,16 +71,20 @@ def resume_overrides(overrides: list[str], config_name: str) -> list[str]:
     return [*old, *where, *rest]
 
 
-def _says_the_same(override: str, settings: Settings, record: Settings) -> bool:
+def _says_the_same(override: str, settings: Settings, record: Settings, overrides: list[str]) -> bool:
     """Vrai si cette surcharge redonne un choix de l'exécution, dont config.yaml garde ce qu'il est devenu.
 
     Un groupe a pu être complété d'après le corpus, les poids ou la machine. De `init_from`, c'est le fichier qu'il
-    désignait : `best`, `last` et `auto` étaient ceux du premier jour, un dossier désigne un fichier qu'il contient.
+    désignait : `best`, `last` et `auto` étaient ceux du premier jour, un dossier désigne un fichier qu'il contient. Ce
+    que `auto` a décidé au départ reste, à moins que la commande (`overrides`) ne change tout le groupe.
     """
     key = override.partition("=")[0]
-    typed = value_of(key, [override])
+    typed, group = value_of(key, [override]), key.partition(".")[0]
     if key in GROUPS:
         return typed is not None and _recorded_choices(record).get(key) == typed
+    if key in DECIDED and typed == "auto":
+        chosen = value_of(group, overrides) if group in GROUPS else None
+        return chosen in (None, _recorded_choices(record).get(group))
     start = settings.get("init_from")
     if key != "init_from" or typed is None or not isinstance(start, str):
         return False

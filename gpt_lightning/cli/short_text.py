@@ -5,18 +5,24 @@ une reprise les retrouve dans config.yaml. Une commande qui choisit son modèle,
 n'en a aucune : elle dit déjà ce qu'elle veut.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.cli.console import log
 from gpt_lightning.cli.defaults import is_typed
+from gpt_lightning.data import documents
 from gpt_lightning.data.reading import find_files
 from gpt_lightning.errors import UserError
+from gpt_lightning.typing import Settings
 from gpt_lightning.wording import magnitude
 
 SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
 LITTLE = 200_000  # octets ; jusque-là, un plus petit vocabulaire, de plus petits lots, moins de passages
-COMPRESSED = (".gz", ".zst", ".zip")
 CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
 LENGTHS = (
     "trainer.max_epochs",
@@ -69,28 +75,63 @@ def fitting(overrides: list[str], command: str) -> dict[str, str]:
     return {key: value for key, value in fits.items() if key not in typed and key.partition(".")[0] in groups}
 
 
-def announce(overrides: list[str]) -> None:
-    """Écrit dans le journal les réglages d'un texte court que la ligne de commande n'avait pas, s'il y en a."""
-    size = _size(overrides)
+def announce(overrides: list[str], used: Settings) -> None:
+    """Écrit dans le journal les réglages d'un texte court qui servent et que personne n'a donnés, s'il y en a.
+
+    Une reprise n'en dit rien : ses réglages sont ceux de son dossier.
+    """
+    size = None if any(text.startswith("ckpt_path=") for text in overrides) else _size(overrides)
     fits = {} if size is None or size > SHORT else suit(size)
-    taken = [f"{key}={fits[key]}" for key in fits if f"{key}={fits[key]}" in overrides and not is_typed(key)]
+    taken = [
+        f"{key}={value}"
+        for key, value in fits.items()
+        if f"{key}={value}" in overrides and not is_typed(key) and _serves(key, value, used)
+    ]
     if taken:
         log.info(f"Réglage    : texte court : {magnitude(size or 0, 'o')}, donc {' '.join(taken)}")
 
 
-def _size(overrides: list[str]) -> int | None:
-    """Les octets des fichiers de `data.path=`.
+def _serves(key: str, value: str, used: Settings) -> bool:
+    """Vrai si la clé vaut `value`, tel qu'on le tape, dans les réglages qui servent ; un groupe, si son choix y est."""
+    found: object = used
+    for name in key.split(".") if "." in key else (key, value)[: 2 if key == "callbacks" else 1]:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found is not None if key == "callbacks" else str(found) == value
 
-    None sans lui, s'il ne se trouve pas (la tâche le dira), ou compressé : sa taille ne dit pas celle de son texte.
-    """
+
+def _size(overrides: list[str]) -> int | None:
+    """Les octets du texte de `data.path=` ; None sans lui, ou s'il ne se trouve pas : la tâche le dira."""
     given = [text for text in overrides if text.startswith("data.path=")]
-    if "data=text" not in overrides or not given:
+    sources = [text for text in overrides if text.startswith("data.source=") and text != "data.source=files"]
+    if "data=text" not in overrides or not given or sources:
         return None
     path = OverridesParser.create().parse_override(given[-1]).value()
     try:
-        files = find_files(path if isinstance(path, list) else str(path)).files
-    except UserError:
+        files = find_files(path if isinstance(path, list) else str(path), suffixes=documents.SUFFIXES).files
+        size = 0
+        for file in sorted(files, key=lambda file: not _is_plain(file)):  # ceux qu'il faut lire, à la fin
+            size += _text_size(file, file.stat().st_mtime_ns) if size <= SHORT else 0
+    except (UserError, OSError):
         return None
-    if any(file.suffix.lower() in COMPRESSED for file in files):
-        return None
-    return sum(file.stat().st_size for file in files)
+    return size
+
+
+def _is_plain(file: Path) -> bool:
+    return file.suffix.lower() in (*documents.PLAIN, "")
+
+
+@lru_cache(maxsize=1 << 16)
+def _text_size(file: Path, _changed: int) -> int:
+    """Les octets du texte d'un fichier, lu jusqu'à dépasser SHORT si ce n'est pas son contenu même.
+
+    Aucun s'il ne se lit pas : la tâche le dira, ou le laissera de côté.
+    """
+    if _is_plain(file):
+        return file.stat().st_size
+    size = 0
+    with suppress(UserError):
+        for piece in documents.read_files([file]):
+            size += len(piece.text.encode("utf-8", "surrogatepass"))
+            if size > SHORT:
+                break
+    return size

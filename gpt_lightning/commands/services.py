@@ -80,6 +80,10 @@ def film_for(settings: Settings, source: str, local: bool) -> "Film":
     from gpt_lightning.weights.film import base_for, film_of
 
     where = {name: settings[name] for name in ("device", "dtype", "threads")}
+    settings = {
+        **settings,
+        "prefix_cache_mb": 0,
+    }  # cette mémoire est bornée pour le modèle, pas pour chaque image
 
     def serve_image(path: Path) -> "Service":
         loaded = load_for_inference(

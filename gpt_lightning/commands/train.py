@@ -55,15 +55,16 @@ def train(settings: Settings) -> float:
         asked.values(),
         lambda values: open_corpus(values, asked.optimizer, start, typed, machine, equipment, done),
     )
-    if done is not None and engine.is_over(planned, resumed, callbacks):
-        return engine.finish_without_training(done, callbacks)
+    over = engine.why_over(planned, resumed, callbacks)
+    if done is not None and over:
+        return engine.finish_without_training(done, callbacks, over)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
     threads = decide_threads(threads, machine, gpt, used)
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
     used = engine.decide(used, gpt, machine, threads, seconds)
 
     # afficher ce qui sera fait, entraîner, afficher le résultat
-    short_text.announce(typed)
+    short_text.announce(typed, used.values())
     said = report.before(used, machine, gpt, start, seconds)
     begin(trainer, planned, asked, used, loggers, began, said)
     with processes.launch_children("train", used.values(), shared), signals.note_signals():
@@ -150,28 +151,33 @@ def find_threads(asked: RunConfig) -> int | str:
     from gpt_lightning.training import threads
     from gpt_lightning.weights.inference import use_threads
 
+    typed, launcher = defaults.is_typed("threads"), processes.launcher_name()
     # un enfant de Lightning reçoit un nombre déjà choisi
-    given = (
-        processes.once(lambda: threads.asked_threads(asked.threads, defaults.is_typed("threads")))
-        or asked.threads
-    )
+    given = processes.once(lambda: threads.asked_threads(asked.threads, typed, launcher)) or asked.threads
     use_threads(given)
     return given
 
 
 def decide_threads(given: int | str, machine: "Machine", gpt: "GPTModule", run: RunConfig) -> int | str:
-    """Ce que « auto » devient pour ce modèle, employé dès à présent."""
+    """Ce que « auto » devient pour ce modèle, employé dès à présent.
+
+    Une reprise garde le nombre de son dossier, à moins que d'autres processus, en plus ou en moins, ne partagent les
+    cœurs : c'est alors « auto » de nouveau.
+    """
     from gpt_lightning.training import threads
     from gpt_lightning.weights.inference import use_threads
 
-    chosen = threads.decide(
-        given,
-        machine,
-        gpt.model,
-        (run.data["batch_size"], run.length),
-        resumes=run.ckpt_path is not None and not defaults.is_typed("threads"),
-        launched=processes.launcher() is not None,
-    )
+    launcher, typed = processes.launcher_name(), defaults.is_typed("threads")
+    resumes = run.ckpt_path is not None and not typed
+
+    def is_shared_otherwise() -> bool:
+        before = threads.processes_of(record.saved_settings(run.folder))
+        return before not in (None, machine.world_size) and not threads.is_given_by_variable(launcher)
+
+    if resumes and processes.once(is_shared_otherwise):
+        given = "auto"
+    shape = run.data["batch_size"], run.length
+    chosen = threads.decide(given, machine, gpt.model, shape, resumes=resumes, launcher=launcher)
     use_threads(chosen)
     return chosen
 

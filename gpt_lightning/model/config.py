@@ -91,10 +91,12 @@ class GPTConfig:
             raise _uneven("n_heads", self.n_heads, "emb_dim", self.emb_dim)
         if self.positions == "rope" and self.head_width % 2:
             can_share = self.head_dim is None and self.emb_dim % 2 == 0
+            heads = {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)}
             raise Unfit(
-                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_width}.",
+                f"model.positions=rope demande des têtes de dimension paire, pas {self.head_width} : essayez "
+                f"model.head_dim={self.head_width + 1}.",
                 "model.positions=rope demande des têtes de dimension paire",
-                {"model.n_heads": _nearest_divisor(self.emb_dim // 2, self.n_heads)} if can_share else {},
+                heads if can_share else {"model.head_dim": self.head_width + 1},
             )
         if self.n_heads % self.kv_heads:
             raise _uneven("n_kv_heads", self.kv_heads, "n_heads", self.n_heads)

@@ -207,29 +207,41 @@ def choose_callbacks(
     return [FirstStep(), *allowed, StopOnSignal(received), Finish()]
 
 
-def is_over(planned: Plan, resumed: Resumed | None, callbacks: Iterable[lightning.Callback]) -> bool:
-    """Vrai si l'entraînement que l'on reprend est fini : il a fait ses pas, ou l'arrêt anticipé l'a arrêté."""
+def why_over(planned: Plan, resumed: Resumed | None, callbacks: Iterable[lightning.Callback]) -> str | None:
+    """Pourquoi l'entraînement que l'on reprend est fini, et de quoi le prolonger ; None s'il ne l'est pas.
+
+    Il a fait ses pas, ou l'arrêt anticipé l'a arrêté.
+    """
     if resumed is None:
-        return False
+        return None
+    step = resumed.progress.step
     patiences = [callback.patience for callback in callbacks if isinstance(callback, EarlyStopping)]
-    stopped = resumed.progress.evaluated and any(resumed.waited >= patience for patience in patiences)
-    return stopped or is_done(planned, resumed.progress)
+    spent = [patience for patience in patiences if resumed.progress.evaluated and resumed.waited >= patience]
+    patience = f"callbacks.early_stopping.patience={max(resumed.waited + 1, 2 * max(spent, default=0))}"
+    if is_done(planned, resumed.progress):
+        longer = f"trainer.max_steps={2 * step}" + (f" {patience}" if spent else "")
+        return (
+            f"cet entraînement est à son dernier pas ({number(step)}) ; prolongez-le, par exemple {longer}."
+        )
+    if spent:
+        return (
+            f"l'arrêt anticipé a arrêté cet entraînement au pas {number(step)} ; il continue avec {patience}, ou "
+            "callbacks.early_stopping=null."
+        )
+    return None
 
 
-def finish_without_training(done: TrainingProgress, callbacks: Iterable[lightning.Callback]) -> float:
-    """L'entraînement repris est fini : le journal le dit ; renvoie sa dernière perte de validation.
+def finish_without_training(
+    done: TrainingProgress, callbacks: Iterable[lightning.Callback], why: str
+) -> float:
+    """L'entraînement repris est fini : le journal dit `why` ; renvoie sa dernière perte de validation.
 
     Retire le checkpoint de trop qu'une mort juste après le dernier pas a laissé.
     """
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.prune()
-    early = any(isinstance(callback, EarlyStopping) for callback in callbacks)
-    other = ", ou donnez plus de patience à l'arrêt anticipé" if early else ""
-    log.info(
-        f"Rien à faire : cet entraînement est à son dernier pas ({number(done.step)}) ; "
-        f"prolongez-le, par exemple trainer.max_steps={2 * done.step}{other}."
-    )
+    log.info(f"Rien à faire : {why}")
     return done.metrics["val/loss"]
 
 

@@ -7,6 +7,7 @@ fois, au départ, et la reprise le garde.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.measures import processor, recall
+from gpt_lightning.typing import Settings
 from gpt_lightning.weights.inference import all_threads, use_threads
 from gpt_lightning.wording import number
 
@@ -35,9 +37,22 @@ class Comparison(NamedTuple):
     share: float
 
 
-def asked_threads(asked: int | str, typed: bool) -> int | str:
+def is_given_by_variable(launcher: str | None) -> bool:
+    """Vrai si OMP_NUM_THREADS vient de la personne : `torchrun` y met 1 de lui-même, pour tous ses processus."""
+    value = os.environ.get(VARIABLE)
+    return value is not None and (launcher, value) != ("torchrun", "1")
+
+
+def asked_threads(asked: int | str, typed: bool, launcher: str | None = None) -> int | str:
     """Les threads que la personne donne : `asked` si elle le tape (`typed`), sinon OMP_NUM_THREADS, sinon `asked`."""
-    return all_threads() if VARIABLE in os.environ and not typed else asked
+    return all_threads() if is_given_by_variable(launcher) and not typed else asked
+
+
+def processes_of(settings: Settings) -> int | None:
+    """Les processus de l'exécution qui a écrit ces réglages ; None s'ils ne le disent pas."""
+    trainer = settings.get("trainer") or {}
+    counts = [trainer.get("devices"), trainer.get("num_nodes", 1)]
+    return math.prod(counts) if all(isinstance(count, int) for count in counts) else None
 
 
 def decide(
@@ -47,20 +62,22 @@ def decide(
     shape: tuple[int, int],
     *,
     resumes: bool,
-    launched: bool,
+    launcher: str | None = None,
 ) -> int | str:
     """Ce que `threads` devient sur cette machine, pour des lots de `shape` (B, T) ; le journal dit ce qui est mesuré.
 
-    Un GPU n'en dépend pas : `auto` y reste. Plusieurs processus se partagent les cœurs ; `launched` par srun, chacun a
-    peut-être déjà les siens. Une reprise (`resumes`) dont le dossier ne dit rien est d'avant cette clé : tous.
+    Un GPU n'en dépend pas : `auto` y reste. Plusieurs processus se partagent les cœurs ; lancé par srun, chacun a
+    peut-être déjà les siens. Plusieurs machines prennent tous les leurs, sans mesure : elles choisiraient chacune pour
+    soi. Une reprise (`resumes`) dont le dossier ne dit rien est d'avant cette clé : tous.
     """
     if threads != "auto" or machine.device.type != "cpu":
         return threads
     most, processes = all_threads(), machine.world_size // machine.num_nodes
     if processes > 1:
-        cores = (os.cpu_count() or 1) if launched else most
-        return max(1, min(most, cores // processes))
-    if most == 1 or resumes:
+        cores = (os.cpu_count() or 1) if launcher else most
+        own = cores if launcher == "torchrun" else most  # il n'en a laissé qu'un à chacun
+        return max(1, min(own, cores // processes))
+    if most == 1 or resumes or machine.num_nodes > 1:
         return most
     ratio, is_calm = measure(model, shape, machine.precision, most)
     chosen = 1 if ratio >= GAIN else most

@@ -145,6 +145,16 @@ def test_the_heads_follow_the_width(model, positions, width):
     assert width % used.model["n_heads"] == 0
 
 
+@pytest.mark.parametrize("width", [33, 35, 99])
+@pytest.mark.parametrize("typed", [(), ("model=modern",), ("model=mini", "model.positions=rope")])
+def test_an_odd_width_has_heads_of_an_even_dimension(typed, width):
+    """Une largeur impaire ne se partage pas en dimensions paires : celle d'une tête s'en sépare."""
+    used = judged(*typed, f"model.emb_dim={width}")
+    assert used.model["head_dim"] % 2 == 0 and used.model["emb_dim"] == width
+    with pytest.raises(UserError, match="essayez model.head_dim=12"):
+        judged("model.emb_dim=33", "model.n_heads=3", "model.head_dim=11")
+
+
 def test_typed_heads_are_refused():
     with pytest.raises(UserError, match="essayez model.n_heads="):
         judged("model=tiny", "model.emb_dim=30", "model.n_heads=4")

@@ -1,11 +1,15 @@
 """Un texte court : ses réglages sont des surcharges que toute clé tapée l'emporte, et qu'une reprise retrouve."""
 
+import gzip
+import random
+
 import pytest
 import yaml
 
 from gpt_lightning.cli import defaults
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.cli.short_text import SHORT, announce, fitting, suit, with_short_text
+from tests.data import strange
 
 SIZES = (1, 300, 5_000, 20_000, 80_000, 400_000, SHORT)
 
@@ -75,15 +79,88 @@ def test_a_text_that_is_not_there_has_none(words):
     assert with_short_text(words, "train") == words
 
 
-def test_the_plan_says_what_nobody_typed(text, caplog):
+@pytest.fixture
+def said(caplog):
+    """Ce que le plan dit de réglages, ceux qui servent étant ceux de `changed` et sinon ceux de la commande."""
     caplog.set_level("INFO", logger="gpt_lightning")
-    defaults.remember_command(["data.passes=4"])
-    announce(with_short_text([*text(20_000), "data.passes=4"], "train"))
-    assert "texte court : 20,0 ko, donc tokenizer.size=" in caplog.text and "data.passes" not in caplog.text
-    caplog.clear()
-    announce(text(SHORT + 1))
-    assert not caplog.text
+
+    def announced(typed: list[str], path: list[str], **changed) -> str:
+        caplog.clear()
+        defaults.remember_command(typed)
+        overrides = with_short_text([*path, *typed], "train")
+        settings = compose("train", *overrides)
+        for key, value in changed.items():
+            group, _, leaf = key.partition("__")
+            settings[group] = {**settings[group], leaf: value} if leaf else value
+        announce(overrides, settings)
+        return caplog.text
+
+    yield announced
     defaults.remember_command([])
+
+
+def test_the_plan_says_what_nobody_typed(text, said):
+    plan = said(["data.passes=4"], text(20_000))
+    assert "texte court : 20,0 ko, donc tokenizer.size=" in plan and "data.passes" not in plan
+    assert not said([], text(SHORT + 1))
+
+
+@pytest.mark.parametrize(
+    "typed, changed, unsaid",
+    [
+        (["callbacks.early_stopping=null"], {}, ["callbacks", "patience"]),
+        (["model.vocab_size=300"], {"tokenizer__size": 300}, ["tokenizer.size"]),
+        (["global_batch_size=6"], {"data__batch_size": 3}, ["data.batch_size"]),
+    ],
+)
+def test_the_plan_says_nothing_that_does_not_serve(typed, changed, unsaid, text, said):
+    everything, plan = said([], text(20_000)), said(typed, text(20_000), **changed)
+    assert all(name in everything and name not in plan for name in unsaid) and "eval_every=" in plan
+
+
+def test_the_plan_of_a_resumption_is_its_folder_s(text, caplog):
+    caplog.set_level("INFO", logger="gpt_lightning")
+    overrides = with_short_text(text(20_000), "train")
+    announce([*overrides, "ckpt_path='x/checkpoints/last.ckpt'"], compose("train", *overrides))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["livre.html", "livre.docx", "livre.txt.gz", "livre.zip"])
+@pytest.mark.parametrize("size", [20_000, SHORT + 200_000])
+def test_a_document_is_as_long_as_its_text(name, size, tmp_path):
+    """Ni les balises d'une page ni la compression ne comptent ; un dossier est lu comme le corpus le lira."""
+    folder = tmp_path / "textes"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("Une note. " * 100, encoding="utf-8")
+    draw = random.Random(0)
+    paragraphs = [f"{draw.getrandbits(326):098d}" for _ in range(size // 100)]
+    document(folder / name, paragraphs)
+    for path, more in ((folder, 1_000), (folder / name, 0)):
+        fits = fitting(["data=text", f"data.path='{path}'"], "train")
+        assert bool(fits) == (size < SHORT)
+        if fits:
+            assert fits == suit(size + more)
+
+
+def document(path, paragraphs: list[str]) -> None:
+    """Écrit ces paragraphes dans le format que dit le suffixe."""
+    text, pieces = "\n\n".join(paragraphs), "".join(map(strange.paragraph, paragraphs))
+    page = "".join(f'<p style="color:#{i:06x}">{line}</p>' for i, line in enumerate(paragraphs))
+    made = {
+        ".html": lambda: f"<html><body>{page}</body></html>".encode(),
+        ".gz": lambda: gzip.compress(text.encode()),
+        ".zip": lambda: strange.zipped({"livre.txt": text}),
+        ".docx": lambda: strange.docx(pieces),
+    }
+    path.write_bytes(made[path.suffix]())
+
+
+def test_files_that_do_not_read_are_the_task_s_to_tell(tmp_path):
+    (tmp_path / "livre.docx").write_bytes(b"rien d'une archive")
+    (tmp_path / "livre.pdf").write_bytes(b"%PDF-1.7 rien")
+    (tmp_path / "notes.txt").write_text("Une note. " * 100, encoding="utf-8")
+    assert fitting(["data=text", f"data.path='{tmp_path}'"], "train") == suit(1_000)
+    assert fitting(["data=text", f"data.path='{tmp_path}'", "data.source=parquet"], "train") == {}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 
 from gpt_lightning.commands.dialogue import chat
 from gpt_lightning.decoding import Strategy
+from gpt_lightning.decoding.prefixes import BLOCK
 from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.tokenizers import ByteTokenizer
@@ -51,6 +52,29 @@ def test_a_conversation_that_fits_loses_nothing(capsys):
     one, history = speaker(), talk(1, 5)
     "".join(one.reply(history, session()))
     assert history == talk(1, 5) and not capsys.readouterr().err
+
+
+def test_a_turn_does_not_read_the_turns_before_it(monkeypatch):
+    """Ce que le cache a gardé du tour d'avant n'est pas relu, et la réponse est la même sans cache."""
+    plain, read = speaker(context=400), []
+    next_logits = plain.model.next_logits
+    monkeypatch.setattr(
+        plain.model, "next_logits", lambda ids, *more: read.append(ids.shape[1]) or next_logits(ids, *more)
+    )
+    cached = chat.Speaker(Inference("un modèle", plain.model, plain.tokenizer, "", "texte"), 1_000_000)
+    history = [Message("user", "Bonjour, que fais-tu ce matin ?")]
+    before = 0
+    for _ in range(3):
+        length = len(cached.template.opening(history))
+        answers, first = [], []
+        for each in (plain, cached):
+            read.clear()
+            answers.append("".join(each.reply(list(history), session())))
+            first.append(read[0])
+        assert first[0] == length and answers[0] == answers[1]
+        assert first[1] <= length - before // BLOCK * BLOCK and (before == 0 or first[1] < length)
+        before = length
+        history += [Message("assistant", answers[0]), Message("user", "Et ensuite ?")]
 
 
 def test_a_question_that_cannot_fit_is_refused():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpt_lightning import Strategy, generate
+from gpt_lightning.errors import UserError
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.cache import step_of
 from gpt_lightning.model.fast.inference import (
@@ -21,6 +22,7 @@ from gpt_lightning.model.fast.inference import (
 from gpt_lightning.model.fast.products import Product
 from gpt_lightning.model.fast.quantized import Int4Linear, quantize
 from gpt_lightning.model.fast.sizes import input_sizes
+from gpt_lightning.model.lora import LoRAConfig, adapt
 
 OPTIONS = [
     {},
@@ -51,6 +53,13 @@ def test_joined_products_are_the_same_model(options):
         for one in (plain, fast)
     ]
     assert torch.equal(*texts)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", *BITS])
+def test_adapters_that_are_apart_are_not_dropped(dtype):
+    adapted = adapt(model(), LoRAConfig(rank=2))
+    with pytest.raises(UserError, match="adaptateurs à part"):
+        for_inference(adapted, dtype)
 
 
 def test_the_model_that_was_read_is_not_another():

@@ -1,6 +1,7 @@
 """Ce qu'une reprise peut changer prend effet dès le pas suivant ; le reste est refusé, et rien n'est abîmé."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from gpt_lightning.cli.composition import compose_resolved
-from gpt_lightning.cli.resume import resume_overrides
+from gpt_lightning.cli.resume import DECIDED, resume_overrides
 from gpt_lightning.commands.train import train
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.loggers.metrics_csv import read_metrics
@@ -222,9 +223,15 @@ def test_what_early_stopping_ended_is_over_until_its_patience_grows(cache, text_
     stopped = steps_of(run)
     before = (run / "checkpoints" / "last.ckpt").read_bytes()
     assert stopped < 10
-    said = ended(runs.fresh("course", "callbacks.early_stopping.patience=1"))
-    assert "Rien à faire" in said and (run / "checkpoints" / "last.ckpt").read_bytes() == before
-    ended(runs.fresh("course", "callbacks.early_stopping.patience=2"))
+    for more in (
+        (),
+        ("trainer.max_steps=200",),
+    ):  # plus de pas n'y changent rien, et la phrase n'en donne pas
+        said = ended(runs.fresh("course", "callbacks.early_stopping.patience=1", *more))
+        assert "Rien à faire" in said and (run / "checkpoints" / "last.ckpt").read_bytes() == before
+        assert f"au pas {stopped}" in said and "max_steps" not in said.partition("Rien à faire")[2]
+    advised = re.search(r"callbacks\.early_stopping\.patience=\d+", said)
+    ended(runs.fresh("course", advised[0]))
     assert stopped < steps_of(run) < 20
 
 
@@ -234,6 +241,21 @@ def test_without_any_evaluation_a_finished_run_is_evaluated(cache, text_file, tm
     run = runs.whole("course", "trainer.max_steps=3")
     said = ended(runs.start(f"ckpt_path={run}/checkpoints/step_0000002.ckpt", "trainer.max_steps=2"))
     assert "Traceback" not in said and steps_of(run) == 2
+
+
+@pytest.mark.parametrize("key", DECIDED)
+def test_auto_typed_again_keeps_what_it_became(key, resumed):
+    """Le nombre d'une exécution est celui de son départ, même si la règle d'aujourd'hui en donnerait un autre."""
+    source, again = f"ckpt_path='{resumed.run}'", f"{key}=auto"
+    assert resume_overrides([source, again], "train") == resume_overrides([source], "train")
+    if (
+        key == "optim.lr"
+    ):  # un autre optimiseur a sa propre règle ; le même, donné de nouveau, garde le nombre
+        chosen = yaml.safe_load((resumed.run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        same = chosen["hydra"]["runtime"]["choices"]["optim"]
+        other = "muon" if same != "muon" else "adamw"
+        assert again not in resume_overrides([source, f"optim={same}", again], "train")
+        assert again in resume_overrides([source, f"optim={other}", again], "train")
 
 
 def test_a_newer_run_without_a_checkpoint_is_named(resumed, tmp_path, caplog):

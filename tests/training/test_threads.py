@@ -41,9 +41,9 @@ def compared(monkeypatch):
     return coming
 
 
-def decide(asked="auto", where=None, *, resumes=False, launched=False):
+def decide(asked="auto", where=None, *, resumes=False, launcher=None):
     where = machine() if where is None else where
-    return threads.decide(asked, where, model(), SHAPE, resumes=resumes, launched=launched)
+    return threads.decide(asked, where, model(), SHAPE, resumes=resumes, launcher=launcher)
 
 
 @pytest.mark.parametrize("asked", ["auto", 3])
@@ -72,6 +72,7 @@ def test_one_thread_is_taken_where_it_is_clearly_faster(ratio, answer, share, co
         ("auto", machine(world_size=4, num_nodes=2), {}, 2),
         ("auto", machine(world_size=9), {}, 1),
         ("auto", machine(), {"resumes": True}, 4),  # d'avant cette clé
+        ("auto", machine(world_size=2, num_nodes=2), {}, 4),  # chaque machine choisirait pour soi
     ],
 )
 def test_the_rest_measures_nothing(asked, where, more, answer, compared):
@@ -82,7 +83,34 @@ def test_the_rest_measures_nothing(asked, where, more, answer, compared):
 def test_a_process_of_srun_may_already_have_its_own_cores(own, answer, monkeypatch):
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(threads, "all_threads", lambda: own)
-    assert decide(where=machine(world_size=2), launched=True) == answer
+    assert decide(where=machine(world_size=2), launcher="srun") == answer
+
+
+@pytest.mark.parametrize("processes, answer", [(2, 4), (3, 2), (8, 1), (9, 1)])
+def test_the_single_thread_of_torchrun_is_nobody_s_choice(processes, answer, monkeypatch):
+    """`torchrun` met OMP_NUM_THREADS=1 dans chaque processus : les cœurs se partagent quand même."""
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads, "all_threads", lambda: 1)
+    monkeypatch.setenv(threads.VARIABLE, "1")
+    given = threads.asked_threads("auto", False, "torchrun")
+    assert decide(given, machine(world_size=processes), launcher="torchrun") == answer
+    for typed, variable, launcher in [
+        (True, "1", "torchrun"),
+        (False, "1", "srun"),
+        (False, "3", "torchrun"),
+    ]:
+        monkeypatch.setenv(threads.VARIABLE, variable)
+        monkeypatch.setattr(threads, "all_threads", lambda value=int(variable): value)
+        given = threads.asked_threads(1 if typed else "auto", typed, launcher)
+        assert decide(given, machine(world_size=processes), launcher=launcher) == int(variable)
+
+
+@pytest.mark.parametrize(
+    "trainer, count",
+    [({"devices": 2, "num_nodes": 3}, 6), ({"devices": 1}, 1), ({"devices": "auto"}, None), (None, None)],
+)
+def test_a_folder_says_how_many_processes_shared_the_cores(trainer, count):
+    assert threads.processes_of({"trainer": trainer}) == count
 
 
 def test_a_single_core_measures_nothing(monkeypatch, compared):

@@ -17,6 +17,7 @@ from gpt_lightning.weights import format as form
 from gpt_lightning.weights.exporting import export
 from gpt_lightning.weights.huggingface import state_from
 from tests.conftest import ROOT, TEXT
+from tests.test_conf import composed
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -265,6 +266,20 @@ def test_export_writes_the_family_that_it_is(values, kind, dtype, tmp_path):
     with torch.no_grad():
         close(our.float()(ids), their.float()(ids).logits)
         assert torch.equal(again.float()(ids), our(ids))
+
+
+@pytest.mark.parametrize("name", ["modern", "modern124m", "smol135m", "qwen3_0_6b"])
+def test_the_shapes_of_conf_leave_as_they_are(name, tmp_path):
+    """Celles d'aujourd'hui, en plus petit : mêmes têtes et même nombre de têtes de K et V."""
+    shape = composed("train", f"model={name}", "model.n_layers=2", "model.emb_dim=144")["model"]
+    our = ours(**{**shape, "vocab_size": 61, "context_length": 32})
+    export(our, None, tmp_path / "sortie", "hf")
+    their = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "sortie", attn_implementation="eager"
+    ).eval()
+    ids = torch.randint(61, (2, 32))
+    with torch.no_grad():
+        close(our(ids), their(ids).logits)
 
 
 @pytest.mark.parametrize(

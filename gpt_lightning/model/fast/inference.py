@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from gpt_lightning.errors import UserError
 from gpt_lightning.model.cache import COMPILED, KVCache
 from gpt_lightning.model.fast.products import PackedLinear, PlainLinear, can_pack
 from gpt_lightning.model.fast.quantized import quantize
@@ -16,6 +17,7 @@ from gpt_lightning.model.fast.sizes import input_sizes
 from gpt_lightning.model.fast.unfolded import Unfolded
 from gpt_lightning.model.gpt import GPTModel, MultiHeadAttention
 from gpt_lightning.model.init import Linear
+from gpt_lightning.model.lora import is_adapter
 
 BITS = {"int8": 8, "int4": 4}
 
@@ -55,8 +57,12 @@ def for_inference(model: GPTModel, dtype: str = "fp32", *, pack: bool = True) ->
 
     Les embeddings, les normes et l'attention gardent leur type ; la tête n'est jamais en int4, où elle perdrait trop.
     `pack=False` laisse les blocs tels quels, et leurs poids s'ils ne sont pas quantifiés : `compile_for_inference`
-    range tout cela lui-même.
+    range tout cela lui-même. UserError si le modèle a encore ses adaptateurs à part.
     """
+    if any(is_adapter(name) for name, _ in model.named_parameters()):
+        raise UserError(
+            "Ce modèle a des adaptateurs à part : gpt_lightning.load le rend avec eux dans ses poids."
+        )
     for block in model.trf_blocks:
         assert isinstance(block.att, MultiHeadAttention)
         block.att = JoinedAttention(block.att)

@@ -111,12 +111,12 @@ def _nearest(groups: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     L'erreur est carrée, et chaque poids y compte pour sa part, (G, 32), de somme 1.
     """
     low, high = groups.aminmax(dim=-1, keepdim=True)
-    tries: list[tuple[Tensor, ...]] = []
+    tries = []
     for shrink in SHRINKS:
         scale = (high - low) * shrink / 15
         first = _round(groups, shares, scale, (low + high + scale) / 2)
         tries += [first, _round(groups, shares, *_fit(groups, shares, first[1]))]
-    best = tries[0]
+    best: tuple[Tensor, ...] = tries[0]
     for made in tries[1:]:
         best = tuple(torch.where(made[0] < best[0], new, old) for new, old in zip(made, best, strict=True))
     return best[1], best[2], best[3]
