@@ -75,12 +75,6 @@ def launcher(environment: Mapping[str, str] | None = None) -> Launcher | None:
     return None
 
 
-def launcher_name() -> str | None:
-    """`torchrun`, `srun`, ou None : le nom du lanceur de ce processus."""
-    where = launcher()
-    return None if where is None else where.name
-
-
 def is_first() -> bool:
     """Vrai dans le processus qui lit la ligne de commande et écrit les fichiers."""
     where = launcher()

@@ -93,10 +93,12 @@ def announce(overrides: list[str], used: Settings) -> None:
 
 def _serves(key: str, value: str, used: Settings) -> bool:
     """Vrai si la clé vaut `value`, tel qu'on le tape, dans les réglages qui servent ; un groupe, si son choix y est."""
-    found: object = used
-    for name in key.split(".") if "." in key else (key, value)[: 2 if key == "callbacks" else 1]:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found is not None if key == "callbacks" else str(found) == value
+    if key == "callbacks":
+        return used[key].get(value) is not None
+    setting: object = used
+    for name in key.split("."):
+        setting = setting.get(name) if isinstance(setting, Mapping) else None
+    return str(setting) == value
 
 
 def _size(overrides: list[str]) -> int | None:

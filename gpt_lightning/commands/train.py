@@ -55,9 +55,8 @@ def train(settings: Settings) -> float:
         asked.values(),
         lambda values: open_corpus(values, asked.optimizer, start, typed, machine, equipment, done),
     )
-    over = engine.why_over(planned, resumed, callbacks)
-    if done is not None and over:
-        return engine.finish_without_training(done, callbacks, over)
+    if resumed is not None and (why := engine.why_over(planned, resumed, callbacks)):
+        return engine.finish_without_training(resumed.progress, callbacks, why)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
     threads = decide_threads(threads, machine, gpt, used)
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
@@ -146,12 +145,18 @@ def find_machine(asked: RunConfig) -> "Machine":
     return hardware.resolve(asked.trainer, processes.launcher(), choose_precision)
 
 
+def launcher_name() -> str | None:
+    """`torchrun` ou `srun`, s'il a lancé ce processus."""
+    where = processes.launcher()
+    return None if where is None else where.name
+
+
 def find_threads(asked: RunConfig) -> int | str:
     """Les threads que la personne donne, employés dès à présent ; « auto » si rien ne les donne."""
     from gpt_lightning.training import threads
     from gpt_lightning.weights.inference import use_threads
 
-    typed, launcher = defaults.is_typed("threads"), processes.launcher_name()
+    typed, launcher = defaults.is_typed("threads"), launcher_name()
     # un enfant de Lightning reçoit un nombre déjà choisi
     given = processes.once(lambda: threads.asked_threads(asked.threads, typed, launcher)) or asked.threads
     use_threads(given)
@@ -167,11 +172,11 @@ def decide_threads(given: int | str, machine: "Machine", gpt: "GPTModule", run: 
     from gpt_lightning.training import threads
     from gpt_lightning.weights.inference import use_threads
 
-    launcher, typed = processes.launcher_name(), defaults.is_typed("threads")
+    launcher, typed = launcher_name(), defaults.is_typed("threads")
     resumes = run.ckpt_path is not None and not typed
 
     def is_shared_otherwise() -> bool:
-        before = threads.processes_of(record.saved_settings(run.folder))
+        before = threads.processes_of(record.saved_settings(run.folder).get("trainer", {}))
         return before not in (None, machine.world_size) and not threads.is_given_by_variable(launcher)
 
     if resumes and processes.once(is_shared_otherwise):

@@ -207,13 +207,11 @@ def choose_callbacks(
     return [FirstStep(), *allowed, StopOnSignal(received), Finish()]
 
 
-def why_over(planned: Plan, resumed: Resumed | None, callbacks: Iterable[lightning.Callback]) -> str | None:
+def why_over(planned: Plan, resumed: Resumed, callbacks: Iterable[lightning.Callback]) -> str | None:
     """Pourquoi l'entraînement que l'on reprend est fini, et de quoi le prolonger ; None s'il ne l'est pas.
 
     Il a fait ses pas, ou l'arrêt anticipé l'a arrêté.
     """
-    if resumed is None:
-        return None
     step = resumed.progress.step
     patiences = [callback.patience for callback in callbacks if isinstance(callback, EarlyStopping)]
     spent = [patience for patience in patiences if resumed.progress.evaluated and resumed.waited >= patience]

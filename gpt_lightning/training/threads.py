@@ -48,9 +48,8 @@ def asked_threads(asked: int | str, typed: bool, launcher: str | None = None) ->
     return all_threads() if is_given_by_variable(launcher) and not typed else asked
 
 
-def processes_of(settings: Settings) -> int | None:
-    """Les processus de l'exécution qui a écrit ces réglages ; None s'ils ne le disent pas."""
-    trainer = settings.get("trainer") or {}
+def processes_of(trainer: Settings) -> int | None:
+    """Les processus de l'exécution dont voici le groupe trainer ; None s'il ne le dit pas."""
     counts = [trainer.get("devices"), trainer.get("num_nodes", 1)]
     return math.prod(counts) if all(isinstance(count, int) for count in counts) else None
 

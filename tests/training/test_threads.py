@@ -107,10 +107,10 @@ def test_the_single_thread_of_torchrun_is_nobody_s_choice(processes, answer, mon
 
 @pytest.mark.parametrize(
     "trainer, count",
-    [({"devices": 2, "num_nodes": 3}, 6), ({"devices": 1}, 1), ({"devices": "auto"}, None), (None, None)],
+    [({"devices": 2, "num_nodes": 3}, 6), ({"devices": 1}, 1), ({"devices": "auto"}, None), ({}, None)],
 )
 def test_a_folder_says_how_many_processes_shared_the_cores(trainer, count):
-    assert threads.processes_of({"trainer": trainer}) == count
+    assert threads.processes_of(trainer) == count
 
 
 def test_a_single_core_measures_nothing(monkeypatch, compared):
