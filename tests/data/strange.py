@@ -262,6 +262,7 @@ GOOD: dict[str, tuple[bytes, str]] = {
         "Le chat\n\nIl dort\xa0: chut!\nOui.\n\nun\ndeux\n\na  b\n c\n\n1\t2\n\n"
         "Soupe de poireaux, puis tarte aux pommes. La carte",
     ),
+    "nue.html": ("Un été,\nsans balise : 3 & 4.\n".encode(), "Un été, sans balise : 3 & 4."),
     "formulaire.htm": ('<form accept-charset="latin1"><p>été <!-- charset=latin1 -->'.encode(), "été"),
     "latin1.htm": ('<meta charset="latin1"><p>été “'.encode("cp1252"), "été “"),
     "utf16.html": ("<p>été".encode("utf-16"), "été"),

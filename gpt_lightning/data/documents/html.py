@@ -57,10 +57,12 @@ def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
     first = file.read(1024)
     file.seek(0)
     blocks = read_blocks(Path(where), file=file, unmarked=_encoding(first))
+    bare = False  # du texte, et aucune balise : lxml ne le rend qu'à la fin
     for block in _close_empty(_refuse_entities(blocks, where), xhtml=_is_xhtml(first)):
+        bare = (bare or bool(block.strip())) and "<" not in block
         parser.feed(block)
         yield page.take()
-    if page.fed:
+    if page.fed or bare:
         parser.close()
     yield page.take()
 
