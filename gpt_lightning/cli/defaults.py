@@ -14,18 +14,24 @@ from gpt_lightning.typing import Settings
 
 MOST = 64  # accords d'une commande : chacun rapproche d'une valeur qui va
 T = TypeVar("T")
-_typed: frozenset[str] = frozenset()
+_typed: dict[str, str] = {}  # la clé, et sa valeur telle que la ligne de commande la donne
 
 
 def remember_command(arguments: Collection[str]) -> None:
     """Retient les clés de la ligne de commande, avant que rien n'y soit ajouté (une reprise, un corpus hérité)."""
     global _typed
-    _typed = frozenset(text.partition("=")[0].lstrip("+") for text in arguments if "=" in text)
+    pairs = (text.partition("=")[::2] for text in arguments if "=" in text)
+    _typed = {key.lstrip("+"): value for key, value in pairs}
 
 
 def is_typed(key: str) -> bool:
     """Vrai si la ligne de commande donne cette clé."""
     return key in _typed
+
+
+def gives(key: str) -> bool:
+    """Vrai si la ligne de commande donne à cette clé une valeur, et pas `auto`."""
+    return _typed.get(key, "auto") != "auto"
 
 
 def is_typed_under(group: str) -> bool:
@@ -77,7 +83,12 @@ def _resumes(settings: Settings) -> bool:
 def _can_follow(settings: Settings, fit: Mapping[str, object]) -> bool:
     """Vrai si personne n'a tapé ces clés, si elles existent, et si l'une d'elles change."""
     changes = any(_value(settings, key) != value for key, value in fit.items())
-    return bool(fit) and changes and not _typed & fit.keys() and all(_exists(settings, key) for key in fit)
+    return (
+        bool(fit)
+        and changes
+        and not _typed.keys() & fit.keys()
+        and all(_exists(settings, key) for key in fit)
+    )
 
 
 def _exists(settings: object, key: str) -> bool:

@@ -78,13 +78,18 @@ def _says_the_same(override: str, settings: Settings, record: Settings, override
     désignait : `best`, `last` et `auto` étaient ceux du premier jour, un dossier désigne un fichier qu'il contient. Ce
     que `auto` a décidé au départ reste, à moins que la commande (`overrides`) ne change tout le groupe.
     """
-    key = override.partition("=")[0]
-    typed, group = value_of(key, [override]), key.partition(".")[0]
+    key = override.partition("=")[0].lstrip("+")
+    typed, group = value_of(key, [text.lstrip("+") for text in overrides]), key.partition(".")[0]
     if key in GROUPS:
         return typed is not None and _recorded_choices(record).get(key) == typed
     if key in DECIDED and typed == "auto":
         chosen = value_of(group, overrides) if group in GROUPS else None
-        return chosen in (None, _recorded_choices(record).get(group))
+        saved: Settings = settings if group == key else settings.get(group) or {}
+        leaf = key.rpartition(".")[2]
+        if chosen not in (None, _recorded_choices(record).get(group)) or leaf not in saved:
+            return False
+        console.log.info(f"{key}=auto : cette exécution garde {literal(saved[leaf])}, décidé à son départ.")
+        return True
     start = settings.get("init_from")
     if key != "init_from" or typed is None or not isinstance(start, str):
         return False

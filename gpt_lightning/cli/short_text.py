@@ -6,9 +6,9 @@ n'en a aucune : elle dit déjà ce qu'elle veut.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -23,6 +23,8 @@ from gpt_lightning.wording import magnitude
 
 SHORT = 1_000_000  # octets ; au-delà, les défauts de conf/
 LITTLE = 200_000  # octets ; jusque-là, un plus petit vocabulaire, de plus petits lots, moins de passages
+READ = 4 * SHORT  # octets des documents et des archives que l'on ouvre pour mesurer leur texte
+TOLD = ("text_key", "errors", "max_expansion")  # ce que la commande dit de leur lecture
 CHOSEN = ("model", "experiment", "init_from", "ckpt_path", "data.limit")
 LENGTHS = (
     "trainer.max_epochs",
@@ -80,7 +82,7 @@ def announce(overrides: list[str], used: Settings) -> None:
 
     Une reprise n'en dit rien : ses réglages sont ceux de son dossier.
     """
-    size = None if any(text.startswith("ckpt_path=") for text in overrides) else _size(overrides)
+    size = None if used["ckpt_path"] is not None else _size(overrides)
     fits = {} if size is None or size > SHORT else suit(size)
     taken = [
         f"{key}={value}"
@@ -102,38 +104,44 @@ def _serves(key: str, value: str, used: Settings) -> bool:
 
 
 def _size(overrides: list[str]) -> int | None:
-    """Les octets du texte de `data.path=` ; None sans lui, ou s'il ne se trouve pas : la tâche le dira."""
-    given = [text for text in overrides if text.startswith("data.path=")]
-    sources = [text for text in overrides if text.startswith("data.source=") and text != "data.source=files"]
-    if "data=text" not in overrides or not given or sources:
+    """Les octets du texte de `data.path=` ; None sans lui, ou si les fichiers ne disent pas ce qu'ils en ont.
+
+    Un document qui ne se lit pas n'en dit rien, ni trop d'octets à lire : les défauts de conf/ servent alors.
+    """
+    data = {key: value for key, value in map(_pair, overrides) if key.startswith("data")}
+    if data.get("data") != "text" or not data.get("data.path") or data.get("data.source", "files") != "files":
         return None
-    path = OverridesParser.create().parse_override(given[-1]).value()
+    path = data["data.path"]
     try:
         files = find_files(path if isinstance(path, list) else str(path), suffixes=documents.SUFFIXES).files
-        size = 0
-        for file in sorted(files, key=lambda file: not _is_plain(file)):  # ceux qu'il faut lire, à la fin
-            size += _text_size(file, file.stat().st_mtime_ns) if size <= SHORT else 0
+        plain = [file for file in files if file.suffix.lower() in (*documents.PLAIN, "")]
+        size, others = sum(file.stat().st_size for file in plain), sorted({*files} - {*plain})
+        if size > SHORT or sum(file.stat().st_size for file in others) > READ:
+            return None
+        told = [data.get(f"data.{name}") for name in TOLD]
+        if any(isinstance(value, list | dict) for value in told):
+            return None
+        stamps = tuple((file, file.stat().st_mtime_ns) for file in others)
+        return size + _text_size(stamps, *told)
     except (UserError, OSError):
         return None
-    return size
 
 
-def _is_plain(file: Path) -> bool:
-    return file.suffix.lower() in (*documents.PLAIN, "")
+def _pair(override: str) -> tuple[str, Any]:
+    """La clé et la valeur d'une surcharge, comme Hydra les lit ; celle qui n'est pas de `data` n'a pas de valeur."""
+    key = override.partition("=")[0].lstrip("+")
+    if not key.startswith("data") or override.startswith("~"):
+        return key, None
+    return key, OverridesParser.create().parse_override(override).value()
 
 
-@lru_cache(maxsize=1 << 16)
-def _text_size(file: Path, _changed: int) -> int:
-    """Les octets du texte d'un fichier, lu jusqu'à dépasser SHORT si ce n'est pas son contenu même.
-
-    Aucun s'il ne se lit pas : la tâche le dira, ou le laissera de côté.
-    """
-    if _is_plain(file):
-        return file.stat().st_size
+@lru_cache
+def _text_size(files: tuple[tuple[Path, int], ...], *told: Any) -> int:
+    """Les octets du texte de ces fichiers, lus comme la commande le dit, jusqu'à dépasser SHORT. UserError sinon."""
+    given = {name: value for name, value in zip(TOLD, told, strict=True) if value is not None}
     size = 0
-    with suppress(UserError):
-        for piece in documents.read_files([file]):
-            size += len(piece.text.encode("utf-8", "surrogatepass"))
-            if size > SHORT:
-                break
+    for piece in documents.read_files([file for file, _ in files], documents.Options(**given)):
+        size += len(piece.text.encode("utf-8", "surrogatepass"))
+        if size > SHORT:
+            break
     return size

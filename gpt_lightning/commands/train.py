@@ -58,7 +58,7 @@ def train(settings: Settings) -> float:
     if resumed is not None and (why := engine.why_over(planned, resumed, callbacks)):
         return engine.finish_without_training(resumed.progress, callbacks, why)
     gpt = module.GPTModule.of(used, start, data, planned, typed)
-    threads = decide_threads(threads, machine, gpt, used)
+    threads = decide_threads(threads, machine, gpt, used, done)
     seconds = report.estimate_seconds(gpt.model, planned, used.length, processes.once(machine.matmul_rate))
     used = engine.decide(used, gpt, machine, threads, seconds)
 
@@ -163,24 +163,22 @@ def find_threads(asked: RunConfig) -> int | str:
     return given
 
 
-def decide_threads(given: int | str, machine: "Machine", gpt: "GPTModule", run: RunConfig) -> int | str:
+def decide_threads(
+    given: int | str, machine: "Machine", gpt: "GPTModule", run: RunConfig, done: "TrainingProgress | None"
+) -> int | str:
     """Ce que « auto » devient pour ce modèle, employé dès à présent.
 
-    Une reprise garde le nombre de son dossier, à moins que d'autres processus, en plus ou en moins, ne partagent les
-    cœurs : c'est alors « auto » de nouveau.
+    Une reprise de `done` garde le nombre de son dossier, à moins que d'autres processus, en plus ou en moins, ne
+    partagent les cœurs : c'est alors « auto » de nouveau.
     """
     from gpt_lightning.training import threads
     from gpt_lightning.weights.inference import use_threads
 
-    launcher, typed = launcher_name(), defaults.is_typed("threads")
-    resumes = run.ckpt_path is not None and not typed
-
-    def is_shared_otherwise() -> bool:
-        before = threads.processes_of(record.saved_settings(run.folder).get("trainer", {}))
-        return before not in (None, machine.world_size) and not threads.is_given_by_variable(launcher)
-
-    if resumes and processes.once(is_shared_otherwise):
+    launcher = launcher_name()
+    given_now = defaults.gives("threads") or threads.is_given_by_variable(launcher)
+    if done is not None and done.world_size != machine.world_size and not given_now:
         given = "auto"
+    resumes = done is not None and not defaults.gives("threads")
     shape = run.data["batch_size"], run.length
     chosen = threads.decide(given, machine, gpt.model, shape, resumes=resumes, launcher=launcher)
     use_threads(chosen)

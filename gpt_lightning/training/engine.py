@@ -28,7 +28,7 @@ from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.loggers.prometheus import Prometheus
 from gpt_lightning.training.loggers.tracker import Tracker
 from gpt_lightning.training.module import GPTModule
-from gpt_lightning.training.plan import Plan, is_done
+from gpt_lightning.training.plan import Plan, is_done, prolong
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.typing import Settings
 from gpt_lightning.weights.format import TrainingProgress
@@ -217,7 +217,7 @@ def why_over(planned: Plan, resumed: Resumed, callbacks: Iterable[lightning.Call
     spent = [patience for patience in patiences if resumed.progress.evaluated and resumed.waited >= patience]
     patience = f"callbacks.early_stopping.patience={max(resumed.waited + 1, 2 * max(spent, default=0))}"
     if is_done(planned, resumed.progress):
-        longer = f"trainer.max_steps={2 * step}" + (f" {patience}" if spent else "")
+        longer = prolong(planned, resumed.progress) + (f" {patience}" if spent else "")
         return (
             f"cet entraînement est à son dernier pas ({number(step)}) ; prolongez-le, par exemple {longer}."
         )

@@ -1,7 +1,8 @@
 """Le plan d'un entraînement : combien de lots par pas, de pas, de jetons, avant que rien ne commence."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gpt_lightning.errors import Unfit, UserError, whole
 from gpt_lightning.training.checks import check_validation
@@ -27,6 +28,7 @@ class Plan:
     done_epochs: float = 0.0
     resumes: bool = False
     left_out: int = 0  # fenêtres qu'une époque ne lit pas, faute de remplir un pas
+    limits: Mapping[str, int] = field(default_factory=dict)  # le dernier pas que chaque limite permet
 
     @property
     def epochs(self) -> float | None:
@@ -112,6 +114,17 @@ def is_done(plan: Plan, done: TrainingProgress) -> bool:
     return evaluated and plan.total_steps is not None and done.step >= plan.total_steps
 
 
+def prolong(plan: Plan, done: TrainingProgress) -> str:
+    """Les surcharges qui prolongent du double un entraînement au bout de ce plan : une par limite qui l'arrête."""
+    doubled = {
+        "trainer.max_epochs": math.ceil(2 * plan.done_epochs),
+        "trainer.max_steps": 2 * done.step,
+        "max_tokens": 2 * done.tokens,
+    }
+    reached = [key for key in doubled if plan.limits.get(key, done.step + 1) <= done.step]
+    return " ".join(f"{key}={doubled[key]}" for key in reached or ["trainer.max_steps"])
+
+
 def make_plan(
     run: RunConfig,
     world_size: int,
@@ -148,14 +161,14 @@ def make_plan(
     def after(passes: float) -> int:
         return steps + max(0, int(passes * steps_per_epoch) - round(epochs * steps_per_epoch))
 
-    limits = [] if max_epochs is None or max_epochs < 0 else [after(max_epochs)]
+    limits = {} if max_epochs is None or max_epochs < 0 else {"trainer.max_epochs": after(max_epochs)}
     if max_steps >= 0:
-        limits.append(max_steps)
+        limits["trainer.max_steps"] = max_steps
     if max_tokens is not None:
-        limits.append(steps + _steps_for(max_tokens - tokens, tokens_per_step, order, done))
+        limits["max_tokens"] = steps + _steps_for(max_tokens - tokens, tokens_per_step, order, done)
     if not limits and max_epochs is None and trainer["max_time"] is None:
-        limits.append(after(whole("data.passes", data["passes"])))
-    total = min(limits, default=None)
+        limits["data.passes"] = after(whole("data.passes", data["passes"]))
+    total = min(limits.values(), default=None)
     _check_steps(total, trainer, after, steps_per_epoch)
     schedule.fits(total, tokens_per_step)
     return Plan(
@@ -169,6 +182,7 @@ def make_plan(
         done_epochs=epochs,
         resumes=done is not None,
         left_out=0 if order is None else order.left_out,
+        limits=limits,
     )
 
 

@@ -7,7 +7,6 @@ fois, au départ, et la reprise le garde.
 """
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ import torch
 from gpt_lightning.model import GPTModel
 from gpt_lightning.training.hardware import Machine
 from gpt_lightning.training.measures import processor, recall
-from gpt_lightning.typing import Settings
 from gpt_lightning.weights.inference import all_threads, use_threads
 from gpt_lightning.wording import number
 
@@ -48,10 +46,9 @@ def asked_threads(asked: int | str, typed: bool, launcher: str | None = None) ->
     return all_threads() if is_given_by_variable(launcher) and not typed else asked
 
 
-def processes_of(trainer: Settings) -> int | None:
-    """Les processus de l'exécution dont voici le groupe trainer ; None s'il ne le dit pas."""
-    counts = [trainer.get("devices"), trainer.get("num_nodes", 1)]
-    return math.prod(counts) if all(isinstance(count, int) for count in counts) else None
+def usable_cores() -> int:
+    """Les cœurs que ce processus a le droit d'employer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decide(
@@ -73,9 +70,10 @@ def decide(
         return threads
     most, processes = all_threads(), machine.world_size // machine.num_nodes
     if processes > 1:
+        if launcher == "torchrun":  # il n'a laissé qu'un thread à chacun, et ne partage pas les cœurs
+            return max(1, usable_cores() // processes)
         cores = (os.cpu_count() or 1) if launcher else most
-        own = cores if launcher == "torchrun" else most  # il n'en a laissé qu'un à chacun
-        return max(1, min(own, cores // processes))
+        return max(1, min(most, cores // processes))
     if most == 1 or resumes or machine.num_nodes > 1:
         return most
     ratio, is_calm = measure(model, shape, machine.precision, most)

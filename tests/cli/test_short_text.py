@@ -8,7 +8,7 @@ import yaml
 
 from gpt_lightning.cli import defaults
 from gpt_lightning.cli.composition import compose
-from gpt_lightning.cli.short_text import SHORT, announce, fitting, suit, with_short_text
+from gpt_lightning.cli.short_text import READ, SHORT, announce, fitting, suit, with_short_text
 from tests.data import strange
 
 SIZES = (1, 300, 5_000, 20_000, 80_000, 400_000, SHORT)
@@ -118,11 +118,8 @@ def test_the_plan_says_nothing_that_does_not_serve(typed, changed, unsaid, text,
     assert all(name in everything and name not in plan for name in unsaid) and "eval_every=" in plan
 
 
-def test_the_plan_of_a_resumption_is_its_folder_s(text, caplog):
-    caplog.set_level("INFO", logger="gpt_lightning")
-    overrides = with_short_text(text(20_000), "train")
-    announce([*overrides, "ckpt_path='x/checkpoints/last.ckpt'"], compose("train", *overrides))
-    assert not caplog.text
+def test_the_plan_of_a_resumption_is_its_folder_s(text, said):
+    assert said([], text(20_000)) and not said([], text(20_000), ckpt_path="x/checkpoints/last.ckpt")
 
 
 @pytest.mark.parametrize("name", ["livre.html", "livre.docx", "livre.txt.gz", "livre.zip"])
@@ -155,12 +152,40 @@ def document(path, paragraphs: list[str]) -> None:
     path.write_bytes(made[path.suffix]())
 
 
+def sized(path, *typed: str) -> bool:
+    """Vrai si ce texte est pris pour un texte court."""
+    return bool(fitting(["data=text", f"data.path='{path}'", *typed], "train"))
+
+
 def test_files_that_do_not_read_are_the_task_s_to_tell(tmp_path):
     (tmp_path / "livre.docx").write_bytes(b"rien d'une archive")
-    (tmp_path / "livre.pdf").write_bytes(b"%PDF-1.7 rien")
     (tmp_path / "notes.txt").write_text("Une note. " * 100, encoding="utf-8")
-    assert fitting(["data=text", f"data.path='{tmp_path}'"], "train") == suit(1_000)
-    assert fitting(["data=text", f"data.path='{tmp_path}'", "data.source=parquet"], "train") == {}
+    assert not sized(tmp_path) and not sized(tmp_path / "livre.docx") and sized(tmp_path / "notes.txt")
+    for source in ("data.source=parquet", "++data.source=parquet"):
+        assert not sized(tmp_path / "notes.txt", source)
+
+
+@pytest.mark.parametrize("size", [20_000, SHORT + 200_000])
+def test_a_text_is_measured_as_the_command_reads_it(size, tmp_path):
+    """Sa colonne, ses octets qui ne sont pas de l'UTF-8, ce qu'il peut donner au plus."""
+    draw = random.Random(0)
+    rows = [f"{draw.getrandbits(326):098d}" for _ in range(size // 100)]
+    table = "contenu;autre\n" + "".join(f"{row};x\n" for row in rows)
+    made = {
+        "table.csv.gz": (table.encode(), "data.text_key=contenu"),
+        "latin.txt.gz": ("é\n".join(rows).encode("latin-1"), "data.errors=replace"),
+        "egal.txt.gz": (b"a" * size, "data.max_expansion=2000"),
+    }
+    for name, (content, typed) in made.items():
+        (tmp_path / name).write_bytes(gzip.compress(content))
+        assert sized(tmp_path / name, typed) == (size < SHORT)
+        if name != "egal.txt.gz":
+            assert not sized(tmp_path / name)  # sans cette clé, il ne se lit pas
+
+
+def test_what_is_long_to_open_is_not_opened(tmp_path):
+    (tmp_path / "page.html").write_text("<p>court</p>" + "<!-- rien -->" * 400_000, encoding="utf-8")
+    assert (tmp_path / "page.html").stat().st_size > READ and not sized(tmp_path)
 
 
 @pytest.mark.slow
@@ -171,7 +196,7 @@ def test_a_run_on_a_short_text_says_it_and_resumes_with_it(command, tmp_path):
     assert done.returncode == 0 and "texte court : 12,4 ko" in done.stderr + done.stdout, done.stderr
     first = yaml.safe_load((tmp_path / "x" / "config.yaml").read_text(encoding="utf-8"))
     done = command("train.py", "ckpt_path=x", "trainer.max_steps=6", cwd=tmp_path, timeout=600)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "texte court" not in done.stderr + done.stdout, done.stderr
     again = yaml.safe_load((tmp_path / "x" / "config.yaml").read_text(encoding="utf-8"))
     assert again["callbacks"]["early_stopping"] == first["callbacks"]["early_stopping"] is not None
     assert (again["tokenizer"], again["model"]) == (first["tokenizer"], first["model"])

@@ -244,10 +244,14 @@ def test_without_any_evaluation_a_finished_run_is_evaluated(cache, text_file, tm
 
 
 @pytest.mark.parametrize("key", DECIDED)
-def test_auto_typed_again_keeps_what_it_became(key, resumed):
+def test_auto_typed_again_keeps_what_it_became(key, resumed, caplog):
     """Le nombre d'une exécution est celui de son départ, même si la règle d'aujourd'hui en donnerait un autre."""
     source, again = f"ckpt_path='{resumed.run}'", f"{key}=auto"
-    assert resume_overrides([source, again], "train") == resume_overrides([source], "train")
+    for spelled in ([again], [f"++{again}"], [f"{key}='auto'"], [f"{key}=0.02", again]):
+        caplog.clear()
+        with caplog.at_level("INFO", "gpt_lightning"):
+            assert resume_overrides([source, *spelled], "train") == resume_overrides([source], "train")
+        assert f"{again} : cette exécution garde" in caplog.text
     if (
         key == "optim.lr"
     ):  # un autre optimiseur a sa propre règle ; le même, donné de nouveau, garde le nombre

@@ -3,9 +3,10 @@ import pytest
 from gpt_lightning.cli.composition import compose
 from gpt_lightning.errors import UserError
 from gpt_lightning.training.muon import MuonAdamW
-from gpt_lightning.training.plan import accumulation, make_plan
+from gpt_lightning.training.plan import accumulation, make_plan, prolong
 from gpt_lightning.training.run_config import RunConfig
 from gpt_lightning.training.schedule import Schedule
+from gpt_lightning.weights.format import TrainingProgress
 
 TRAINER = {
     "max_epochs": None,
@@ -54,6 +55,42 @@ def plan(schedule=CONSTANT, **values):
 )
 def test_the_shortest_limit_wins(values, steps):
     assert plan(**values).total_steps == steps
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"max_steps": 7},
+        {"max_tokens": 1400},
+        {"max_epochs": 3},
+        {"max_epochs": 1, "max_tokens": 4000},
+        {"max_epochs": 1, "max_steps": 20, "max_tokens": 10**9},
+        {"max_time": "00:01", "max_steps": 9},
+    ],
+)
+def test_what_is_said_to_prolong_a_plan_prolongs_it(values):
+    """Les surcharges données doublent ce qui est fait, quelle que soit la limite qui l'arrêtait."""
+    first = plan(**values)
+    steps = first.total_steps
+    done = TrainingProgress(
+        step=steps,
+        tokens=first.total_tokens,
+        epoch=steps // 20,
+        windows=0,
+        corpus="",
+        tokens_per_step=200,
+        world_size=1,
+    )
+    remaining = 40 - 2 * (steps % 20)
+
+    def again(**more):
+        return make_plan(settings(**values | more), 1, 40, CONSTANT, done=done, remaining=remaining)
+
+    assert again().total_steps == steps
+    advised = dict(word.removeprefix("trainer.").split("=") for word in prolong(again(), done).split())
+    longer = again(**{key: int(value) for key, value in advised.items()}).total_steps
+    assert 2 * steps - 1 <= longer <= 2 * steps + 20
 
 
 def test_a_step_counts_its_accumulated_tokens():

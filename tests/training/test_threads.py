@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from gpt_lightning.cli import defaults
 from gpt_lightning.model import GPTConfig, GPTModel
 from gpt_lightning.model.lora import LoRAConfig, adapt
 from gpt_lightning.training import measures, threads
@@ -88,8 +89,9 @@ def test_a_process_of_srun_may_already_have_its_own_cores(own, answer, monkeypat
 
 @pytest.mark.parametrize("processes, answer", [(2, 4), (3, 2), (8, 1), (9, 1)])
 def test_the_single_thread_of_torchrun_is_nobody_s_choice(processes, answer, monkeypatch):
-    """`torchrun` met OMP_NUM_THREADS=1 dans chaque processus : les cœurs se partagent quand même."""
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
+    """`torchrun` met OMP_NUM_THREADS=1 dans chaque processus : les cœurs qu'ils ont se partagent quand même."""
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(threads, "all_threads", lambda: 1)
     monkeypatch.setenv(threads.VARIABLE, "1")
     given = threads.asked_threads("auto", False, "torchrun")
@@ -106,11 +108,34 @@ def test_the_single_thread_of_torchrun_is_nobody_s_choice(processes, answer, mon
 
 
 @pytest.mark.parametrize(
-    "trainer, count",
-    [({"devices": 2, "num_nodes": 3}, 6), ({"devices": 1}, 1), ({"devices": "auto"}, None), ({}, None)],
+    "recorded, before, now, typed, variable, answer",
+    [
+        (3, 1, 1, [], None, 3),
+        (3, 2, 2, [], None, 3),
+        (4, 1, 2, [], None, 2),  # quatre cœurs, deux processus
+        (2, 2, 1, [], None, 4),
+        (4, 1, 2, ["threads=auto"], None, 2),
+        (3, 2, 2, ["threads=auto"], None, 3),
+        (3, 1, 2, ["threads=3"], None, 3),
+        (3, 1, 2, [], "3", 3),
+    ],
 )
-def test_a_folder_says_how_many_processes_shared_the_cores(trainer, count):
-    assert threads.processes_of(trainer) == count
+def test_a_resumption_keeps_its_threads_unless_others_share_the_cores(
+    recorded, before, now, typed, variable, answer, monkeypatch
+):
+    """`recorded` : ce que le dossier garde, d'un départ à `before` processus."""
+    from gpt_lightning.commands import train
+
+    if variable is not None:
+        monkeypatch.setenv(threads.VARIABLE, variable)
+    monkeypatch.setattr("gpt_lightning.weights.inference.use_threads", lambda count: None)
+    defaults.remember_command(typed)
+    run = SimpleNamespace(data={"batch_size": SHAPE[0]}, length=SHAPE[1])
+    gpt, done = SimpleNamespace(model=model()), SimpleNamespace(world_size=before)
+    try:
+        assert train.decide_threads(recorded, machine(world_size=now), gpt, run, done) == answer
+    finally:
+        defaults.remember_command([])
 
 
 def test_a_single_core_measures_nothing(monkeypatch, compared):
