@@ -108,7 +108,7 @@ def _size(overrides: list[str]) -> int | None:
 
     Un document qui ne se lit pas n'en dit rien, ni trop d'octets à lire : les défauts de conf/ servent alors.
     """
-    data = {key: value for key, value in map(_pair, overrides) if key.startswith("data")}
+    data = dict(map(_pair, overrides))
     if data.get("data") != "text" or not data.get("data.path") or data.get("data.source", "files") != "files":
         return None
     path = data["data.path"]
@@ -128,9 +128,9 @@ def _size(overrides: list[str]) -> int | None:
 
 
 def _pair(override: str) -> tuple[str, Any]:
-    """La clé et la valeur d'une surcharge, comme Hydra les lit ; celle qui n'est pas de `data` n'a pas de valeur."""
+    """La clé et la valeur d'une surcharge, comme Hydra les lit ; celle qui ne dit rien de la lecture n'en a pas."""
     key = override.partition("=")[0].lstrip("+")
-    if not key.startswith("data") or override.startswith("~"):
+    if key not in ("data", "data.path", "data.source", *(f"data.{name}" for name in TOLD)):
         return key, None
     return key, OverridesParser.create().parse_override(override).value()
 
