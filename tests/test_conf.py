@@ -272,7 +272,8 @@ def test_a_model_chooses_no_corpus(choice):
     """Celui de la commande du README vient de train.yaml ; un corpus nommé l'emporte, avant ou après le modèle."""
     text = (CONF / "model" / f"{choice}.yaml").read_text(encoding="utf-8")
     assert "/data" not in text
-    usual = "pydoc" if choice.startswith("gpt") else "wiktionnaire"
+    english = composed("train", f"model={choice}")["tokenizer"]["_target_"].endswith(".gpt2")
+    usual = "pydoc" if english else "wiktionnaire"
     assert composed("train", f"model={choice}")["data"] == composed("train", f"data={usual}")["data"]
     for typed in ([f"model={choice}", "data=verdict"], ["data=verdict", f"model={choice}"]):
         assert composed("train", *typed)["data"] == composed("train", "data=verdict")["data"]
