@@ -15,8 +15,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.cli.console import log
 from gpt_lightning.cli.defaults import is_typed
-from gpt_lightning.data import documents
-from gpt_lightning.data.reading import find_files
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 from gpt_lightning.wording import magnitude
@@ -65,7 +63,7 @@ def fitting(overrides: list[str], command: str) -> dict[str, str]:
     """
     typed = {text.partition("=")[0].lstrip("+") for text in overrides}
     size = None if typed & set(CHOSEN) else _size(overrides)
-    if size is None or size > SHORT or "tokenizer.size" not in known_keys(command):
+    if size is None or "tokenizer.size" not in known_keys(command):
         return {}
     fits, groups = suit(size), known_keys(command)
     if "tokenizer" in typed:
@@ -83,7 +81,7 @@ def announce(overrides: list[str], used: Settings) -> None:
     Une reprise n'en dit rien : ses réglages sont ceux de son dossier.
     """
     size = None if used["ckpt_path"] is not None else _size(overrides)
-    fits = {} if size is None or size > SHORT else suit(size)
+    fits = {} if size is None else suit(size)
     taken = [
         f"{key}={value}"
         for key, value in fits.items()
@@ -104,13 +102,16 @@ def _serves(key: str, value: str, used: Settings) -> bool:
 
 
 def _size(overrides: list[str]) -> int | None:
-    """Les octets du texte de `data.path=` ; None sans lui, ou si les fichiers ne disent pas ce qu'ils en ont.
+    """Les octets du texte court de `data.path=` ; None sans lui, s'il est long, ou si ses fichiers ne le disent pas.
 
     Un document qui ne se lit pas n'en dit rien, ni trop d'octets à lire : les défauts de conf/ servent alors.
     """
     data = dict(map(_pair, overrides))
     if data.get("data") != "text" or not data.get("data.path") or data.get("data.source", "files") != "files":
         return None
+    from gpt_lightning.data import documents
+    from gpt_lightning.data.reading import find_files
+
     path = data["data.path"]
     try:
         files = find_files(path if isinstance(path, list) else str(path), suffixes=documents.SUFFIXES).files
@@ -122,9 +123,10 @@ def _size(overrides: list[str]) -> int | None:
         if any(isinstance(value, list | dict) for value in told):
             return None
         stamps = tuple((file, file.stat().st_mtime_ns) for file in others)
-        return size + _text_size(stamps, *told)
+        size += _text_size(stamps, *told)
     except (UserError, OSError):
         return None
+    return size if size <= SHORT else None
 
 
 def _pair(override: str) -> tuple[str, Any]:
@@ -138,6 +140,8 @@ def _pair(override: str) -> tuple[str, Any]:
 @lru_cache
 def _text_size(files: tuple[tuple[Path, int], ...], *told: Any) -> int:
     """Les octets du texte de ces fichiers, lus comme la commande le dit, jusqu'à dépasser SHORT. UserError sinon."""
+    from gpt_lightning.data import documents
+
     given = {name: value for name, value in zip(TOLD, told, strict=True) if value is not None}
     size = 0
     for piece in documents.read_files([file for file, _ in files], documents.Options(**given)):

@@ -80,10 +80,8 @@ def film_for(settings: Settings, source: str, local: bool) -> "Film":
     from gpt_lightning.weights.film import base_for, film_of
 
     where = {name: settings[name] for name in ("device", "dtype", "threads")}
-    settings = {
-        **settings,
-        "prefix_cache_mb": 0,
-    }  # cette mémoire est bornée pour le modèle, pas pour chaque image
+    # cette mémoire est bornée pour le modèle, pas pour chaque image
+    settings = {**settings, "prefix_cache_mb": 0}
 
     def serve_image(path: Path) -> "Service":
         loaded = load_for_inference(
