@@ -64,7 +64,7 @@ def follow(settings: Settings, attempt: Callable[[Settings], T]) -> T:
             settings, tried = _replace(settings, fit), tried | fit.items()
             for key, value in fit.items():
                 console.log.info(
-                    f"Réglage    : {key}={_text(value)} au lieu de {_text(_value(usual, key))}, {refusal.why}"
+                    f"Réglage    : {key}={_text(value)} au lieu de {_text(value_at(usual, key))}, {refusal.why}"
                 )
 
 
@@ -82,7 +82,7 @@ def _resumes(settings: Settings) -> bool:
 
 def _can_follow(settings: Settings, fit: Mapping[str, object]) -> bool:
     """Vrai si personne n'a tapé ces clés, si elles existent, et si l'une d'elles change."""
-    changes = any(_value(settings, key) != value for key, value in fit.items())
+    changes = any(value_at(settings, key) != value for key, value in fit.items())
     return (
         bool(fit)
         and changes
@@ -99,7 +99,8 @@ def _exists(settings: object, key: str) -> bool:
     return True
 
 
-def _value(settings: Settings, key: str) -> object:
+def value_at(settings: Settings, key: str) -> object:
+    """La valeur de cette clé, écrite avec des points ; None sans elle."""
     value: object = settings
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None

@@ -5,7 +5,6 @@ une reprise les retrouve dans config.yaml. Une commande qui choisit son modèle,
 n'en a aucune : elle dit déjà ce qu'elle veut.
 """
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt_lightning.cli.composition import known_keys
 from gpt_lightning.cli.console import log
-from gpt_lightning.cli.defaults import is_typed
+from gpt_lightning.cli.defaults import is_typed, value_at
 from gpt_lightning.errors import UserError
 from gpt_lightning.typing import Settings
 from gpt_lightning.wording import magnitude
@@ -95,10 +94,7 @@ def _serves(key: str, value: str, used: Settings) -> bool:
     """Vrai si la clé vaut `value`, tel qu'on le tape, dans les réglages qui servent ; un groupe, si son choix y est."""
     if key == "callbacks":
         return used[key].get(value) is not None
-    setting: object = used
-    for name in key.split("."):
-        setting = setting.get(name) if isinstance(setting, Mapping) else None
-    return str(setting) == value
+    return str(value_at(used, key)) == value
 
 
 def _size(overrides: list[str]) -> int | None:
