@@ -1,8 +1,8 @@
 # Tout se fait dans .venv ; « make train » et « make test » installent ce qui manque, une seule fois.
 PYTHON ?= python3
 BIN := .venv/bin
-# les essais lancent surtout des processus : deux à la fois, chacun sur un fil
-PYTEST := python -m pytest -n 2 --dist loadfile
+# les essais lancent surtout des processus : deux à la fois, chacun sur un fil ; un essai qui n'en finit pas arrête tout
+PYTEST := python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help train test test-slow coverage bench evals test-evals test-loggers figures docs style clean

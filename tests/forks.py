@@ -227,7 +227,10 @@ def serve(demands: socket.socket) -> dict[str, Any] | None:
 def _exactly(demands: socket.socket, size: int) -> bytes:
     content = b""
     while len(content) < size:
-        content += demands.recv(size - len(content))
+        part = demands.recv(size - len(content))
+        if not part:
+            raise EOFError("la demande s'arrête avant sa fin")
+        content += part
     return content
 
 

@@ -125,8 +125,7 @@ class Live:
         for thread in self.workers:
             thread.start()
         self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        until(lambda: self.server.started)
         return self
 
     def __exit__(self, *_: Any) -> None:

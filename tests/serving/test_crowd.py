@@ -155,6 +155,8 @@ def test_questions_that_wait_together_are_all_answered(writing):
     """Plusieurs onglets, un banc d'essai : des fonctions à appeler attendent, avec des textes à écrire."""
     with Live(tokenizers.gpt2(), rows=2) as one, ThreadPoolExecutor(12) as pool:
         one.gate.hold()
+        held = pool.submit(one.ask, "/v1/completions", {"prompt": "a", "max_tokens": 1})
+        until(lambda: one.worker.running)  # le fil est tenu : tout ce qui suit attend
         texts = [
             pool.submit(one.ask, "/v1/completions", {"prompt": "a", "max_tokens": 2}) for _ in range(writing)
         ]
@@ -164,10 +166,9 @@ def test_questions_that_wait_together_are_all_answered(writing):
         ]
         echoed = {"prompt": "le chat", "max_tokens": 0, "echo": True, "logprobs": 1}
         asked += [pool.submit(one.ask, "/v1/completions", echoed) for _ in range(3)]
-        while len(one.worker.waiting) + len(one.worker.running) < len(texts) + len(asked) - 1:
-            time.sleep(0.01)
+        until(lambda: len(one.worker.waiting) == writing + 7)
         one.gate.open()
-        assert [job.result(30)[0] for job in (*texts, *asked)] == [200] * (writing + 7)
+        assert [job.result(30)[0] for job in (held, *texts, *asked)] == [200] * (writing + 8)
         assert one.worker.is_alive and one.ask("/health", method="GET")[0] == 200
 
 

@@ -405,7 +405,9 @@ def test_headers_that_never_end_are_cut(monkeypatch):
             one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             found = b""
             while not found.endswith(b'{"status":"ok"}'):
-                found += one.recv(65536)
+                part = one.recv(65536)
+                assert part, found  # fermé trop tôt
+                found += part
             one.sendall(b"GET /health HT")
             assert one.recv(65536) == b""
 
