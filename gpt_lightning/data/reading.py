@@ -129,11 +129,12 @@ def two_halves(path: str, files: Sequence[Path], named: Callable[[Path], bool]) 
 
 
 def read_blocks(
-    path: Path, errors: str = "strict", *, file: BinaryIO | None = None, unmarked: str = "utf-8-sig"
+    path: Path, errors: str | None = None, *, file: BinaryIO | None = None, unmarked: str = "utf-8-sig"
 ) -> Iterator[str]:
     """Le texte de `path` par blocs, BOM retiré, fins de ligne ramenées à \\n : ce que dit son BOM, ou `unmarked`.
 
-    `file`, s'il est donné, est lu à la place, et `path` n'est qu'un nom. UserError sur un octet invalide, avec sa
+    `file`, s'il est donné, est lu à la place, et `path` n'est qu'un nom. `errors` est `strict` ou `replace`, comme le
+    dit data.errors ; None : strict, là où cette clé n'a pas de `replace`. UserError sur un octet invalide, avec sa
     position, ou si le fichier est binaire.
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
@@ -141,7 +142,8 @@ def read_blocks(
     with open(path, "rb") if file is None else nullcontext(file) as opened:
         head = opened.read(4)
         encoding = _encoding(head, unmarked)
-        decoder = codecs.getincrementaldecoder(encoding)(errors)
+        decoder = codecs.getincrementaldecoder(encoding)(errors or "strict")
+        also = "" if errors is None else ", ou data.errors=replace pour continuer"
         while block := head + opened.read(max(BLOCK - len(head), 0)):
             head = b""
             if encoding == "utf-8-sig" and b"\0" in block:
@@ -150,9 +152,9 @@ def read_blocks(
                     f"(de l'UTF-16 sans BOM ? convertissez-le en UTF-8)."
                 )
             pending = len(decoder.getstate()[0])
-            yield newlines.decode(_decode(decoder, block, path, offset - pending))
+            yield newlines.decode(_decode(decoder, block, path, offset - pending, also))
             offset += len(block)
-    tail = _decode(decoder, b"", path, offset - len(decoder.getstate()[0]), final=True)
+    tail = _decode(decoder, b"", path, offset - len(decoder.getstate()[0]), also, final=True)
     yield newlines.decode(tail, final=True)
 
 
@@ -166,7 +168,7 @@ def _encoding(first: bytes, unmarked: str) -> str:
 
 
 def _decode(
-    decoder: codecs.IncrementalDecoder, block: bytes, path: Path, offset: int, final: bool = False
+    decoder: codecs.IncrementalDecoder, block: bytes, path: Path, offset: int, also: str, final: bool = False
 ) -> str:
     try:
         return decoder.decode(block, final)
@@ -174,7 +176,7 @@ def _decode(
         name = error.encoding.upper().replace("UTF8", "UTF-8")
         raise UserError(
             f"{path} n'est pas de l'{name} : octet invalide à la position {offset + error.start} ; "
-            f"convertissez le fichier (iconv -f latin1 -t utf-8), ou data.errors=replace pour continuer."
+            f"convertissez le fichier (iconv -f latin1 -t utf-8){also}."
         ) from None
 
 

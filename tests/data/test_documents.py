@@ -11,11 +11,21 @@ from pathlib import Path
 import pytest
 
 from gpt_lightning.data import corpus, reading
-from gpt_lightning.data.documents import READERS, Options, Register, bounds, libraries, prose, read_files
+from gpt_lightning.data.documents import (
+    DECODERS,
+    PLAIN,
+    READERS,
+    Options,
+    Register,
+    bounds,
+    libraries,
+    prose,
+    read_files,
+)
 from gpt_lightning.data.documents import pdf as pdf_reader
 from gpt_lightning.data.measure import measure
 from gpt_lightning.errors import UserError
-from tests.data.strange import BAD, GOOD, MEGABYTE, bad, good, lines, noise, pdf, zipped
+from tests.data.strange import BAD, GOOD, MEGABYTE, bad, epub, good, lines, noise, pdf, zipped
 
 for name in ("defusedxml", "lxml", "pypdf", "zstandard"):
     pytest.importorskip(name)
@@ -63,7 +73,42 @@ def test_a_bomb_stays_in_its_memory(tmp_path, name):
 
 
 def test_there_are_more_than_sixty():
-    assert len(GOOD) + len(BAD) > 60 and {path.partition(".")[2] for path in GOOD} >= {s[1:] for s in READERS}
+    suffixes = {suffix[1:] for suffix in (*READERS, *DECODERS)}
+    assert len(GOOD) + len(BAD) > 60 and {path.partition(".")[2] for path in GOOD} >= suffixes
+
+
+LATIN = {
+    "a.txt": "un café".encode("latin-1"),
+    "a.rst": "un café".encode("latin-1"),
+    "a.csv": "text\nun café".encode("latin-1"),
+    "a.jsonl": '{"text": "un café"}'.encode("latin-1"),
+    "demi.jsonl": rb'{"text": "un caf\ud83d"}',
+    "a.html": "<p>un café</p>".encode("latin-1"),
+    "a.htm": "<p>un café</p>".encode("latin-1"),
+    "a.xhtml": "<p>un café</p>".encode("latin-1"),
+    "a.srt": "1\n00:00:01,000 --> 00:00:02,000\nun café\n".encode("latin-1"),
+    "a.epub": epub({"a.xhtml": "<p>un café</p>".encode("latin-1")}),
+    "a.zip": zipped({"b.html": "<p>un café</p>".encode("latin-1")}),
+    "a.html.gz": gzip.compress("<p>un café</p>".encode("latin-1")),
+}
+
+
+@pytest.mark.parametrize("name", LATIN)
+def test_what_a_sentence_advises_for_an_invalid_byte_reads_it(tmp_path, name):
+    """`data.errors=replace` partout où il est dit, et il est dit partout où un octet peut être invalide."""
+    path = tmp_path / name
+    path.write_bytes(LATIN[name])
+    with pytest.raises(UserError, match="data.errors=replace"):
+        read(path)
+    assert read(path, errors="replace").strip() == "un caf\ufffd"
+
+
+def test_every_format_that_is_decoded_has_an_invalid_byte():
+    assert {*PLAIN, *DECODERS} - {Path(name).suffix for name in LATIN} == {
+        ".md",
+        ".tex",
+        ".tsv",
+    }  # lus comme ceux-là
 
 
 @pytest.mark.parametrize("most, fits", [(100, False), (2000, True)])

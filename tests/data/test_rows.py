@@ -458,6 +458,19 @@ def test_lines_that_begin_alike_are_said_to_be_alike(task, tmp_path):
     assert "data.val_path=" in str(error.value) and "davantage" not in str(error.value)
 
 
+@pytest.mark.parametrize("task", MODULES)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "bon/1.txt"])
+@pytest.mark.parametrize("errors", ["strict", "skip"])
+def test_an_invalid_byte_advises_no_value_that_is_refused(task, name, errors, tmp_path):
+    path = tmp_path / "textes" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes("un café".encode("latin-1"))
+    data = MODULES[task](tokenizer=ByteTokenizer(), path=str(tmp_path / "textes"), errors=errors)
+    with pytest.raises(UserError) as error:
+        data.prepare()
+    assert "replace" not in str(error.value)
+
+
 def test_the_vocabulary_of_characters_is_that_of_every_text(tmp_path):
     letters = [chr(0x4E00 + n) for n in range(200)]
     lines = "\n".join(f"texte {letter},{'ab'[n % 2]}" for n, letter in enumerate(letters))

@@ -1,4 +1,4 @@
-"""Lire des fichiers de toutes les formes : chaque format a son fichier, et `READERS` est leur table.
+"""Lire des fichiers de toutes les formes : chaque format a son fichier, `READERS` et `DECODERS` sont leurs tables.
 
 Un lecteur reçoit un fichier ouvert, son nom pour les phrases, et son budget ; il donne le texte par blocs. Ce qui est
 compressé est déplié au fil de la lecture, dans le même budget.
@@ -32,20 +32,23 @@ from gpt_lightning.data.reading import (
 from gpt_lightning.errors import UserError
 
 Reader: TypeAlias = Callable[[BinaryIO, str, Budget], Iterator[str]]
+Decoder: TypeAlias = Callable[[BinaryIO, str, Budget, str], Iterator[str]]  # data.errors=replace y vaut
 READERS: dict[str, Reader] = {
     ".docx": docx.read,
     ".odt": odt.read,
+    ".pdf": pdf.read,
+}
+DECODERS: dict[str, Decoder] = {
     ".epub": epub.read,
     ".html": html.read,
     ".htm": html.read,
     ".xhtml": html.read,
-    ".pdf": pdf.read,
     ".srt": srt.read,
 }
 PAGED, MAY_BE_EMPTY = (".pdf",), (".html", ".htm", ".xhtml", ".srt")
 TABLES = (".csv", ".tsv")
 PLAIN = (*TEXT_SUFFIXES, *TABLES, ".tex", ".rst")  # le texte même
-FORMATS = (*PLAIN, *READERS)
+FORMATS = (*PLAIN, *READERS, *DECODERS)
 SUFFIXES = (*FORMATS, ".zip", *(f"{suffix}{outer}" for suffix in FORMATS for outer in COMPRESSED))
 # ce que l'on pourrait croire lu, et ce qu'il faut en faire
 ADVICE = {
@@ -181,23 +184,30 @@ def _pieces(text: Text, options: Options, register: Register, reading: Reading) 
 
 def _blocks(text: Text, options: Options, register: Register) -> Iterator[str]:
     """Le texte d'un fichier, par blocs, tel que son lecteur le donne."""
-    if text.suffix in READERS:
-        yield from register.text(text.where, partial(_extract, text))
+    if text.suffix in READERS or text.suffix in DECODERS:
+        yield from register.text(text.where, partial(_extract, text, _invalid(options)))
         return
-    errors = "replace" if options.errors == "replace" else "strict"
     with faults(text.where, "texte"), text.open() as file:
         if (peek := getattr(file, "peek", None)) and (seems := looks_like(peek(8)[:8])):
             raise UserError(f"{text.where} n'est pas du texte, mais {seems} : donnez-lui son vrai suffixe.")
-        yield from read_blocks(Path(text.where), errors, file=file)
+        yield from read_blocks(Path(text.where), _invalid(options), file=file)
 
 
-def _extract(text: Text) -> Iterator[str]:
+def _invalid(options: Options) -> str:
+    """Ce que devient un octet invalide."""
+    return "replace" if options.errors == "replace" else "strict"
+
+
+def _extract(text: Text, errors: str) -> Iterator[str]:
     """Le texte d'un document. UserError s'il n'en a pas, ou s'il ne se lit pas."""
     empty = True
     with _seekable(text) as file:
         first = file.read(8)
         file.seek(0)
-        blocks = READERS[text.suffix](file, text.where, text.budget)
+        if decoder := DECODERS.get(text.suffix):
+            blocks = decoder(file, text.where, text.budget, errors)
+        else:
+            blocks = READERS[text.suffix](file, text.where, text.budget)
         with faults(text.where, text.suffix, first):
             for block in patiently(blocks, text.budget):
                 empty = empty and not block.strip()

@@ -16,7 +16,7 @@ CONTAINER, LOCKS = "META-INF/container.xml", "META-INF/encryption.xml"
 PAGES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 
 
-def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
+def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
     """Le texte d'un .epub, par blocs ; un chapitre commence après une ligne vide."""
     archive = Archive(file, where, budget)
     root = next((values for name, values in _elements(archive, CONTAINER) if name == "rootfile"), {})
@@ -31,7 +31,7 @@ def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
     for chapter in chapters:
         with archive.open(chapter) as page:
             content = io.BytesIO(page.read())  # compté par `budget`
-        for block in html.read(content, f"{where}, {chapter}", budget):
+        for block in html.read(content, f"{where}, {chapter}", budget, errors):
             if block:
                 yield block
                 begun = True

@@ -50,13 +50,13 @@ _NEVER_CLOSED = {
 }
 
 
-def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
-    """Le texte d'une page, par blocs."""
+def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
+    """Le texte d'une page, par blocs ; `errors` : ce que devient un octet invalide (read_blocks)."""
     page = _Page()
     parser = library("lxml.etree", ".html").HTMLParser(target=page, huge_tree=True)
     first = file.read(1024)
     file.seek(0)
-    blocks = read_blocks(Path(where), file=file, unmarked=_encoding(first))
+    blocks = read_blocks(Path(where), errors, file=file, unmarked=_encoding(first))
     bare = False  # du texte, et aucune balise : lxml ne le rend qu'à la fin
     for block in _close_empty(_refuse_entities(blocks, where), xhtml=_is_xhtml(first)):
         bare = (bare or bool(block.strip())) and "<" not in block

@@ -13,11 +13,11 @@ _TIMES = re.compile(r"\s*\d+:\d+:\d+[,.]\d+\s*-->\s*\d+:\d+:\d+[,.]\d+.*")
 _MARKS = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}")
 
 
-def read(file: BinaryIO, where: str, budget: Budget) -> Iterator[str]:
-    """Le texte des sous-titres, une ligne par ligne. UserError si rien n'y a de temps."""
+def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
+    """Le texte des sous-titres, une ligne par ligne ; `errors` : voir read_blocks. UserError si rien n'y a de temps."""
     waiting: str | None = None  # une ligne dont la suivante dira si elle n'est que le numéro d'un sous-titre
     timed = False
-    for line in lines_of(read_blocks(Path(where), file=file)):
+    for line in lines_of(read_blocks(Path(where), errors, file=file)):
         is_times = bool(_TIMES.fullmatch(line))
         if waiting is not None and not (is_times and waiting.strip().isdecimal()):
             yield from _say(waiting)
