@@ -59,11 +59,9 @@ def before(
         lines.append(
             _learning_line(n_trainable(module.model), everything, adapters, memory["parameters"], full)
         )
-    lines.append(_plan_line(plan.total_steps, plan.epochs, plan.tokens_per_step, plan.accumulate, seconds))
+    lines.append(_plan_line(plan, seconds))
     if film_line := film.describe((run.callbacks or {}).get("film"), module.model, bool(module.labels)):
         lines.append(film_line)
-    if plan.left_out:
-        lines.append(_left_out_line(plan.left_out))
     lines.append(_optimizer_line(module.optim.optimizer.__name__, module.optim.lr, plan.tokens_per_step))
     if start.source:
         own = start.tokenizer is not None
@@ -165,32 +163,26 @@ def _learning_line(learned: int, everything: int, adapters: LoRAConfig | None, m
     )
 
 
-def _plan_line(
-    steps: int | None, epochs: float | None, tokens_per_step: int, accumulate: int, seconds: float | None
-) -> str:
-    """La longueur de l'entraînement, en pas, époques et jetons, et sa durée estimée (secondes)."""
+def _plan_line(plan: Plan, seconds: float | None) -> str:
+    """La longueur de l'entraînement, en pas, époques et jetons, sa durée estimée (secondes), et ce qu'il ne lit pas."""
+    steps, epochs, tokens = plan.total_steps, plan.epochs, plan.tokens_per_step
     if steps is None or epochs is None:
         length = "jusqu'à la limite de temps"
     else:
-        length = f"{number(steps)} pas, {number(epochs, 1)} époques, {number(steps * tokens_per_step)} jetons"
-    batch = f"{number(tokens_per_step)} jetons par pas"
-    if accumulate > 1:
-        batch += f" ({accumulate} lots accumulés)"
+        length = f"{number(steps)} pas, {number(epochs, 1)} époques, {number(steps * tokens)} jetons"
+    batch = f"{number(tokens)} jetons par pas"
+    if plan.accumulate > 1:
+        batch += f" ({plan.accumulate} lots accumulés)"
     time = (
         ""
         if seconds is None
         else f"\n             au moins {duration(max(1, seconds * EFFICIENCY))} ; les pas 10, 30 et 100 le diront mieux"
     )
-    return f"Plan       : {length} ; {batch}{time}"
-
-
-def _left_out_line(count: int) -> str:
-    """Les fenêtres qu'une époque ne lit pas."""
-    plural = "s" * (count > 1)
-    return (
-        f"             chaque époque laisse {number(count)} fenêtre{plural}, faute de remplir un pas : l'ordre change, "
-        f"une autre les lit"
+    left_out = (
+        f"\n             chaque époque laisse {number(plan.left_out)} fenêtre{'s' * (plan.left_out > 1)}, faute de "
+        f"remplir un pas : l'ordre change, une autre les lit"
     )
+    return f"Plan       : {length} ; {batch}{time}{left_out * (plan.left_out > 0)}"
 
 
 def _optimizer_line(name: str, lr: float, tokens_per_step: int) -> str:

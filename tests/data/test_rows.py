@@ -523,23 +523,36 @@ def test_the_command_reads_what_is_its_owners(task, limit, command, tmp_path):
         assert f"{total} {'conversations' if task == 'instruct' else 'textes'}" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_plan_says_the_windows_a_pass_leaves(command, tmp_path):
+    """Sous son titre : un film annoncé ensuite ne s'en empare pas."""
     (tmp_path / "a.txt").write_text("Il était une fois un chat. " * 400)
+    size = ("data.max_length=64", "data.batch_size=16", "callbacks.film.images=2")
+    done = command("train.py", "data=text", "data.path=a.txt", *size, *TYPED, cwd=tmp_path)
+    titles = re.findall(r"^(\w+) +: (.*(?:\n +.*)*)", done.stdout, re.M)
+    plan, film = (next(said for title, said in titles if title == name) for name in ("Plan", "Film"))
+    assert done.returncode == 0 and "chaque époque laisse" in plan and "\n" not in film, done.stderr
+
+
+@pytest.mark.slow
+def test_the_plan_says_the_documents_shorter_than_a_window(command, tmp_path):
     (tmp_path / "c").mkdir()
     for n in range(4):
         (tmp_path / "c" / f"{n}.txt").write_text("Il était une fois un chat. " * (1 + 200 * (n % 2)))
-    size = ("data.max_length=64", "data.batch_size=16")
-    done = command("train.py", "data=text", "data.path=a.txt", *size, *TYPED, cwd=tmp_path)
-    assert done.returncode == 0 and "chaque époque laisse" in done.stdout, done.stderr
     more = ("data.cross_documents=false", "data.split=documents", "data.train_split=0.5", "data.batch_size=4")
     typed = [word for word in TYPED if "output_dir" not in word]
     done = command(
-        "train.py", "data=text", "data.path=c", *size[:1], *more, *typed, "output_dir=y", cwd=tmp_path
+        "train.py",
+        "data=text",
+        "data.path=c",
+        "data.max_length=64",
+        *more,
+        *typed,
+        "output_dir=y",
+        cwd=tmp_path,
     )
     assert done.returncode == 0 and "2 documents plus courts qu'une fenêtre" in done.stdout, done.stderr
     typed += ["output_dir=z", "data.limit=2", "data.batch_size=4"]
-    done = command("train.py", "data=text", "data.path=c", *size[:1], *typed, cwd=tmp_path)
+    done = command("train.py", "data=text", "data.path=c", "data.max_length=64", *typed, cwd=tmp_path)
     assert done.returncode == 0 and "2 documents" in done.stdout and "data.limit=2 ;" in done.stdout, (
         done.stderr
     )
