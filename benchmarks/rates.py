@@ -1,7 +1,7 @@
 """Le taux que `optim.lr=auto` choisit, au milieu de cinq : `python benchmarks/rates.py --texts 100ko.txt 3Mo.txt`.
 
-Chaque essai est un `train.py` d'une graine et d'un fil, deux à la fois : 300 pas d'un modèle de 1,4, 5 ou 12 M de
-paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de trente lots de
+Chaque essai est un `train.py` d'une graine (`--seed`) et d'un fil, deux à la fois : 300 pas d'un modèle de 1,4, 5
+ou 12 M de paramètres (100 pas de 30 et de 124 M, trois taux, le premier texte). La perte est celle de trente lots de
 validation, la meilleure de six évaluations (best.ckpt) : un petit texte s'apprend ensuite par cœur. « dictionnaire »
 est le corpus du défaut. Chaque essai fini est écrit dans `--results`, une ligne de JSON : la même commande reprend où
 elle en était.
@@ -69,12 +69,12 @@ QUIET = (
 )
 
 
-def train(size: Size, optim: str, text: str, rate: float) -> float:
+def train(size: Size, optim: str, text: str, rate: float, seed: int) -> float:
     """La perte de validation d'un essai."""
     corpus = ("data=text", f"data.path={Path(text).resolve()}") if text != "dictionnaire" else ()
     with tempfile.TemporaryDirectory() as folder:
         typed = ["model=modern", *size.keys, *corpus, f"optim={optim}", f"optim.lr={rate:g}", *QUIET]
-        typed += [f"trainer.max_steps={size.steps}", f"output_dir={folder}/x"]
+        typed += [f"seed={seed}", f"trainer.max_steps={size.steps}", f"output_dir={folder}/x"]
         done = subprocess.run([sys.executable, "train.py", *typed], cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
@@ -89,15 +89,16 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", default=["dictionnaire"])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--optim", nargs="+", default=list(RULES), choices=list(RULES))
+    parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--results", type=Path, default=Path("rates.jsonl"))
     arguments = parser.parse_args()
     lines = arguments.results.read_text("utf-8").splitlines() if arguments.results.exists() else []
     done = {tuple(key): loss for key, loss in map(json.loads, lines)}
 
-    def tried(key: tuple[str, str, str, float]) -> float:  # taille, optimiseur, texte, taux
+    def tried(key: tuple[str, str, str, float, int]) -> float:  # taille, optimiseur, texte, taux, graine
         if key not in done:
-            name, optim, text, rate = key
-            done[key] = train(SIZES[name], optim, text, rate)
+            name, *others = key
+            done[key] = train(SIZES[name], *others)
             with arguments.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([key, done[key]]) + "\n")
         return done[key]
@@ -108,7 +109,8 @@ def main() -> None:
                 size = SIZES[name]
                 for text in arguments.texts if size.factors is FIVE else arguments.texts[:1]:
                     rates = [float(f"{factor * size.lr(optim):.2g}") for factor in size.factors]
-                    losses = list(pool.map(tried, [(name, optim, text, rate) for rate in rates]))
+                    keys = [(name, optim, text, rate, arguments.seed) for rate in rates]
+                    losses = list(pool.map(tried, keys))
                     pairs = zip(rates, losses, strict=True)
                     shown = " | ".join(f"{rate:g} : {loss:.3f}" for rate, loss in pairs)
                     beyond = 100 * (losses[size.factors.index(1.0)] / min(losses) - 1)
