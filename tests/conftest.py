@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ POSIX = re.compile(
     r"\b(import|from) (fcntl|grp|pty|pwd|resource|termios)\b|torchrun|Zygote|\bbash\b|ulimit|symlink_to"
 )
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
+
+
+if find_spec("hypothesis"):  # l'environnement des journaux ne l'a pas
+    from hypothesis import HealthCheck, settings
+
+    # un exemple n'a pas d'heure : la machine peut être occupée
+    settings.register_profile("essais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("essais")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
-import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
 import pytest
+
+from tests.serving.live import until
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +29,26 @@ def board(finished_run):
                 address = line.split("http://")[1].split("/")[0].split()[0]
                 break
         assert address, "TensorBoard n'a pas démarré"
-        yield f"http://{address}", str(folder.relative_to(cwd / "outputs"))
+        one = f"http://{address}", str(folder.relative_to(cwd / "outputs"))
+        until(lambda: has_read_all(one))
+        yield one
     finally:
         process.kill()
 
 
 def get(board, path: str, **query):
-    address, _ = board
-    url = f"{address}/data/{path}?{urllib.parse.urlencode(query)}"
-    deadline = time.monotonic() + 60
-    while True:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            found = json.load(answer)
-        if found or time.monotonic() > deadline:  # la première lecture du dossier prend un instant
-            return found
-        time.sleep(0.5)
+    url = f"{board[0]}/data/{path}?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def has_read_all(board) -> bool:
+    """Vrai quand la dernière évaluation se lit ; une courbe qui n'est pas encore lue est une erreur 404."""
+    try:
+        points = get(board, "plugin/scalars/scalars", run=board[1], tag="val/loss")
+    except urllib.error.HTTPError:
+        return False
+    return bool(points) and points[-1][1] == 12
 
 
 def test_one_run(board):

@@ -99,6 +99,7 @@ class Server(uvicorn.Server):
         stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self.loop: asyncio.AbstractEventLoop | None = None  # il n'a pas commencé
         self._workers, self._grace, self._ready, self._stopping = workers, grace, ready, stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -113,7 +114,12 @@ class Server(uvicorn.Server):
         yield
 
     def abandon(self) -> None:
-        """Coupe toutes les connexions : plus rien n'est attendu."""
+        """N'attend plus rien : coupe toutes les connexions, s'il y en a encore. Un signal peut l'appeler."""
+        self.force_exit = True
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
         self._close(0)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -164,10 +170,12 @@ def serve(server: Server, sock: socket.socket) -> None:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if server.should_exit:
-            server.force_exit = True
-            server.loop.call_soon_threadsafe(server.abandon)
+            server.abandon()
         server.should_exit = True
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    signals = signal.SIGINT, signal.SIGTERM
+    for signum in signals:
         signal.signal(signum, stop)
     asyncio.run(server.serve(sockets=[sock]))
+    for signum in signals:  # il est arrêté : un signal de plus n'en fait pas un échec
+        signal.signal(signum, signal.SIG_IGN)

@@ -72,14 +72,18 @@ def test_what_a_living_process_opened_stays(bases):
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
-        store = TokenStore.open(base.folder)
-        os.write(told, b".")
-        time.sleep(600)
-        os._exit(len(store.counts))
+        try:
+            store = TokenStore.open(base.folder)
+            os.write(told, b"." * (len(store.counts) > 0))
+            time.sleep(600)
+        finally:
+            os._exit(1)
+    os.close(told)
     try:
         assert os.read(ready, 1) == b"."
         assert not cache.erase(base) and TokenStore.open(base.folder).n_tokens("train") == 3
     finally:
+        os.close(ready)
         os.kill(child, 9)
         os.waitpid(child, 0)
     assert cache.erase(base) and not base.folder.exists()

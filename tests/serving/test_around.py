@@ -8,7 +8,7 @@ from gpt_lightning import tokenizers
 from gpt_lightning.serving import playground
 from tests.serving.live import Live, tiny
 from tests.serving.proxy import PREFIX, Proxy
-from tests.serving.test_page import CHROMIUM, Seen, ask_the_page, browser, tokens, written
+from tests.serving.test_page import CHROMIUM, Seen, ask_the_page, browser, calm, tokens, written
 
 __all__ = ["browser"]  # la fixture
 slow = pytest.mark.slow
@@ -249,6 +249,7 @@ def test_a_stream_that_stops_before_its_end_is_said(browser, live):
         events = [line for line in raw.split("\n\n") if line]
         whole, cut = ": ping\r\n\r\n" + "\r\n\r\n".join(events) + "\r\n\r\n", "\n\n".join(events[:2]) + "\n\n"
         bodies = iter([whole, cut])
+        calm(page)  # ce qu'elle demande en s'ouvrant n'est plus à répondre
         page.route("**/api/continue", lambda route: route.fulfill(headers=headers, body=next(bodies)))
         written(page)
         assert len(tokens(page)) == 3 and "3 jetons" in page.text_content("#status")

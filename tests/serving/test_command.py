@@ -13,6 +13,7 @@ import time
 import pytest
 
 from gpt_lightning.commands.serve import api_key
+from gpt_lightning.serving import server
 from tests.conftest import ROOT, hearing_signals
 from tests.resilience.faults import Zygote
 
@@ -108,10 +109,9 @@ def test_ctrl_c_finishes_what_is_being_written(finished_run, cache):
 def test_a_second_ctrl_c_waits_for_nothing(finished_run, cache):
     cwd, *_ = finished_run
     with Served(cwd, "shutdown_timeout=60", cache=cache) as one:
-        connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
         body = {"prompt": "Le chat", "max_tokens": 100, "n": 16, "stream": True}
-        for _ in range(3):  # la file en a pour longtemps
-            connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
+        asked = [http.client.HTTPConnection("127.0.0.1", one.port, timeout=60) for _ in range(3)]
+        for connection in asked:  # la file en a pour longtemps
             connection.request(
                 "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
             )
@@ -120,6 +120,27 @@ def test_a_second_ctrl_c_waits_for_nothing(finished_run, cache):
             assert one.process.poll() is None
         one.process.send_signal(signal.SIGINT)
         assert one.process.wait(15) == 0
+
+
+def test_a_signal_after_the_end_is_not_a_failure():
+    """Ctrl-C deux fois, et le second arrive quand tout est arrêté, ou quand rien n'a commencé."""
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    heard = []
+
+    def ready():
+        heard.append(signal.getsignal(signal.SIGINT))
+        one.should_exit = True
+
+    one = server.build(lambda *_: None, [], grace=0, ready=ready)
+    one.abandon()
+    one.force_exit = False
+    try:
+        server.serve(one, server.listen("127.0.0.1", 0))
+        signal.raise_signal(signal.SIGINT)
+        heard[0](signal.SIGINT, None)  # reçu juste avant, entendu juste après
+    finally:
+        for signum, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(signum, handler)
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def assert_bars(page, live, text: str, how: dict) -> None:
     ids = torch.tensor([live.tokenizer.encode(text)])
     logits = live.model.next_logits(ids)
     expected = Strategy(**how)(logits, ids)[0].softmax(-1)
-    page.wait_for_timeout(300)
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # après celle où la page redessine
     shown = page.evaluate(
         """() => [...document.querySelectorAll('#bars .candidate')].map(
             (one) => [Number(one.dataset.id), parseFloat(one.querySelector('.after').style.width)])"""

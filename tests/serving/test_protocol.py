@@ -541,7 +541,7 @@ def test_one_deadline_for_a_whole_request(monkeypatch):
     score = app.score_text
 
     def held(*arguments):
-        going.wait()
+        going.wait(60)
         return score(*arguments)
 
     monkeypatch.setattr(app, "score_text", held)
@@ -567,7 +567,7 @@ def test_a_long_text_does_not_stop_the_others():
 
         def held(*arguments, **options):
             reading.set()
-            going.wait()
+            going.wait(60)
             return encode(*arguments, **options)
 
         live.tokenizer.encode = held
