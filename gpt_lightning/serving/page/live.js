@@ -2,12 +2,14 @@
 // jusque dans le serveur, qui voit sa connexion se fermer.
 
 import { $, tell, tellFault } from "./dom.js";
+import { say } from "./words.js";
 
 const TYPING = 60; // millisecondes sans une frappe avant de demander
 const views = {};
 let shown = () => null; // le nom de la vue montrée
 let waiting = null;
 let running = null;
+let told = ""; // la faute qu'une vue a dite d'elle-même
 
 // `wants()` est ce dont la vue dépend, un texte ; `refresh(signal)` la refait.
 export function followText(name, wants, refresh) {
@@ -57,16 +59,24 @@ async function run() {
   view.done = wanted;
   try {
     await view.refresh(control.signal);
-    if (running === control && $("status").classList.contains("fault")) tell("");
+    if (running === control && $("status").classList.contains("fault") && isOver($("status").textContent)) tell("");
   } catch (error) {
     if (running === control && error.name !== "AbortError") {
       view.done = null; // en revenant à cette vue, on la redemande, et la faute se redit
       tellFault(error);
+      told = error.message;
     } else if (view.asking === control) view.done = null; // une autre vue l'a interrompue : elle reste à faire
   } finally {
     if (running === control) running = null;
     idle();
   }
+}
+
+// Une faute est passée quand la vue répond ; que le serveur a redémarré reste à lire, si c'est un clic qui l'a appris.
+function isOver(fault) {
+  const own = fault === told;
+  told = "";
+  return own || fault !== say("restarted");
 }
 
 function idle() {
