@@ -6,10 +6,10 @@ import re
 import signal
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.forks import Forks
 
@@ -23,12 +23,9 @@ POSIX = re.compile(
 TEXT = "Il était une fois un chat. Le chat dort, le chien veille, et la nuit passe. " * 400
 
 
-if find_spec("hypothesis"):  # l'environnement des journaux ne l'a pas
-    from hypothesis import HealthCheck, settings
-
-    # un exemple n'a pas d'heure : la machine peut être occupée
-    settings.register_profile("essais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("essais")
+# un exemple n'a pas d'heure : la machine peut être occupée
+settings.register_profile("essais", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("essais")
 
 
 @pytest.hookimpl(tryfirst=True)

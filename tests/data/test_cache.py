@@ -74,8 +74,9 @@ def test_what_a_living_process_opened_stays(bases):
     if child == 0:
         try:
             store = TokenStore.open(base.folder)
-            os.write(told, b"." * (len(store.counts) > 0))
-            time.sleep(600)
+            os.write(told, b".")
+            while store:
+                time.sleep(600)
         finally:
             os._exit(1)
     os.close(told)

@@ -122,7 +122,7 @@ def test_a_request_has_its_time_and_no_more():
         asked = pool.submit(live.ask, "/v1/completions", LONG)
         until(lambda: live.worker.running)
         (job,) = live.worker.running
-        assert 0 < job.deadline - time.monotonic() <= 600
+        assert 500 < job.deadline - time.monotonic() <= 600
         job.deadline = time.monotonic()  # tenu plus longtemps qu'il n'a
         live.gate.open()
         status, answer = asked.result(30)

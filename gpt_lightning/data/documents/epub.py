@@ -16,7 +16,7 @@ CONTAINER, LOCKS = "META-INF/container.xml", "META-INF/encryption.xml"
 PAGES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 
 
-def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
+def read(file: BinaryIO, where: str, budget: Budget, errors: str) -> Iterator[str]:
     """Le texte d'un .epub, par blocs ; un chapitre commence après une ligne vide."""
     archive = Archive(file, where, budget)
     root = next((values for name, values in _elements(archive, CONTAINER) if name == "rootfile"), {})

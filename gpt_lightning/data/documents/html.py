@@ -50,7 +50,7 @@ _NEVER_CLOSED = {
 }
 
 
-def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
+def read(file: BinaryIO, where: str, budget: Budget, errors: str) -> Iterator[str]:
     """Le texte d'une page, par blocs ; `errors` : ce que devient un octet invalide (read_blocks)."""
     page = _Page()
     parser = library("lxml.etree", ".html").HTMLParser(target=page, huge_tree=True)

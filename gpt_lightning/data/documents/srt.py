@@ -13,7 +13,7 @@ _TIMES = re.compile(r"\s*\d+:\d+:\d+[,.]\d+\s*-->\s*\d+:\d+:\d+[,.]\d+.*")
 _MARKS = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}")
 
 
-def read(file: BinaryIO, where: str, budget: Budget, errors: str = "strict") -> Iterator[str]:
+def read(file: BinaryIO, where: str, budget: Budget, errors: str) -> Iterator[str]:
     """Le texte des sous-titres, une ligne par ligne ; `errors` : voir read_blocks. UserError si rien n'y a de temps."""
     waiting: str | None = None  # une ligne dont la suivante dira si elle n'est que le numéro d'un sous-titre
     timed = False
